@@ -1,0 +1,1 @@
+"""Crystal diffusion variational autoencoder: geometry, model, sampling, training, metrics."""

@@ -1,0 +1,1 @@
+"""Crystals from files: parsing, cell reduction, tensor cache, CIF output."""

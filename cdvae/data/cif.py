@@ -1,0 +1,38 @@
+"""CIF output with the origin of the crystal written into it."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from pymatgen.core.structure import Structure
+from pymatgen.io.cif import CifWriter
+
+DECIMALS = 8  # of Å, degrees and fractional coordinates: far below 1e-6 Å for any cell in use
+
+
+def write_cif(structure: Structure, provenance: Mapping[str, str | int]) -> str:
+    """One P1 block as CIF text, in the structure's own cell, with `provenance` in it twice.
+
+    As `# name: value` comments for a reader and as `_audit_creation_method` for a program. A
+    provenance `index` is part of the block name, so that many crystals can share one file.
+    ValueError for a structure without sites or with non-finite numbers.
+    """
+    if len(structure) == 0:
+        raise ValueError("no sites")
+    if not (
+        np.isfinite(structure.lattice.matrix).all() and np.isfinite(structure.cart_coords).all()
+    ):
+        raise ValueError("non-finite cell or coordinates")
+    ((name, block),) = CifWriter(structure, significant_figures=DECIMALS).cif_file.data.items()
+    items = {_ascii(key): _ascii(value) for key, value in provenance.items()}
+    block.header = f"{name}_{items['index'].replace(' ', '_')}" if "index" in items else name
+    if items:
+        method = ", ".join(f"{key}: {value}" for key, value in items.items())
+        block.data = {"_audit_creation_method": method, **block.data}
+    comments = "".join(f"# {key}: {value}\n" for key, value in items.items())
+    return f"{comments}{block}\n"
+
+
+def _ascii(value: str | int) -> str:
+    """One line of printable ASCII, which is all that CIF 1.1 allows."""
+    text = "".join(c if " " <= c <= "~" else "?" for c in " ".join(str(value).split()))
+    return text.replace(";", ",").replace('"', "'")  # a delimiter in a value would end it early

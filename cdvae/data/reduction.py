@@ -1,0 +1,74 @@
+"""Structures as plain arrays in the Niggli-reduced, canonically oriented cell.
+
+Rows of the lattice matrix are vectors in Å. The orientation is that of six lattice parameters
+alone (c along z, a in the xz plane), so equal crystals in rotated frames give equal arrays.
+No torch here: the processes that parse a data set import only numpy and pymatgen.
+"""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from pymatgen.core.lattice import Lattice
+from pymatgen.core.periodic_table import Element
+from pymatgen.core.structure import Structure
+from pymatgen.io.cif import CifParser
+
+VOLUME_TOLERANCE = 1e-4  # relative; a unimodular change of cell keeps the volume
+
+
+@dataclass(frozen=True)
+class CrystalArrays:
+    frac: np.ndarray  # (A, 3) float64 in [0, 1)
+    species: np.ndarray  # (A,) int64 atomic numbers
+    lattice: np.ndarray  # (3, 3) float64, rows in Å
+
+
+def parse_cif(text: str) -> Structure:
+    """The one structure of a CIF text in its given cell; ValueError if there is not exactly one."""
+    with warnings.catch_warnings():
+        # pymatgen warns of rounded special positions and missing items; what cannot be read raises.
+        warnings.simplefilter("ignore")
+        structures = CifParser.from_str(text).parse_structures(primitive=False, on_error="raise")
+    if len(structures) != 1:
+        raise ValueError(f"{len(structures)} structures in the CIF, expected 1")
+    return structures[0]
+
+
+def wrap(frac: np.ndarray) -> np.ndarray:
+    """Fractional coordinates modulo 1 in float32, never exactly 1; same shape."""
+    wrapped = np.mod(frac, 1.0).astype(np.float32)
+    wrapped[wrapped >= 1.0] = 0.0  # a tiny negative rounds up to 1
+    return wrapped
+
+
+def reduce(structure: Structure) -> CrystalArrays:
+    """Niggli-reduced cell of an ordered structure, in canonical orientation.
+
+    ValueError for no sites, partial occupancy, dummy species, non-finite numbers or a cell
+    without volume.
+    """
+    if len(structure) == 0:
+        raise ValueError("no sites")
+    if not structure.is_ordered:
+        raise ValueError("partial occupancy or several species on one site")
+    symbols = [site.specie for site in structure]
+    if not all(isinstance(getattr(s, "element", s), Element) for s in symbols):
+        raise ValueError("dummy species")
+    matrix = structure.lattice.matrix
+    if not (np.isfinite(matrix).all() and np.isfinite(structure.frac_coords).all()):
+        raise ValueError("non-finite cell or coordinates")
+    volume = abs(np.linalg.det(matrix))
+    if volume < 1e-3:
+        raise ValueError(f"cell volume {volume:.3g} Å³")
+    reduced = structure.lattice.get_niggli_reduced_lattice().matrix
+    if not np.isclose(abs(np.linalg.det(reduced)), volume, rtol=VOLUME_TOLERANCE):
+        raise ValueError("Niggli reduction changed the cell volume")
+    if np.linalg.det(reduced) < 0:
+        # The canonical frame is right-handed; inverting all three vectors keeps lengths and
+        # angles and avoids turning the crystal into its mirror image.
+        reduced = -reduced
+    frac = structure.cart_coords @ np.linalg.inv(reduced)
+    canonical = Lattice.from_parameters(*Lattice(reduced).parameters).matrix
+    species = np.array([s.Z for s in symbols], dtype=np.int64)
+    return CrystalArrays(np.mod(frac, 1.0), species, np.asarray(canonical))

@@ -1,0 +1,41 @@
+"""Between tensors and pymatgen structures."""
+
+import torch
+from pymatgen.core.lattice import Lattice
+from pymatgen.core.structure import Structure
+
+from cdvae.crystal import CrystalBatch
+from cdvae.data.reduction import reduce, wrap
+
+
+def to_structures(batch: CrystalBatch) -> list[Structure]:
+    """One pymatgen structure per crystal, in the cell and atom order of the batch.
+
+    NaN passes through, so that a failed sample can still be reported on. ValueError for a species
+    that is no element.
+    """
+    structures = []
+    for crystal in batch.to("cpu").split():
+        structures.append(
+            Structure(
+                Lattice(crystal.lattice[0].double().numpy()),
+                crystal.species.tolist(),
+                crystal.frac.double().numpy(),
+            )
+        )
+    return structures
+
+
+def from_structure(structure: Structure) -> CrystalBatch:
+    """The structure as a batch of one, Niggli-reduced and in canonical orientation (float32).
+
+    Oxidation states are dropped. ValueError for no sites, partial occupancy, dummy species,
+    non-finite numbers or a cell without volume.
+    """
+    arrays = reduce(structure)
+    return CrystalBatch(
+        frac=torch.from_numpy(wrap(arrays.frac)),
+        species=torch.from_numpy(arrays.species),
+        lattice=torch.from_numpy(arrays.lattice).float()[None],
+        n_atoms=torch.tensor([len(arrays.species)]),
+    )

@@ -1,0 +1,98 @@
+"""Lattice algebra: (…, 3, 3) matrices whose rows are the cell vectors, in Å."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def volume(lattice: Tensor) -> Tensor:
+    """(…,) cell volumes, Å³; always positive."""
+    a, b, c = lattice.unbind(-2)
+    return (a * torch.linalg.cross(b, c)).sum(-1).abs()
+
+
+def inverse(lattice: Tensor) -> Tensor:
+    """(…, 3, 3) closed-form inverse: ``frac = cart @ inverse(lattice)``.
+
+    Its columns are the reciprocal vectors (without 2π), Å⁻¹.
+    """
+    a, b, c = lattice.unbind(-2)
+    bc = torch.linalg.cross(b, c)
+    columns = torch.stack([bc, torch.linalg.cross(c, a), torch.linalg.cross(a, b)], dim=-1)
+    return columns / (a * bc).sum(-1)[..., None, None]
+
+
+def images_within(lattice: Tensor, radius: Tensor) -> Tensor:
+    """(B, 3) images needed on each side of an axis to see every neighbour within ``radius`` Å.
+
+    For fractional differences within ±½, |n + ½| ≤ radius·‖b*‖ bounds the image n along an axis
+    with reciprocal vector b*.
+
+    Args:
+        lattice: (B, 3, 3) Å.
+        radius: (B,) Å.
+    """
+    reach = radius[:, None] * inverse(lattice).norm(dim=-2)
+    return (reach + 0.5).floor().long()
+
+
+def from_parameters(lengths: Tensor, angles: Tensor) -> Tensor:
+    """(B, 3, 3) lattices with c along z and a in the xz plane (pymatgen's orientation).
+
+    Args:
+        lengths: (B, 3) a, b, c in Å.
+        angles: (B, 3) α, β, γ in degrees.
+    """
+    cos = angles.deg2rad().cos()
+    sin = angles.deg2rad().sin()
+    cos_gamma_star = (cos[:, 0] * cos[:, 1] - cos[:, 2]) / (sin[:, 0] * sin[:, 1])
+    cos_gamma_star = cos_gamma_star.clamp(-1, 1)
+    sin_gamma_star = (1 - cos_gamma_star**2).sqrt()
+    a, b, c = lengths.unbind(-1)
+    zero = torch.zeros_like(a)
+    rows = [
+        torch.stack([a * sin[:, 1], zero, a * cos[:, 1]], -1),
+        torch.stack(
+            [-b * sin[:, 0] * cos_gamma_star, b * sin[:, 0] * sin_gamma_star, b * cos[:, 0]], -1
+        ),
+        torch.stack([zero, zero, c], -1),
+    ]
+    return torch.stack(rows, dim=-2)
+
+
+def to_parameters(lattice: Tensor) -> tuple[Tensor, Tensor]:
+    """Lengths (B, 3) in Å and angles (B, 3) in degrees."""
+    lengths = lattice.norm(dim=-1)
+    unit = lattice / lengths[..., None]
+    a, b, c = unit.unbind(-2)
+    cosines = torch.stack([(b * c).sum(-1), (a * c).sum(-1), (a * b).sum(-1)], -1)
+    return lengths, cosines.clamp(-1, 1).arccos().rad2deg()
+
+
+_SYMMETRIC = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))  # xx yy zz yz xz xy
+
+
+def to_log_metric(lattice: Tensor, n_atoms: Tensor) -> Tensor:
+    """(B, 6) the upper triangle of ½ log(L Lᵀ / N^(2/3)): any six numbers are a valid cell.
+
+    The metric tensor does not change under rotation, and its matrix logarithm lives in a plain
+    vector space, so a regression on it can neither leave the set of cells nor meet an angle's
+    singularity.
+    """
+    metric = (lattice @ lattice.mT) / n_atoms[:, None, None] ** (2 / 3)
+    values, vectors = torch.linalg.eigh(metric)
+    log = vectors @ torch.diag_embed(0.5 * values.log()) @ vectors.mT
+    return log[:, _SYMMETRIC[0], _SYMMETRIC[1]]
+
+
+def from_log_metric(log_metric: Tensor, n_atoms: Tensor) -> Tensor:
+    """(B, 3, 3) the lattice, in pymatgen's orientation; inverse of :func:`to_log_metric`."""
+    log = log_metric.new_zeros(len(log_metric), 3, 3)
+    log[:, _SYMMETRIC[0], _SYMMETRIC[1]] = log_metric
+    log[:, _SYMMETRIC[1], _SYMMETRIC[0]] = log_metric
+    metric = torch.linalg.matrix_exp(2 * log) * n_atoms[:, None, None] ** (2 / 3)
+    lengths = metric.diagonal(dim1=-2, dim2=-1).sqrt()
+    cosines = metric / (lengths[:, :, None] * lengths[:, None, :])
+    angles = torch.stack([cosines[:, 1, 2], cosines[:, 0, 2], cosines[:, 0, 1]], -1)
+    return from_parameters(lengths, angles.clamp(-1, 1).arccos().rad2deg())

@@ -1,0 +1,122 @@
+"""The training objective, term by term (Xie et al. 2022, section 4 and appendix)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, one_hot
+from torch_geometric.utils import scatter
+
+from cdvae.crystal import CrystalBatch
+from cdvae.elements import NUM_SPECIES
+from cdvae.model.cdvae import CDVAE
+from cdvae.model.heads import Attributes
+from cdvae.noise import NoiseSchedule, NoisyBatch, corrupt
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """One factor for each term of :class:`LossTerms`."""
+
+    num_atoms: float = 1.0
+    lattice: float = 1.0
+    composition: float = 1.0
+    properties: float = 1.0
+    coordinates: float = 10.0
+    species: float = 1.0
+    kl: float = 0.01
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """The mean of each term over the batch, unweighted scalars."""
+
+    num_atoms: Tensor  # cross-entropy, nats
+    lattice: Tensor  # squared error of the standardised log metric
+    composition: Tensor  # cross-entropy of the element fractions, nats
+    properties: Tensor  # squared error, standardised
+    coordinates: Tensor  # ½‖σ(s − s*)‖² an atom
+    species: Tensor  # cross-entropy, nats
+    kl: Tensor  # nats
+
+    def total(self, weights: LossWeights) -> Tensor:
+        """The weighted sum that training minimises."""
+        return torch.stack([getattr(self, k) * w for k, w in asdict(weights).items()]).sum()
+
+    def detached(self) -> dict[str, float]:
+        """The numbers, for logs."""
+        return {field.name: float(getattr(self, field.name).detach()) for field in fields(self)}
+
+
+def element_fractions(crystals: CrystalBatch) -> Tensor:
+    """(B, Z) fraction of each element in each crystal."""
+    counts = one_hot(crystals.species - 1, NUM_SPECIES).to(crystals.lattice.dtype)
+    return scatter(counts, crystals.owner, 0, len(crystals), reduce="mean")
+
+
+def _per_crystal(values: Tensor, crystals: CrystalBatch) -> Tensor:
+    """Mean over the atoms of each crystal, then over crystals: a large cell weighs no more."""
+    return scatter(values, crystals.owner, 0, len(crystals), reduce="mean").mean()
+
+
+def composition_loss(attributes: Attributes, crystals: CrystalBatch) -> Tensor:
+    """Cross-entropy of the predicted element fractions."""
+    fractions = element_fractions(crystals)
+    logs = attributes.composition_logits.log_softmax(-1)
+    return -torch.where(fractions > 0, fractions * logs, 0).sum(-1).mean()
+
+
+def property_loss(predicted: Tensor, target: Tensor) -> Tensor:
+    """Squared error over the known values; zero where none is known."""
+    known = target.isfinite()
+    error = torch.where(known, predicted - torch.where(known, target, 0), 0)
+    return error.square().sum() / known.sum().clamp(min=1)
+
+
+def score_loss(model: CDVAE, z: Tensor, batch: NoisyBatch) -> tuple[Tensor, Tensor]:
+    """Denoising losses of coordinates, ½‖σ(s − s*)‖², and species, cross-entropy."""
+    output = model.score(z, batch.noisy, batch.sigma)
+    error = (output.shift - batch.target) * batch.sigma[batch.clean.owner, None]
+    coordinates = 0.5 * error.square().sum(-1)
+    species = cross_entropy(output.species_logits, batch.clean.species - 1, reduction="none")
+    return _per_crystal(coordinates, batch.clean), _per_crystal(species, batch.clean)
+
+
+def compute_loss(
+    model: CDVAE,
+    crystals: CrystalBatch,
+    properties: Tensor,
+    schedule: NoiseSchedule,
+    noisy_copies: int,
+    rng: torch.Generator,
+) -> LossTerms:
+    """All terms for a batch.
+
+    Args:
+        model: the model in training.
+        crystals: B clean crystals.
+        properties: (B, P) in the units of the data, NaN where unknown.
+        schedule: its two ends bound the noise levels drawn.
+        noisy_copies: corruptions of each crystal; the encoder runs once for all of them.
+        rng: source of every random number.
+    """
+    latent = model.encode(crystals)
+    z = latent.sample(rng)
+    heads = model.attributes(z)
+    copies = torch.arange(len(crystals), device=z.device).repeat(noisy_copies)
+    repeated = crystals.select(copies)
+    batch = corrupt(repeated, schedule.draw(len(repeated), rng), rng)
+    coordinates, species = score_loss(model, z[copies], batch)
+    return LossTerms(
+        num_atoms=cross_entropy(heads.num_atoms_logits, crystals.n_atoms),
+        lattice=(heads.log_metric - model.heads.lattice_target(crystals.lattice, crystals.n_atoms))
+        .square()
+        .mean(),
+        composition=composition_loss(heads, crystals),
+        properties=property_loss(heads.properties, model.heads.property_target(properties)),
+        coordinates=coordinates,
+        species=species,
+        kl=latent.kl().mean(),
+    )

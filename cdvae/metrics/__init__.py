@@ -1,0 +1,1 @@
+"""Checks and statistics of crystals: validity, matching, novelty, reports."""

@@ -1,0 +1,84 @@
+"""Is a crystal in the training data? Answered from fingerprints alone, without shipping the data."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from pymatgen.core.structure import Structure
+
+from cdvae.data.parallel import Progress, parallel_map
+from cdvae.metrics.fingerprint import NEIGHBOURS, TOLERANCE, Fingerprint, fingerprint
+
+KEYS, VECTORS = "novelty_keys", "novelty_vectors"
+
+
+class NoveltyIndex:
+    """Fingerprints of the training crystals, by reduced formula."""
+
+    def __init__(self, known: Sequence[Fingerprint], tolerance: float = TOLERANCE) -> None:
+        self.tolerance = tolerance
+        self._size = len(known)
+        by_formula: defaultdict[tuple[tuple[int, int], ...], list[np.ndarray]] = defaultdict(list)
+        for entry in known:
+            by_formula[entry.formula].append(entry.distances)
+        self._known = {formula: np.stack(vectors) for formula, vectors in by_formula.items()}
+
+    def __len__(self) -> int:
+        return self._size
+
+    def distance(self, structure: Structure) -> float:
+        """Difference to the nearest training crystal of the same reduced formula; inf if none.
+
+        The structure must have a valid cell (`validity.has_cell`).
+        """
+        own = fingerprint(structure)
+        known = self._known.get(own.formula)
+        return float("inf") if known is None else float(_differences(known, own.distances).min())
+
+    def is_novel(self, structure: Structure) -> bool:
+        """True if no training crystal of the same reduced formula lies within the tolerance."""
+        return self.distance(structure) > self.tolerance
+
+    @classmethod
+    def from_structures(
+        cls,
+        structures: Sequence[Structure],
+        workers: int = 1,
+        progress: Progress | None = None,
+    ) -> "NoveltyIndex":
+        """The index of these training crystals, computed over processes."""
+        return cls(parallel_map(fingerprint, structures, workers, progress, chunk_size=256))
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "NoveltyIndex":
+        """The index stored by `to_arrays`; ValueError if the two arrays do not fit together."""
+        keys, vectors = arrays[KEYS], np.asarray(arrays[VECTORS], dtype=np.float32)
+        known, start = [], 0
+        for key in keys.tolist():
+            formula = tuple((z, n) for z, n in zip(key[::2], key[1::2], strict=True) if z)
+            shape = (len(formula), len(formula), NEIGHBOURS)
+            stop = start + len(formula) ** 2 * NEIGHBOURS
+            known.append(Fingerprint(formula, vectors[start:stop].reshape(shape)))
+            start = stop
+        if start != len(vectors):
+            raise ValueError(f"{VECTORS} has {len(vectors)} numbers, {KEYS} accounts for {start}")
+        return cls(known)
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """`novelty_keys` (M, 2K) uint16: atomic number and count for each element, zero padded;
+        `novelty_vectors` float16: the distances of the M crystals, one after the other.
+        """
+        width = 2 * max((len(formula) for formula in self._known), default=0)
+        keys, vectors = [], [np.empty(0)]
+        for formula, known in self._known.items():
+            flat = [number for pair in formula for number in pair]
+            keys += [flat + [0] * (width - len(flat))] * len(known)
+            vectors.append(known.ravel())
+        return {
+            KEYS: np.array(keys, dtype=np.uint16).reshape(len(keys), width),
+            VECTORS: np.concatenate(vectors).astype(np.float16),
+        }
+
+
+def _differences(known: np.ndarray, own: np.ndarray) -> np.ndarray:
+    return np.abs(known - own).max(axis=(1, 2, 3))

@@ -1,0 +1,82 @@
+"""(z, noisy crystal, σ) → score of the coordinates and logits of the species."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from cdvae.crystal import CrystalBatch
+from cdvae.elements import NUM_SPECIES
+from cdvae.model.backbone import Backbone, BackboneConfig, geometry, mlp
+from cdvae.noise import remove_mean
+from cdvae.score import Score, ScoreOutput
+
+
+def log_features(values: Tensor, size: int) -> Tensor:
+    """(B, size) sines and cosines of log ``values`` (B,), periods from 0.5 to 16 in log units."""
+    periods = torch.logspace(-1, 4, size // 2, base=2.0, device=values.device)
+    phase = 2 * math.pi * values.log()[:, None] / periods
+    return torch.cat([phase.sin(), phase.cos()], 1)
+
+
+class Decoder(nn.Module):
+    """Noise-conditional score network of Xie et al. (2022), conditioned on σ as well as on z."""
+
+    def __init__(self, config: BackboneConfig, latent_dim: int) -> None:
+        super().__init__()
+        self.config = config
+        width = config.scalars
+        self.noise_features = 32
+        self.species = nn.Embedding(NUM_SPECIES, width)
+        self.noise = mlp(2 * self.noise_features + 1, width, width)
+        self.latent = mlp(latent_dim, 2 * width, width)
+        self.atom = mlp(4 * width, 2 * width, width)
+        self.context = nn.Linear(2 * width, config.layers * width)
+        self.backbone = Backbone(config)
+        self.norm = nn.LayerNorm(width)
+        self.gate = mlp(width, width, config.vectors)
+        self.logits = mlp(width, width, NUM_SPECIES)
+
+    def bind(self, z: Tensor) -> Score:
+        """The score for fixed latents ``z`` (B, D): their share of the work is done once."""
+        latent = self.latent(z)
+
+        def score(crystals: CrystalBatch, sigma: Tensor) -> ScoreOutput:
+            return self._score(latent, crystals, sigma)
+
+        return score
+
+    def forward(self, z: Tensor, crystals: CrystalBatch, sigma: Tensor) -> ScoreOutput:
+        """The score at noise level ``sigma`` (B,) Å for latents ``z`` (B, D)."""
+        return self._score(self.latent(z), crystals, sigma)
+
+    def _score(self, latent: Tensor, crystals: CrystalBatch, sigma: Tensor) -> ScoreOutput:
+        owner = crystals.owner
+        spacing = crystals.spacing
+        noise = self.noise(
+            torch.cat(
+                [
+                    log_features(sigma, self.noise_features),
+                    log_features(sigma / spacing, self.noise_features),
+                    spacing.log()[:, None],
+                ],
+                1,
+            )
+        )
+        context = self.context(torch.cat([latent, noise], 1)).chunk(self.config.layers, 1)
+        species = self.species(crystals.species - 1)
+        # The product lets an atom ask "which site does z give my element?" for unseen pairs too.
+        own = latent[owner]
+        atoms = self.atom(torch.cat([species, own, species * own, noise[owner]], 1))
+        scalars, vectors = self.backbone(
+            species + atoms, geometry(crystals, self.config), [c[owner] for c in context]
+        )
+        scalars = self.norm(scalars)
+        displacement = (vectors * self.gate(scalars)[:, None]).sum(-1)
+        # σ·score is the displacement to the clean site over σ; the network gives the numerator's
+        # shape and this factor the growth towards small σ, bounded so that training starts calm.
+        scaled = displacement * (0.3 / (sigma**2 + 0.01).sqrt())[owner, None]
+        shift = remove_mean(scaled, crystals) / sigma[owner, None]
+        return ScoreOutput(shift, self.logits(scalars))

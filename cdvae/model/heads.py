@@ -1,0 +1,87 @@
+"""z → number of atoms, lattice, composition and properties."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from cdvae.crystal import CrystalBatch
+from cdvae.elements import NUM_SPECIES
+from cdvae.lattice import from_log_metric, to_log_metric
+from cdvae.model.backbone import mlp
+
+LATTICE_STD_FLOOR = 0.02
+"""Strain below which differences of lattices are not worth a loss (Perov-5 angles never vary)."""
+
+
+@dataclass(frozen=True)
+class Attributes:
+    """What the heads say of each latent."""
+
+    num_atoms_logits: Tensor  # (B, N+1), class 0 is masked
+    log_metric: Tensor  # (B, 6) standardised, see cdvae.lattice.to_log_metric
+    composition_logits: Tensor  # (B, Z), elements outside the training data are masked
+    properties: Tensor  # (B, P) standardised
+
+
+class Heads(nn.Module):
+    """One small network for each attribute; scalers are buffers and travel with the weights."""
+
+    def __init__(self, latent_dim: int, max_atoms: int, num_properties: int, width: int) -> None:
+        super().__init__()
+        self.num_atoms = mlp(latent_dim, width, max_atoms + 1)
+        self.lattice = mlp(latent_dim, width, 6)
+        self.composition = mlp(latent_dim, width, NUM_SPECIES)
+        self.properties = nn.ModuleList(mlp(latent_dim, width, 1) for _ in range(num_properties))
+        self.register_buffer("lattice_mean", torch.zeros(6))
+        self.register_buffer("lattice_std", torch.ones(6))
+        self.register_buffer("property_mean", torch.zeros(num_properties))
+        self.register_buffer("property_std", torch.ones(num_properties))
+        self.register_buffer("known_species", torch.ones(NUM_SPECIES, dtype=torch.bool))
+        self.register_buffer("known_sizes", torch.arange(max_atoms + 1) > 0)
+
+    def fit_scalers(self, crystals: CrystalBatch, properties: Tensor) -> None:
+        """Sets means, deviations and the known elements and sizes from training data.
+
+        Args:
+            crystals: all N training crystals.
+            properties: (N, P), NaN where unknown.
+        """
+        metric = to_log_metric(crystals.lattice.double(), crystals.n_atoms)
+        self.lattice_mean.copy_(metric.mean(0))
+        self.lattice_std.copy_(metric.std(0).clamp(min=LATTICE_STD_FLOOR))
+        values = properties.double()
+        known = values.isfinite()
+        count = known.sum(0)
+        mean = torch.where(known, values, 0).sum(0) / count
+        self.property_mean.copy_(mean)
+        variance = torch.where(known, (values - mean) ** 2, 0).sum(0) / count
+        self.property_std.copy_(variance.sqrt().clamp(min=1e-6))
+        self.known_species.zero_()[crystals.species.unique() - 1] = True
+        self.known_sizes.zero_()[crystals.n_atoms.unique()] = True
+
+    def forward(self, z: Tensor) -> Attributes:
+        """All heads on latents ``z`` (B, D)."""
+        num_atoms = self.num_atoms(z).masked_fill(~self.known_sizes, -torch.inf)
+        composition = self.composition(z).masked_fill(~self.known_species, -torch.inf)
+        properties = [head(z) for head in self.properties]
+        stacked = torch.cat(properties, 1) if properties else z.new_zeros(len(z), 0)
+        return Attributes(num_atoms, self.lattice(z), composition, stacked)
+
+    def lattice_of(self, log_metric: Tensor, n_atoms: Tensor) -> Tensor:
+        """(B, 3, 3) Å lattices from standardised predictions (B, 6)."""
+        return from_log_metric(log_metric * self.lattice_std + self.lattice_mean, n_atoms)
+
+    def lattice_target(self, lattice: Tensor, n_atoms: Tensor) -> Tensor:
+        """(B, 6) standardised targets of lattices (B, 3, 3) Å."""
+        return (to_log_metric(lattice, n_atoms) - self.lattice_mean) / self.lattice_std
+
+    def property_target(self, values: Tensor) -> Tensor:
+        """(B, P) standardised properties."""
+        return (values - self.property_mean) / self.property_std
+
+    def property_values(self, standardised: Tensor) -> Tensor:
+        """(B, P) properties in the units of the data."""
+        return standardised * self.property_std + self.property_mean

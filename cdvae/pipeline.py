@@ -1,0 +1,157 @@
+"""The tasks of the model, end to end: seeds or crystals or latents in, crystals out.
+
+Every random number of crystal i comes from generators seeded by its own seed, so the crystal does
+not depend on its batch, on chunk sizes or on what was sampled before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from cdvae.crystal import CrystalBatch
+from cdvae.errors import NonFiniteSampleError
+from cdvae.model.encoder import Latent
+from cdvae.noise import NoiseSchedule
+from cdvae.sampling.ancestral import Ancestral
+from cdvae.sampling.langevin import Langevin
+from cdvae.sampling.protocol import OnLevel, Sampler
+from cdvae.sampling.start import start_crystals
+from cdvae.trained import TrainedModel
+
+LANGEVIN_LEVELS = 50
+CHUNK_ATOMS = 320
+"""Atoms sampled together: on CPU larger temporaries leave the caches, on GPU more fit."""
+CHUNK_ATOMS_CUDA = 16384
+
+
+@dataclass(frozen=True)
+class SamplerSpec:
+    """A sampler by name; ``steps`` is its number of score evaluations, None for the default."""
+
+    name: str
+    steps: int | None = None
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Crystals decoded from latents, and what the heads say of the latents."""
+
+    crystals: CrystalBatch
+    properties: dict[str, Tensor]  # (B,) each, in the card's units
+    score_evaluations: int  # of each crystal
+
+
+def crystal_seed(seed: int, index: int) -> int:
+    """The seed of crystal ``index`` of a job: 63 bits, without a pattern between neighbours."""
+    digest = hashlib.blake2b(f"{seed}/{index}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest) >> 1
+
+
+def _generators(seeds: Sequence[int], stream: str) -> list[torch.Generator]:
+    """One CPU generator a crystal; streams of one seed are independent of each other."""
+    rngs = []
+    for seed in seeds:
+        digest = hashlib.blake2b(f"{seed}/{stream}".encode(), digest_size=8).digest()
+        rngs.append(torch.Generator().manual_seed(int.from_bytes(digest) >> 1))
+    return rngs
+
+
+def _normal(seeds: Sequence[int], model: TrainedModel, stream: str) -> Tensor:
+    rngs = _generators(seeds, stream)
+    rows = [torch.randn(model.config.model.latent_dim, generator=rng) for rng in rngs]
+    return torch.stack(rows).to(model.device)
+
+
+@torch.no_grad()
+def sample_latents(
+    model: TrainedModel, seeds: Sequence[int], prior: Literal["learned", "normal"] = "learned"
+) -> Tensor:
+    """(B, D) latents for new crystals, from the learned prior or from N(0, I)."""
+    noise = _normal(seeds, model, "latent")
+    return model.prior.transport(noise) if prior == "learned" else noise
+
+
+@torch.no_grad()
+def encode(model: TrainedModel, crystals: CrystalBatch) -> Latent:
+    """The posterior over z of each crystal."""
+    return model.network.encode(crystals.to(model.device))
+
+
+@torch.no_grad()
+def sample_posterior(model: TrainedModel, latent: Latent, seeds: Sequence[int]) -> Tensor:
+    """(B, D) one draw from each posterior."""
+    return latent.mean + (0.5 * latent.logvar).exp() * _normal(seeds, model, "posterior")
+
+
+@torch.no_grad()
+def predict(model: TrainedModel, latents: Tensor) -> dict[str, Tensor]:
+    """(B,) of every property, in the card's units, read from ``latents`` (B, D)."""
+    heads = model.network.heads
+    values = heads.property_values(heads(latents).properties)
+    return dict(zip(model.properties, values.unbind(-1), strict=True))
+
+
+def build_sampler(model: TrainedModel, spec: SamplerSpec) -> Sampler:
+    """The sampler of that name with the noise levels that the model was trained for.
+
+    Raises:
+        ValueError: the name is unknown or the number of steps is impossible.
+    """
+    largest, smallest = model.config.model.sigma_max, model.config.model.sigma_min
+    if spec.name == "fast":
+        steps = 50 if spec.steps is None else spec.steps
+        if steps < 1:
+            raise ValueError(f"sampler fast takes at least 1 step, not {steps}")
+        return Ancestral(NoiseSchedule.geometric(largest, smallest, steps))
+    if spec.name == "langevin":
+        steps = 100 * LANGEVIN_LEVELS if spec.steps is None else spec.steps
+        if steps < LANGEVIN_LEVELS or steps % LANGEVIN_LEVELS:
+            raise ValueError(f"sampler langevin takes a multiple of 50 steps, not {steps}")
+        schedule = NoiseSchedule.geometric(largest, smallest, LANGEVIN_LEVELS)
+        return Langevin(schedule, steps_per_level=steps // LANGEVIN_LEVELS)
+    raise ValueError(f"no sampler named {spec.name!r}; there are fast and langevin")
+
+
+@torch.no_grad()
+def decode(
+    model: TrainedModel,
+    latents: Tensor,
+    seeds: Sequence[int],
+    sampler: SamplerSpec,
+    on_level: OnLevel | None = None,
+) -> Decoded:
+    """The crystals of ``latents``: heads give size, cell, composition; the sampler the sites.
+
+    Args:
+        model: the trained model.
+        latents: (B, D).
+        seeds: one a crystal.
+        sampler: which sampler, how many steps.
+        on_level: called with (levels done, levels in all) after each level; may raise to stop.
+
+    Raises:
+        NonFiniteSampleError: coordinates or cells became NaN or infinite.
+        ValueError: the sampler does not exist.
+    """
+    chosen = build_sampler(model, sampler)
+    rngs = _generators(seeds, "decode")
+    start = start_crystals(model.network.heads, latents, rngs)
+    crystals = chosen(model.network.decoder.bind(latents), start, rngs, on_level)
+    broken = ~crystals.lattice.flatten(1).isfinite().all(-1)
+    broken[crystals.owner[~crystals.frac.isfinite().all(-1)]] = True
+    if broken.any():
+        raise NonFiniteSampleError(broken.nonzero().squeeze(-1).tolist())
+    return Decoded(crystals.to("cpu"), predict(model, latents), chosen.evaluations)
+
+
+def chunks(n: int, model: TrainedModel) -> list[range]:
+    """Ranges that cover ``range(n)``, each small enough to sample at once."""
+    atoms = CHUNK_ATOMS_CUDA if model.device.type == "cuda" else CHUNK_ATOMS
+    size = max(1, atoms // model.card["limits"]["max_atoms"])
+    return [range(first, min(first + size, n)) for first in range(0, n, size)]

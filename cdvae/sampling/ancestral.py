@@ -1,0 +1,58 @@
+"""The fast sampler: one stochastic step a noise level, and a last step without noise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from cdvae.crystal import CrystalBatch
+from cdvae.noise import NoiseSchedule
+from cdvae.sampling.assignment import assign_species
+from cdvae.sampling.protocol import Mover, OnLevel
+from cdvae.score import Score
+
+
+@dataclass(frozen=True)
+class Ancestral:
+    r"""Ancestral sampling of the variance-exploding diffusion (Song et al. 2021, eq. 47).
+
+    .. math:: x_{i+1} = x_i + (σ_i² − σ_{i+1}²) s(x_i, σ_i)
+              + \sqrt{σ_{i+1}² (σ_i² − σ_{i+1}²) / σ_i²}\, ε,\qquad σ_L = 0
+
+    ==========  ======================================
+    ``sigma``   σ_i, the level of the crystals now
+    ``below``   σ_{i+1}, the next one, 0 after the last
+    ``shift``   s, the score
+    ==========  ======================================
+    """
+
+    schedule: NoiseSchedule
+
+    @property
+    def evaluations(self) -> int:
+        """One a level."""
+        return len(self.schedule.sigmas)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        score: Score,
+        start: CrystalBatch,
+        rngs: Sequence[torch.Generator],
+        on_level: OnLevel | None = None,
+    ) -> CrystalBatch:
+        """See :class:`cdvae.sampling.protocol.Sampler`."""
+        sigmas = self.schedule.sigmas.tolist()
+        crystals = start
+        move = Mover(start)
+        noise = move.noise(rngs, len(sigmas), start.frac)
+        for i, (sigma, below) in enumerate(zip(sigmas, [*sigmas[1:], 0.0], strict=True)):
+            output = score(crystals, start.lattice.new_full((len(start),), sigma))
+            gap = sigma**2 - below**2
+            step = gap * output.shift + (below / sigma) * gap**0.5 * noise[i]
+            crystals = assign_species(move(crystals, step), output.species_logits)
+            if on_level:
+                on_level(i + 1, len(sigmas))
+        return crystals

@@ -1,0 +1,66 @@
+"""What every sampler is, and the pieces that all of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from cdvae.crystal import CrystalBatch
+from cdvae.lattice import inverse
+from cdvae.noise import remove_mean
+from cdvae.score import Score
+from cdvae.torus import wrap
+
+OnLevel = Callable[[int, int], None]
+"""Called with (levels done, levels in all); it may raise to stop the sampler."""
+
+
+class Sampler(Protocol):
+    """Moves crystals from noise to samples of a score's density; lattice and composition stay."""
+
+    @property
+    def evaluations(self) -> int:
+        """Score evaluations that each crystal costs."""
+        ...
+
+    def __call__(
+        self,
+        score: Score,
+        start: CrystalBatch,
+        rngs: Sequence[torch.Generator],
+        on_level: OnLevel | None = None,
+    ) -> CrystalBatch:
+        """The samples.
+
+        Args:
+            score: the score, z and weights bound.
+            start: B crystals at the highest noise level.
+            rngs: one CPU generator a crystal, so that no crystal depends on its batch.
+            on_level: called after every noise level.
+        """
+        ...
+
+
+class Mover:
+    """Moves atoms by Cartesian steps in fixed cells; the lattice algebra is done once."""
+
+    def __init__(self, crystals: CrystalBatch) -> None:
+        self._inverse = inverse(crystals.lattice)[crystals.owner]
+        self._sizes = crystals.n_atoms.tolist()
+
+    def __call__(self, crystals: CrystalBatch, step: Tensor) -> CrystalBatch:
+        """``crystals`` with every atom moved by its ``step`` (A, 3) Å, less the common drift."""
+        step = remove_mean(step, crystals)
+        frac = crystals.frac + torch.einsum("ai,aij->aj", step, self._inverse)
+        return crystals.replace(frac=wrap(frac))
+
+    def noise(self, rngs: Sequence[torch.Generator], steps: int, like: Tensor) -> Tensor:
+        """(steps, A, 3) standard normal, each crystal's part from its own generator."""
+        parts = [
+            torch.randn(steps, n, 3, generator=rng)
+            for n, rng in zip(self._sizes, rngs, strict=True)
+        ]
+        return torch.cat(parts, 1).to(like)

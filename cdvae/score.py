@@ -1,0 +1,26 @@
+"""What stands between networks and samplers: the score of a noisy crystal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from cdvae.crystal import CrystalBatch
+
+
+@dataclass(frozen=True)
+class ScoreOutput:
+    """What is known of a noisy crystal."""
+
+    shift: Tensor  # (A, 3) Å⁻¹, gradient of the log density of the coordinates
+    species_logits: Tensor  # (A, Z), class k is atomic number k + 1
+
+
+class Score(Protocol):
+    """A score with everything but the crystal and the noise level bound (z, weights)."""
+
+    def __call__(self, crystals: CrystalBatch, sigma: Tensor) -> ScoreOutput:
+        """The score of ``crystals`` at noise level ``sigma`` (B,) Å."""
+        ...

@@ -1,0 +1,106 @@
+"""Small real models and crystals for tests: all works as in production, nothing is learned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from cdvae.crystal import CrystalBatch
+from cdvae.data.dataset import CrystalDataset
+from cdvae.lattice import from_parameters
+from cdvae.model.cdvae import CDVAE
+from cdvae.training.config import load_config
+from cdvae.training.export import encode_all, export_model
+from cdvae.training.prior import fit_prior
+
+TINY_CONFIG = """\
+name = "tiny"
+dataset = "made-up perovskites"
+description = "An untrained model for tests"
+
+[model]
+latent_dim = 8
+max_atoms = 6
+properties = ["formation_energy", "band_gap"]
+head_width = 16
+sigma_max = 2.5
+sigma_min = 0.02
+
+[model.encoder]
+layers = 1
+scalars = 16
+vectors = 4
+radial = 8
+
+[model.decoder]
+layers = 1
+scalars = 16
+vectors = 4
+radial = 8
+
+[optimiser]
+steps = 4
+batch_size = 4
+
+[loss]
+
+[prior]
+width = 16
+blocks = 1
+steps = 2
+batch_size = 8
+"""
+
+_IDEAL = torch.tensor([[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])
+_CATIONS = (3, 11, 12, 19, 20, 22, 26, 38, 56)
+_ANIONS = (7, 8, 9)
+
+
+def perovskites(n: int, seed: int = 0) -> CrystalDataset:
+    """``n`` cubic ABX₃ crystals with random elements, cells, displacements; made-up properties."""
+    rng = torch.Generator().manual_seed(seed)
+
+    def pick(table: tuple[int, ...]) -> torch.Tensor:
+        return torch.tensor(table)[torch.randint(len(table), (n,), generator=rng)]
+
+    anion = pick(_ANIONS)
+    species = torch.stack([pick(_CATIONS), pick(_CATIONS), anion, anion, anion], 1).flatten()
+    frac = _IDEAL.repeat(n, 1) + 0.01 * torch.randn(5 * n, 3, generator=rng)
+    length = 3.6 + torch.rand(n, 1, generator=rng)
+    lattice = from_parameters(length.expand(n, 3), torch.full((n, 3), 90.0))
+    crystals = CrystalBatch(frac % 1, species, lattice, torch.full((n,), 5))
+    values = torch.stack([length[:, 0] - 4, anion.float() - 7], 1)
+    return CrystalDataset(
+        crystals=crystals,
+        properties=values,
+        property_names=("formation_energy", "band_gap"),
+        material_ids=tuple(str(i) for i in range(n)),
+        metadata={},
+    )
+
+
+def write_tiny_model(folder: Path, seed: int = 0) -> Path:
+    """A complete model folder ``folder/tiny/1`` with random weights; returns that folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "tiny.toml"
+    path.write_text(TINY_CONFIG, encoding="utf-8")
+    config = load_config(path)
+    path.unlink()
+    data = perovskites(32, seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = CDVAE(config.model).eval()
+    network.heads.fit_scalers(data.crystals, data.properties)
+    posterior = encode_all(network, data)
+    prior = fit_prior(posterior, config.prior, lambda step, loss: None)
+    facts = {
+        "commit": "none",
+        "counts": {"train": len(data)},
+        "properties": {
+            "formation_energy": {"unit": "eV", "description": "made up", "source": "none"},
+            "band_gap": {"unit": "eV", "description": "made up", "source": "none"},
+        },
+    }
+    target = folder / "tiny" / "1"
+    return export_model(target, config, TINY_CONFIG, network, prior, posterior, data, facts)

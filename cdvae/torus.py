@@ -1,0 +1,68 @@
+"""The torus of fractional coordinates: wrapping, shortest differences, the wrapped normal."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cdvae.lattice import images_within
+
+
+def wrap(frac: Tensor) -> Tensor:
+    """``frac`` in [0, 1), also for tiny negatives, where ``% 1`` rounds up to exactly 1."""
+    wrapped = frac % 1
+    return torch.where(wrapped >= 1, 0, wrapped)
+
+
+def wrap_difference(frac: Tensor) -> Tensor:
+    """Fractional differences in [-½, ½]."""
+    return frac - frac.round()
+
+
+def image_grid(reach: Tensor) -> Tensor:
+    """(M, 3) all integer offsets within ``reach`` (3,) on each axis."""
+    axes = [torch.arange(-int(k), int(k) + 1, device=reach.device) for k in reach]
+    return torch.cartesian_prod(*axes)
+
+
+def shortest(difference: Tensor, lattice: Tensor) -> Tensor:
+    """(A, 3) the shortest periodic Cartesian vectors, Å, exact for cells of any shape.
+
+    Args:
+        difference: (A, 3) fractional differences.
+        lattice: (A, 3, 3) the lattice of each row, Å.
+    """
+    base = wrap_difference(difference)
+    cart = torch.einsum("ai,aij->aj", base, lattice)
+    # No image beyond the length of this first guess can be shorter than it.
+    reach = images_within(lattice, cart.norm(dim=-1)).amax(0) if len(base) else base.new_zeros(3)
+    offsets = image_grid(reach.clamp(min=1)).to(base.dtype)
+    images = torch.einsum("ami,aij->amj", base[:, None] + offsets, lattice)
+    best = (images**2).sum(-1).argmin(-1)
+    return images[torch.arange(len(base), device=base.device), best]
+
+
+def wrapped_normal_score(difference: Tensor, lattice: Tensor, sigma: Tensor) -> Tensor:
+    """(A, 3) ∇ log p of the normal of width σ wrapped on each torus, times σ (so that it is O(1)).
+
+    p(δ) = Σ_n exp(−‖(δ + n) L‖² / 2σ²); where σ is far above the cell the score is zero, where it
+    is far below it is −δL/σ², the nearest image. (Jing et al. 2022 on tori; Jiao et al. 2023 on
+    crystals.)
+
+    Args:
+        difference: (A, 3) fractional displacement from the clean position.
+        lattice: (A, 3, 3) Å.
+        sigma: (A,) Å.
+    """
+    if not len(difference):
+        return difference
+    base = wrap_difference(difference)
+    # Images beyond 5σ weigh less than exp(-12).
+    reach = images_within(lattice, 5 * sigma).amax(0).clamp(min=1)
+    offsets = image_grid(reach).to(base.dtype)
+    cart = torch.einsum("ai,aij->aj", base, lattice)[:, None] + torch.einsum(
+        "mi,aij->amj", offsets, lattice
+    )
+    log_weight = -(cart**2).sum(-1) / (2 * sigma[:, None] ** 2)
+    weight = log_weight.softmax(-1)
+    return -(weight[:, :, None] * cart).sum(1) / sigma[:, None]

@@ -1,0 +1,70 @@
+"""The state of a training run on disk: safetensors with JSON metadata, replaced atomically."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from cdvae.errors import DataError
+
+
+def save_state(
+    path: Path, groups: Mapping[str, Mapping[str, Tensor]], meta: dict[str, Any]
+) -> None:
+    """Writes groups of named tensors and ``meta``; an interruption leaves the old file whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {
+        f"{group}/{name}": tensor.detach().cpu().contiguous().clone()
+        for group, members in groups.items()
+        for name, tensor in members.items()
+    }
+    partial = path.with_suffix(".partial")
+    save_file(tensors, partial, metadata={"meta": json.dumps(meta)})
+    os.replace(partial, path)
+
+
+def load_state(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+    """The groups and ``meta`` of a file written by :func:`save_state`.
+
+    Raises:
+        DataError: the file is not such a file.
+    """
+    groups: dict[str, dict[str, Tensor]] = {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            meta = json.loads((file.metadata() or {})["meta"])
+            for key in file.keys():  # noqa: SIM118 (not a mapping)
+                group, name = key.split("/", 1)
+                groups.setdefault(group, {})[name] = file.get_tensor(key)
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise DataError(f"{path}: not a training state ({error})") from error
+    return groups, meta
+
+
+def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The moments and step counts of Adam, by parameter number."""
+    state = optimiser.state_dict()["state"]
+    return {
+        f"{number}/{name}": value
+        for number, entry in state.items()
+        for name, value in entry.items()
+    }
+
+
+def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Puts the tensors of :func:`optimiser_tensors` back."""
+    entries: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        number, name = key.split("/")
+        entries.setdefault(int(number), {})[name] = value
+    optimiser.load_state_dict(
+        {"state": entries, "param_groups": optimiser.state_dict()["param_groups"]}
+    )

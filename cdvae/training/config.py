@@ -1,0 +1,87 @@
+"""Training settings, read from TOML; a key that nobody knows is an error, not a silent default."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from cdvae.errors import DataError
+from cdvae.loss import LossWeights
+from cdvae.model.cdvae import ModelConfig
+from cdvae.training.prior import PriorConfig
+
+
+@dataclass(frozen=True)
+class OptimiserConfig:
+    """How the weights are moved."""
+
+    steps: int
+    batch_size: int = 64  # crystals of one process
+    noisy_copies: int = 2  # corruptions of each crystal in a step
+    learning_rate: float = 1e-3
+    warmup_steps: int = 300
+    final_fraction: float = 0.02  # of the learning rate, at the end of the cosine
+    weight_decay: float = 0.0
+    gradient_norm: float = 1.0
+    ema_decay: float = 0.999
+    seed: int = 0
+    compile: bool = False  # torch.compile of the networks; needs a C++ compiler
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A whole training run."""
+
+    name: str
+    dataset: str
+    description: str
+    model: ModelConfig
+    optimiser: OptimiserConfig
+    prior: PriorConfig
+    loss: LossWeights
+
+
+def _build(kind: type, values: Mapping[str, Any], where: str) -> Any:
+    """An instance of the dataclass ``kind`` from plain TOML values."""
+    hints = get_type_hints(kind)
+    known = {field.name: field for field in fields(kind)}
+    unknown = sorted(values.keys() - known.keys())
+    if unknown:
+        raise DataError(f"{where}: unknown key {', '.join(unknown)}; known: {', '.join(known)}")
+    arguments = {}
+    for name, field in known.items():
+        hint = hints[name]
+        if is_dataclass(hint):
+            arguments[name] = _build(hint, values.get(name, {}), f"{where}.{name}")
+        elif name in values:
+            arguments[name] = _scalar(hint, values[name], f"{where}.{name}")
+        elif field.default is MISSING:
+            raise DataError(f"{where}: {name} is missing")
+    return kind(**arguments)
+
+
+def _scalar(hint: Any, value: Any, where: str) -> Any:
+    if isinstance(value, list):
+        return tuple(value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint):
+        raise DataError(f"{where}: {value!r} is not {hint.__name__}")
+    return value
+
+
+def load_config(path: Path) -> TrainConfig:
+    """The settings in a TOML file.
+
+    Raises:
+        DataError: the file is missing, is no TOML, or has an unknown, missing or ill-typed key.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise DataError(f"{path}: {error}") from error
+    config: TrainConfig = _build(TrainConfig, values, str(path))
+    return config

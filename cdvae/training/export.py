@@ -1,0 +1,109 @@
+"""From a finished training run to a model folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cdvae.data.dataset import CrystalDataset
+from cdvae.elements import symbol
+from cdvae.metrics.reference import describe_training_data
+from cdvae.model.cdvae import CDVAE
+from cdvae.model.encoder import Latent
+from cdvae.model.prior import FlowPrior
+from cdvae.trained import Reference, write_model
+from cdvae.training.config import TrainConfig
+
+START_CRYSTALS = 1024
+"""Training crystals whose latents are shipped as starting points of optimisation."""
+START_SEED = 0
+PERCENTILES = (5, 10, 15)
+ENCODE_CRYSTALS = 256
+
+
+@torch.no_grad()
+def encode_all(model: CDVAE, data: CrystalDataset) -> Latent:
+    """The posterior of every crystal of ``data``, on the model's device."""
+    device = next(model.parameters()).device
+    parts = []
+    for first in range(0, len(data), ENCODE_CRYSTALS):
+        rows = range(first, min(first + ENCODE_CRYSTALS, len(data)))
+        parts.append(model.encode(data.crystals.select(rows).to(device)))
+    return Latent(torch.cat([p.mean for p in parts]), torch.cat([p.logvar for p in parts]))
+
+
+def export_model(
+    folder: Path,
+    config: TrainConfig,
+    config_toml: str,
+    network: CDVAE,
+    prior: FlowPrior,
+    posterior: Latent,
+    data: CrystalDataset,
+    facts: Mapping[str, Any],
+    workers: int = 1,
+) -> Path:
+    """Writes ``folder`` and returns it.
+
+    Args:
+        folder: ``model_store/<name>/<version>``; its name is the version.
+        config: the settings of the run.
+        config_toml: their text, kept as it was written.
+        network: the averaged autoencoder.
+        prior: the prior over z.
+        posterior: of every training crystal, from :func:`encode_all`.
+        data: the training crystals.
+        facts: what only the caller knows: ``commit``, ``counts`` of crystals by split, and for each
+            property its ``unit``, ``description`` and ``source`` column.
+        workers: processes for the fingerprints.
+    """
+    statistics, known = describe_training_data(data, workers)
+    rng = torch.Generator().manual_seed(START_SEED)
+    usable = data.properties.isfinite().all(1).nonzero().squeeze(-1)
+    chosen = usable[torch.randperm(len(usable), generator=rng)[:START_CRYSTALS]].sort().values
+    reference = Reference(
+        latents=posterior.mean.cpu()[chosen],
+        values=data.properties[chosen],
+        tensors=known,
+        statistics=statistics,
+    )
+    card = {
+        "name": config.name,
+        "version": folder.name,
+        "description": config.description,
+        "dataset": config.dataset,
+        "license": "MIT",
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "commit": facts["commit"],
+        "limits": {
+            "max_num_samples": 10_000,
+            "max_structures": 1_000,
+            "min_atoms": int(data.crystals.n_atoms.min()),
+            "max_atoms": int(data.crystals.n_atoms.max()),
+            "elements": [symbol(z) for z in data.crystals.species.unique().tolist()],
+        },
+        "properties": {
+            name: {
+                **facts["properties"][name],
+                "percentiles": _percentiles(data.properties[:, i]),
+            }
+            for i, name in enumerate(config.model.properties)
+        },
+        "samplers": {
+            "fast": {"default_steps": 50, "max_steps": 100},
+            "langevin": {"default_steps": 5000, "max_steps": 5000},
+        },
+        "data": facts["counts"],
+        "quality": {},
+    }
+    return write_model(folder, config_toml, network, prior, reference, card)
+
+
+def _percentiles(values: Tensor) -> dict[str, float]:
+    known = values[values.isfinite()].double()
+    return {str(p): float(known.quantile(p / 100)) for p in PERCENTILES}

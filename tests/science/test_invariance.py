@@ -1,0 +1,166 @@
+"""Crystals are the same however they are written down, and so is what the networks say of them."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from cdvae.crystal import CrystalBatch
+from cdvae.model.cdvae import CDVAE
+from tests.science.conftest import random_crystals
+
+N = 9
+
+
+def double(crystals: CrystalBatch) -> CrystalBatch:
+    return crystals.replace(frac=crystals.frac.double(), lattice=crystals.lattice.double())
+
+
+@pytest.fixture
+def crystals() -> CrystalBatch:
+    return double(random_crystals(N, seed=11))
+
+
+def rotation(seed: int = 0) -> torch.Tensor:
+    q, _ = torch.linalg.qr(
+        torch.randn(3, 3, generator=torch.Generator().manual_seed(seed)).double()
+    )
+    return q * torch.linalg.det(q)
+
+
+def rotated(crystals: CrystalBatch) -> CrystalBatch:
+    return crystals.replace(lattice=crystals.lattice @ rotation())
+
+
+def translated(crystals: CrystalBatch) -> CrystalBatch:
+    return crystals.replace(frac=(crystals.frac + torch.tensor([0.31, -0.77, 0.123])) % 1)
+
+
+def moved_to_other_images(crystals: CrystalBatch) -> CrystalBatch:
+    shift = torch.randint(-3, 4, crystals.frac.shape, generator=torch.Generator().manual_seed(1))
+    return crystals.replace(frac=crystals.frac + shift)
+
+
+def permutation(crystals: CrystalBatch) -> torch.Tensor:
+    keys = torch.rand(len(crystals.frac), generator=torch.Generator().manual_seed(2))
+    return (crystals.owner + keys.double()).argsort()
+
+
+def permuted(crystals: CrystalBatch) -> CrystalBatch:
+    order = permutation(crystals)
+    return crystals.replace(frac=crystals.frac[order], species=crystals.species[order])
+
+
+CHANGE = torch.tensor([[1.0, 1, 0], [0, 1, 0], [0, -2, 1]]).double()  # determinant 1
+
+
+def in_another_cell(crystals: CrystalBatch) -> CrystalBatch:
+    """The same crystals described by the cell vectors CHANGE @ lattice."""
+    return crystals.replace(
+        lattice=CHANGE @ crystals.lattice, frac=(crystals.frac @ torch.linalg.inv(CHANGE)) % 1
+    )
+
+
+def supercell(crystals: CrystalBatch) -> CrystalBatch:
+    """Each crystal repeated twice along its first vector."""
+    parts = []
+    for part in crystals.split():
+        half = part.frac * torch.tensor([0.5, 1, 1])
+        parts.append(
+            CrystalBatch(
+                torch.cat([half, half + torch.tensor([0.5, 0, 0])]),
+                part.species.repeat(2),
+                part.lattice * torch.tensor([2.0, 1, 1])[:, None],
+                part.n_atoms * 2,
+            )
+        )
+    return CrystalBatch.cat(parts)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [rotated, translated, moved_to_other_images, permuted, in_another_cell, supercell],
+    ids=lambda change: change.__name__,
+)
+def test_latent_does_not_change(
+    network: CDVAE, crystals: CrystalBatch, change: Callable[[CrystalBatch], CrystalBatch]
+) -> None:
+    before, after = network.encode(crystals), network.encode(change(crystals))
+    torch.testing.assert_close(after.mean, before.mean, atol=1e-7, rtol=1e-6)
+    torch.testing.assert_close(after.logvar, before.logvar, atol=1e-7, rtol=1e-6)
+    assert before.mean.std(0).min() > 1e-4  # or the test would prove nothing
+
+
+def scores(network: CDVAE, crystals: CrystalBatch) -> tuple[torch.Tensor, torch.Tensor]:
+    rng = torch.Generator().manual_seed(3)
+    z = torch.randn(len(crystals), 8, generator=rng).double()
+    sigma = torch.logspace(-1.5, 0.3, len(crystals)).double()
+    output = network.score(z, crystals, sigma)
+    return output.shift, output.species_logits
+
+
+@pytest.mark.parametrize(
+    "change", [translated, moved_to_other_images, in_another_cell], ids=lambda c: c.__name__
+)
+def test_score_does_not_change(
+    network: CDVAE, crystals: CrystalBatch, change: Callable[[CrystalBatch], CrystalBatch]
+) -> None:
+    (shift, logits), (shift_after, logits_after) = (
+        scores(network, crystals),
+        scores(network, change(crystals)),
+    )
+    assert shift.abs().max() > 1e-3
+    torch.testing.assert_close(shift_after, shift, atol=1e-7, rtol=1e-6)
+    torch.testing.assert_close(logits_after, logits, atol=1e-7, rtol=1e-6)
+
+
+def test_score_turns_with_the_crystal(network: CDVAE, crystals: CrystalBatch) -> None:
+    shift, logits = scores(network, crystals)
+    turned, logits_after = scores(network, rotated(crystals))
+    torch.testing.assert_close(turned, shift @ rotation(), atol=1e-7, rtol=1e-6)
+    torch.testing.assert_close(logits_after, logits, atol=1e-7, rtol=1e-6)
+
+
+def test_score_is_permuted_with_the_atoms(network: CDVAE, crystals: CrystalBatch) -> None:
+    order = permutation(crystals)
+    shift, logits = scores(network, crystals)
+    shift_after, logits_after = scores(network, permuted(crystals))
+    torch.testing.assert_close(shift_after, shift[order], atol=1e-7, rtol=1e-6)
+    torch.testing.assert_close(logits_after, logits[order], atol=1e-7, rtol=1e-6)
+
+
+def test_score_is_repeated_in_a_supercell(network: CDVAE, crystals: CrystalBatch) -> None:
+    shift, logits = scores(network, crystals)
+    large = supercell(crystals)
+    shift_after, logits_after = scores(network, large)
+    first = torch.cat(
+        [
+            torch.arange(n) + start
+            for n, start in zip(
+                crystals.n_atoms.tolist(),
+                (large.n_atoms.cumsum(0) - large.n_atoms).tolist(),
+                strict=True,
+            )
+        ]
+    )
+    torch.testing.assert_close(shift_after[first], shift, atol=1e-7, rtol=1e-6)
+    torch.testing.assert_close(logits_after[first], logits, atol=1e-7, rtol=1e-6)
+
+
+def test_score_has_no_common_drift(network: CDVAE, crystals: CrystalBatch) -> None:
+    shift, _ = scores(network, crystals)
+    total = torch.zeros(N, 3).double().index_add_(0, crystals.owner, shift)
+    assert total.abs().max() < 1e-9
+
+
+def test_a_lone_atom_without_edges_is_no_accident(network: CDVAE) -> None:
+    alone = CrystalBatch(
+        torch.zeros(1, 3).double(),
+        torch.tensor([8]),
+        40 * torch.eye(3)[None].double(),
+        torch.tensor([1]),
+    )
+    assert network.encode(alone).mean.isfinite().all()
+    shift, logits = scores(network, alone)
+    assert shift.abs().max() == 0
+    assert logits.isfinite().all()

@@ -1,0 +1,79 @@
+import torch
+
+from cdvae.crystal import CrystalBatch
+from cdvae.noise import NoiseSchedule, corrupt, remove_mean, shuffle_rate, shuffle_species
+from cdvae.testing import perovskites
+from cdvae.torus import wrap_difference
+from tests.science.conftest import random_crystals
+
+
+def rng(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_geometric_levels() -> None:
+    sigmas = NoiseSchedule.geometric(10, 0.01, 50).sigmas
+    torch.testing.assert_close(sigmas[[0, -1]], torch.tensor([10, 0.01]))
+    torch.testing.assert_close(
+        sigmas[1:] / sigmas[:-1], torch.full((49,), 0.86851), atol=1e-4, rtol=0
+    )
+
+
+def test_drawn_levels_cover_the_range_evenly_in_log() -> None:
+    draws = NoiseSchedule.geometric(2.5, 0.01, 2).draw(1000, rng()).log()
+    assert draws.min() >= torch.tensor(0.01).log() - 1e-6
+    assert draws.max() <= torch.tensor(2.5).log() + 1e-6
+    histogram = torch.histc(draws, 10)
+    assert (histogram - 100).abs().max() <= 2  # stratified: nearly no scatter
+
+
+def test_corrupt_keeps_cell_composition_and_centre() -> None:
+    crystals = perovskites(400).crystals
+    batch = corrupt(crystals, torch.full((400,), 0.3), rng())
+    torch.testing.assert_close(batch.noisy.lattice, crystals.lattice)
+    for before, after in zip(crystals.split(), batch.noisy.split(), strict=True):
+        assert sorted(before.species.tolist()) == sorted(after.species.tolist())
+    moved = wrap_difference(batch.noisy.frac - crystals.frac)
+    cart = torch.einsum("ai,aij->aj", moved, crystals.lattice[crystals.owner])
+    assert remove_mean(cart, crystals).sub(cart).abs().max() < 1e-5
+    # Removing the mean of five atoms leaves 4/5 of the variance.
+    assert abs(cart.std().item() - 0.3 * 0.8**0.5) < 3 * 0.0025
+
+
+def test_target_points_back_to_the_clean_sites_at_low_noise() -> None:
+    crystals = perovskites(16).crystals
+    sigma = torch.full((16,), 0.05)
+    batch = corrupt(crystals, sigma, rng())
+    moved = wrap_difference(batch.noisy.frac - crystals.frac)
+    cart = torch.einsum("ai,aij->aj", moved, crystals.lattice[crystals.owner])
+    torch.testing.assert_close(batch.target, -cart / 0.05**2, atol=1e-2, rtol=1e-3)
+
+
+def test_target_of_one_atom_is_zero() -> None:
+    crystals = random_crystals(20, seed=1, largest=1)
+    assert corrupt(crystals, torch.full((20,), 0.5), rng()).target.abs().max() == 0
+
+
+def test_shuffle_rate_and_composition() -> None:
+    sigma = torch.tensor([0.01, 0.5, 10.0])
+    torch.testing.assert_close(
+        shuffle_rate(sigma), torch.tensor([0.02, 0.26, 0.5]), atol=2e-3, rtol=0
+    )
+    crystals = random_crystals(200, seed=2, largest=8)
+    none = shuffle_species(crystals, torch.zeros(200), rng())
+    assert torch.equal(none, crystals.species)
+    everything = shuffle_species(crystals, torch.ones(200), rng())
+    assert not torch.equal(everything, crystals.species)
+    shuffled = crystals.replace(species=everything)
+    for before, after in zip(crystals.split(), shuffled.split(), strict=True):
+        assert sorted(before.species.tolist()) == sorted(after.species.tolist())
+
+
+def test_select_repeats_and_reorders() -> None:
+    crystals = random_crystals(6, seed=3)
+    picked = crystals.select([4, 0, 4])
+    parts = crystals.split()
+    again = CrystalBatch.cat([parts[4], parts[0], parts[4]])
+    assert torch.equal(picked.frac, again.frac)
+    assert torch.equal(picked.species, again.species)
+    assert torch.equal(picked.lattice, again.lattice)

@@ -1,0 +1,137 @@
+"""Samplers against a score that is known exactly: theory is the oracle."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from cdvae.crystal import CrystalBatch
+from cdvae.errors import Cancelled
+from cdvae.noise import NoiseSchedule, remove_mean
+from cdvae.sampling.ancestral import Ancestral
+from cdvae.sampling.assignment import assign_species
+from cdvae.sampling.langevin import Langevin
+from cdvae.sampling.protocol import Sampler
+from cdvae.sampling.start import round_composition
+from cdvae.score import ScoreOutput
+from cdvae.torus import wrap_difference, wrapped_normal_score
+
+COPIES = 400
+WIDTH = 0.15  # Å, spread of the data about its sites
+SITES = torch.tensor([[0.0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0, 0.25]])
+CELL = torch.tensor([[4.0, 0, 0], [1.0, 4.2, 0], [0, -0.5, 5.0]])
+
+
+class NormalData:
+    """Exact score of atoms scattered about SITES with width WIDTH, centre of mass fixed."""
+
+    def __call__(self, crystals: CrystalBatch, sigma: Tensor) -> ScoreOutput:
+        difference = self.deviation(crystals)
+        width = (WIDTH**2 + sigma[crystals.owner] ** 2).sqrt()
+        lattice = crystals.lattice[crystals.owner]
+        score = wrapped_normal_score(difference, lattice, width) / width[:, None]
+        logits = torch.zeros(len(difference), 100)
+        logits[:, 7] = 1.0
+        return ScoreOutput(remove_mean(score, crystals), logits)
+
+    @staticmethod
+    def deviation(crystals: CrystalBatch) -> Tensor:
+        return wrap_difference(crystals.frac - SITES.repeat(len(crystals), 1))
+
+
+def start() -> CrystalBatch:
+    """Close enough to the sites that no atom can settle at another image's mean."""
+    rng = torch.Generator().manual_seed(1)
+    crystals = CrystalBatch(
+        SITES.repeat(COPIES, 1),
+        torch.tensor([8, 8, 8]).repeat(COPIES),
+        CELL.expand(COPIES, 3, 3),
+        torch.full((COPIES,), 3),
+    )
+    noise = remove_mean(torch.randn(3 * COPIES, 3, generator=rng) * 0.6, crystals)
+    return crystals.replace(frac=(crystals.frac + noise @ torch.linalg.inv(CELL)) % 1)
+
+
+def generators(n: int = COPIES) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(i) for i in range(n)]
+
+
+LADDER = NoiseSchedule.geometric(0.6, 0.01, 40)
+
+
+@pytest.mark.parametrize("sampler", [Ancestral(LADDER), Langevin(LADDER, steps_per_level=20)])
+def test_spread_of_the_samples_is_that_of_the_data(sampler: Sampler) -> None:
+    samples = sampler(NormalData(), start(), generators())
+    cart = NormalData.deviation(samples) @ CELL
+    # The centre of mass does not move, so two of three atoms' worth of variance are free.
+    variance = cart.square().sum() / (COPIES * 2 * 3)
+    error = WIDTH**2 * math.sqrt(2 / (COPIES * 6))
+    # The last, noise-free step shrinks each deviation by WIDTH² / (WIDTH² + σ_min²), far below
+    # this.
+    discretisation = 0.06 * WIDTH**2
+    assert abs(variance.item() - WIDTH**2) < 3 * error + discretisation
+    assert cart.mean(0).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("sampler", [Ancestral(LADDER), Langevin(LADDER, steps_per_level=2)])
+def test_a_crystal_does_not_depend_on_its_batch(sampler: Sampler) -> None:
+    together = sampler(NormalData(), start(), generators())
+
+    alone = sampler(NormalData(), start().select([7, 3]), [generators()[7], generators()[3]])
+    torch.testing.assert_close(alone.frac, together.select([7, 3]).frac, atol=1e-6, rtol=0)
+
+
+def test_evaluations_are_counted_exactly() -> None:
+    for sampler in (Ancestral(LADDER), Langevin(LADDER, steps_per_level=3)):
+        calls = 0
+
+        class Counting(NormalData):
+            def __call__(self, crystals: CrystalBatch, sigma: Tensor) -> ScoreOutput:
+                nonlocal calls
+                calls += 1
+                return super().__call__(crystals, sigma)
+
+        sampler(Counting(), start().select([0]), generators(1))
+        assert calls == sampler.evaluations
+
+
+@pytest.mark.parametrize("sampler", [Ancestral(LADDER), Langevin(LADDER, steps_per_level=2)])
+def test_stops_within_a_level_when_told_to(sampler: Sampler) -> None:
+    seen = []
+
+    def stop(done: int, total: int) -> None:
+        seen.append((done, total))
+        if done == 3:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        sampler(NormalData(), start().select([0]), generators(1), stop)
+    assert seen == [(1, 40), (2, 40), (3, 40)]
+
+
+def test_assignment_keeps_the_composition_and_is_optimal() -> None:
+    crystals = CrystalBatch(
+        torch.rand(5, 3, generator=torch.Generator().manual_seed(0)),
+        torch.tensor([8, 8, 22, 38, 8]),
+        4 * torch.eye(3)[None],
+        torch.tensor([5]),
+    )
+    logits = torch.zeros(5, 100)
+    logits[0, 21] = 5.0  # atom 0 wants to be titanium
+    logits[1, 21] = 4.0  # so does atom 1, less
+    logits[3, 91] = 9.0  # uranium is not in the composition
+    assigned = assign_species(crystals, logits).species
+    assert assigned[0] == 22
+    assert sorted(assigned.tolist()) == [8, 8, 8, 22, 38]
+
+
+def test_rounded_composition_is_complete_and_nearest() -> None:
+    fractions = torch.zeros(3, 100)
+    fractions[0, [7, 21, 37]] = torch.tensor([0.59, 0.21, 0.20])
+    fractions[1, [7, 21]] = torch.tensor([0.5, 0.5])
+    fractions[2, 5] = 1.0
+    species = round_composition(fractions, torch.tensor([5, 3, 1]))
+    assert species[:5].tolist() == [8, 8, 8, 22, 38]
+    assert sorted(species[5:8].tolist()) in ([8, 8, 22], [8, 22, 22])
+    assert species[8:].tolist() == [6]
