@@ -50,6 +50,14 @@ width = 16
 blocks = 1
 steps = 2
 batch_size = 8
+
+[units]
+formation_energy = "eV"
+band_gap = "eV"
+
+[meanings]
+formation_energy = "made up"
+band_gap = "made up"
 """
 
 _IDEAL = torch.tensor([[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])
@@ -97,10 +105,7 @@ def write_tiny_model(folder: Path, seed: int = 0) -> Path:
     facts = {
         "commit": "none",
         "counts": {"train": len(data)},
-        "properties": {
-            "formation_energy": {"unit": "eV", "description": "made up", "source": "none"},
-            "band_gap": {"unit": "eV", "description": "made up", "source": "none"},
-        },
+        "columns": {"formation_energy": "none", "band_gap": "none"},
     }
     target = folder / "tiny" / "1"
     return export_model(target, config, TINY_CONFIG, network, prior, posterior, data, facts)

@@ -7,6 +7,7 @@ from pymatgen.core.structure import Structure
 from pymatgen.io.cif import CifWriter
 
 DECIMALS = 8  # of Å, degrees and fractional coordinates: far below 1e-6 Å for any cell in use
+MAX_LINE = 2048  # of CIF 1.1
 
 
 def write_cif(structure: Structure, provenance: Mapping[str, str | int]) -> str:
@@ -28,11 +29,12 @@ def write_cif(structure: Structure, provenance: Mapping[str, str | int]) -> str:
     if items:
         method = ", ".join(f"{key}: {value}" for key, value in items.items())
         block.data = {"_audit_creation_method": method, **block.data}
+        block.max_len = MAX_LINE  # a text field of several lines could hold a line like `data_x`
     comments = "".join(f"# {key}: {value}\n" for key, value in items.items())
     return f"{comments}{block}\n"
 
 
 def _ascii(value: str | int) -> str:
-    """One line of printable ASCII, which is all that CIF 1.1 allows."""
-    text = "".join(c if " " <= c <= "~" else "?" for c in " ".join(str(value).split()))
-    return text.replace(";", ",").replace('"', "'")  # a delimiter in a value would end it early
+    """One line of printable ASCII, as CIF 1.1 wants it, without delimiters of CIF values."""
+    line = " ".join(str(value).split())
+    return "".join(c if " " <= c <= "~" and c not in "\"'#;" else "?" for c in line)

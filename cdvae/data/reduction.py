@@ -61,14 +61,11 @@ def reduce(structure: Structure) -> CrystalArrays:
     volume = abs(np.linalg.det(matrix))
     if volume < 1e-3:
         raise ValueError(f"cell volume {volume:.3g} Å³")
+    # Right-handed, as is the canonical frame, so no crystal turns into its mirror image.
     reduced = structure.lattice.get_niggli_reduced_lattice().matrix
     if not np.isclose(abs(np.linalg.det(reduced)), volume, rtol=VOLUME_TOLERANCE):
         raise ValueError("Niggli reduction changed the cell volume")
-    if np.linalg.det(reduced) < 0:
-        # The canonical frame is right-handed; inverting all three vectors keeps lengths and
-        # angles and avoids turning the crystal into its mirror image.
-        reduced = -reduced
     frac = structure.cart_coords @ np.linalg.inv(reduced)
     canonical = Lattice.from_parameters(*Lattice(reduced).parameters).matrix
     species = np.array([s.Z for s in symbols], dtype=np.int64)
-    return CrystalArrays(np.mod(frac, 1.0), species, np.asarray(canonical))
+    return CrystalArrays(np.mod(frac, 1.0), species, np.array(canonical))  # a writable copy

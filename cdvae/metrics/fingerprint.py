@@ -13,9 +13,14 @@ from pymatgen.core.structure import Structure
 
 NEIGHBOURS = 8
 
-# Largest difference of two fingerprints of one crystal. Measured against StructureMatcher (stol
-# 0.5, ltol 0.3, angle_tol 10) on pairs of equal formula, one crystal of the training split and one
-# of the validation split, and on perturbed copies: see docs/decisions/novelty.md.
+# Largest difference of two fingerprints of one crystal, from measurements against StructureMatcher
+# (stol 0.5, ltol 0.3, angle_tol 10). Copies displaced by an rms of 0.03 (V/N)^(1/3) and strained by
+# 2 % differ by at most 0.09 in 99 % (Perov-5, MP-20), so noise of sampling does not look new. The
+# nearest pair of equal formula from Perov-5's training and validation splits differs by 0.27. Of
+# such MP-20 pairs 80 % of those matched within an rms of 0.1 lie within the tolerance, 27 % of
+# those matched loosely (rms 0.1 to 0.5) and 16 % of those not matched, which are mostly other
+# orderings of one lattice. In Carbon-24 all crystals have one formula and lie densely: every
+# validation crystal is within the tolerance of a training crystal, so novelty says little there.
 TOLERANCE = 0.1
 
 
@@ -32,7 +37,7 @@ class Fingerprint:
 
 
 def fingerprint(structure: Structure) -> Fingerprint:
-    """The fingerprint of an ordered structure with a valid cell (`validity.has_cell`)."""
+    """The fingerprint of an ordered structure with separated atoms (`validity.separated`)."""
     numbers = np.array([site.specie.Z for site in structure])
     elements, kind, counts = np.unique(numbers, return_inverse=True, return_counts=True)
     spacing = (structure.volume / len(structure)) ** (1 / 3)

@@ -8,7 +8,7 @@ from pymatgen.core.structure import Structure
 
 from cdvae.data.parallel import Progress, parallel_map
 from cdvae.metrics.fingerprint import TOLERANCE, Fingerprint, fingerprint
-from cdvae.metrics.validity import has_cell, species_counts, structure_valid
+from cdvae.metrics.validity import has_cell, separated, species_counts
 
 MATCHER = StructureMatcher(stol=0.5, angle_tol=10, ltol=0.3)
 
@@ -45,13 +45,13 @@ def duplicates(structures: Sequence[Structure]) -> list[int | None]:
     The same crystal: fingerprints agree within their tolerance and StructureMatcher matches. The
     second alone pairs different crystals (of 2,265 Perov-5 pairs of equal formula and different
     geometry it matches 94, all with an rms of 0.44 or more); the first alone is blind to mirror
-    images. Structures that are not valid are never duplicates.
+    images. A structure whose atoms are not separated is never a duplicate.
     """
     seen: defaultdict[tuple[tuple[int, int], ...], list[tuple[int, Fingerprint]]]
     seen = defaultdict(list)
     result: list[int | None] = []
     for index, structure in enumerate(structures):
-        if not structure_valid(structure):
+        if not separated(structure):
             result.append(None)
             continue
         own = fingerprint(structure)

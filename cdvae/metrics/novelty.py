@@ -1,4 +1,4 @@
-"""Is a crystal in the training data? Answered from fingerprints alone, without shipping the data."""
+"""Is a crystal in the training data? Fingerprints answer, so the data need not be shipped."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -8,6 +8,7 @@ from pymatgen.core.structure import Structure
 
 from cdvae.data.parallel import Progress, parallel_map
 from cdvae.metrics.fingerprint import NEIGHBOURS, TOLERANCE, Fingerprint, fingerprint
+from cdvae.metrics.validity import separated
 
 KEYS, VECTORS = "novelty_keys", "novelty_vectors"
 
@@ -29,8 +30,10 @@ class NoveltyIndex:
     def distance(self, structure: Structure) -> float:
         """Difference to the nearest training crystal of the same reduced formula; inf if none.
 
-        The structure must have a valid cell (`validity.has_cell`).
+        A structure whose atoms are not separated (`validity.separated`) is near none.
         """
+        if not separated(structure):
+            return float("inf")
         own = fingerprint(structure)
         known = self._known.get(own.formula)
         return float("inf") if known is None else float(_differences(known, own.distances).min())
@@ -53,19 +56,24 @@ class NoveltyIndex:
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "NoveltyIndex":
         """The index stored by `to_arrays`; ValueError if the two arrays do not fit together."""
         keys, vectors = arrays[KEYS], np.asarray(arrays[VECTORS], dtype=np.float32)
-        known, start = [], 0
-        for key in keys.tolist():
-            formula = tuple((z, n) for z, n in zip(key[::2], key[1::2], strict=True) if z)
-            shape = (len(formula), len(formula), NEIGHBOURS)
-            stop = start + len(formula) ** 2 * NEIGHBOURS
-            known.append(Fingerprint(formula, vectors[start:stop].reshape(shape)))
-            start = stop
-        if start != len(vectors):
-            raise ValueError(f"{VECTORS} has {len(vectors)} numbers, {KEYS} accounts for {start}")
-        return cls(known)
+        formulas = [
+            tuple((z, n) for z, n in zip(key[::2], key[1::2], strict=True) if z)
+            for key in keys.tolist()
+        ]
+        ends = np.cumsum([len(formula) ** 2 * NEIGHBOURS for formula in formulas], dtype=int)
+        total = ends[-1] if len(ends) else 0
+        if total != len(vectors):
+            raise ValueError(f"{VECTORS} has {len(vectors)} numbers, {KEYS} accounts for {total}")
+        parts = np.split(vectors, ends[:-1]) if formulas else []
+        return cls(
+            [
+                Fingerprint(formula, part.reshape(len(formula), len(formula), NEIGHBOURS))
+                for formula, part in zip(formulas, parts, strict=True)
+            ]
+        )
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """`novelty_keys` (M, 2K) uint16: atomic number and count for each element, zero padded;
+        """`novelty_keys` (M, 2K) int16: atomic number and count for each element, zero padded;
         `novelty_vectors` float16: the distances of the M crystals, one after the other.
         """
         width = 2 * max((len(formula) for formula in self._known), default=0)
@@ -75,7 +83,7 @@ class NoveltyIndex:
             keys += [flat + [0] * (width - len(flat))] * len(known)
             vectors.append(known.ravel())
         return {
-            KEYS: np.array(keys, dtype=np.uint16).reshape(len(keys), width),
+            KEYS: np.array(keys, dtype=np.int16).reshape(len(keys), width),
             VECTORS: np.concatenate(vectors).astype(np.float16),
         }
 

@@ -11,9 +11,9 @@ from pymatgen.core.structure import Structure
 
 from cdvae.metrics.distribution import wasserstein_to_histogram, wasserstein_to_quantiles
 from cdvae.metrics.validity import (
-    MIN_DISTANCE,
     composition_valid,
     has_cell,
+    separated,
     shortest_contact,
     species_counts,
     structure_valid,
@@ -49,30 +49,31 @@ def describe(structure: Structure) -> CrystalReport:
     """The report of an ordered structure; a failed sample gives an invalid report, not an error."""
     composition = structure.composition.element_composition
     usable = has_cell(structure)
-    contact = shortest_contact(structure) if usable else None
-    number, symbol = (None, None)
-    if contact is not None and contact >= MIN_DISTANCE:
-        number, symbol = _spacegroup(structure)
-    lattice = structure.lattice
+    number, symbol = _spacegroup(structure) if separated(structure) else (None, None)
     return CrystalReport(
         formula=composition.formula.replace(" ", ""),
         reduced_formula=composition.reduced_formula,
         num_atoms=len(structure),
         num_elements=len(composition),
-        lattice=lattice_fields(structure) if usable else None,
-        volume=float(lattice.volume) if usable else None,
+        lattice=lattice_fields(structure),
+        volume=float(structure.volume) if usable else None,
         density=float(structure.density) if usable else None,
         spacegroup_number=number,
         spacegroup_symbol=symbol,
-        min_distance=contact,
+        min_distance=shortest_contact(structure) if usable else None,
         structure_valid=structure_valid(structure),
         composition_valid=composition_valid(species_counts(structure)),
     )
 
 
-def lattice_fields(structure: Structure) -> dict[str, Any]:
-    """a, b, c in Å, alpha, beta, gamma in degrees and the matrix with rows in Å."""
+def lattice_fields(structure: Structure) -> dict[str, Any] | None:
+    """a, b, c in Å, alpha, beta, gamma in degrees and the matrix with rows in Å.
+
+    `None` if a number is not finite or a vector has no length.
+    """
     lattice = structure.lattice
+    if not (np.isfinite(lattice.matrix).all() and min(lattice.abc) > 0):
+        return None
     names = ("a", "b", "c", "alpha", "beta", "gamma")
     values = {name: float(value) for name, value in zip(names, lattice.parameters, strict=True)}
     return {**values, "matrix": lattice.matrix.tolist()}
@@ -95,7 +96,7 @@ def summarise(
     Args:
         reports, duplicates, novel: one entry for each crystal.
         predicted: property name to one value for each crystal.
-        reference: the object that `distribution.reference_statistics` makes.
+        reference: the statistics that `reference.describe_training_data` makes.
     """
     known = {len(reports), len(duplicates), len(novel), *map(len, predicted.values())}
     if len(known) != 1:

@@ -1,7 +1,7 @@
 """Is a crystal possible? Geometry (nothing overlaps) and composition (SMACT), as in the paper.
 
 Xie et al., ICLR 2022: a structure is valid if all pairs of atoms are at least 0.5 Å apart and the
-cell has volume; a composition is valid if it can be charge neutral (SMACT, Davies et al., JOSS 2019).
+cell has volume; a composition is valid if it can be neutral (SMACT, Davies et al., JOSS 2019).
 """
 
 import math
@@ -40,10 +40,22 @@ def shortest_pair(structure: Structure) -> float:
 
 
 def shortest_contact(structure: Structure) -> float:
-    """Shortest distance in Å between any two atoms of the crystal, an atom's own images included."""
+    """Shortest distance in Å between two atoms of the crystal, an atom's own images included.
+
+    The structure must satisfy `has_cell`.
+    """
     steps = np.array([step for step in product((-1, 0, 1), repeat=3) if any(step)])
     vectors = steps @ structure.lattice.get_lll_reduced_lattice().matrix
     return min(shortest_pair(structure), float(np.linalg.norm(vectors, axis=1).min()))
+
+
+def separated(structure: Structure) -> bool:
+    """True if the cell is valid and no two atoms, images included, are closer than 0.5 Å.
+
+    Stricter than `structure_valid`: a needle-shaped cell fails. Symmetry and neighbour searches,
+    whose cost explodes with such cells, are for crystals that pass.
+    """
+    return has_cell(structure) and shortest_contact(structure) >= MIN_DISTANCE
 
 
 def structure_valid(structure: Structure) -> bool:

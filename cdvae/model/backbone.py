@@ -27,7 +27,7 @@ class BackboneConfig:
     scalars: int = 128
     vectors: int = 32
     radial: int = 16
-    cutoff: float = 1.7
+    cutoff: float = 1.85
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,14 @@ def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
 def radial_basis(distance: Tensor, size: int) -> Tensor:
     """(E, R) Bessel functions of ``distance`` in [0, 1] under a smooth envelope (Gasteiger 2020).
 
-    The envelope is 1 at 0 and has zero value, slope and curvature at 1, so an atom that crosses the
-    cutoff changes nothing abruptly.
+    The envelope is 1 at 0 and has zero value, slope and curvature at 1, so an atom that crosses
+    the cutoff changes nothing abruptly. Its high power keeps second neighbours and the nearest
+    images of an atom itself, which tell where the lattice points, at a weight that can be learned
+    from.
     """
     frequency = math.pi * torch.arange(1, size + 1, device=distance.device)
     bessel = torch.sinc(distance[:, None] * frequency / math.pi) * frequency / math.pi
-    envelope = 1 - 10 * distance**3 + 15 * distance**4 - 6 * distance**5
+    envelope = 1 - 45 * distance**8 + 80 * distance**9 - 36 * distance**10
     return bessel * envelope[:, None] * math.sqrt(2 / size)
 
 

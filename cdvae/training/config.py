@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_origin, get_type_hints
 
 from cdvae.errors import DataError
 from cdvae.loss import LossWeights
@@ -42,6 +42,16 @@ class TrainConfig:
     optimiser: OptimiserConfig
     prior: PriorConfig
     loss: LossWeights
+    units: dict[str, str]  # of each property
+    meanings: dict[str, str]  # of each property, a sentence
+
+    def __post_init__(self) -> None:
+        for table in (self.units, self.meanings):
+            if table.keys() != set(self.model.properties):
+                raise DataError(
+                    f"[units] and [meanings] must name {', '.join(self.model.properties)};"
+                    f" found {', '.join(table) or 'nothing'}"
+                )
 
 
 def _build(kind: type, values: Mapping[str, Any], where: str) -> Any:
@@ -68,7 +78,7 @@ def _scalar(hint: Any, value: Any, where: str) -> Any:
         return tuple(value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if not isinstance(value, hint):
+    if not isinstance(value, get_origin(hint) or hint):
         raise DataError(f"{where}: {value!r} is not {hint.__name__}")
     return value
 

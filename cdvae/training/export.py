@@ -58,8 +58,8 @@ def export_model(
         prior: the prior over z.
         posterior: of every training crystal, from :func:`encode_all`.
         data: the training crystals.
-        facts: what only the caller knows: ``commit``, ``counts`` of crystals by split, and for each
-            property its ``unit``, ``description`` and ``source`` column.
+        facts: what only the caller knows: ``commit``, ``counts`` of crystals by split, and
+            ``columns``, the source column of each property.
         workers: processes for the fingerprints.
     """
     statistics, known = describe_training_data(data, workers)
@@ -89,7 +89,9 @@ def export_model(
         },
         "properties": {
             name: {
-                **facts["properties"][name],
+                "unit": config.units[name],
+                "description": config.meanings[name],
+                "source": facts["columns"][name],
                 "percentiles": _percentiles(data.properties[:, i]),
             }
             for i, name in enumerate(config.model.properties)

@@ -1,0 +1,46 @@
+# The commands of this project. `make demo` and `make test` work from a fresh clone.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# A file's tests share one service, so they stay together.
+PYTEST_ARGS ?= -n 2 --dist loadfile
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo serve test lint clean
+
+help:  ## list these commands
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
+
+setup: $(STAMP)  ## install the project and its dependencies into .venv
+
+# The stamp makes a second call instant; a change of the dependencies installs again.
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) -V 2>&1)"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[app,worker,local,dev]'
+	@touch $@
+
+demo: setup  ## generate 8 crystals over HTTP, print them, write CIFs to out/
+	$(BIN)/cdvae demo
+
+serve: setup  ## run the service (CDVAE_PORT, CDVAE_REDIS_URL, CDVAE_HOME)
+	@exec $(BIN)/cdvae serve
+
+lint: setup  ## format, lint, types, import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# One thread per test process: two busy processes with two threads each are many times slower.
+test: lint  ## everything CI checks; CDVAE_DATA=<folder> adds the tests on the real data sets
+	@if [ -n "$$CDVAE_DATA" ] && [ ! -d "$$CDVAE_DATA" ]; then \
+	  echo "CDVAE_DATA=$$CDVAE_DATA is not a folder"; exit 1; fi
+	@if [ "$$CI" = "true" ] && [ -z "$$CDVAE_DATA" ]; then \
+	  echo "CI must run the tests on real data: set CDVAE_DATA"; exit 1; fi
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS) </dev/null
+
+clean:  ## remove what `make` made, except the state in .cdvae
+	rm -rf $(VENV) out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

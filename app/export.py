@@ -1,0 +1,147 @@
+"""Finished results in the forms that clients ask for: JSON, JSON lines, CIF, zip."""
+
+import json
+import re
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import SpooledTemporaryFile
+from typing import Any
+
+from schema.jobs import JobStatus
+from schema.outcomes import ResultSummary
+from schema.results import SUMMARY, chunk_paths, job_directory
+
+Record = dict[str, Any]
+
+FORMS = {
+    "json": "application/json",
+    "cif": "chemical/x-cif",
+    "ndjson": "application/x-ndjson",
+    "zip": "application/zip",
+}
+CRYSTAL_FORMS = {name: FORMS[name] for name in ("json", "cif")}
+
+SPOOL_BYTES = 8 * 1024 * 1024
+READ_BYTES = 256 * 1024
+_BLOCK = re.compile(r"^data_\S*", re.MULTILINE)
+_UNSAFE = re.compile(r"[^A-Za-z0-9.]+")
+
+
+@dataclass(frozen=True)
+class StoredResult:
+    """What a job left: a summary (None where it was stopped before) and chunks of records."""
+
+    summary: ResultSummary | None
+    chunks: list[Path]
+
+    def batches(self) -> Iterator[list[Record]]:
+        """The records in the order of presentation, a chunk at a time where that is possible."""
+        if self.summary is None or self.summary.order is None:
+            for path in self.chunks:
+                yield _records(path)
+            return
+        known = {record["index"]: record for path in self.chunks for record in _records(path)}
+        yield [known[index] for index in self.summary.order]
+
+    def crystal(self, index: int) -> Record | None:
+        """The record of one crystal, None where there is none."""
+        for path in self.chunks:
+            for record in _records(path):
+                if record["index"] == index:
+                    return record
+        return None
+
+
+def stored_result(home: Path, job_id: str) -> StoredResult:
+    """What lies in the job's directory, which may be nothing."""
+    directory = job_directory(home, job_id)
+    try:
+        text = (directory / SUMMARY).read_bytes()
+    except FileNotFoundError:
+        summary = None
+    else:
+        summary = ResultSummary.model_validate_json(text)
+    return StoredResult(summary, chunk_paths(directory))
+
+
+def as_json(status: JobStatus, result: StoredResult) -> Iterator[str]:
+    """The `JobResult` object in pieces."""
+    yield f'{{"job":{status.model_dump_json()},"crystals":['
+    comma = ""
+    for batch in result.batches():
+        if batch:
+            yield comma + ",".join(compact(record) for record in batch)
+            comma = ","
+    summary = result.summary
+    metrics = compact(summary.metrics) if summary else "null"
+    provenance = summary.provenance.model_dump_json() if summary else "null"
+    yield f'],"metrics":{metrics},"provenance":{provenance}}}'
+
+
+def as_ndjson(result: StoredResult) -> Iterator[str]:
+    """One record a line."""
+    for batch in result.batches():
+        yield "".join(compact(record) + "\n" for record in batch)
+
+
+def as_cif(result: StoredResult) -> Iterator[str]:
+    """All crystals in one CIF."""
+    for batch in result.batches():
+        yield "".join(crystal_cif(record) for record in batch)
+
+
+def crystal_cif(record: Record) -> str:
+    """The CIF of a crystal under a block name that no other crystal of its job has."""
+    text: str = record["cif"]
+    named = _BLOCK.sub(f"data_{_name(record)}", text, count=1)
+    return named.rstrip("\n") + "\n\n"
+
+
+def as_zip(status: JobStatus, result: StoredResult) -> Iterator[bytes]:
+    """A zip archive with one CIF for each crystal and `summary.json`."""
+    with SpooledTemporaryFile(max_size=SPOOL_BYTES) as file:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            crystals: list[Record] = []
+            for batch in result.batches():
+                for record in batch:
+                    name = f"{_name(record)}.cif"
+                    _add(archive, status, name, crystal_cif(record))
+                    bare = {key: value for key, value in record.items() if key != "cif"}
+                    crystals.append({**bare, "file": name})
+            summary = result.summary
+            content = {
+                "job": status.model_dump(mode="json"),
+                "crystals": crystals,
+                "metrics": summary.metrics if summary else None,
+                "provenance": summary.provenance.model_dump(mode="json") if summary else None,
+            }
+            _add(archive, status, "summary.json", json.dumps(content, indent=1) + "\n")
+        file.seek(0)
+        while piece := file.read(READ_BYTES):
+            yield piece
+
+
+def _add(archive: zipfile.ZipFile, status: JobStatus, name: str, text: str) -> None:
+    """Adds a file dated when the job ended, so that a repeated download is the same."""
+    moment = status.finished_at or status.created_at
+    entry = zipfile.ZipInfo(name, moment.timetuple()[:6])
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    entry.external_attr = 0o644 << 16
+    archive.writestr(entry, text)
+
+
+def _records(path: Path) -> list[Record]:
+    records: list[Record] = json.loads(path.read_bytes())
+    return records
+
+
+def compact(value: Any) -> str:
+    """JSON text without spaces."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def _name(record: Record) -> str:
+    formula = _UNSAFE.sub("", str(record["reduced_formula"])) or "crystal"
+    return f"{record['index']:05d}-{formula}"

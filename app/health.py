@@ -1,0 +1,82 @@
+"""`/healthz`, `/readyz`, `/metrics`: for those who run the service."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from fastapi.responses import Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from redis.exceptions import RedisError
+
+from app.deps import Parts
+from app.errors import ApiError
+from app.replies import json_reply
+from app.store import BrokenModelError
+from schema.base import Frozen
+from schema.wire import WorkerPresence
+
+router = APIRouter(tags=["operation"])
+
+
+class Health(Frozen):
+    """The process answers."""
+
+    status: str
+
+
+class WorkerCount(Frozen):
+    """Workers that announced themselves within the last seconds."""
+
+    live: int
+    with_model: int
+
+
+class Readiness(Frozen):
+    """The service can take jobs."""
+
+    status: str
+    models: list[str]
+    workers: WorkerCount
+
+
+@router.get("/healthz", response_model=Health, summary="Is the process alive?")
+async def healthz() -> Response:
+    """Returns 200 as long as the process answers at all."""
+    return json_reply(Health(status="ok"))
+
+
+@router.get("/readyz", response_model=Readiness, summary="Can it take jobs?")
+def readyz(
+    parts: Parts,
+    workers: Annotated[
+        int, Query(ge=0, description="Ask for this many live workers with a model loaded.")
+    ] = 0,
+) -> Response:
+    """Returns 200 where Redis answers and the model cards load, else 503 with the reason."""
+    problems: list[str] = []
+    models: list[str] = []
+    live: list[WorkerPresence] = []
+    try:
+        models = [card.reference for card in parts.models.cards()]
+        if not models:
+            problems.append("the model store is empty")
+    except BrokenModelError as error:
+        problems.append(str(error))
+    try:
+        parts.queue.ping()
+        live = parts.queue.workers()
+    except RedisError:
+        problems.append("Redis does not answer")
+    count = WorkerCount(live=len(live), with_model=sum(bool(one.models) for one in live))
+    if not problems and count.with_model < workers:
+        problems.append(f"{count.with_model} of {workers} workers are live with a model loaded")
+    if problems:
+        members = {"models": models, "workers": count.model_dump()}
+        detail = f"Not ready: {'; '.join(problems)}."
+        raise ApiError(503, detail, headers={"Retry-After": "1"}, members=members)
+    return json_reply(Readiness(status="ready", models=models, workers=count))
+
+
+@router.get("/metrics", response_class=Response, summary="Prometheus metrics")
+def metrics(parts: Parts) -> Response:
+    """Returns the metrics of this process and of the queue in Prometheus' text format."""
+    return Response(generate_latest(parts.registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,40 @@
+"""`GET /models`: what can be asked of which model, and how good it is."""
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+
+from app.deps import Models
+from app.errors import ApiError
+from app.replies import json_reply
+from app.store import BrokenModelError, UnknownModelError
+from schema.base import Frozen
+from schema.cards import ModelCard
+
+router = APIRouter(tags=["models"])
+
+
+class ModelList(Frozen):
+    """The newest version of every model."""
+
+    default: str | None
+    models: list[ModelCard]
+
+
+@router.get("/models", response_model=ModelList, summary="List the models")
+def list_models(models: Models) -> Response:
+    """Returns the card of the newest version of every model, and the default model's name."""
+    try:
+        return json_reply(ModelList(default=models.default_name(), models=models.cards()))
+    except BrokenModelError as error:
+        raise ApiError(503, str(error)) from error
+
+
+@router.get("/models/{name}", response_model=ModelCard, summary="One model's card")
+def show_model(name: str, models: Models) -> Response:
+    """Returns the card of `name` (its newest version) or of `name@version`."""
+    try:
+        return json_reply(models.card(name))
+    except UnknownModelError as error:
+        raise ApiError(404, str(error)) from error
+    except BrokenModelError as error:
+        raise ApiError(503, str(error)) from error

@@ -1,0 +1,175 @@
+"""From a request to a `JobSpec`: the model's limits applied, every default filled in.
+
+Everything here runs before anything is queued; what is wrong raises ApiError.
+"""
+
+import secrets
+import uuid
+from datetime import UTC, datetime
+from typing import Literal
+
+from app.bodies import quoted
+from app.crystals import formula
+from app.errors import ApiError, FieldError, invalid, pointer
+from app.store import BrokenModelError, ModelStore, UnknownModelError
+from schema.base import LARGEST_SEED
+from schema.cards import ModelCard
+from schema.crystals import CrystalInput
+from schema.jobs import (
+    JobSpec,
+    Sampler,
+    StructureSummary,
+    UnderstoodGenerate,
+    UnderstoodOptimize,
+    UnderstoodReconstruct,
+    UnderstoodTask,
+)
+from schema.requests import (
+    GenerateRequest,
+    GivenStart,
+    OptimizeRequest,
+    TaskRequest,
+)
+
+UNSUPPORTED = (
+    "num_atoms",
+    "composition",
+    "elements",
+    "lattice",
+    "spacegroup",
+    "target",
+    "callback_url",
+)
+DEFAULT_OPTIMIZE_SAMPLES = 100
+
+
+def find_card(models: ModelStore, reference: str | None) -> ModelCard:
+    """The card of the requested model; 422 for an unknown one, 503 for a broken one."""
+    try:
+        return models.card(reference)
+    except UnknownModelError as error:
+        raise invalid([FieldError(detail=str(error), pointer="/model")]) from error
+    except BrokenModelError as error:
+        raise ApiError(503, str(error)) from error
+
+
+def plan_generate(request: GenerateRequest, card: ModelCard) -> JobSpec:
+    """The job for `POST /generate`."""
+    unsupported = [
+        FieldError(
+            detail=f"/{name}: model {card.reference} does not support this yet; leave it out",
+            pointer=pointer(name),
+        )
+        for name in UNSUPPORTED
+        if getattr(request, name) is not None
+    ]
+    if unsupported:
+        raise invalid(unsupported)
+    _check_count(request.num_samples, card, "/num_samples")
+    understood = UnderstoodGenerate(
+        **_common(request, card).model_dump(), num_samples=request.num_samples
+    )
+    return _spec(understood, [])
+
+
+def plan_reconstruct(
+    request: TaskRequest, num_candidates: int, crystals: list[CrystalInput], card: ModelCard
+) -> JobSpec:
+    """The job for `POST /reconstruct`, whose structures have been read to `crystals`."""
+    total = len(crystals) * num_candidates
+    limit = card.limits.max_num_samples
+    if total > limit:
+        detail = (
+            f"/num_candidates: {len(crystals)} structures with {num_candidates} candidates "
+            f"each are {total} crystals; the limit of {card.reference} is {limit}"
+        )
+        raise invalid([FieldError(detail=detail, pointer="/num_candidates")])
+    understood = UnderstoodReconstruct(
+        **_common(request, card).model_dump(),
+        structures=_summaries(crystals),
+        num_candidates=num_candidates,
+    )
+    return _spec(understood, crystals)
+
+
+def plan_optimize(
+    request: OptimizeRequest, prop: str, crystals: list[CrystalInput], card: ModelCard
+) -> JobSpec:
+    """The job for `POST /optimize`; `crystals` are the given start structures."""
+    if prop not in card.properties:
+        known = ", ".join(card.properties) or "none"
+        detail = f"property {quoted(prop)} is unknown to {card.reference}; it has: {known}"
+        raise invalid([FieldError(detail=detail, parameter="property")])
+    start: Literal["dataset", "prior", "structures"]
+    start = "structures" if isinstance(request.start, GivenStart) else request.start
+    num_samples = request.num_samples or len(crystals) or DEFAULT_OPTIMIZE_SAMPLES
+    if request.num_samples is None and not crystals:
+        num_samples = min(num_samples, card.limits.max_num_samples)
+    _check_count(num_samples, card, "/num_samples")
+    understood = UnderstoodOptimize(
+        **_common(request, card).model_dump(),
+        property=prop,
+        direction=request.direction,
+        value=request.value,
+        num_samples=num_samples,
+        start=start,
+        structures=_summaries(crystals),
+        steps=request.steps,
+        learning_rate=request.learning_rate,
+    )
+    return _spec(understood, crystals)
+
+
+def _check_count(count: int, card: ModelCard, where: str) -> None:
+    limit = card.limits.max_num_samples
+    if count > limit:
+        detail = f"{where}: {count} crystals are more than {card.reference} makes ({limit})"
+        raise invalid([FieldError(detail=detail, pointer=where)])
+
+
+def _common(request: TaskRequest, card: ModelCard) -> UnderstoodTask:
+    seed = secrets.randbelow(LARGEST_SEED + 1) if request.seed is None else request.seed
+    return UnderstoodTask(
+        model=card.reference,
+        seed=seed,
+        sampler=_sampler(request, card),
+        priority=request.priority,
+    )
+
+
+def _sampler(request: TaskRequest, card: ModelCard) -> Sampler:
+    name = request.sampler.name if request.sampler else card.default_sampler
+    limits = card.samplers.get(name)
+    if limits is None:
+        known = ", ".join(card.samplers)
+        detail = f"/sampler/name: {card.reference} has no sampler {quoted(name)}; it has: {known}"
+        raise invalid([FieldError(detail=detail, pointer="/sampler/name")])
+    steps = request.sampler.steps if request.sampler else None
+    if steps is not None and steps > limits.max_steps:
+        detail = f"/sampler/steps: {steps} is above the limit of {name} ({limits.max_steps})"
+        raise invalid([FieldError(detail=detail, pointer="/sampler/steps")])
+    return Sampler(name=name, steps=steps or limits.default_steps)
+
+
+def _summaries(crystals: list[CrystalInput]) -> list[StructureSummary]:
+    return [
+        StructureSummary(label=one.label, formula=formula(one.species), num_atoms=len(one.species))
+        for one in crystals
+    ]
+
+
+def _spec(
+    understood: UnderstoodGenerate | UnderstoodReconstruct | UnderstoodOptimize,
+    crystals: list[CrystalInput],
+) -> JobSpec:
+    return JobSpec(
+        id=uuid.uuid4().hex,
+        kind=understood.kind,
+        model=understood.model,
+        seed=understood.seed,
+        sampler=understood.sampler,
+        priority=understood.priority,
+        created_at=datetime.now(UTC),
+        request=understood,
+        structures=crystals,
+    )

@@ -1,0 +1,11 @@
+"""Answers made from the types of the wire."""
+
+from fastapi.responses import Response
+from pydantic import BaseModel
+
+
+def json_reply(
+    content: BaseModel, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    """The model as a JSON response."""
+    return Response(content.model_dump_json(), status, headers, "application/json")

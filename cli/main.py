@@ -1,0 +1,77 @@
+"""The console command `cdvae`. Commands import what they need, so that `--help` is instant."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="cdvae",
+    help="Crystal Diffusion Variational Autoencoder: generate, reconstruct, optimise crystals.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+Host = Annotated[str, typer.Option(envvar="CDVAE_HOST", help="Address to listen on.")]
+Port = Annotated[int, typer.Option(envvar="CDVAE_PORT", min=1, max=65535, help="Port.")]
+Home = Annotated[Path, typer.Option(envvar="CDVAE_HOME", help="Folder of all state.")]
+
+
+@app.command()
+def serve(
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    home: Home = Path(".cdvae"),
+    redis_url: Annotated[
+        str | None,
+        typer.Option(envvar="CDVAE_REDIS_URL", help="Redis to use instead of an embedded one."),
+    ] = None,
+) -> None:
+    """Run Redis, the API and one worker on this machine until Ctrl-C."""
+    from cli.serve import serve as run
+
+    run(home, host, port, redis_url or None)
+
+
+@app.command()
+def api(host: Host = "127.0.0.1", port: Port = 8000) -> None:
+    """Run the HTTP front end."""
+    import uvicorn
+
+    # Open connections, such as one that waits for a job, do not hold up a shutdown.
+    uvicorn.run(
+        "app.main:create_app", factory=True, host=host, port=port, timeout_graceful_shutdown=5
+    )
+
+
+@app.command()
+def worker() -> None:
+    """Run one worker; its settings are the environment variables CDVAE_…"""
+    from worker.main import main
+
+    raise typer.Exit(main())
+
+
+@app.command()
+def demo(
+    num_samples: Annotated[int, typer.Option("-n", min=1, help="How many crystals.")] = 8,
+    out: Annotated[Path, typer.Option(help="Folder for the CIF files.")] = Path("out"),
+    home: Home = Path(".cdvae"),
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the crystals.")] = 7,
+) -> None:
+    """Start everything, generate crystals over HTTP, print them, stop everything."""
+    from cli.demo import demo as run
+
+    run(num_samples, seed, out, home)
+
+
+if importlib.util.find_spec("cli.science") is not None:
+    importlib.import_module("cli.science").register(app)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,1 @@
+"""The wire contract between the HTTP front end and the workers: plain data, no behaviour."""

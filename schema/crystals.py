@@ -1,0 +1,95 @@
+"""Crystals on the wire: what goes to a worker, and what is known of a crystal that came back."""
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from schema.base import Frozen, Matrix, Vector
+
+
+class CrystalInput(Frozen):
+    """One ordered crystal, symmetry already expanded: every atom of the cell is listed."""
+
+    lattice: Matrix = Field(description="Cell vectors as rows, Å.")
+    species: list[Annotated[int, Field(ge=1, le=118)]] = Field(
+        min_length=1, description="Atomic number of every atom."
+    )
+    frac: list[Vector] = Field(description="Fractional coordinates of every atom, in [0, 1).")
+    label: str = Field(description="Where it came from: the CIF block's name or the list position.")
+
+    @model_validator(mode="after")
+    def _one_position_per_atom(self) -> "CrystalInput":
+        if len(self.frac) != len(self.species):
+            raise ValueError(f"{len(self.frac)} positions for {len(self.species)} species")
+        return self
+
+
+class CellParameters(Frozen):
+    """A unit cell."""
+
+    a: float = Field(description="Å")
+    b: float = Field(description="Å")
+    c: float = Field(description="Å")
+    alpha: float = Field(description="degrees")
+    beta: float = Field(description="degrees")
+    gamma: float = Field(description="degrees")
+    matrix: Matrix = Field(description="Cell vectors as rows, Å.")
+
+
+class SpaceGroup(Frozen):
+    """A space group found by symmetry search."""
+
+    number: int = Field(ge=1, le=230)
+    symbol: str = Field(description="International (Hermann-Mauguin) symbol.")
+
+
+class Validity(Frozen):
+    """The two checks that every crystal gets."""
+
+    structure: bool = Field(description="No two atoms closer than 0.5 Å, volume at least 0.1 Å³.")
+    composition: bool = Field(
+        description="SMACT: charge neutral and electronegativities in balance."
+    )
+
+
+class CrystalRecord(Frozen):
+    """One crystal of a result; a number is null where it cannot be computed."""
+
+    index: int = Field(
+        ge=0, description="Number of the crystal in its job; names it for good, whatever the order."
+    )
+    formula: str = Field(description="All atoms of the cell, e.g. Sr1 Ti1 O3.")
+    reduced_formula: str
+    num_atoms: int = Field(ge=1)
+    cif: str = Field(description="CIF text (P1) with the provenance in comments.")
+    lattice: CellParameters
+    volume: float = Field(description="Å³")
+    density: float | None = Field(description="g/cm³")
+    spacegroup: SpaceGroup | None
+    min_distance: float | None = Field(description="Shortest interatomic distance, Å.")
+    valid: Validity
+    predicted: dict[str, float] = Field(description="Property heads, in the units of the card.")
+    novel: bool | None = Field(description="False where the training data hold this crystal.")
+    duplicate_of: int | None = Field(description="Index of an earlier equal crystal of this job.")
+
+
+class ReconstructedRecord(CrystalRecord):
+    """A candidate for one of the given structures."""
+
+    source: int = Field(ge=0, description="Number of the given structure.")
+    matched: bool = Field(description="StructureMatcher: stol 0.5, angle_tol 10, ltol 0.3.")
+    rmse: float | None = Field(description="RMS distance / (V/N)^(1/3); null without a match.")
+
+
+class OptimizedRecord(CrystalRecord):
+    """A crystal decoded from an optimised latent."""
+
+    source: int | None = Field(
+        ge=0, description="Number of the given structure; null for data-set and prior starts."
+    )
+    start_value: float = Field(description="Predicted property at the start of the optimisation.")
+    percentile: float = Field(
+        ge=0,
+        le=100,
+        description="Percentile of the training data that the predicted value reaches.",
+    )

@@ -1,0 +1,189 @@
+"""What a client may ask for: the bodies of the three POSTs."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
+
+from schema.base import Frozen, Seed
+
+Priority = Literal["interactive", "normal", "bulk"]
+Direction = Literal["minimize", "maximize", "target"]
+
+MAX_NUM_SAMPLES = 10_000
+MAX_OPTIMIZE_STEPS = 50_000
+
+Angle = Annotated[float, Field(gt=0, lt=180)]
+Length = Annotated[float, Field(gt=0, le=1000)]
+Symbol = Annotated[str, Field(min_length=1, max_length=2)]
+
+
+class SamplerChoice(Frozen):
+    """A sampler and its number of score evaluations; null steps: the sampler's default."""
+
+    name: str = Field(max_length=64, examples=["fast"])
+    steps: int | None = Field(default=None, ge=1, examples=[50])
+
+
+class ElementFilter(Frozen):
+    """Elements that must, or must not, occur."""
+
+    include: list[Symbol] = Field(default_factory=list, max_length=118)
+    exclude: list[Symbol] = Field(default_factory=list, max_length=118)
+
+
+class LatticeChoice(Frozen):
+    """A unit cell to keep: lengths in Å, angles in degrees."""
+
+    a: Length
+    b: Length
+    c: Length
+    alpha: Angle
+    beta: Angle
+    gamma: Angle
+
+
+class PropertyTarget(Frozen):
+    """A property and the value that it should have, in the unit of the model card."""
+
+    property: str = Field(max_length=64)
+    value: float
+
+
+class TaskRequest(Frozen):
+    """What the three requests have in common."""
+
+    model: str | None = Field(
+        default=None,
+        max_length=128,
+        description="`name` or `name@version`; null: the store's default model.",
+        examples=["perov-5"],
+    )
+    seed: Seed | None = Field(default=None, description="Drawn where null, and echoed.")
+    sampler: SamplerChoice | None = Field(default=None, description="Null: the model's default.")
+    priority: Priority = "normal"
+
+
+class GenerateRequest(TaskRequest):
+    """Crystals sampled from the model's prior."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "model": "perov-5",
+                    "num_samples": 16,
+                    "seed": 7,
+                    "sampler": {"name": "fast", "steps": 50},
+                }
+            ]
+        }
+    )
+
+    num_samples: int = Field(default=16, ge=1, le=MAX_NUM_SAMPLES)
+    num_atoms: int | None = Field(default=None, ge=1, le=1000)
+    composition: str | None = Field(default=None, max_length=256)
+    elements: ElementFilter | None = None
+    lattice: LatticeChoice | None = None
+    spacegroup: int | None = Field(default=None, ge=1, le=230)
+    target: PropertyTarget | None = None
+    callback_url: str | None = Field(default=None, max_length=2048)
+
+
+class StructureInput(Frozen):
+    """One crystal as CIF text, or as the dictionary of pymatgen's `Structure.as_dict()`."""
+
+    cif: str | None = Field(default=None, description="Several `data_` blocks: several crystals.")
+    structure: dict[str, Any] | None = Field(
+        default=None, description="pymatgen `Structure.as_dict()`."
+    )
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "StructureInput":
+        if (self.cif is None) == (self.structure is None):
+            raise ValueError("exactly one of 'cif' and 'structure' is needed")
+        return self
+
+
+class ReconstructRequest(TaskRequest):
+    """Given crystals, encoded and decoded again."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "model": "perov-5",
+                    "structures": [{"cif": "data_SrTiO3\n_cell_length_a 3.905\n…"}],
+                    "num_candidates": 4,
+                    "seed": 7,
+                }
+            ]
+        }
+    )
+
+    structures: list[StructureInput] = Field(min_length=1, max_length=10_000)
+    num_candidates: int = Field(default=1, ge=1, le=1000, description="Per given crystal.")
+
+
+class GivenStart(Frozen):
+    """Crystals of the caller to start an optimisation from."""
+
+    structures: list[StructureInput] = Field(min_length=1, max_length=10_000)
+
+
+def _start_kind(value: object) -> str | None:
+    if isinstance(value, str):
+        return "named"
+    if isinstance(value, dict | GivenStart):
+        return "given"
+    return None
+
+
+Start = Annotated[
+    Annotated[Literal["dataset", "prior"], Tag("named")] | Annotated[GivenStart, Tag("given")],
+    Discriminator(
+        _start_kind,
+        custom_error_type="start_type",
+        custom_error_message="should be 'dataset', 'prior' or an object with 'structures'",
+    ),
+]
+
+
+class OptimizeRequest(TaskRequest):
+    """Crystals whose predicted property was improved by gradient steps on the latent."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "model": "perov-5",
+                    "direction": "minimize",
+                    "num_samples": 100,
+                    "start": "dataset",
+                    "seed": 7,
+                }
+            ]
+        }
+    )
+
+    direction: Direction = "minimize"
+    value: float | None = Field(default=None, description="The goal where direction is `target`.")
+    num_samples: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_NUM_SAMPLES,
+        description="Null: 100, or one for each given structure. Sample i starts from structure "
+        "i modulo their number.",
+    )
+    start: Start = "dataset"
+    steps: int = Field(
+        default=5000, ge=1, le=MAX_OPTIMIZE_STEPS, description="Gradient steps on the latent."
+    )
+    learning_rate: float = Field(default=1e-3, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _value_belongs_to_target(self) -> "OptimizeRequest":
+        if self.direction == "target" and self.value is None:
+            raise ValueError("direction 'target' needs a 'value'")
+        if self.direction != "target" and self.value is not None:
+            raise ValueError(f"'value' is only for direction 'target', not {self.direction!r}")
+        return self

@@ -1,0 +1,353 @@
+"""The life of a job as its client sees it, against a worker that does what the test says."""
+
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import gemmi
+import pytest
+from fastapi.testclient import TestClient
+from redis import Redis
+
+from app import queue as queue_module
+from schema.jobs import JobStatus
+from schema.outcomes import JobResult
+from schema.results import SUMMARY, job_directory
+from schema.wire import cancel_key
+
+from .conftest import MakeClient, StandInWorker, record
+from .test_app_bad_input import problem
+
+
+@pytest.fixture(autouse=True)
+def _look_for_lost_jobs_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue_module, "TEND_SECONDS", 0.0)
+
+
+def post(client: TestClient, **body: Any) -> str:
+    """Submits a job and returns its path."""
+    response = client.post("/generate", json={"num_samples": 4, **body})
+    assert response.status_code == 202
+    path: str = response.headers["location"]
+    return path
+
+
+def status(client: TestClient, path: str) -> JobStatus:
+    response = client.get(path)
+    assert response.status_code == 200, response.text
+    return JobStatus.model_validate_json(response.text)
+
+
+def test_from_queued_to_succeeded(client: TestClient, worker: StandInWorker) -> None:
+    path = post(client)
+    waiting = status(client, path)
+    assert (waiting.state, waiting.queue_position) == ("queued", 1)
+    assert "no worker is live" in waiting.progress.stage
+    assert (waiting.started_at, waiting.finished_at, waiting.error) == (None, None, None)
+    worker.announce()
+    assert status(client, path).progress.stage == "waiting for a worker"
+    problem(client.get(f"{path}/result"), 409)
+
+    job, _ = worker.take()
+    running = status(client, path)
+    assert (running.state, running.queue_position) == ("running", None)
+    assert running.started_at is not None
+    assert running.started_at >= running.created_at
+    worker.progress(
+        job, fraction="0.5", stage="sampling", samples_done="2", samples_total="4", eta_seconds=""
+    )
+    progress = status(client, path).progress
+    assert (progress.fraction, progress.stage, progress.samples_done) == (0.5, "sampling", 2)
+    assert (progress.samples_total, progress.eta_seconds) == (4, None)
+    worker.progress(job, eta_seconds="12.5")
+    assert status(client, path).progress.eta_seconds == 12.5
+    assert client.get(f"{path}/result").headers["retry-after"] == "1"
+
+    worker.write(job, [[record(0), record(1)], [record(2), record(3)]])
+    worker.end(job, "finished", "succeeded")
+    done = status(client, path)
+    assert done.state == "succeeded"
+    assert done.progress.fraction == 1
+    assert done.progress.samples_done == 4
+    assert done.finished_at is not None
+    assert done.links.result == f"{path}/result"
+
+
+@pytest.mark.parametrize("nonsense", ["nan", "-3", "many", ""])
+def test_odd_progress_does_no_harm(
+    client: TestClient, worker: StandInWorker, nonsense: str
+) -> None:
+    path = post(client)
+    worker.announce()
+    job, _ = worker.take()
+    worker.progress(job, fraction=nonsense, samples_done=nonsense, eta_seconds=nonsense)
+    progress = status(client, path).progress
+    assert (progress.fraction, progress.samples_done, progress.eta_seconds) == (0, 0, None)
+
+
+@pytest.fixture
+def finished(client: TestClient, worker: StandInWorker) -> str:
+    """The path of a job with four crystals in two chunks."""
+    path = post(client, seed=7)
+    worker.announce()
+    job, _ = worker.take()
+    worker.write(job, [[record(0), record(1)], [record(2), record(3, reduced_formula="Ti/../x")]])
+    worker.end(job, "finished", "succeeded")
+    return path
+
+
+def test_the_result_as_json(client: TestClient, finished: str) -> None:
+    for headers in ({}, {"Accept": "*/*"}, {"Accept": "application/json"}):
+        response = client.get(f"{finished}/result", headers=headers)
+        assert response.headers["content-type"] == "application/json"
+        result = JobResult.model_validate_json(response.text)
+        assert [one.index for one in result.crystals] == [0, 1, 2, 3]
+        assert result.metrics == {"num_samples": 4}
+        assert result.provenance is not None
+        assert result.provenance.seed == 7
+        assert result.job.state == "succeeded"
+
+
+def test_the_result_as_cif(client: TestClient, finished: str) -> None:
+    response = client.get(f"{finished}/result", headers={"Accept": "chemical/x-cif"})
+    assert response.headers["content-type"].startswith("chemical/x-cif")
+    document = gemmi.cif.read_string(response.text)
+    names = [block.name for block in document]
+    assert names == ["00000-SrTiO3", "00001-SrTiO3", "00002-SrTiO3", "00003-Ti..x"]
+    assert "# index 3" in response.text
+
+
+def test_the_result_as_lines(client: TestClient, finished: str) -> None:
+    response = client.get(f"{finished}/result?format=ndjson")
+    assert response.headers["content-type"].startswith("application/x-ndjson")
+    assert [json.loads(line)["index"] for line in response.text.splitlines()] == [0, 1, 2, 3]
+
+
+def test_the_result_as_zip(client: TestClient, finished: str) -> None:
+    response = client.get(f"{finished}/result", headers={"Accept": "application/zip"})
+    assert response.headers["content-type"] == "application/zip"
+    assert response.headers["content-disposition"].endswith('.zip"')
+    with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
+        assert archive.testzip() is None
+        names = archive.namelist()
+        assert len(names) == 5
+        assert names[0] == "00000-SrTiO3.cif"
+        assert not any("/" in name for name in names)
+        summary = json.loads(archive.read("summary.json"))
+        for entry in summary["crystals"]:
+            gemmi.cif.read_string(archive.read(entry["file"]).decode()).sole_block()
+            assert "cif" not in entry
+        assert summary["metrics"] == {"num_samples": 4}
+        assert summary["provenance"]["model"] == "tiny"
+    again = client.get(f"{finished}/result", headers={"Accept": "application/zip"})
+    assert again.content == response.content
+
+
+@pytest.mark.parametrize(
+    ("accept", "form"),
+    [
+        ("chemical/x-cif;q=0.5, application/zip", "application/zip"),
+        ("application/json;q=0.1, chemical/*", "chemical/x-cif"),
+        ("text/html, */*;q=0.1", "application/json"),
+        ("application/json;q=0, */*", "chemical/x-cif"),
+    ],
+)
+def test_accept_is_weighed(client: TestClient, finished: str, accept: str, form: str) -> None:
+    response = client.get(f"{finished}/result", headers={"Accept": accept})
+    assert response.headers["content-type"].startswith(form)
+    assert response.headers["vary"] == "Accept"
+
+
+def test_forms_that_are_not_offered(client: TestClient, finished: str) -> None:
+    problem(client.get(f"{finished}/result", headers={"Accept": "text/html"}), 406)
+    problem(client.get(f"{finished}/result?format=xlsx"), 422)
+    problem(client.get(f"{finished}/crystals/0?format=zip"), 422)
+
+
+def test_one_crystal(client: TestClient, finished: str) -> None:
+    assert client.get(f"{finished}/crystals/2").json()["index"] == 2
+    text = client.get(f"{finished}/crystals/2?format=cif").text
+    assert gemmi.cif.read_string(text).sole_block().name == "00002-SrTiO3"
+    problem(client.get(f"{finished}/crystals/4"), 404)
+    problem(client.get(f"{finished}/crystals/-1"), 422)
+    problem(client.get(f"{finished}/crystals/x"), 422)
+
+
+def test_the_workers_order_is_kept(client: TestClient, worker: StandInWorker) -> None:
+    path = post(client)
+    job, _ = worker.take()
+    worker.write(job, [[record(0), record(1)], [record(2)]], order=[2, 0, 1])
+    worker.end(job, "finished", "succeeded")
+    crystals = client.get(f"{path}/result").json()["crystals"]
+    assert [one["index"] for one in crystals] == [2, 0, 1]
+
+
+def test_records_of_the_other_tasks_are_told_apart(
+    client: TestClient, worker: StandInWorker
+) -> None:
+    path = post(client)
+    job, _ = worker.take()
+    reconstructed = record(0, source=0, matched=True, rmse=0.01)
+    optimized = record(1, source=None, start_value=1.0, percentile=5.0)
+    worker.write(job, [[reconstructed, optimized]])
+    worker.end(job, "finished", "succeeded")
+    result = JobResult.model_validate_json(client.get(f"{path}/result").text)
+    assert [type(one).__name__ for one in result.crystals] == [
+        "ReconstructedRecord",
+        "OptimizedRecord",
+    ]
+
+
+def test_a_lost_result_is_gone(client: TestClient, worker: StandInWorker, tmp_path: Path) -> None:
+    path = post(client)
+    job, _ = worker.take()
+    worker.write(job, [[record(0)]])
+    worker.end(job, "finished", "succeeded")
+    (job_directory(tmp_path / "home", job.id) / SUMMARY).unlink()
+    problem(client.get(f"{path}/result"), 410)
+
+
+def test_cancelling_a_queued_job(
+    client: TestClient, worker: StandInWorker, redis_client: Redis
+) -> None:
+    path, other = post(client), post(client)
+    response = client.delete(path)
+    assert response.status_code == 200
+    assert response.json()["state"] == "cancelled"
+    assert response.json()["finished_at"] is not None
+    assert status(client, path).state == "cancelled"
+    assert status(client, other).queue_position == 1
+    job, _ = worker.take()
+    assert other.endswith(job.id)
+    identity = path.rpartition("/")[2]
+    assert 0 < redis_client.ttl(f"rq:job:{identity}") <= 7 * 24 * 3600
+    assert redis_client.zcard("rq:canceled:normal") == 0
+    result = JobResult.model_validate_json(client.get(f"{path}/result").text)
+    assert (result.crystals, result.metrics, result.provenance) == ([], None, None)
+    assert client.delete(path).status_code == 200
+
+
+def test_cancelling_a_running_job_keeps_what_is_done(
+    client: TestClient, worker: StandInWorker, redis_client: Redis
+) -> None:
+    path = post(client)
+    worker.announce()
+    job, _ = worker.take()
+    response = client.delete(path)
+    assert response.status_code == 202
+    assert response.json()["state"] == "running"
+    assert redis_client.exists(cancel_key(job.id))
+    worker.progress(job, fraction="0.25", samples_done="1")
+    worker.write(job, [[record(0)]], state="cancelled")
+    worker.end(job, "finished", "cancelled")
+    ended = status(client, path)
+    assert (ended.state, ended.progress.samples_done) == ("cancelled", 1)
+    assert ended.progress.stage == "cancelled"
+    assert len(client.get(f"{path}/result").json()["crystals"]) == 1
+
+
+def test_cancelling_a_finished_job_changes_nothing(client: TestClient, finished: str) -> None:
+    response = client.delete(finished)
+    assert response.status_code == 200
+    assert response.json()["state"] == "succeeded"
+    assert client.get(f"{finished}/result").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("error", "failure", "code"),
+    [
+        ({"code": "non_finite_sample", "detail": "Crystal 3 became NaN."}, "", "non_finite_sample"),
+        (None, "Work-horse terminated unexpectedly; waitpid returned 9", "worker_lost"),
+        (None, "rq.timeouts.JobTimeoutException: Task exceeded", "timeout"),
+        (None, "Traceback ... /secret/path ... KeyError: 'x'", "internal_error"),
+        ({"code": "Not A Code", "detail": ""}, "KeyError", "internal_error"),
+    ],
+)
+def test_failures_have_a_code_and_a_sentence(
+    client: TestClient,
+    worker: StandInWorker,
+    error: dict[str, str] | None,
+    failure: str,
+    code: str,
+) -> None:
+    path = post(client)
+    worker.announce()
+    job, _ = worker.take()
+    worker.fail(job, error, failure)
+    failed = status(client, path)
+    assert failed.state == "failed"
+    assert failed.finished_at is not None
+    assert failed.error is not None
+    assert failed.error.code == code
+    assert failed.error.detail.endswith(".")
+    assert "secret" not in client.get(path).text
+    answer = problem(client.get(f"{path}/result"), 409)
+    assert failed.error.detail in answer["detail"]
+
+
+def test_a_dead_workers_job_fails(client: TestClient, worker: StandInWorker) -> None:
+    path = post(client)
+    worker.announce()
+    job, _ = worker.take()
+    worker.vanish()
+    assert status(client, path).state == "running"  # it may have had no time to announce itself
+    worker.backdate(job, 16)
+    lost = status(client, path)
+    assert lost.state == "failed"
+    assert lost.error is not None
+    assert lost.error.code == "worker_lost"
+    assert lost.finished_at is not None
+    assert "cdvae_jobs_running 0.0" in client.get("/metrics").text
+
+
+def test_a_live_workers_job_goes_on(client: TestClient, worker: StandInWorker) -> None:
+    path = post(client)
+    job, _ = worker.take()
+    worker.backdate(job, 10_000)
+    worker.announce(state="busy")
+    assert status(client, path).state == "running"
+    assert "cdvae_jobs_running 1.0" in client.get("/metrics").text
+
+
+def test_metrics_find_lost_jobs_that_nobody_asks_for(
+    client: TestClient, worker: StandInWorker
+) -> None:
+    post(client)
+    job, _ = worker.take()
+    worker.backdate(job, 16)
+    assert "cdvae_jobs_running 0.0" in client.get("/metrics").text
+    assert job.get_status() == "failed"
+
+
+def test_a_job_that_fell_off_its_queue_comes_back(
+    client: TestClient, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = post(client)
+    identity = path.rpartition("/")[2]
+    assert redis_client.lpop("rq:queue:normal") == identity.encode()  # and its taker dies
+    assert status(client, path).queue_position is None
+    status(client, path)
+    assert redis_client.llen("rq:queue:normal") == 0
+    monkeypatch.setattr(queue_module, "ORPHAN_SECONDS", 0)
+    status(client, path)
+    assert redis_client.lrange("rq:queue:normal", 0, -1) == [identity.encode()]
+    assert status(client, path).queue_position == 1
+
+
+def test_other_peoples_rq_jobs_are_not_shown(client: TestClient, redis_client: Redis) -> None:
+    from rq import Queue
+    from rq.serializers import JSONSerializer
+
+    foreign = Queue("normal", connection=redis_client, serializer=JSONSerializer).enqueue(
+        "os.getcwd"
+    )
+    problem(client.get(f"/jobs/{foreign.id}"), 404)
+
+
+def test_results_outlive_the_application(
+    make_client: MakeClient, redis_url: str, client: TestClient, finished: str
+) -> None:
+    second = make_client(redis_url=redis_url)
+    assert len(second.get(f"{finished}/result").json()["crystals"]) == 4

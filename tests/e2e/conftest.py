@@ -1,0 +1,15 @@
+"""One service for the tests of a module."""
+
+from collections.abc import Iterator
+
+import pytest
+from service import Service
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service that is ready; it must end cleanly and take all its processes along."""
+    service = Service(tmp_path_factory.mktemp("service"))
+    service.start()
+    yield service
+    assert service.stop() == 0, service.log.read_text()

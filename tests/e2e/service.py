@@ -1,0 +1,172 @@
+"""`cdvae serve` as a process of its own, and what a client needs to talk to it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from cdvae.testing import write_tiny_model
+from cli.stack import free_port
+
+CDVAE = [sys.executable, "-m", "cli.main"]
+FINAL = ("succeeded", "failed", "cancelled")
+SRTIO3 = """data_SrTiO3
+_cell_length_a 3.905
+_cell_length_b 3.905
+_cell_length_c 3.905
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma 90
+_symmetry_space_group_name_H-M 'P 1'
+loop_
+_atom_site_label
+_atom_site_type_symbol
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+Sr1 Sr 0 0 0
+Ti1 Ti 0.5 0.5 0.5
+O1 O 0.5 0.5 0
+O2 O 0.5 0 0.5
+O3 O 0 0.5 0.5
+"""
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """A store with the tiny model and a home, in `folder`."""
+    store = folder / "store"
+    if not store.exists():
+        write_tiny_model(store)
+        (store / "default.txt").write_text("tiny\n")
+    variables = {
+        "CDVAE_HOME": str(folder / "home"),
+        "CDVAE_MODEL_STORE": str(store),
+        "CDVAE_DEVICE": "cpu",
+        "CDVAE_THREADS": "1",
+        "CDVAE_SHUTDOWN_GRACE": "1",
+        "CDVAE_WORKER_METRICS_PORT": str(free_port()),
+    }
+    # Settings of the machine must not leak in.
+    clean = {name: v for name, v in os.environ.items() if not name.startswith("CDVAE_")}
+    return clean | variables
+
+
+@dataclass
+class Answer:
+    """Status, headers and body of an HTTP answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> dict[str, Any]:
+        return dict(json.loads(self.body))
+
+
+@dataclass
+class Service:
+    """A running service."""
+
+    folder: Path
+    port: int = field(default_factory=free_port)
+    variables: dict[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[str] | None = None
+
+    def start(self, timeout: float = 60.0) -> None:
+        """Returns once the service has said that it is ready."""
+        self.variables = environment(self.folder)
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*CDVAE, "serve", "--port", str(self.port)],
+                env=self.variables,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        end = time.monotonic() + timeout
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.strip() == "ready":
+                return
+            assert time.monotonic() < end
+        raise AssertionError(f"it ended: {self.log.read_text()}")
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "serve.log"
+
+    def processes(self) -> list[psutil.Process]:
+        """Everything that the service runs."""
+        assert self.process is not None
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def worker(self) -> psutil.Process:
+        (found,) = [p for p in self.processes() if p.cmdline()[-1] == "worker"]
+        return found
+
+    def horse(self) -> psutil.Process:
+        (found,) = self.worker().children()
+        return found
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """The exit status after that signal."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        status = self.process.wait(40)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return status
+
+    def call(
+        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        """The answer to one request; text goes out as CIF, anything else as JSON."""
+        kind = "chemical/x-cif" if isinstance(body, str) else "application/json"
+        data = body.encode() if isinstance(body, str) else json.dumps(body).encode()
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}{path}",
+            method=method,
+            data=None if body is None else data,
+            headers={"Content-Type": kind, **(headers or {})},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return Answer(answer.status, answer.headers, answer.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                return Answer(error.code, error.headers, error.read())
+
+    def submit(self, path: str, body: Any) -> str:
+        """The id of an accepted job."""
+        answer = self.call("POST", path, body)
+        assert answer.status == 202, answer.body
+        return str(answer.json["id"])
+
+    def status(self, job: str) -> dict[str, Any]:
+        return self.call("GET", f"/jobs/{job}").json
+
+    def wait(self, job: str, *states: str, timeout: float = 60.0) -> dict[str, Any]:
+        """The status of the job when it is in one of the states, by default a final one."""
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            status = self.status(job)
+            if status["state"] in (states or FINAL):
+                return status
+            time.sleep(0.1)
+        raise AssertionError(f"still {status}: {self.log.read_text()}")
+
+    def result(self, job: str, kind: str = "application/json") -> Answer:
+        answer = self.call("GET", f"/jobs/{job}/result", headers={"Accept": kind})
+        assert answer.status == 200, answer.body
+        return answer

@@ -1,0 +1,57 @@
+"""Small crystals, and the real data sets where CDVAE_DATA points to them."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pymatgen.core.lattice import Lattice
+from pymatgen.core.structure import Structure
+
+from cdvae.data.cache import prepare
+from cdvae.data.dataset import CrystalDataset, load_cache
+
+
+@pytest.fixture
+def perovskite() -> Structure:
+    """Cubic SrTiO3."""
+    sites = [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]
+    return Structure(Lattice.cubic(3.905), ["Sr", "Ti", "O", "O", "O"], sites)
+
+
+@pytest.fixture
+def rocksalt() -> Structure:
+    """Conventional MgO."""
+    return Structure.from_spacegroup(225, Lattice.cubic(4.21), ["Mg", "O"], [[0] * 3, [0.5] * 3])
+
+
+@pytest.fixture
+def disguised() -> Callable[[Structure], Structure]:
+    """Returns the same crystal in another cell, frame, origin and order of atoms."""
+
+    def disguise(structure: Structure) -> Structure:
+        other = structure.copy()
+        other.make_supercell([[1, 1, 0], [0, 1, 0], [1, 0, 2]])
+        turn, _ = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))
+        frac = other.frac_coords[::-1] + np.array([0.13, -0.4, 0.7])
+        return Structure(Lattice(other.lattice.matrix @ turn), other.species[::-1], frac)
+
+    return disguise
+
+
+@pytest.fixture(scope="session")
+def real_data(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], CrystalDataset]:
+    """Loads one split, for instance "perov_5/test"; skips where CDVAE_DATA is not set."""
+    folder = os.environ.get("CDVAE_DATA")
+    if folder is None:
+        pytest.skip("CDVAE_DATA is not set")
+    caches = tmp_path_factory.mktemp("caches")
+
+    def load(split: str) -> CrystalDataset:
+        cache = caches / f"{split.replace('/', '-')}.safetensors"
+        if not cache.exists():
+            prepare(Path(folder) / f"{split}.csv.gz", cache, {}, workers=2)
+        return load_cache(cache)
+
+    return load

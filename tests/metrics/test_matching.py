@@ -1,0 +1,108 @@
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from pymatgen.core.lattice import Lattice
+from pymatgen.core.structure import Structure
+
+from cdvae.metrics.matching import duplicates, match, match_many
+from cdvae.metrics.reconstruction import score_reconstruction, validity_rates
+
+Disguise = Callable[[Structure], Structure]
+
+
+def displaced(structure: Structure, size: float) -> Structure:
+    """A copy with atom 1 moved by `size` Å along a."""
+    other = structure.copy()
+    other.translate_sites([1], [size / structure.lattice.a, 0, 0])
+    return other
+
+
+BROKEN = Structure(Lattice.cubic(4), ["Sr", "Ti", "O", "O", "O"], np.full((5, 3), np.nan))
+
+
+def test_the_same_crystal_matches_in_any_cell(perovskite: Structure, disguised: Disguise) -> None:
+    assert match(perovskite, perovskite) == pytest.approx(0.0, abs=1e-9)
+    assert match(perovskite, disguised(perovskite)) == pytest.approx(0.0, abs=1e-5)
+
+
+def test_distance_is_in_units_of_the_spacing(perovskite: Structure) -> None:
+    """One of N atoms moved by d: rms d·sqrt(1/N · (1 - 1/N)) once the mean shift is taken out."""
+    spacing = (perovskite.volume / 5) ** (1 / 3)
+    expected = 0.1 * np.sqrt(1 / 5 * (1 - 1 / 5)) / spacing
+    assert match(perovskite, displaced(perovskite, 0.1)) == pytest.approx(expected, rel=1e-3)
+
+
+def test_other_compositions_and_broken_cells_do_not_match(
+    perovskite: Structure, rocksalt: Structure
+) -> None:
+    barium = perovskite.copy()
+    barium.replace_species({"Sr": "Ba"})
+    assert match(perovskite, barium) is None
+    assert match(perovskite, rocksalt) is None
+    assert match(perovskite, BROKEN) is None
+    assert match(BROKEN, perovskite) is None
+
+
+def test_processes_keep_the_order(perovskite: Structure, rocksalt: Structure) -> None:
+    pairs = [(perovskite, perovskite), (perovskite, rocksalt), (rocksalt, rocksalt)] * 7
+    found = match_many(pairs, workers=2)
+    assert [rms is not None for rms in found] == [True, False, True] * 7
+
+
+def test_duplicates_name_the_first_equal_crystal(
+    perovskite: Structure, rocksalt: Structure, disguised: Disguise
+) -> None:
+    swapped = perovskite.copy()
+    swapped.replace_species({"Sr": "Ti", "Ti": "Sr"})
+    crystals = [
+        perovskite,
+        rocksalt,
+        disguised(perovskite),
+        displaced(perovskite, 0.05),
+        swapped,
+        displaced(perovskite, 1.0),
+        BROKEN,
+        BROKEN,
+        disguised(rocksalt),
+    ]
+    # Exchanging the A and the B site of a perovskite gives another crystal of the same formula.
+    assert duplicates(crystals) == [None, None, 0, 0, None, None, None, None, 1]
+
+
+def test_a_loose_match_is_no_duplicate(perovskite: Structure) -> None:
+    """The matcher's tolerance of half a spacing also pairs crystals that are not the same."""
+    moved = displaced(perovskite, 0.8)
+    assert match(perovskite, moved) is not None
+    assert duplicates([perovskite, moved]) == [None, None]
+
+
+def test_reconstruction_counts_matches_over_all_crystals(perovskite: Structure) -> None:
+    sodium = Structure(Lattice.cubic(4), ["Na", "Cl", "Cl"], [[0] * 3, [0.5] * 3, [0.5, 0.5, 0]])
+    moved = displaced(perovskite, 0.1)
+    references = [perovskite, perovskite, sodium, perovskite]
+    score = score_reconstruction(references, [perovskite, moved, sodium, BROKEN])
+    assert score.match_rate == 0.75
+    assert score.match_rate_gated == 0.5  # NaCl2 is reconstructed, but no valid composition
+    assert score.rmse == pytest.approx(match(perovskite, moved) / 3, rel=1e-6)
+    assert score.rmse_gated == pytest.approx(match(perovskite, moved) / 2, rel=1e-6)
+    assert [d.rms is None for d in score.details] == [False, False, False, True]
+    assert [d.validity.both for d in score.details] == [True, True, False, False]
+
+
+def test_reconstruction_of_nothing_that_matches_has_no_error(perovskite: Structure) -> None:
+    score = score_reconstruction([perovskite], [BROKEN])
+    assert (score.match_rate, score.rmse, score.match_rate_gated) == (0.0, None, 0.0)
+    with pytest.raises(ValueError, match="1 predictions for 2 references"):
+        score_reconstruction([perovskite] * 2, [BROKEN])
+
+
+def test_validity_rates(perovskite: Structure) -> None:
+    sodium = Structure(Lattice.cubic(4), ["Na", "Cl", "Cl"], [[0] * 3, [0.5] * 3, [0.5, 0.5, 0]])
+    clash = displaced(perovskite, 3.905 / 2)  # Ti onto O
+    rates = validity_rates([perovskite, sodium, clash, BROKEN])
+    assert rates.structure_validity == 0.5
+    assert rates.composition_validity == 0.75
+    assert rates.validity == 0.25
+    with pytest.raises(ValueError, match="no structures"):
+        validity_rates([])

@@ -1,0 +1,109 @@
+"""The wire types refuse what does not belong, and their examples are valid."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from schema.base import Frozen
+from schema.cards import ModelCard
+from schema.crystals import CrystalInput
+from schema.jobs import JobSpec
+from schema.requests import GenerateRequest, OptimizeRequest, ReconstructRequest
+from schema.results import chunk_path, chunk_paths, job_directory, write_whole
+from schema.wire import FUNCTIONS, QUEUES
+
+WITH_EXAMPLES = [JobSpec, ModelCard, GenerateRequest, ReconstructRequest, OptimizeRequest]
+CRYSTAL: dict[str, Any] = {
+    "lattice": [[4.0, 0.0, 0.0], [0.0, 4.0, 0.0], [0.0, 0.0, 4.0]],
+    "species": [8],
+    "frac": [[0.0, 0.0, 0.5]],
+    "label": "x",
+}
+
+
+@pytest.mark.parametrize("model", WITH_EXAMPLES)
+def test_examples_are_valid_and_survive_json(model: type[Frozen]) -> None:
+    (example,) = model.model_json_schema()["examples"]
+    parsed = model.model_validate(example)
+    assert model.model_validate_json(parsed.model_dump_json()) == parsed
+    assert model.model_validate(json.loads(parsed.model_dump_json())) == parsed
+    with pytest.raises(ValidationError, match="extra_forbidden"):
+        model.model_validate({**example, "surprise": 1})
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(parsed, next(iter(model.model_fields)), "other")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"species": [0]},
+        {"species": [119]},
+        {"species": []},
+        {"species": [8, 8]},
+        {"frac": [[0.0, 0.0]]},
+        {"frac": [[0.0, 0.0, float("nan")]]},
+        {"lattice": [[4.0, 0.0, 0.0]]},
+        {"lattice": [[float("inf"), 0.0, 0.0], [0.0, 4.0, 0.0], [0.0, 0.0, 4.0]]},
+    ],
+)
+def test_crystals_are_checked(change: dict[str, Any]) -> None:
+    CrystalInput.model_validate(CRYSTAL)
+    with pytest.raises(ValidationError):
+        CrystalInput.model_validate({**CRYSTAL, **change})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"limits": {"min_atoms": 6}},
+        {"samplers": {}},
+        {"samplers": {"fast": {"default_steps": 9, "max_steps": 8}}},
+        {"name": "../evil"},
+        {"version": ""},
+        {"weights_sha256": "xyz"},
+        {"created_at": "2026-01-01T00:00:00"},
+        {"properties": {"a b": {"unit": "", "description": "", "source": "", "percentiles": {}}}},
+    ],
+)
+def test_cards_are_checked(change: dict[str, Any]) -> None:
+    (example,) = ModelCard.model_json_schema()["examples"]
+    merged = {**example, **change}
+    if "limits" in change:
+        merged["limits"] = {**example["limits"], **change["limits"]}
+    with pytest.raises(ValidationError):
+        ModelCard.model_validate(merged)
+
+
+def test_a_spec_says_one_thing() -> None:
+    (example,) = JobSpec.model_json_schema()["examples"]
+    with pytest.raises(ValidationError, match="a optimize job with a generate request"):
+        JobSpec.model_validate({**example, "kind": "optimize"})
+    with pytest.raises(ValidationError, match="1 structures where 0 are named"):
+        JobSpec.model_validate({**example, "structures": [CRYSTAL]})
+
+
+def test_functions_and_queues() -> None:
+    assert set(FUNCTIONS) == {"generate", "reconstruct", "optimize"}
+    assert all(name.startswith("worker.jobs.") for name in FUNCTIONS.values())
+    assert QUEUES == ("interactive", "normal", "bulk")
+
+
+def test_result_files(tmp_path: Path) -> None:
+    directory = job_directory(tmp_path, "abc")
+    assert chunk_paths(directory) == []
+    for number in (10, 2, 100_000):
+        write_whole(chunk_path(directory, number), "[]")
+    (directory / ".chunk-00003.json.1.part").write_text("half")
+    assert [path.name for path in chunk_paths(directory)] == [
+        "chunk-00002.json",
+        "chunk-00010.json",
+        "chunk-100000.json",
+    ]
+    write_whole(directory / "chunk-00002.json", "[1]")
+    assert (directory / "chunk-00002.json").read_text() == "[1]"
+    for name in ("../up", "a/b", "", "x" * 65):
+        with pytest.raises(ValueError, match="no job id"):
+            job_directory(tmp_path, name)

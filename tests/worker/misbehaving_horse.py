@@ -1,0 +1,96 @@
+"""A work-horse whose models misbehave in the way that their name says."""
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cdvae.errors import NonFiniteSampleError
+from cdvae.pipeline import Decoded, SamplerSpec
+from cdvae.trained import load_model
+from worker.engine import Engine, OnStep
+from worker.horse import main
+
+
+class Slow(Engine):
+    """Two crystals a chunk; the first chunk comes at once, the others take a minute."""
+
+    def chunks(self, number: int) -> list[range]:
+        return [range(i, min(i + 2, number)) for i in range(0, number, 2)]
+
+    def decode(
+        self, latents: Any, seeds: Sequence[int], sampler: SamplerSpec, on_level: OnStep
+    ) -> Decoded:
+        self.calls = getattr(self, "calls", 0) + 1
+        for level in range(0 if self.calls % 2 else 1200):
+            time.sleep(0.05)
+            on_level(level, 1200)
+        return super().decode(latents, seeds, sampler, on_level)
+
+
+class Stuck(Engine):
+    """Deaf to the alarm of the time limit, as a long computation in C is."""
+
+    def decode(self, *_: Any) -> Decoded:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+        time.sleep(60)
+        raise AssertionError("nobody killed it")
+
+
+class Nan(Engine):
+    def decode(self, *_: Any) -> Decoded:
+        raise NonFiniteSampleError([1])
+
+
+class NanProperty(Engine):
+    def decode(self, *arguments: Any) -> Decoded:
+        decoded = super().decode(*arguments)
+        return replace(decoded, properties={"band_gap": torch.tensor([1.0, 2.0, torch.nan])})
+
+
+class Raises(Engine):
+    def decode(self, *_: Any) -> Decoded:
+        raise ZeroDivisionError("a secret of the service")
+
+
+class NoMemory(Engine):
+    def decode(self, *_: Any) -> Decoded:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+class Exits(Engine):
+    def decode(self, *_: Any) -> Decoded:
+        os._exit(7)
+
+
+class Killed(Engine):
+    def decode(self, *_: Any) -> Decoded:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+
+ENGINES: dict[str, type[Engine]] = {
+    "tiny": Engine,
+    "slow": Slow,
+    "stuck": Stuck,
+    "nan": Nan,
+    "nan_property": NanProperty,
+    "raises": Raises,
+    "no_memory": NoMemory,
+    "exits": Exits,
+    "killed": Killed,
+}
+
+
+def load(folder: Path, device: str) -> Engine:
+    """The model in `folder`, as its folder's name says."""
+    return ENGINES[folder.parent.name](load_model(folder, device))
+
+
+if __name__ == "__main__":
+    main(load)

@@ -1,0 +1,11 @@
+"""A worker whose work-horse has models that misbehave."""
+
+import sys
+from pathlib import Path
+
+from worker.main import main
+
+HORSE = Path(__file__).with_name("misbehaving_horse.py")
+
+if __name__ == "__main__":
+    raise SystemExit(main(horse_command=(sys.executable, str(HORSE))))

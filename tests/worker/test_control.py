@@ -1,0 +1,72 @@
+"""Progress is throttled and never stops a job; a wish to cancel does."""
+
+import pytest
+from redis import Redis
+
+from cdvae.errors import Cancelled
+from schema.wire import cancel_key, progress_key
+from worker.control import Control
+
+STAGES = ("starting", "optimizing", "sampling", "finishing")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def progress(client: Redis) -> dict[str, str]:
+    return {k.decode(): v.decode() for k, v in client.hgetall(progress_key("j")).items()}
+
+
+def test_progress_is_written_a_few_times_a_second(redis_client: Redis) -> None:
+    clock = Clock()
+    control = Control(redis_client, "j", 10, STAGES, clock)
+    control.stage("sampling")
+    before = progress(redis_client)["fraction"]
+    clock.now += 0.05
+    control.update(0.4)
+    assert progress(redis_client)["fraction"] == before
+    clock.now += 0.2
+    control.update(0.5)
+    written = progress(redis_client)
+    assert float(written["fraction"]) > float(before)
+    assert written["stage"] == "sampling"
+    assert written["samples_total"] == "10"
+    # At 57.5 % after 0.25 s the rest takes 0.18 s.
+    assert float(written["eta_seconds"]) == pytest.approx(0.2, abs=0.05)
+
+
+def test_fraction_never_falls_and_ends_at_one(redis_client: Redis) -> None:
+    control = Control(redis_client, "j", 4, STAGES, Clock())
+    seen = []
+    for stage in STAGES:
+        control.stage(stage)
+        for part in (0.0, 0.5, 0.3, 1.0):
+            control.update(part, now=True)
+            seen.append(float(progress(redis_client)["fraction"]))
+    assert seen == sorted(seen)
+    control.crystals_done(4)
+    control.finish()
+    assert float(progress(redis_client)["fraction"]) == 1
+    assert progress(redis_client)["samples_done"] == "4"
+    assert redis_client.ttl(progress_key("j")) > 0
+
+
+def test_a_wish_to_cancel_is_seen(redis_client: Redis) -> None:
+    control = Control(redis_client, "j", 1, STAGES)
+    control.check()
+    redis_client.set(cancel_key("j"), "1")
+    with pytest.raises(Cancelled):
+        control.check()
+
+
+def test_a_silent_redis_does_not_stop_the_job(tmp_path: object) -> None:
+    client = Redis.from_url(f"unix://{tmp_path}/nobody.sock", retry=None)
+    control = Control(client, "j", 1, STAGES)
+    control.stage("sampling")
+    control.check()
+    client.close()

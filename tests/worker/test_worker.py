@@ -1,0 +1,260 @@
+"""One worker, real RQ and Redis: whatever a model does, the job ends and the next one runs."""
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+from laboratory import Lab, horses, wait_until
+from rq import Queue
+from rq.executions import Execution
+from rq.job import JobStatus
+from rq.serializers import JSONSerializer
+
+from schema.crystals import CrystalRecord, OptimizedRecord, ReconstructedRecord
+from schema.outcomes import ResultSummary
+from schema.wire import META_ERROR
+
+SRTIO3 = {
+    "lattice": [[3.9, 0, 0], [0, 3.9, 0], [0, 0, 3.9]],
+    "species": [38, 22, 8, 8, 8],
+    "frac": [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]],
+    "label": "SrTiO3",
+}
+
+
+@pytest.fixture(scope="module")
+def worker(lab: Lab) -> subprocess.Popen[bytes]:
+    return lab.start_worker()
+
+
+@pytest.fixture(autouse=True)
+def _the_worker_survives(lab: Lab, worker: subprocess.Popen[bytes]) -> Iterator[None]:
+    yield
+    assert worker.poll() is None, lab.log.read_text()
+
+
+def test_a_ready_worker_says_so(lab: Lab) -> None:
+    (presence,) = lab.presences()
+    assert presence.models == ["tiny@1"]
+    assert presence.device == "cpu"
+
+
+def test_generate(lab: Lab) -> None:
+    job = lab.submit("generate", num_samples=70)
+    assert lab.end(job) == "succeeded"
+    records = [CrystalRecord.model_validate(crystal) for crystal in lab.crystals(job)]
+    assert [record.index for record in records] == list(range(70))
+    assert all(record.num_atoms == 5 for record in records)
+    assert set(records[0].predicted) == {"formation_energy", "band_gap"}
+    assert records[-1].duplicate_of is None or records[-1].duplicate_of < 69
+    summary = ResultSummary.model_validate(lab.summary(job))
+    assert summary.state == "succeeded"
+    assert summary.order is None
+    assert summary.metrics["num_samples"] == 70
+    assert 0 <= summary.metrics["uniqueness"] <= 1
+    assert summary.provenance.model == "tiny"
+    assert summary.provenance.score_evaluations == 5
+    assert summary.provenance.seconds.sample > 0
+    assert summary.provenance.seconds.check > 0
+    assert f"weights_sha256: {summary.provenance.weights_sha256}" in records[3].cif
+    assert "index: 3" in records[3].cif
+    progress = lab.progress(job)
+    assert (progress["fraction"], progress["samples_done"]) == ("1.0000", "70")
+
+
+def test_a_crystal_depends_on_its_seed_and_index_alone(lab: Lab) -> None:
+    few = lab.submit("generate", num_samples=2)
+    many = lab.submit("generate", num_samples=5)
+    other = lab.submit("generate", num_samples=2, seed=8)
+    assert [lab.end(job) for job in (few, many, other)] == ["succeeded"] * 3
+    first, second, third = (lab.crystals(job)[1] for job in (few, many, other))
+    assert first["formula"] == second["formula"]
+    assert first["volume"] == pytest.approx(second["volume"], rel=1e-4)
+    assert first["min_distance"] == pytest.approx(second["min_distance"], abs=1e-3)
+    assert first["cif"] != third["cif"]
+
+
+def test_reconstruct(lab: Lab) -> None:
+    job = lab.submit("reconstruct", structures=[SRTIO3, SRTIO3], num_candidates=3)
+    assert lab.end(job) == "succeeded"
+    records = [ReconstructedRecord.model_validate(crystal) for crystal in lab.crystals(job)]
+    assert [record.source for record in records] == [0, 0, 0, 1, 1, 1]
+    # Equal inputs have equal posterior means; what follows is drawn for each crystal.
+    assert records[0].predicted == pytest.approx(records[3].predicted, rel=1e-4)
+    assert records[1].predicted != pytest.approx(records[4].predicted, rel=1e-4)
+    metrics = lab.summary(job)["metrics"]
+    sources = {record.source for record in records if record.matched}
+    assert metrics["match_rate"] == len(sources) / 2
+    assert (metrics["rmse"] is None) == (not sources)
+
+
+@pytest.mark.parametrize("start", ["dataset", "prior", "structures"])
+def test_optimize(lab: Lab, start: str) -> None:
+    structures = [SRTIO3] if start == "structures" else []
+    job = lab.submit("optimize", structures=structures, start=start)
+    assert lab.end(job) == "succeeded"
+    records = [OptimizedRecord.model_validate(crystal) for crystal in lab.crystals(job)]
+    for record in records:
+        assert record.predicted["formation_energy"] < record.start_value
+        assert 0 <= record.percentile <= 100
+        assert record.source == (0 if structures else None)
+    summary = lab.summary(job)
+    values = [records[index].predicted["formation_energy"] for index in summary["order"]]
+    assert values == sorted(values)
+    rates = summary["metrics"]["success_rate"]
+    assert rates["5"] <= rates["10"] <= rates["15"]
+
+
+def test_optimize_towards_a_target_has_no_success_rate(lab: Lab) -> None:
+    job = lab.submit("optimize", direction="target", value=0.1)
+    assert lab.end(job) == "succeeded"
+    assert lab.summary(job)["metrics"]["success_rate"] is None
+    records = lab.crystals(job)
+    order = lab.summary(job)["order"]
+    misses = [abs(records[index]["predicted"]["formation_energy"] - 0.1) for index in order]
+    assert misses == sorted(misses)
+
+
+@pytest.mark.parametrize(
+    ("model", "code", "words"),
+    [
+        ("nan", "non_finite_sample", "number 1"),
+        ("nan_property", "non_finite_sample", "number 2"),
+        ("raises", "internal_error", "log"),
+        ("no_memory", "out_of_memory", "memory"),
+        ("exits", "worker_lost", "exit status 7"),
+        ("killed", "worker_lost", "SIGKILL"),
+    ],
+)
+def test_a_failure_has_a_code_and_a_sentence(lab: Lab, model: str, code: str, words: str) -> None:
+    failing = lab.submit("generate", model)
+    after = lab.submit("generate")
+    error = lab.error(failing)
+    assert error.code == code
+    assert words in error.detail
+    assert "secret" not in error.detail
+    assert lab.end(after) == "succeeded"
+
+
+def test_the_traceback_is_in_the_log_alone(lab: Lab) -> None:
+    job = lab.submit("generate", "raises")
+    lab.error(job)
+    assert "a secret of the service" in lab.log.read_text()
+    assert job.id in lab.log.read_text()
+
+
+def test_a_job_over_its_time_stops_and_the_models_stay(
+    lab: Lab, worker: subprocess.Popen[bytes]
+) -> None:
+    lab.end(lab.submit("generate"))
+    (horse,) = horses(worker)
+    job = lab.submit("generate", "slow", timeout=2, num_samples=4)
+    assert lab.error(job).code == "timeout"
+    assert len(lab.crystals(job)) == 2
+    assert lab.end(lab.submit("generate")) == "succeeded"
+    assert horses(worker) == [horse]
+
+
+def test_a_job_that_ignores_its_time_limit_is_killed(lab: Lab) -> None:
+    started = time.monotonic()
+    assert lab.error(lab.submit("generate", "stuck", timeout=1)).code == "timeout"
+    assert time.monotonic() - started < 15
+    assert lab.end(lab.submit("generate")) == "succeeded"
+
+
+def test_a_cancelled_job_keeps_what_is_done(lab: Lab, worker: subprocess.Popen[bytes]) -> None:
+    lab.end(lab.submit("generate"))
+    (horse,) = horses(worker)
+    job = lab.submit("generate", "slow", num_samples=6)
+    wait_until(lambda: lab.progress(job).get("samples_done") == "2", "the first chunk")
+    assert lab.state(job) == "started"
+    lab.cancel(job)
+    assert lab.end(job, timeout=5) == "cancelled"
+    assert len(lab.crystals(job)) == 2
+    summary = lab.summary(job)
+    assert summary["state"] == "cancelled"
+    assert summary["metrics"]["num_samples"] == 2
+    assert float(lab.progress(job)["fraction"]) < 1
+    assert horses(worker) == [horse]
+
+
+def test_a_wish_to_cancel_from_before_the_start_counts(lab: Lab) -> None:
+    blocking = lab.submit("generate", "slow", num_samples=4)
+    job = lab.submit("optimize")
+    lab.cancel(job)
+    lab.cancel(blocking)
+    assert lab.end(job) == "cancelled"
+    assert lab.crystals(job) == []
+
+
+def test_urgent_jobs_come_first(lab: Lab) -> None:
+    blocking = lab.submit("generate", "slow", num_samples=4)
+    bulk = lab.submit("generate", priority="bulk")
+    urgent = lab.submit("generate", priority="interactive")
+    lab.cancel(blocking)
+    assert lab.end(bulk) == "succeeded"
+    assert lab.end(urgent) == "succeeded"
+    urgent.refresh()
+    bulk.refresh()
+    assert urgent.started_at < bulk.started_at
+
+
+@pytest.mark.parametrize("function", ["os.system", "worker.jobs._run", "builtins.print"])
+def test_no_other_function_can_run(
+    lab: Lab, function: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    proof = tmp_path_factory.mktemp("proof") / "ran"
+    job = lab.queue().enqueue_call(function, args=(f"touch {proof}",), timeout=10)
+    assert lab.error(job).code == "forbidden_job"
+    assert not proof.exists()
+
+
+def test_callbacks_do_not_run(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> None:
+    proof = tmp_path_factory.mktemp("proof") / "ran"
+    job = lab.submit("generate", "raises")
+    lab.redis.hset(job.key, "failure_callback_name", f"os.makedirs:{proof}")
+    lab.redis.hset(job.key, "success_callback_name", "os.abort")
+    assert lab.error(job).code == "internal_error"
+    assert "callback" not in lab.log.read_text()
+
+
+@pytest.mark.parametrize("arguments", [(), ({"no": "spec"},), ({}, {}), ("text",)])
+def test_a_job_without_a_specification_fails(lab: Lab, arguments: tuple[object, ...]) -> None:
+    job = lab.queue().enqueue_call("worker.jobs.generate", args=arguments, timeout=10)
+    assert lab.error(job).code in ("forbidden_job", "internal_error")
+
+
+def test_a_job_that_cannot_be_read_is_dropped(lab: Lab) -> None:
+    queue = lab.queue()
+    lab.redis.hset("rq:job:broken", mapping={"data": b"\x00pickle", "created_at": "yesterday"})
+    queue.push_job_id("broken")
+    undecodable = lab.submit("generate")
+    lab.redis.hset(undecodable.key, "data", b"\x80\x04K\x01.")
+    assert lab.end(lab.submit("generate")) == "succeeded"
+    assert lab.error(undecodable).code == "forbidden_job"
+
+
+def test_the_job_of_a_dead_worker_fails_even_while_others_are_busy(lab: Lab) -> None:
+    busy = lab.submit("generate", "slow", num_samples=4)
+    wait_until(lambda: lab.state(busy) == "started", "the start")
+    queue = Queue("bulk", connection=lab.redis, serializer=JSONSerializer)
+    lost = queue.create_job("worker.jobs.generate", args=({},), timeout=600)
+    lost.save()
+    with lab.redis.pipeline() as pipeline:
+        lost.origin = "bulk"
+        execution = Execution.create(lost, 600, pipeline, worker_name="gone")
+        lost.prepare_for_execution("gone", pipeline)
+        pipeline.execute()
+    wait_until(lambda: lost.get_status() == JobStatus.FAILED, "the verdict", timeout=15)
+    assert lost.get_meta()[META_ERROR]["code"] == "worker_lost"
+    assert not lab.redis.exists(execution.key)
+    assert lab.state(busy) == "started"
+    lab.cancel(busy)
+    assert lab.end(busy) == "cancelled"
+
+
+def test_the_worker_is_back_to_idle(lab: Lab) -> None:
+    wait_until(lambda: [p.state for p in lab.presences()] == ["idle"], "an idle worker")
+    assert json.loads(lab.presences()[0].model_dump_json())["models"]

@@ -1,0 +1,104 @@
+"""What flows between a running job and its client: progress out, the wish to cancel in."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from cdvae.errors import Cancelled
+from schema.wire import CANCEL_TTL, cancel_key, progress_key
+
+log = logging.getLogger(__name__)
+
+PROGRESS_EVERY = 0.2  # s
+# The share of a job's time that each stage is taken to need, in order; see `Control.stage`.
+SHARES = {"starting": 0.0, "optimizing": 0.2, "sampling": 0.75, "finishing": 0.05}
+
+
+class Control:
+    """Progress and cancellation of one job. A Redis that does not answer never stops a job.
+
+    stages: the names of the stages that the job goes through, in order (keys of SHARES).
+    """
+
+    def __init__(
+        self,
+        connection: Redis,
+        job_id: str,
+        total: int,
+        stages: tuple[str, ...],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._connection = connection
+        self._job_id = job_id
+        self._total = total
+        self._stages = stages
+        self._clock = clock
+        self._started = clock()
+        self._written = float("-inf")
+        self._stage = stages[0]
+        self._fraction = 0.0
+        self.done = 0
+
+    def stage(self, name: str) -> None:
+        """Begin a stage."""
+        self._stage = name
+        self.update(0.0, now=True)
+
+    def crystals_done(self, number: int) -> None:
+        """`number` more crystals are stored."""
+        self.done += number
+        self._write()
+
+    def update(self, part: float, *, now: bool = False) -> None:
+        """`part` of the current stage is done; written a few times a second, or `now`."""
+        weight = sum(SHARES[name] for name in self._stages)
+        before = self._stages[: self._stages.index(self._stage)]
+        reached = sum(SHARES[name] for name in before) + SHARES[self._stage] * part
+        self._fraction = max(self._fraction, min(1.0, reached / weight))
+        if now or self._clock() - self._written >= PROGRESS_EVERY:
+            self._write()
+
+    def finish(self) -> None:
+        """All is done."""
+        self._fraction = 1.0
+        self._write()
+
+    def check(self) -> None:
+        """Raise Cancelled if somebody wants the job to stop."""
+        try:
+            wanted = bool(self._connection.exists(cancel_key(self._job_id)))
+        except RedisError as error:
+            log.warning("job %s: cannot look for a cancellation: %s", self._job_id, error)
+            return
+        if wanted:
+            raise Cancelled(f"job {self._job_id}")
+
+    def _eta(self) -> str:
+        elapsed = self._clock() - self._started
+        if self._fraction <= 0.0:
+            return ""
+        return f"{elapsed * (1 - self._fraction) / self._fraction:.1f}"
+
+    def _write(self) -> None:
+        self._written = self._clock()
+        key = progress_key(self._job_id)
+        values: Mapping[Any, str] = {
+            "fraction": f"{self._fraction:.4f}",
+            "stage": self._stage,
+            "samples_done": str(self.done),
+            "samples_total": str(self._total),
+            "eta_seconds": self._eta(),
+        }
+        try:
+            with self._connection.pipeline() as pipeline:
+                pipeline.hset(key, mapping=values)
+                pipeline.expire(key, CANCEL_TTL)
+                pipeline.execute()
+        except RedisError as error:
+            log.warning("job %s: cannot report progress: %s", self._job_id, error)

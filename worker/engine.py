@@ -1,0 +1,106 @@
+"""A loaded model with the operations that jobs need; the worker's only door to the science."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from pymatgen.core.structure import Structure
+from torch import Tensor
+
+from cdvae import pipeline
+from cdvae.crystal import CrystalBatch
+from cdvae.metrics.novelty import KEYS, NoveltyIndex
+from cdvae.metrics.validity import has_cell
+from cdvae.model.encoder import Latent
+from cdvae.optimise import Direction, optimise
+from cdvae.pipeline import Decoded, SamplerSpec
+from cdvae.trained import TrainedModel
+
+OnStep = Callable[[int, int], None]
+
+
+class Engine:
+    """One trained model on one device. Tests replace single methods to make it misbehave."""
+
+    def __init__(self, model: TrainedModel) -> None:
+        self.model = model
+        arrays = {name: tensor.cpu().numpy() for name, tensor in model.reference.tensors.items()}
+        self._known = NoveltyIndex.from_arrays(arrays) if KEYS in arrays else None
+
+    @property
+    def reference(self) -> str:
+        """`name@version`."""
+        return f"{self.model.name}@{self.model.version}"
+
+    @property
+    def device(self) -> str:
+        """Where the model computes, in words."""
+        device = self.model.device
+        if device.type == "cuda":
+            return f"{device} ({torch.cuda.get_device_name(device)})"
+        return str(device)
+
+    def statistics(self) -> Mapping[str, Any]:
+        """The numbers of the training data that come with the model (`reference.json`)."""
+        return self.model.reference.statistics
+
+    def data_latents(self) -> Tensor:
+        """(R, D) latents of crystals of the data set, to start optimisations from."""
+        return self.model.reference.latents
+
+    def is_novel(self, structure: Structure) -> bool | None:
+        """Whether the training data do not hold the crystal; None where that cannot be told."""
+        if self._known is None or not has_cell(structure):
+            return None
+        return self._known.is_novel(structure)
+
+    def chunks(self, number: int) -> list[range]:
+        """The crystals 0 … number-1 in ranges that fit into memory."""
+        return pipeline.chunks(number, self.model)
+
+    def sample_latents(self, seeds: Sequence[int]) -> Tensor:
+        """(B, D) draws of the prior, one for each seed."""
+        return pipeline.sample_latents(self.model, seeds)
+
+    def encode(self, crystals: CrystalBatch) -> Latent:
+        """The posterior of each crystal."""
+        return pipeline.encode(self.model, crystals)
+
+    def sample_posterior(self, latent: Latent, seeds: Sequence[int]) -> Tensor:
+        """(B, D) one draw of each posterior, with a seed of its own."""
+        return pipeline.sample_posterior(self.model, latent, seeds)
+
+    def predict(self, latents: Tensor) -> dict[str, Tensor]:
+        """(B,) each: the properties, in the units of the card."""
+        return pipeline.predict(self.model, latents)
+
+    def optimise(
+        self,
+        latents: Tensor,
+        *,
+        prop: str,
+        direction: Direction,
+        value: float | None,
+        steps: int,
+        learning_rate: float,
+        on_step: OnStep,
+    ) -> Tensor:
+        """(B, D) latents after gradient steps on the property."""
+        return optimise(
+            self.model,
+            latents,
+            prop=prop,
+            direction=direction,
+            value=value,
+            steps=steps,
+            learning_rate=learning_rate,
+            on_step=on_step,
+        )
+
+    def decode(
+        self, latents: Tensor, seeds: Sequence[int], sampler: SamplerSpec, on_level: OnStep
+    ) -> Decoded:
+        """The crystals of the latents; raises NonFiniteSampleError with indices of this batch."""
+        return pipeline.decode(self.model, latents, seeds, sampler, on_level)

@@ -1,0 +1,88 @@
+"""Why a job failed: from an exception to the code and the sentence that its client reads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rq.exceptions import AbandonedJobError, DeserializationError
+from rq.job import Job
+from rq.timeouts import JobTimeoutException
+
+from cdvae.errors import ModelStoreError, NonFiniteSampleError
+from schema.jobs import JobError
+from schema.wire import META_ERROR
+from worker.allowed_job import ForbiddenJobError
+from worker.horse_process import describe_status
+
+
+def worker_lost(status: int | None = None) -> JobError:
+    """The error of a job whose process is gone; `status` is how it ended, where known."""
+    how = "" if status is None else f" ({describe_status(status)})"
+    return JobError(
+        code="worker_lost",
+        detail=f"The process that ran this job ended unexpectedly{how}. "
+        "The crystals finished before are kept; submit the job again for the rest.",
+    )
+
+
+def timed_out(job: Job) -> JobError:
+    """The error of a job that ran longer than it may."""
+    return JobError(
+        code="timeout",
+        detail=f"The job was stopped after its limit of {job.timeout} s. "
+        "Ask for fewer crystals or steps.",
+    )
+
+
+def explain(error: BaseException | None, job: Job) -> JobError:
+    """The client's view of `error`. What is unknown says nothing but that the log has it."""
+    if isinstance(error, JobTimeoutException):
+        return timed_out(job)
+    if isinstance(error, NonFiniteSampleError):
+        crystals = ", ".join(str(index) for index in error.indices[:10])
+        return JobError(
+            code="non_finite_sample",
+            detail=f"The coordinates of {len(error.indices)} crystal(s) became infinite or NaN "
+            f"during sampling (number {crystals}). Another seed or more steps may help.",
+        )
+    if _out_of_memory(error):
+        return JobError(
+            code="out_of_memory",
+            detail="The device ran out of memory. The job needs a larger device or fewer atoms.",
+        )
+    if isinstance(error, ModelStoreError):
+        return JobError(
+            code="model_unavailable", detail="The worker could not load the model of this job."
+        )
+    if isinstance(error, ForbiddenJobError | DeserializationError):
+        return JobError(code="forbidden_job", detail="The queue held a job that may not run.")
+    if isinstance(error, AbandonedJobError):
+        return worker_lost()
+    return JobError(
+        code="internal_error",
+        detail="The job failed because of an error in the service; its log has the reason.",
+    )
+
+
+def _out_of_memory(error: BaseException | None) -> bool:
+    # torch.OutOfMemoryError is a RuntimeError; the CPU allocator raises a plain one.
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError)
+        and (
+            type(error).__name__ == "OutOfMemoryError"
+            or "not enough memory" in str(error)
+            or "can't allocate memory" in str(error)
+        )
+    )
+
+
+def record(job: Job, error: JobError) -> None:
+    """Store `error` where the front end looks for it, before the job is marked failed."""
+    job.get_meta()
+    job.meta[META_ERROR] = error.model_dump()
+    job.save_meta()  # type: ignore[no-untyped-call]
+
+
+def record_failure(job: Job, kind: Any, error: BaseException, traceback: Any) -> None:
+    """RQ's hook for a job that raised or was abandoned: keep what its client may read."""
+    record(job, explain(error, job))

@@ -1,0 +1,70 @@
+"""The entry point of the worker process."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+import time
+from collections.abc import Sequence
+
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from rq.exceptions import StopRequested
+
+from worker.device_worker import DeviceWorker
+from worker.horse import configure_logging
+from worker.horse_worker import HORSE_COMMAND, HorseStartError
+from worker.metrics import WorkerMetrics
+from worker.settings import WorkerSettings
+
+log = logging.getLogger("worker.main")
+
+REDIS_WAIT = 60.0  # s; then the supervisor should know that something is wrong
+
+
+def main(horse_command: Sequence[str] = HORSE_COMMAND) -> int:
+    """Work until told to stop; the exit status is 0 after that and another after a failure.
+
+    os.EX_CONFIG says that starting again cannot help: there is no usable model.
+    """
+    settings = WorkerSettings()
+    configure_logging(settings.log_level)
+    connection = Redis.from_url(settings.redis_url)
+    if not _wait_for(connection):
+        log.error("Redis does not answer; is CDVAE_REDIS_URL right?")
+        return 1
+    metrics = WorkerMetrics()
+    if settings.worker_metrics_port:
+        metrics.serve(settings.worker_metrics_host, settings.worker_metrics_port)
+    name = f"{socket.gethostname()}-{secrets.token_hex(4)}"
+    worker = DeviceWorker(
+        connection, settings, name=name, metrics=metrics, horse_command=horse_command
+    )
+    try:
+        worker.work(logging_level=None)
+    except StopRequested:  # while the models were being loaded
+        worker.teardown()
+    except HorseStartError as error:
+        log.error("%s", error)
+        worker.teardown()
+        return os.EX_CONFIG if error.status == os.EX_CONFIG else 1
+    return 0 if worker.asked_to_stop else 1
+
+
+def _wait_for(connection: Redis) -> bool:
+    end = time.monotonic() + REDIS_WAIT
+    while time.monotonic() < end:
+        try:
+            connection.ping()
+            return True
+        except (RedisConnectionError, RedisTimeoutError) as error:
+            log.warning("waiting for Redis: %s", error)
+            time.sleep(1.0)
+    return False
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

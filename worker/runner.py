@@ -1,0 +1,196 @@
+"""From a job specification to a stored result."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Literal
+
+import torch
+from pymatgen.core.structure import Structure
+
+from cdvae.data.structures import to_structures
+from cdvae.errors import Cancelled, NonFiniteSampleError
+from cdvae.metrics.matching import duplicates
+from cdvae.metrics.report import CrystalReport, describe, summarise
+from cdvae.pipeline import SamplerSpec, crystal_seed
+from schema.crystals import CrystalRecord
+from schema.jobs import JobSpec
+from schema.outcomes import Provenance, ResultSummary, Seconds
+from worker.batching import Work
+from worker.control import Control
+from worker.engine import Engine
+from worker.horse_process import Message
+from worker.records import Origin, ResultFolder, is_valid, make_record
+from worker.tasks import TASKS, Task
+
+Report = Callable[[Message], None]
+SOFTWARE = ("cdvae-service", "torch", "torch-geometric", "pymatgen", "smact", "numpy")
+
+
+class Runner:
+    """One job on one model. `run` does all of it and may be called once."""
+
+    def __init__(
+        self, spec: JobSpec, engine: Engine, control: Control, folder: ResultFolder, report: Report
+    ) -> None:
+        self._spec, self._engine, self._control = spec, engine, control
+        self._folder, self._report = folder, report
+        self._work = Work(spec.num_samples, tuple(engine.chunks(spec.num_samples)))
+        self._origin = Origin(
+            model=engine.reference,
+            weights_sha256=engine.model.weights_sha256,
+            seed=spec.seed,
+            sampler=f"{spec.sampler.name} {spec.sampler.steps}",
+        )
+        self._structures: list[Structure] = []
+        self._reports: list[CrystalReport] = []
+        self._queue_seconds = max(0.0, (datetime.now(UTC) - spec.created_at).total_seconds())
+        self._sample_seconds = self._check_seconds = 0.0
+        self._evaluations = 0
+
+    def run(self) -> Literal["succeeded", "cancelled"]:
+        """Make, check and store the crystals; what is finished when the job is cancelled is kept.
+
+        Raises NonFiniteSampleError with the indices of the job's crystals.
+        """
+        state: Literal["succeeded", "cancelled"] = "succeeded"
+        task: Task | None = None
+        try:
+            self._control.check()
+            begun = time.perf_counter()
+            task = TASKS[self._spec.kind](self._spec, self._engine, self._control)
+            self._sample_seconds += time.perf_counter() - begun
+            self._control.stage("sampling")
+            for number, crystals in enumerate(self._work.chunks):
+                self._chunk(task, number, crystals)
+        except Cancelled:
+            state = "cancelled"
+        self._finish(task, state)
+        return state
+
+    def _chunk(self, task: Task, number: int, crystals: range) -> None:
+        """Decode, check and store one chunk."""
+
+        def on_level(level: int, levels: int) -> None:
+            self._control.check()
+            self._control.update(self._work.fraction(number, level, levels))
+
+        begun = time.perf_counter()
+        seeds = [crystal_seed(self._spec.seed, index) for index in crystals]
+        sampler = SamplerSpec(self._spec.sampler.name, self._spec.sampler.steps)
+        try:
+            decoded = self._engine.decode(task.latents(crystals), seeds, sampler, on_level)
+        except NonFiniteSampleError as error:
+            raise NonFiniteSampleError([crystals[index] for index in error.indices]) from error
+        columns = {name: values.tolist() for name, values in decoded.properties.items()}
+        structures = to_structures(decoded.crystals)
+        sampled = time.perf_counter()
+        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        bad = [i for i, row in zip(crystals, rows, strict=True) if not _finite(row)]
+        if bad:
+            raise NonFiniteSampleError(bad)
+        records = [
+            self._record(task, index, structure, row)
+            for index, structure, row in zip(crystals, structures, rows, strict=True)
+        ]
+        self._folder.add(records)
+        self._sample_seconds += sampled - begun
+        self._check_seconds += time.perf_counter() - sampled
+        self._evaluations = decoded.score_evaluations
+        self._control.crystals_done(len(records))
+        self._report(self._chunk_message(records))
+
+    def _record(
+        self, task: Task, index: int, structure: Structure, predicted: dict[str, float]
+    ) -> CrystalRecord:
+        report = describe(structure)
+        self._structures.append(structure)
+        self._reports.append(report)
+        novel = self._engine.is_novel(structure)
+        record = make_record(index, structure, report, predicted, novel, self._origin)
+        return task.complete(record, structure)
+
+    def _chunk_message(self, records: Sequence[CrystalRecord]) -> Message:
+        cuda = self._engine.model.device.type == "cuda"
+        return {
+            "event": "chunk",
+            "model": self._engine.reference,
+            "crystals": len(records),
+            "valid": sum(is_valid(record) for record in records),
+            "score_evaluations": self._evaluations * len(records),
+            "gpu_memory_bytes": torch.cuda.max_memory_allocated() if cuda else 0,
+        }
+
+    def _finish(self, task: Task | None, state: Literal["succeeded", "cancelled"]) -> None:
+        """Store the summary of what there is."""
+        self._control.stage("finishing")
+        begun = time.perf_counter()
+        equal = duplicates(self._structures)
+        self._folder.mark_duplicates(equal)
+        records = self._folder.records()
+        metrics = self._metrics(records, equal) if records else {"num_samples": 0}
+        if task is not None:
+            metrics |= task.metrics(records)
+        self._check_seconds += time.perf_counter() - begun
+        self._folder.finish(
+            ResultSummary(
+                state=state,
+                metrics=metrics,
+                provenance=self._provenance(),
+                order=None if task is None else task.order(records),
+            )
+        )
+        if state == "succeeded":
+            self._control.finish()
+
+    def _metrics(
+        self, records: Sequence[CrystalRecord], equal: Sequence[int | None]
+    ) -> dict[str, Any]:
+        predicted = {
+            name: [record.predicted[name] for record in records] for name in records[0].predicted
+        }
+        return dict(
+            summarise(
+                self._reports,
+                equal,
+                [record.novel for record in records],
+                predicted,
+                self._engine.statistics(),
+            )
+        )
+
+    def _provenance(self) -> Provenance:
+        model = self._engine.model
+        return Provenance(
+            model=model.name,
+            version=model.version,
+            weights_sha256=model.weights_sha256,
+            seed=self._spec.seed,
+            sampler=self._spec.sampler,
+            score_evaluations=self._evaluations,
+            device=self._engine.device,
+            software=software(),
+            seconds=Seconds(
+                queue=self._queue_seconds, sample=self._sample_seconds, check=self._check_seconds
+            ),
+        )
+
+
+def _finite(row: dict[str, float]) -> bool:
+    return all(math.isfinite(value) for value in row.values())
+
+
+@cache
+def software() -> dict[str, str]:
+    """Versions of the packages that the crystals depend on; without what runs uninstalled."""
+    versions = {}
+    for name in SOFTWARE:
+        with contextlib.suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return versions

@@ -1,0 +1,216 @@
+"""What the three kinds of jobs do before and after the decoding that they share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from pymatgen.core.lattice import Lattice
+from pymatgen.core.periodic_table import Element
+from pymatgen.core.structure import Structure
+from torch import Tensor
+
+from cdvae.crystal import CrystalBatch
+from cdvae.data.structures import from_structure, to_structures
+from cdvae.metrics.matching import match
+from cdvae.model.encoder import Latent
+from cdvae.pipeline import crystal_seed
+from schema.crystals import CrystalInput, CrystalRecord, OptimizedRecord, ReconstructedRecord
+from schema.jobs import JobSpec, UnderstoodOptimize, UnderstoodReconstruct
+from worker.batching import draw_starts, percentile, source_and_candidate
+from worker.control import Control
+from worker.engine import Engine
+from worker.records import is_valid
+
+CHECK_EVERY = 50  # optimisation steps
+
+
+class Task(Protocol):
+    """One kind of job."""
+
+    def latents(self, crystals: range) -> Tensor:
+        """(B, D) the latents of these crystals of the job."""
+
+    def complete(self, record: CrystalRecord, structure: Structure) -> CrystalRecord:
+        """The record with what is particular to this kind of job."""
+
+    def metrics(self, records: Sequence[CrystalRecord]) -> dict[str, Any]:
+        """The metrics that only this kind of job has."""
+
+    def order(self, records: Sequence[CrystalRecord]) -> list[int] | None:
+        """Crystal indices in the order of presentation; None: by index."""
+
+
+class Generate:
+    """Crystals from the prior."""
+
+    def __init__(self, spec: JobSpec, engine: Engine, control: Control) -> None:
+        self._seed, self._engine = spec.seed, engine
+
+    def latents(self, crystals: range) -> Tensor:
+        return self._engine.sample_latents([crystal_seed(self._seed, i) for i in crystals])
+
+    def complete(self, record: CrystalRecord, structure: Structure) -> CrystalRecord:
+        return record
+
+    def metrics(self, records: Sequence[CrystalRecord]) -> dict[str, Any]:
+        return {}
+
+    def order(self, records: Sequence[CrystalRecord]) -> list[int] | None:
+        return None
+
+
+class Reconstruct:
+    """Candidates for given crystals: the first decodes the posterior's mean, the others draws."""
+
+    def __init__(self, spec: JobSpec, engine: Engine, control: Control) -> None:
+        assert isinstance(spec.request, UnderstoodReconstruct)
+        self._seed = spec.seed
+        self._candidates = spec.request.num_candidates
+        inputs = read_inputs(spec.structures)
+        self._engine = engine
+        self._inputs = to_structures(inputs)
+        self._posterior = encode(engine, inputs)
+
+    def latents(self, crystals: range) -> Tensor:
+        places = [source_and_candidate(index, self._candidates) for index in crystals]
+        sources = [source for source, _ in places]
+        posterior = Latent(self._posterior.mean[sources], self._posterior.logvar[sources])
+        seeds = [crystal_seed(self._seed, index) for index in crystals]
+        draws = self._engine.sample_posterior(posterior, seeds)
+        first = torch.tensor([candidate == 0 for _, candidate in places], device=draws.device)
+        return torch.where(first[:, None], posterior.mean, draws)
+
+    def complete(self, record: CrystalRecord, structure: Structure) -> CrystalRecord:
+        source, _ = source_and_candidate(record.index, self._candidates)
+        rmse = match(self._inputs[source], structure)
+        return ReconstructedRecord(
+            **dict(record), source=source, matched=rmse is not None, rmse=rmse
+        )
+
+    def metrics(self, records: Sequence[CrystalRecord]) -> dict[str, Any]:
+        """An input counts as matched if any of its candidates matches; RMSE of the best one."""
+        best: dict[int, float | None] = {}
+        for record in records:
+            assert isinstance(record, ReconstructedRecord)
+            known = [x for x in (best.get(record.source), record.rmse) if x is not None]
+            best[record.source] = min(known, default=None)
+        matched = [rmse for rmse in best.values() if rmse is not None]
+        return {
+            "match_rate": len(matched) / len(best) if best else None,
+            "rmse": sum(matched) / len(matched) if matched else None,
+        }
+
+    def order(self, records: Sequence[CrystalRecord]) -> list[int] | None:
+        return None
+
+
+class Optimize:
+    """Crystals from latents that gradient steps moved towards a better predicted property."""
+
+    def __init__(self, spec: JobSpec, engine: Engine, control: Control) -> None:
+        request = spec.request
+        assert isinstance(request, UnderstoodOptimize)
+        self._request = request
+        self._quantiles = engine.statistics()["property_quantiles"][request.property]
+        self._percentiles = engine.model.card["properties"][request.property]["percentiles"]
+        starts = self._starts(spec, engine)
+        self._start_values = engine.predict(starts)[request.property].tolist()
+
+        def on_step(done: int, total: int) -> None:
+            # A step is so short that asking Redis after each would take longer.
+            if done % CHECK_EVERY == 0:
+                control.check()
+            control.update(done / total)
+
+        control.stage("optimizing")
+        self._latents = engine.optimise(
+            starts,
+            prop=request.property,
+            direction=request.direction,
+            value=request.value,
+            steps=request.steps,
+            learning_rate=request.learning_rate,
+            on_step=on_step,
+        )
+
+    def _starts(self, spec: JobSpec, engine: Engine) -> Tensor:
+        number = self._request.num_samples
+        if self._request.start == "structures":
+            mean = encode(engine, read_inputs(spec.structures)).mean
+            return mean[torch.arange(number, device=mean.device) % len(mean)]
+        if self._request.start == "prior":
+            return engine.sample_latents([crystal_seed(spec.seed, i) for i in range(number)])
+        latents = engine.data_latents()
+        return latents[draw_starts(len(latents), number, spec.seed)]
+
+    def latents(self, crystals: range) -> Tensor:
+        return self._latents[crystals.start : crystals.stop]
+
+    def complete(self, record: CrystalRecord, structure: Structure) -> CrystalRecord:
+        given = len(self._request.structures)
+        return OptimizedRecord(
+            **dict(record),
+            source=record.index % given if given else None,
+            start_value=self._start_values[record.index],
+            percentile=percentile(record.predicted[self._request.property], self._quantiles),
+        )
+
+    def metrics(self, records: Sequence[CrystalRecord]) -> dict[str, Any]:
+        """The share of starts that end in a valid crystal among the best 5, 10, 15 % of the data.
+
+        Null for a target value, which has no better and worse side.
+        """
+        if self._request.direction == "target" or not records:
+            return {"success_rate": None}
+        rates = {}
+        for percent in ("5", "10", "15"):
+            successes = [r for r in records if is_valid(r) and self._reaches(r, percent)]
+            rates[percent] = len(successes) / len(records)
+        return {"success_rate": rates}
+
+    def _reaches(self, record: CrystalRecord, percent: str) -> bool:
+        value = record.predicted[self._request.property]
+        if self._request.direction == "minimize":
+            return bool(value <= self._percentiles[percent])
+        return bool(value >= self._quantiles[100 - int(percent)])
+
+    def order(self, records: Sequence[CrystalRecord]) -> list[int] | None:
+        """Best predicted value first."""
+
+        def badness(record: CrystalRecord) -> float:
+            value = record.predicted[self._request.property]
+            if self._request.direction == "target":
+                assert self._request.value is not None
+                return abs(value - self._request.value)
+            return value if self._request.direction == "minimize" else -value
+
+        return [record.index for record in sorted(records, key=badness)]
+
+
+TASKS: dict[str, type[Generate] | type[Reconstruct] | type[Optimize]] = {
+    "generate": Generate,
+    "reconstruct": Reconstruct,
+    "optimize": Optimize,
+}
+
+
+def read_inputs(structures: Sequence[CrystalInput]) -> CrystalBatch:
+    """The given crystals in reduced cells, as the model was trained on."""
+    return CrystalBatch.cat(
+        [
+            from_structure(
+                Structure(
+                    Lattice(given.lattice), list(map(Element.from_Z, given.species)), given.frac
+                )
+            )
+            for given in structures
+        ]
+    )
+
+
+def encode(engine: Engine, crystals: CrystalBatch) -> Latent:
+    """The posteriors, encoded chunk by chunk."""
+    parts = [engine.encode(crystals.select(list(c))) for c in engine.chunks(len(crystals))]
+    return Latent(torch.cat([p.mean for p in parts]), torch.cat([p.logvar for p in parts]))
