@@ -92,7 +92,9 @@ def reconstruct(
     latents = torch.cat(
         [encode(model, data.crystals.select(rows)).mean for rows in chunks(len(data), model)]
     )
-    sampled = sample_all(model, lambda rows: latents[list(rows)], len(data), seed, sampler, progress)
+    sampled = sample_all(
+        model, lambda rows: latents[list(rows)], len(data), seed, sampler, progress
+    )
     seconds = time.perf_counter() - started
     score = score_reconstruction(to_structures(data.crystals), sampled.structures, workers)
     heads = predict(model, latents)

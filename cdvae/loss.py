@@ -11,6 +11,7 @@ from torch_geometric.utils import scatter
 
 from cdvae.crystal import CrystalBatch
 from cdvae.elements import NUM_SPECIES
+from cdvae.model.backbone import neighbour_density
 from cdvae.model.cdvae import CDVAE
 from cdvae.model.heads import Attributes
 from cdvae.noise import NoiseSchedule, NoisyBatch, corrupt
@@ -26,6 +27,7 @@ class LossWeights:
     properties: float = 1.0
     coordinates: float = 10.0
     species: float = 1.0
+    sites: float = 1.0
     kl: float = 0.01
 
 
@@ -39,6 +41,7 @@ class LossTerms:
     properties: Tensor  # squared error, standardised
     coordinates: Tensor  # ½‖σ(s − s*)‖² an atom
     species: Tensor  # cross-entropy, nats
+    sites: Tensor  # squared error of the neighbour density that z gives to each element
     kl: Tensor  # nats
 
     def total(self, weights: LossWeights) -> Tensor:
@@ -84,6 +87,16 @@ def score_loss(model: CDVAE, z: Tensor, batch: NoisyBatch) -> tuple[Tensor, Tens
     return _per_crystal(coordinates, batch.clean), _per_crystal(species, batch.clean)
 
 
+def site_loss(model: CDVAE, z: Tensor, crystals: CrystalBatch, density: Tensor) -> Tensor:
+    """Squared error of the sites that z foresees for the species of ``crystals``.
+
+    The denoising losses alone teach z only slowly which element sits on which kind of site; this
+    term says it outright, before any message is passed.
+    """
+    error = (model.decoder.sites(z, crystals) - density).square().sum(-1)
+    return _per_crystal(error, crystals)
+
+
 def compute_loss(
     model: CDVAE,
     crystals: CrystalBatch,
@@ -102,7 +115,8 @@ def compute_loss(
         noisy_copies: corruptions of each crystal; the encoder runs once for all of them.
         rng: source of every random number.
     """
-    latent = model.encode(crystals)
+    graph = model.encoder.geometry(crystals)
+    latent = model.encoder(crystals, graph)
     z = latent.sample(rng)
     heads = model.attributes(z)
     copies = torch.arange(len(crystals), device=z.device).repeat(noisy_copies)
@@ -118,5 +132,6 @@ def compute_loss(
         properties=property_loss(heads.properties, model.heads.property_target(properties)),
         coordinates=coordinates,
         species=species,
+        sites=site_loss(model, z, crystals, neighbour_density(graph, len(crystals.frac))),
         kl=latent.kl().mean(),
     )

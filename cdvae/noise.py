@@ -53,11 +53,12 @@ def remove_mean(vectors: Tensor, crystals: CrystalBatch) -> Tensor:
 def shuffle_rate(sigma: Tensor) -> Tensor:
     """(B,) probability that an atom takes part in a shuffle of species at noise level σ Å.
 
-    It rises from 0.02 to 0.5 about σ = 0.5 Å, where atoms begin to lose their sites. The
-    composition of a crystal never changes, only the assignment of species to atoms, because the
-    sampler starts from the exact composition too.
+    It rises from 0.2 to 0.5 about σ = 0.5 Å, where atoms begin to lose their sites. It stays well
+    above zero at small σ, so that the network learns to recognise two elements that have settled on
+    each other's sites. The composition of a crystal never changes, only the assignment of species
+    to atoms, because the sampler starts from the exact composition too.
     """
-    return 0.02 + 0.48 * sigma**2 / (sigma**2 + 0.25)
+    return 0.2 + 0.3 * sigma**2 / (sigma**2 + 0.25)
 
 
 def shuffle_species(crystals: CrystalBatch, rate: Tensor, rng: torch.Generator) -> Tensor:

@@ -140,14 +140,20 @@ def decode(
         ValueError: the sampler does not exist.
     """
     chosen = build_sampler(model, sampler)
+    _require_finite(~latents.isfinite().all(-1))
     rngs = _generators(seeds, "decode")
     start = start_crystals(model.network.heads, latents, rngs)
     crystals = chosen(model.network.decoder.bind(latents), start, rngs, on_level)
     broken = ~crystals.lattice.flatten(1).isfinite().all(-1)
     broken[crystals.owner[~crystals.frac.isfinite().all(-1)]] = True
+    _require_finite(broken)
+    return Decoded(crystals.to("cpu"), predict(model, latents), chosen.evaluations)
+
+
+def _require_finite(broken: Tensor) -> None:
+    """NonFiniteSampleError if any crystal is ``broken`` (B,)."""
     if broken.any():
         raise NonFiniteSampleError(broken.nonzero().squeeze(-1).tolist())
-    return Decoded(crystals.to("cpu"), predict(model, latents), chosen.evaluations)
 
 
 def chunks(n: int, model: TrainedModel) -> list[range]:

@@ -194,9 +194,9 @@ def _read(path: Path, properties: dict[str, Any], limit: int) -> Any:
     from cdvae.compute import available_threads
     from cdvae.data.cache import prepare as write_cache
     from cdvae.data.dataset import load_cache
-    from cdvae.data.source import columns
+    from cdvae.data.source import csv_columns
 
-    present = columns(path)
+    present = csv_columns(path)
     wanted = {name: p["source"] for name, p in properties.items() if p["source"] in present}
     with tempfile.TemporaryDirectory() as folder:
         cache = Path(folder) / "data.safetensors"

@@ -27,22 +27,25 @@ def prepare(
     properties: Mapping[str, str],
     workers: int = 1,
     progress: Progress | None = None,
+    limit: int | None = None,
 ) -> dict[str, object]:
     """Write the tensor cache of `source` to `out` and return its metadata.
 
     `properties` maps property names to source columns. `progress(done, total)` counts rows.
+    Only the first `limit` rows are read if it is given.
     DataError names every row that cannot be used; nothing is dropped and nothing is written then.
     """
     data = read_source(source, properties)
     crystals, problems = [], []
-    for crystal in parallel_map(_reduce_row, data.rows, workers, progress):
+    rows = data.rows[:limit]
+    for crystal in parallel_map(_reduce_row, rows, workers, progress):
         if isinstance(crystal, str):
             problems.append(crystal)
         else:
             crystals.append(crystal)
     if problems:
-        raise DataError(f"{data.name}: {len(problems)} of {len(data.rows)} rows are bad", problems)
-    tensors = _tensors(crystals, data.rows)
+        raise DataError(f"{data.name}: {len(problems)} of {len(rows)} rows are bad", problems)
+    tensors = _tensors(crystals, rows)
     metadata: dict[str, object] = {
         "format": FORMAT,
         "property_names": list(properties),
@@ -53,7 +56,7 @@ def prepare(
         "num_atoms": int(tensors["species"].size),
         "max_atoms": int(tensors["n_atoms"].max()),
         "elements": np.unique(tensors["species"]).tolist(),
-        "material_ids": [row.material_id for row in data.rows],
+        "material_ids": [row.material_id for row in rows],
     }
     out.parent.mkdir(parents=True, exist_ok=True)
     partial_file = out.with_name(out.name + ".part")

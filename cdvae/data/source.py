@@ -39,11 +39,23 @@ def read_source(path: Path, properties: Mapping[str, str]) -> Source:
     if not path.is_file():
         raise DataError(f"{path}: no such file or folder")
     raw = path.read_bytes()
+    return Source(_read_csv(path.name, _text(path, raw), properties), path.name, _sha256(raw))
+
+
+def csv_columns(path: Path) -> tuple[str, ...]:
+    """The column names of a CSV file, none for a folder; DataError if it cannot be read."""
+    if path.is_dir():
+        return ()
+    if not path.is_file():
+        raise DataError(f"{path}: no such file or folder")
+    return tuple(next(csv.reader(io.StringIO(_text(path, path.read_bytes()), newline="")), ()))
+
+
+def _text(path: Path, raw: bytes) -> str:
     try:
-        text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode()
+        return (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode()
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise DataError(f"{path.name}: not a readable CSV file: {error}") from error
-    return Source(_read_csv(path.name, text, properties), path.name, _sha256(raw))
 
 
 def _read_csv(name: str, text: str, properties: Mapping[str, str]) -> tuple[Row, ...]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch_geometric.nn import MessagePassing
+from torch_geometric.utils import scatter
 
 from cdvae.crystal import CrystalBatch
 from cdvae.neighbors import periodic_edges
@@ -69,6 +70,11 @@ def geometry(crystals: CrystalBatch, config: BackboneConfig) -> Geometry:
         radial_basis(edges.length / scale, config.radial),
         unit,
     )
+
+
+def neighbour_density(graph: Geometry, n_atoms: int) -> Tensor:
+    """(A, R) radial basis summed over the neighbours of each atom: what its site looks like."""
+    return scatter(graph.radial, graph.index[1], 0, n_atoms, reduce="sum")
 
 
 class Interaction(MessagePassing):

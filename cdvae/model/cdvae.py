@@ -38,11 +38,11 @@ class CDVAE(nn.Module):
         self.heads = Heads(
             config.latent_dim, config.max_atoms, len(config.properties), config.head_width
         )
-        self.decoder = Decoder(config.decoder, config.latent_dim)
+        self.decoder = Decoder(config.decoder, config.latent_dim, config.encoder.radial)
 
     def encode(self, crystals: CrystalBatch) -> Latent:
         """The posterior over z of each crystal."""
-        return self.encoder(crystals)
+        return self.encoder(crystals, self.encoder.geometry(crystals))
 
     def attributes(self, z: Tensor) -> Attributes:
         """What the heads read from latents (B, D)."""

@@ -24,7 +24,7 @@ def log_features(values: Tensor, size: int) -> Tensor:
 class Decoder(nn.Module):
     """Noise-conditional score network of Xie et al. (2022), conditioned on σ as well as on z."""
 
-    def __init__(self, config: BackboneConfig, latent_dim: int) -> None:
+    def __init__(self, config: BackboneConfig, latent_dim: int, site_features: int) -> None:
         super().__init__()
         self.config = config
         width = config.scalars
@@ -32,7 +32,8 @@ class Decoder(nn.Module):
         self.species = nn.Embedding(NUM_SPECIES, width)
         self.noise = mlp(2 * self.noise_features + 1, width, width)
         self.latent = mlp(latent_dim, 2 * width, width)
-        self.atom = mlp(4 * width, 2 * width, width)
+        self.atom = mlp(3 * width, 2 * width, width)
+        self.site = mlp(width, width, site_features)
         self.context = nn.Linear(2 * width, config.layers * width)
         self.backbone = Backbone(config)
         self.norm = nn.LayerNorm(width)
@@ -52,6 +53,16 @@ class Decoder(nn.Module):
         """The score at noise level ``sigma`` (B,) Å for latents ``z`` (B, D)."""
         return self._score(self.latent(z), crystals, sigma)
 
+    def sites(self, z: Tensor, crystals: CrystalBatch) -> Tensor:
+        """(A, R) the neighbour density that ``z`` (B, D) gives to the species of each atom."""
+        return self.site(self._atoms(self.latent(z), crystals))
+
+    def _atoms(self, latent: Tensor, crystals: CrystalBatch) -> Tensor:
+        species = self.species(crystals.species - 1)
+        own = latent[crystals.owner]
+        # The product lets an atom ask "which site does z give my element?" for unseen pairs too.
+        return species + self.atom(torch.cat([species, own, species * own], 1))
+
     def _score(self, latent: Tensor, crystals: CrystalBatch, sigma: Tensor) -> ScoreOutput:
         owner = crystals.owner
         spacing = crystals.spacing
@@ -66,12 +77,9 @@ class Decoder(nn.Module):
             )
         )
         context = self.context(torch.cat([latent, noise], 1)).chunk(self.config.layers, 1)
-        species = self.species(crystals.species - 1)
-        # The product lets an atom ask "which site does z give my element?" for unseen pairs too.
-        own = latent[owner]
-        atoms = self.atom(torch.cat([species, own, species * own, noise[owner]], 1))
+        atoms = self._atoms(latent, crystals)
         scalars, vectors = self.backbone(
-            species + atoms, geometry(crystals, self.config), [c[owner] for c in context]
+            atoms, geometry(crystals, self.config), [c[owner] for c in context]
         )
         scalars = self.norm(scalars)
         displacement = (vectors * self.gate(scalars)[:, None]).sum(-1)

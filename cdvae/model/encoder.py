@@ -10,7 +10,7 @@ from torch_geometric.utils import scatter
 
 from cdvae.crystal import CrystalBatch
 from cdvae.elements import NUM_SPECIES
-from cdvae.model.backbone import Backbone, BackboneConfig, geometry, mlp
+from cdvae.model.backbone import Backbone, BackboneConfig, Geometry, geometry, mlp
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,16 @@ class Encoder(nn.Module):
         self.readout = mlp(width, 2 * width, 2 * width)
         self.latent = nn.Sequential(nn.SiLU(), nn.Linear(2 * width, 2 * latent_dim))
 
-    def forward(self, crystals: CrystalBatch) -> Latent:
-        """The posterior over z of each crystal."""
+    def geometry(self, crystals: CrystalBatch) -> Geometry:
+        """The edges that the encoder sees."""
+        return geometry(crystals, self.config)
+
+    def forward(self, crystals: CrystalBatch, graph: Geometry) -> Latent:
+        """The posterior over z of each crystal, ``graph`` being its :meth:`geometry`."""
         owner = crystals.owner
         scale = self.scale(crystals.spacing.log()[:, None])
         scalars = self.species(crystals.species - 1) + scale[owner]
-        scalars, _ = self.backbone(scalars, geometry(crystals, self.config))
+        scalars, _ = self.backbone(scalars, graph)
         atoms = self.readout(self.norm(scalars))
         pooled = scatter(atoms, owner, 0, len(crystals), reduce="mean")
         mean, logvar = self.latent(pooled).chunk(2, -1)

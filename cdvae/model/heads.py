@@ -15,6 +15,9 @@ from cdvae.model.backbone import mlp
 LATTICE_STD_FLOOR = 0.02
 """Strain below which differences of lattices are not worth a loss (Perov-5 angles never vary)."""
 
+LATTICE_RANGE = 8.0
+"""Standard deviations of the training cells that a predicted cell may be away from their mean."""
+
 
 @dataclass(frozen=True)
 class Attributes:
@@ -71,7 +74,12 @@ class Heads(nn.Module):
         return Attributes(num_atoms, self.lattice(z), composition, stacked)
 
     def lattice_of(self, log_metric: Tensor, n_atoms: Tensor) -> Tensor:
-        """(B, 3, 3) Å lattices from standardised predictions (B, 6)."""
+        """(B, 3, 3) Å lattices from standardised predictions (B, 6).
+
+        Predictions stay within LATTICE_RANGE deviations of the mean: a latent far from the data must
+        not ask for a cell like a needle, whose neighbour search would not end.
+        """
+        log_metric = log_metric.clamp(-LATTICE_RANGE, LATTICE_RANGE)
         return from_log_metric(log_metric * self.lattice_std + self.lattice_mean, n_atoms)
 
     def lattice_target(self, lattice: Tensor, n_atoms: Tensor) -> Tensor:

@@ -33,7 +33,9 @@ def load_split(folder: Path, split: str, config: TrainConfig) -> CrystalDataset:
 
 def train_network(config: TrainConfig, folder: Path, run: Path) -> CDVAE:
     """The averaged autoencoder, trained from the caches in ``folder`` or resumed from ``run``."""
-    return train(config, load_split(folder, "train", config), load_split(folder, "val", config), run)
+    return train(
+        config, load_split(folder, "train", config), load_split(folder, "val", config), run
+    )
 
 
 def train_and_export(path: Path, folder: Path, run: Path, out: Path, commit: str) -> None:

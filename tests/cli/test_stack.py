@@ -84,9 +84,11 @@ def test_a_child_that_cannot_start_ends_the_wait(tmp_path: Path, status: int, de
 
 
 def test_a_taken_port_and_a_taken_home_are_refused(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        with pytest.raises(StackError, match="CDVAE_PORT"):
-            Stack(tmp_path, "127.0.0.1", taken.getsockname()[1], None).start()
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(StackError, match="CDVAE_PORT"),
+    ):
+        Stack(tmp_path, "127.0.0.1", taken.getsockname()[1], None).start()
     stack = Stack(tmp_path, "127.0.0.1", free_port(), None)
     try:
         stack.start()

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
-from service import Service
+
+from tests.e2e.service import Service
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from service import CDVAE, Service, environment
+
+from tests.e2e.service import CDVAE, Service, environment
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -12,7 +12,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from pymatgen.core.structure import Structure
 from pymatgen.io.cif import CifParser
-from service import SRTIO3, Service
+
+from tests.e2e.service import SRTIO3, Service
 
 LONG = {"num_samples": 5000, "sampler": {"name": "langevin", "steps": 5000}}
 

@@ -5,11 +5,11 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from laboratory import Lab
 from redis import Redis
 
 from cdvae.testing import write_tiny_model
 from cli.redis_server import RedisServer
+from tests.worker.laboratory import Lab
 
 BEHAVIOURS = ("slow", "stuck", "nan", "nan_property", "raises", "no_memory", "exits", "killed")
 

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pymatgen.core.lattice import Lattice
 from pymatgen.core.structure import Structure
@@ -33,7 +34,7 @@ def test_a_record_says_what_the_crystal_is_and_where_it_comes_from() -> None:
     for words in ("perov-5@1", "ab" * 32, "seed: 7", "index: 4", "fast 50"):
         assert words in salt.cif
     again = Structure.from_str(salt.cif, fmt="cif")
-    assert again.lattice.matrix == pytest.approx(salt.lattice.matrix, abs=1e-6)
+    assert again.lattice.matrix == pytest.approx(np.array(salt.lattice.matrix), abs=1e-6)
 
 
 def test_overlapping_atoms_make_an_invalid_record() -> None:

@@ -6,7 +6,8 @@ import subprocess
 import sys
 
 import psutil
-from laboratory import WORKER, Lab, horses, wait_until
+
+from tests.worker.laboratory import WORKER, Lab, horses, wait_until
 
 
 def test_an_idle_worker_ends_at_once(lab: Lab) -> None:

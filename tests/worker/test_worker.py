@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from laboratory import Lab, horses, wait_until
 from rq import Queue
 from rq.executions import Execution
 from rq.job import JobStatus
@@ -15,6 +14,7 @@ from rq.serializers import JSONSerializer
 from schema.crystals import CrystalRecord, OptimizedRecord, ReconstructedRecord
 from schema.outcomes import ResultSummary
 from schema.wire import META_ERROR
+from tests.worker.laboratory import Lab, horses, wait_until
 
 SRTIO3 = {
     "lattice": [[3.9, 0, 0], [0, 3.9, 0], [0, 0, 3.9]],

@@ -1,0 +1,96 @@
+import math
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+
+from cdvae.loss import (
+    LossTerms,
+    LossWeights,
+    composition_loss,
+    compute_loss,
+    element_fractions,
+    property_loss,
+)
+from cdvae.model.backbone import BackboneConfig
+from cdvae.model.cdvae import CDVAE, ModelConfig
+from cdvae.model.encoder import Latent
+from cdvae.noise import NoiseSchedule
+from cdvae.sampling.start import round_composition
+from cdvae.testing import perovskites
+
+SCHEDULE = NoiseSchedule.geometric(2.0, 0.02, 2)
+
+
+def small_model() -> CDVAE:
+    sizes = {"scalars": 48, "vectors": 16, "radial": 12}
+    config = ModelConfig(
+        latent_dim=16,
+        max_atoms=5,
+        properties=("formation_energy", "band_gap"),
+        encoder=BackboneConfig(layers=1, **sizes),
+        decoder=BackboneConfig(layers=2, **sizes),
+        head_width=48,
+    )
+    torch.manual_seed(0)
+    return CDVAE(config)
+
+
+def test_total_is_the_weighted_sum_of_the_named_terms() -> None:
+    names = asdict(LossWeights())
+    terms = LossTerms(**{name: torch.tensor(float(i + 1)) for i, name in enumerate(names)})
+    expected = sum((i + 1) * weight for i, weight in enumerate(names.values()))
+    assert terms.total(LossWeights()).item() == pytest.approx(expected)
+    assert terms.total(replace(LossWeights(), kl=0)).item() < expected
+    assert terms.detached()["kl"] == len(names)
+
+
+def test_kl_of_a_standard_normal_is_zero_and_grows() -> None:
+    zero = torch.zeros(3, 4)
+    assert Latent(zero, zero).kl().tolist() == [0, 0, 0]
+    assert Latent(zero + 2, zero).kl().tolist() == pytest.approx([8, 8, 8])
+
+
+def test_composition_loss_is_the_entropy_when_perfect() -> None:
+    crystals = perovskites(8).crystals
+    model = small_model()
+    perfect = replace(
+        model.attributes(torch.zeros(8, 16)),
+        composition_logits=(element_fractions(crystals) + 1e-12).log(),
+    )
+    entropy = -(0.6 * math.log(0.6) + 0.4 * math.log(0.2))
+    distinct = [len(set(part.species.tolist())) == 3 for part in crystals.split()]
+    assert all(distinct) or composition_loss(perfect, crystals) < entropy
+    assert composition_loss(perfect, crystals).item() <= entropy + 1e-5
+
+
+def test_unknown_properties_do_not_count() -> None:
+    target = torch.tensor([[1.0, math.nan], [math.nan, math.nan]])
+    assert property_loss(torch.tensor([[3.0, 7.0], [8.0, 9.0]]), target).item() == 4.0
+    assert property_loss(torch.zeros(1, 2), torch.full((1, 2), math.nan)).item() == 0.0
+
+
+@pytest.mark.slow
+def test_a_handful_of_crystals_is_learned_by_heart() -> None:
+    data = perovskites(6, seed=4)
+    model = small_model()
+    model.heads.fit_scalers(data.crystals, data.properties)
+    optimiser = torch.optim.Adam(model.parameters(), 3e-3)
+    rng = torch.Generator().manual_seed(0)
+    weights = replace(LossWeights(), kl=1e-5)
+    totals = []
+    for _ in range(250):
+        terms = compute_loss(model, data.crystals, data.properties, SCHEDULE, 4, rng)
+        optimiser.zero_grad()
+        terms.total(weights).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        optimiser.step()
+        totals.append(terms)
+    first, last = totals[0].detached(), totals[-1].detached()
+    assert last["coordinates"] < 0.5 * first["coordinates"]
+    assert last["lattice"] < 0.05 * first["lattice"]
+    assert last["properties"] < 0.2 * first["properties"]
+    heads = model.attributes(model.encode(data.crystals).mean)
+    species = round_composition(heads.composition_logits.softmax(-1), data.crystals.n_atoms)
+    expected = torch.cat([part.species.sort().values for part in data.crystals.split()])
+    assert torch.equal(species, expected)

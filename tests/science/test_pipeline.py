@@ -1,0 +1,184 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from cdvae.errors import Cancelled, DataError, ModelStoreError, NonFiniteSampleError
+from cdvae.optimise import optimise
+from cdvae.pipeline import (
+    SamplerSpec,
+    build_sampler,
+    chunks,
+    crystal_seed,
+    decode,
+    encode,
+    predict,
+    sample_latents,
+    sample_posterior,
+)
+from cdvae.testing import perovskites, write_tiny_model
+from cdvae.trained import TrainedModel, load_model
+
+FAST = SamplerSpec("fast", 8)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
+    return load_model(write_tiny_model(tmp_path_factory.mktemp("store")))
+
+
+def seeds(n: int) -> list[int]:
+    return [crystal_seed(7, i) for i in range(n)]
+
+
+def test_seeds_are_stable_and_distinct() -> None:
+    assert crystal_seed(7, 0) == crystal_seed(7, 0)
+    assert len({crystal_seed(s, i) for s in range(30) for i in range(30)}) == 900
+    assert all(0 <= crystal_seed(s, 1) < 2**63 for s in range(50))
+
+
+def test_a_crystal_does_not_depend_on_its_batch(model: TrainedModel) -> None:
+    all_seeds = seeds(20)
+    latents = sample_latents(model, all_seeds)
+    together = decode(model, latents, all_seeds, FAST).crystals
+    for part in ([3], [19, 4], list(range(5, 12))):
+        chosen = [all_seeds[i] for i in part]
+        alone = decode(model, sample_latents(model, chosen), chosen, FAST).crystals
+        expected = together.select(part)
+        torch.testing.assert_close(alone.frac, expected.frac, atol=1e-4, rtol=0)
+        assert torch.equal(alone.species, expected.species)
+        torch.testing.assert_close(alone.lattice, expected.lattice, atol=1e-4, rtol=0)
+
+
+def test_the_same_seed_gives_the_same_bits(model: TrainedModel) -> None:
+    latents = sample_latents(model, seeds(6))
+    first, second = (decode(model, latents, seeds(6), FAST).crystals for _ in range(2))
+    assert torch.equal(first.frac, second.frac)
+    other = [crystal_seed(8, i) for i in range(6)]
+    assert not torch.equal(sample_latents(model, other), latents)
+
+
+def test_learned_and_normal_prior_differ(model: TrainedModel) -> None:
+    normal = sample_latents(model, seeds(200), "normal")
+    assert abs(normal.mean().item()) < 0.1
+    assert abs(normal.std().item() - 1) < 0.1
+    assert not torch.allclose(sample_latents(model, seeds(200)), normal)
+
+
+def test_decoded_crystals_are_complete(model: TrainedModel) -> None:
+    latents = encode(model, perovskites(5).crystals).mean
+    levels = []
+    decoded = decode(model, latents, seeds(5), FAST, lambda *level: levels.append(level))
+    assert levels == [(i, 8) for i in range(1, 9)]
+    assert decoded.score_evaluations == 8
+    assert len(decoded.crystals) == 5
+    assert set(decoded.properties) == {"formation_energy", "band_gap"}
+    assert (decoded.crystals.frac >= 0).all()
+    assert (decoded.crystals.frac < 1).all()
+    known = {int(z) for z in perovskites(32).crystals.species}
+    assert set(decoded.crystals.species.tolist()) <= known
+
+
+def test_cancel_stops_decoding(model: TrainedModel) -> None:
+    def stop(done: int, total: int) -> None:
+        raise Cancelled("enough")
+
+    with pytest.raises(Cancelled):
+        decode(model, sample_latents(model, seeds(2)), seeds(2), FAST, stop)
+
+
+def test_broken_numbers_are_an_error_that_names_the_crystals(model: TrainedModel) -> None:
+    latents = sample_latents(model, seeds(4))
+    latents[2] = torch.nan
+    with pytest.raises(NonFiniteSampleError) as caught:
+        decode(model, latents, seeds(4), FAST)
+    assert caught.value.indices == (2,)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [SamplerSpec("magic"), SamplerSpec("fast", 0), SamplerSpec("langevin", 75)],
+    ids=str,
+)
+def test_impossible_samplers_are_refused(model: TrainedModel, spec: SamplerSpec) -> None:
+    with pytest.raises(ValueError, match="sampler"):
+        build_sampler(model, spec)
+
+
+def test_paper_sampler_has_fifty_levels_of_a_hundred_steps(model: TrainedModel) -> None:
+    sampler = build_sampler(model, SamplerSpec("langevin"))
+    assert sampler.evaluations == 5000
+    assert build_sampler(model, SamplerSpec("fast")).evaluations <= 100
+
+
+def test_posterior_draws_scatter_about_the_mean(model: TrainedModel) -> None:
+    latent = encode(model, perovskites(1).crystals.select([0] * 300))
+    draws = sample_posterior(model, latent, seeds(300))
+    standard = (draws - latent.mean) / (0.5 * latent.logvar).exp()
+    assert abs(standard.mean().item()) < 0.1
+    assert abs(standard.std().item() - 1) < 0.1
+
+
+def test_optimise_moves_each_start_on_its_own(model: TrainedModel) -> None:
+    start = model.reference.latents[:6]
+    before = predict(model, start)["band_gap"]
+    arguments = {"prop": "band_gap", "steps": 40, "learning_rate": 0.02}
+    low = optimise(model, start, direction="minimize", value=None, **arguments)
+    high = optimise(model, start, direction="maximize", value=None, **arguments)
+    assert (predict(model, low)["band_gap"] < before).all()
+    assert (predict(model, high)["band_gap"] > before).all()
+    alone = optimise(model, start[2:3], direction="minimize", value=None, **arguments)
+    torch.testing.assert_close(alone, low[2:3], atol=1e-5, rtol=1e-4)
+    goal = float(before.mean())
+    hit = optimise(model, start, direction="target", value=goal, **arguments)
+    after = predict(model, hit)["band_gap"]
+    assert (after - goal).abs().mean() < (before - goal).abs().mean()
+
+
+@pytest.mark.parametrize(
+    ("prop", "direction", "value"),
+    [("colour", "minimize", None), ("band_gap", "sideways", None), ("band_gap", "target", None)],
+)
+def test_optimise_refuses_nonsense(
+    model: TrainedModel, prop: str, direction: str, value: float | None
+) -> None:
+    with pytest.raises(ValueError, match=r"direction|property"):
+        optimise(
+            model,
+            model.reference.latents[:1],
+            prop=prop,
+            direction=direction,  # type: ignore[arg-type]
+            value=value,
+            steps=1,
+            learning_rate=0.1,
+        )
+
+
+def test_chunks_cover_everything_once(model: TrainedModel) -> None:
+    ranges = chunks(150, model)
+    assert [i for part in ranges for i in part] == list(range(150))
+    assert max(len(part) for part in ranges) * 5 <= 320
+    assert chunks(0, model) == []
+
+
+def test_a_damaged_model_is_refused(tmp_path: Path) -> None:
+    folder = write_tiny_model(tmp_path)
+    weights = folder / "weights.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(ModelStoreError, match=r"weights\.safetensors: sha256"):
+        load_model(folder)
+    weights.unlink()
+    with pytest.raises(ModelStoreError, match="FileNotFoundError"):
+        load_model(folder)
+
+
+def test_unknown_setting_is_named(tmp_path: Path) -> None:
+    from cdvae.testing import TINY_CONFIG
+    from cdvae.training.config import load_config
+
+    path = tmp_path / "bad.toml"
+    path.write_text(TINY_CONFIG.replace("latent_dim = 8", "latent_dims = 8"))
+    with pytest.raises(DataError, match=r"bad\.toml\.model: unknown key latent_dims"):
+        load_config(path)

@@ -1,0 +1,109 @@
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+
+from cdvae.crystal import CrystalBatch
+from cdvae.data.dataset import CrystalDataset
+from cdvae.errors import DataError
+from cdvae.testing import TINY_CONFIG, perovskites
+from cdvae.training.checkpoint import load_state
+from cdvae.training.config import TrainConfig, load_config
+from cdvae.training.loop import Place, batches, learning_rate, train
+
+
+def settings(tmp_path: Path, steps: int) -> TrainConfig:
+    path = tmp_path / "tiny.toml"
+    path.write_text(TINY_CONFIG.replace("steps = 4", f"steps = {steps}"))
+    return load_config(path)
+
+
+@pytest.fixture(scope="module")
+def data() -> CrystalDataset:
+    return perovskites(24)
+
+
+def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path, data: CrystalDataset) -> None:
+    run = tmp_path / "run"
+    train(settings(tmp_path, 5), data, data, run)
+    _, meta = load_state(run / "state.safetensors")
+    assert meta["step"] == 5
+    model = train(settings(tmp_path, 8), data, data, run)
+    groups, meta = load_state(run / "state.safetensors")
+    assert meta["step"] == 8
+    assert int(groups["optimiser"]["0/step"]) == 8
+    with (run / "validation.csv").open() as file:
+        assert [row["step"] for row in csv.DictReader(file)] == ["5", "8"]
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, groups["average"][f"module.{name}"]), name
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path: Path, data: CrystalDataset) -> None:
+    run = tmp_path / "run"
+    first = train(settings(tmp_path, 3), data, data, run)
+    again = train(settings(tmp_path, 3), data, data, run)
+    for a, b in zip(first.parameters(), again.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_training_is_reproducible(tmp_path: Path, data: CrystalDataset) -> None:
+    first = train(settings(tmp_path, 3), data, data, tmp_path / "a")
+    second = train(settings(tmp_path, 3), data, data, tmp_path / "b")
+    for a, b in zip(first.parameters(), second.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_every_crystal_is_seen_once_an_epoch_over_all_processes(tmp_path: Path) -> None:
+    config = settings(tmp_path, 6).optimiser
+    cpu = torch.device("cpu")
+    seen = torch.cat(
+        [torch.cat(list(batches(24, config, Place(rank, 2, cpu), 0))[:3]) for rank in (0, 1)]
+    )
+    assert sorted(seen.tolist()) == list(range(24))
+    whole = list(batches(24, config, Place(0, 1, cpu), 0))
+    resumed = list(batches(24, config, Place(0, 1, cpu), 4))
+    assert torch.equal(whole[4], resumed[0])
+
+
+def test_too_little_data_for_a_batch_is_an_error(tmp_path: Path) -> None:
+    tiny = perovskites(3)
+    with pytest.raises(DataError, match="3 training crystals"):
+        train(settings(tmp_path, 2), tiny, tiny, tmp_path / "run")
+
+
+def test_learning_rate_warms_up_and_decays(tmp_path: Path) -> None:
+    config = settings(tmp_path, 1000).optimiser
+    rates = [learning_rate(step, config) for step in range(1000)]
+    assert rates[0] == pytest.approx(1e-3 / 300)
+    assert max(rates) == pytest.approx(1e-3)
+    assert rates[-1] == pytest.approx(2e-5, rel=0.05)
+
+
+def test_a_file_that_is_no_state_is_refused(tmp_path: Path, data: CrystalDataset) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "state.safetensors").write_bytes(b"not a state")
+    with pytest.raises(DataError, match="not a training state"):
+        train(settings(tmp_path, 2), data, data, run)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("frac", torch.zeros(4, 2)),
+        ("species", torch.ones(3, dtype=torch.int64)),
+        ("lattice", torch.eye(3)),
+        ("n_atoms", torch.tensor([5])),
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused(field: str, value: torch.Tensor) -> None:
+    fields = {
+        "frac": torch.zeros(4, 3),
+        "species": torch.ones(4, dtype=torch.int64),
+        "lattice": torch.eye(3)[None],
+        "n_atoms": torch.tensor([4]),
+    }
+    CrystalBatch(**fields)
+    with pytest.raises(ValueError, match=r"not|for|adds"):
+        CrystalBatch(**{**fields, field: value})
