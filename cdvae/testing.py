@@ -41,6 +41,7 @@ radial = 8
 
 [optimiser]
 steps = 4
+joint_steps = 3
 batch_size = 4
 
 [loss]

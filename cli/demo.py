@@ -112,8 +112,10 @@ def _request(method: str, url: str, body: Json | None = None) -> Json:
 
 def _print(console: Console, result: Json, units: dict[str, str]) -> None:
     """Print the crystals and the summary; `units` are those of the predicted properties."""
-    table = Table(title="Generated crystals", box=box.SIMPLE_HEAD)
-    for name in ("", "formula", "space group", "density\ng/cm³", "min dist.\nÅ", "valid"):
+    table = Table(
+        title="Generated crystals", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0)
+    )
+    for name in ("", "formula", "space group", "density\ng/cm³", "min.\ndist.\nÅ", "valid"):
         justify: JustifyMethod = "left" if name in ("formula", "space group") else "right"
         table.add_column(name, justify=justify, no_wrap=True)
     for name, unit in units.items():

@@ -76,8 +76,8 @@ class Heads(nn.Module):
     def lattice_of(self, log_metric: Tensor, n_atoms: Tensor) -> Tensor:
         """(B, 3, 3) Å lattices from standardised predictions (B, 6).
 
-        Predictions stay within LATTICE_RANGE deviations of the mean: a latent far from the data must
-        not ask for a cell like a needle, whose neighbour search would not end.
+        Predictions stay within LATTICE_RANGE deviations of the mean: a latent far from the data
+        must not ask for a cell like a needle, whose neighbour search would not end.
         """
         log_metric = log_metric.clamp(-LATTICE_RANGE, LATTICE_RANGE)
         return from_log_metric(log_metric * self.lattice_std + self.lattice_mean, n_atoms)

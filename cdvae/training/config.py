@@ -19,6 +19,7 @@ class OptimiserConfig:
     """How the weights are moved."""
 
     steps: int
+    joint_steps: int  # after these the encoder and the heads are fixed, the decoder goes on alone
     batch_size: int = 64  # crystals of one process
     noisy_copies: int = 2  # corruptions of each crystal in a step
     learning_rate: float = 1e-3

@@ -108,82 +108,130 @@ def batches(size: int, config: OptimiserConfig, place: Place, start: int) -> Ite
         yield order[first : first + config.batch_size]
 
 
+class Run:
+    """The state of a training run: network, average, optimiser, random numbers, files."""
+
+    def __init__(self, config: TrainConfig, data: CrystalDataset, folder: Path) -> None:
+        self.config = config
+        self.folder = folder
+        self.place = Place.join()
+        settings = config.optimiser
+        torch.manual_seed(settings.seed)
+        self.model = CDVAE(config.model).to(self.place.device)
+        self.model.heads.fit_scalers(data.crystals, data.properties)
+        self.average = AveragedModel(
+            self.model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay)
+        )
+        self.optimiser = torch.optim.AdamW(
+            self.model.parameters(),
+            settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            fused=True,
+        )
+        self.rng = torch.Generator(self.place.device)
+        self.step = 0
+        if self.state.exists():
+            groups, meta = load_state(self.state)
+            self.model.load_state_dict(groups["model"])
+            self.average.load_state_dict(groups["average"])
+            restore_optimiser(self.optimiser, groups["optimiser"])
+            self.step = meta["step"]
+        self.rng.manual_seed((settings.seed * 7919 + self.place.rank) * 1_000_003 + self.step)
+        self._saved = time.monotonic()
+
+    @property
+    def state(self) -> Path:
+        """The file that the run is resumed from."""
+        return self.folder / "state.safetensors"
+
+    def save(self, *, now: bool) -> None:
+        """Writes the state if two minutes have passed or ``now``."""
+        if not now and time.monotonic() - self._saved < CHECKPOINT_SECONDS:
+            return
+        groups = {
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": optimiser_tensors(self.optimiser),
+        }
+        save_state(self.state, groups, {"step": self.step, "name": self.config.name})
+        self._saved = time.monotonic()
+
+    def objective(self) -> nn.Module:
+        """The loss for the present phase; fixes encoder and heads when their phase is over.
+
+        They are fixed at their averaged weights, so that the latents that the decoder sees from
+        then on are those of the finished model, and the prior can be fitted to them.
+        """
+        if self.step >= self.config.optimiser.joint_steps:
+            average = self.average.module
+            self.model.encoder.load_state_dict(average.encoder.state_dict())
+            self.model.heads.load_state_dict(average.heads.state_dict())
+            self.model.encoder.requires_grad_(False)
+            self.model.heads.requires_grad_(False)
+        objective = Objective(self.model, self.config)
+        return DistributedDataParallel(objective) if self.place.peers > 1 else objective
+
+    def update(self, total: Tensor) -> float:
+        """One step of the optimiser on the loss ``total``; returns the norm of the gradient."""
+        settings = self.config.optimiser
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(self.step, settings)
+        self.optimiser.zero_grad(set_to_none=True)
+        total.backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), settings.gradient_norm)
+        if norm.isfinite():  # a step along a broken gradient could not be undone
+            self.optimiser.step()
+            self.average.update_parameters(self.model)
+        self.step += 1
+        return float(norm)
+
+
 def train(
-    config: TrainConfig, data: CrystalDataset, validation: CrystalDataset, run: Path
+    config: TrainConfig, data: CrystalDataset, validation: CrystalDataset, folder: Path
 ) -> CDVAE:
     """The averaged model after ``config.optimiser.steps`` steps.
 
-    ``run`` holds ``state.safetensors``, written every two minutes and resumed from if it is there,
-    and the curves ``train.csv`` and ``validation.csv``.
+    ``folder`` holds ``state.safetensors``, written every two minutes and resumed from if it is
+    there, and the curves ``train.csv`` and ``validation.csv``.
 
     Raises:
-        DataError: the data or the state in ``run`` does not fit the configuration.
+        DataError: the data or the state in ``folder`` does not fit the configuration.
     """
-    place = Place.join()
-    settings = config.optimiser
-    torch.manual_seed(settings.seed)
-    model = CDVAE(config.model).to(place.device)
-    model.heads.fit_scalers(data.crystals, data.properties)
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay))
-    optimiser = torch.optim.AdamW(
-        model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay, fused=True
-    )
-    rng = torch.Generator(place.device).manual_seed(settings.seed * 7919 + place.rank)
-
-    def save(step: int) -> None:
-        groups = {
-            "model": model.state_dict(),
-            "average": average.state_dict(),
-            "optimiser": optimiser_tensors(optimiser),
-        }
-        save_state(run / "state.safetensors", groups, {"step": step, "name": config.name})
-
-    start = 0
-    if (run / "state.safetensors").exists():
-        groups, meta = load_state(run / "state.safetensors")
-        model.load_state_dict(groups["model"])
-        average.load_state_dict(groups["average"])
-        restore_optimiser(optimiser, groups["optimiser"])
-        start = meta["step"]
-        rng.manual_seed(settings.seed * 7919 + place.rank + start)
-
+    run = Run(config, data, folder)
+    settings, place = config.optimiser, run.place
     if settings.compile:
-        model.encoder.backbone.compile(dynamic=True)
-        model.decoder.backbone.compile(dynamic=True)
-    objective: nn.Module = Objective(model, config)
-    if place.peers > 1:
-        objective = DistributedDataParallel(objective)
+        run.model.encoder.backbone.compile(dynamic=True)
+        run.model.decoder.backbone.compile(dynamic=True)
     crystals, properties = data.crystals.to(place.device), data.properties.to(place.device)
-    saved = time.monotonic()
-    bar = tqdm(initial=start, total=settings.steps, disable=place.rank > 0, unit="step")
-    for step, rows in enumerate(batches(len(data), settings, place, start), start):
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(step, settings)
+    bar = tqdm(
+        initial=run.step,
+        total=settings.steps,
+        disable=place.rank > 0,
+        unit="step",
+        mininterval=1,
+    )
+    objective = run.objective()
+    for rows in batches(len(data), settings, place, run.step):
+        if run.step == settings.joint_steps:
+            objective = run.objective()
         rows = rows.to(place.device)
-        total, terms = objective(crystals.select(rows), properties[rows], rng)
-        optimiser.zero_grad(set_to_none=True)
-        total.backward()
-        norm = nn.utils.clip_grad_norm_(model.parameters(), settings.gradient_norm)
-        if norm.isfinite():  # a step with a broken gradient would be for ever
-            optimiser.step()
-            average.update_parameters(model)
+        total, terms = objective(crystals.select(rows), properties[rows], run.rng)
+        norm = run.update(total)
         bar.update()
-        done = step + 1
-        if place.rank == 0:
-            if done % LOG_EVERY == 0:
-                row = terms.detached()
-                _append(run / "train.csv", {"step": done, "norm": float(norm), **row})
-                bar.set_postfix(total=f"{float(total.detach()):.3f}")
-            if done % VALIDATE_EVERY == 0 or done == settings.steps:
-                figures = validate(average.module, validation, config, place.device)
-                _append(run / "validation.csv", {"step": done, **figures})
-            if time.monotonic() - saved > CHECKPOINT_SECONDS or done == settings.steps:
-                save(done)
-                saved = time.monotonic()
+        if place.rank > 0:
+            continue
+        last = run.step == settings.steps
+        if run.step % LOG_EVERY == 0:
+            _append(folder / "train.csv", {"step": run.step, "norm": norm, **terms.detached()})
+            bar.set_postfix(total=f"{float(total.detach()):.3f}")
+        if run.step % VALIDATE_EVERY == 0 or last:
+            figures = validate(run.average.module, validation, config, place.device)
+            _append(folder / "validation.csv", {"step": run.step, **figures})
+        run.save(now=last)
     bar.close()
     if place.peers > 1:
         distributed.destroy_process_group()
-    result: CDVAE = average.module
+    result: CDVAE = run.average.module
     return result.eval()
 
 

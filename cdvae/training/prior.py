@@ -16,7 +16,7 @@ from cdvae.model.prior import FlowPrior
 class PriorConfig:
     """Size and training of the flow over z."""
 
-    width: int = 512
+    width: int = 256
     blocks: int = 4
     steps: int = 6000
     batch_size: int = 256
