@@ -148,6 +148,9 @@ def _sampler(request: TaskRequest, card: ModelCard) -> Sampler:
     if steps is not None and steps > limits.max_steps:
         detail = f"/sampler/steps: {steps} is above the limit of {name} ({limits.max_steps})"
         raise invalid([FieldError(detail=detail, pointer="/sampler/steps")])
+    if steps is not None and steps % limits.multiple_of:
+        detail = f"/sampler/steps: {steps} is no multiple of {limits.multiple_of}, as {name} needs"
+        raise invalid([FieldError(detail=detail, pointer="/sampler/steps")])
     return Sampler(name=name, steps=steps or limits.default_steps)
 
 

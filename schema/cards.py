@@ -40,6 +40,7 @@ class SamplerLimits(Frozen):
 
     default_steps: int = Field(ge=1)
     max_steps: int = Field(ge=1)
+    multiple_of: int = Field(default=1, ge=1, description="Steps come in whole multiples of it.")
 
     @model_validator(mode="after")
     def _steps_in_order(self) -> "SamplerLimits":

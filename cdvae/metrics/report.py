@@ -51,7 +51,7 @@ def describe(structure: Structure) -> CrystalReport:
     usable = has_cell(structure)
     number, symbol = _spacegroup(structure) if separated(structure) else (None, None)
     return CrystalReport(
-        formula=composition.formula.replace(" ", ""),
+        formula=composition.formula,
         reduced_formula=composition.reduced_formula,
         num_atoms=len(structure),
         num_elements=len(composition),

@@ -98,7 +98,7 @@ def export_model(
         },
         "samplers": {
             "fast": {"default_steps": 50, "max_steps": 100},
-            "langevin": {"default_steps": 5000, "max_steps": 5000},
+            "langevin": {"default_steps": 5000, "max_steps": 5000, "multiple_of": 50},
         },
         "data": facts["counts"],
         "quality": {},

@@ -54,8 +54,8 @@ CARD: dict[str, Any] = {
         }
     },
     "samplers": {
-        "fast": {"default_steps": 50, "max_steps": 100},
-        "langevin": {"default_steps": 5000, "max_steps": 5000},
+        "fast": {"default_steps": 50, "max_steps": 100, "multiple_of": 1},
+        "langevin": {"default_steps": 5000, "max_steps": 5000, "multiple_of": 50},
     },
     "data": {"train": 1, "val": 1, "test": 1},
     "quality": {},

@@ -57,6 +57,7 @@ GENERATE: list[tuple[str, Any, str]] = [
     ("sampler as text", {"sampler": "fast"}, "/sampler"),
     ("no steps", {"sampler": {"name": "fast", "steps": 0}}, "/sampler/steps"),
     ("too many steps", {"sampler": {"name": "fast", "steps": 101}}, "/sampler/steps"),
+    ("odd steps", {"sampler": {"name": "langevin", "steps": 75}}, "/sampler/steps"),
     ("unknown priority", {"priority": "urgent"}, "/priority"),
     ("unknown field", {"num_sample": 3}, "/num_sample"),
     ("unknown inner field", {"sampler": {"name": "fast", "stesp": 1}}, "/sampler/stesp"),

@@ -24,7 +24,7 @@ REFERENCE = {
 
 def test_report_of_strontium_titanate(perovskite: Structure) -> None:
     report = describe(perovskite)
-    assert (report.formula, report.reduced_formula) == ("Sr1Ti1O3", "SrTiO3")
+    assert (report.formula, report.reduced_formula) == ("Sr1 Ti1 O3", "SrTiO3")
     assert (report.num_atoms, report.num_elements) == (5, 3)
     assert (report.spacegroup_number, report.spacegroup_symbol) == (221, "Pm-3m")
     assert report.density == pytest.approx(5.12, abs=0.01)  # g/cm³
