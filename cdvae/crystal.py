@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from cdvae.elements import NUM_SPECIES
 from cdvae.lattice import volume
 
 
@@ -112,3 +113,10 @@ class CrystalBatch:
             torch.cat([b.lattice for b in batches]),
             torch.cat([b.n_atoms for b in batches]),
         )
+
+
+def element_counts(crystals: CrystalBatch) -> Tensor:
+    """(B, Z) number of atoms of each element in each crystal; column k is atomic number k + 1."""
+    counts = crystals.lattice.new_zeros(len(crystals), NUM_SPECIES)
+    place = (crystals.owner, crystals.species - 1)
+    return counts.index_put_(place, counts.new_ones(()), accumulate=True)

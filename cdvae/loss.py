@@ -6,11 +6,10 @@ from dataclasses import asdict, dataclass, fields
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, one_hot
+from torch.nn.functional import cross_entropy
 from torch_geometric.utils import scatter
 
-from cdvae.crystal import CrystalBatch
-from cdvae.elements import NUM_SPECIES
+from cdvae.crystal import CrystalBatch, element_counts
 from cdvae.model.backbone import neighbour_density
 from cdvae.model.cdvae import CDVAE
 from cdvae.model.heads import Attributes
@@ -53,12 +52,6 @@ class LossTerms:
         return {field.name: float(getattr(self, field.name).detach()) for field in fields(self)}
 
 
-def element_fractions(crystals: CrystalBatch) -> Tensor:
-    """(B, Z) fraction of each element in each crystal."""
-    counts = one_hot(crystals.species - 1, NUM_SPECIES).to(crystals.lattice.dtype)
-    return scatter(counts, crystals.owner, 0, len(crystals), reduce="mean")
-
-
 def _per_crystal(values: Tensor, crystals: CrystalBatch) -> Tensor:
     """Mean over the atoms of each crystal, then over crystals: a large cell weighs no more."""
     return scatter(values, crystals.owner, 0, len(crystals), reduce="mean").mean()
@@ -66,7 +59,8 @@ def _per_crystal(values: Tensor, crystals: CrystalBatch) -> Tensor:
 
 def composition_loss(attributes: Attributes, crystals: CrystalBatch) -> Tensor:
     """Cross-entropy of the predicted element fractions."""
-    fractions = element_fractions(crystals)
+    counts = element_counts(crystals)
+    fractions = counts / counts.sum(-1, keepdim=True)
     logs = attributes.composition_logits.log_softmax(-1)
     return -torch.where(fractions > 0, fractions * logs, 0).sum(-1).mean()
 

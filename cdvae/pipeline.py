@@ -21,10 +21,11 @@ from cdvae.noise import NoiseSchedule
 from cdvae.sampling.ancestral import Ancestral
 from cdvae.sampling.langevin import Langevin
 from cdvae.sampling.protocol import OnLevel, Sampler
-from cdvae.sampling.start import start_crystals
+from cdvae.sampling.start import read_counts, start_crystals
 from cdvae.trained import TrainedModel
 
 LANGEVIN_LEVELS = 50
+PRIOR_DRAWS = 10
 CHUNK_ATOMS = 320
 """Atoms sampled together: on CPU larger temporaries leave the caches, on GPU more fit."""
 CHUNK_ATOMS_CUDA = 16384
@@ -72,9 +73,27 @@ def _normal(seeds: Sequence[int], model: TrainedModel, stream: str) -> Tensor:
 def sample_latents(
     model: TrainedModel, seeds: Sequence[int], prior: Literal["learned", "normal"] = "learned"
 ) -> Tensor:
-    """(B, D) latents for new crystals, from the learned prior or from N(0, I)."""
-    noise = _normal(seeds, model, "latent")
-    return model.prior.transport(noise) if prior == "learned" else noise
+    """(B, D) latents for new crystals, from the learned prior or from N(0, I).
+
+    The learned prior draws a composition and then z for it; a z that the composition head reads
+    otherwise is drawn again, up to PRIOR_DRAWS times.
+    """
+    if prior == "normal":
+        return _normal(seeds, model, "latent 0")
+    rngs = _generators(seeds, "composition")
+    uniform = torch.stack([torch.rand(model.config.model.max_atoms, generator=r) for r in rngs])
+    counts = model.prior.composition.sample(uniform.to(model.device))
+    latents = counts.new_empty(len(seeds), model.config.model.latent_dim)
+    pending = torch.arange(len(seeds), device=model.device)
+    for attempt in range(PRIOR_DRAWS):
+        chosen = [seeds[i] for i in pending.tolist()]
+        noise = _normal(chosen, model, f"latent {attempt}")
+        latents[pending] = model.prior.transport(noise, counts[pending])
+        agrees = (read_counts(model.network.heads, latents[pending]) == counts[pending]).all(-1)
+        pending = pending[~agrees]
+        if not len(pending):
+            break
+    return latents
 
 
 @torch.no_grad()

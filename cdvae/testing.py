@@ -6,12 +6,13 @@ from pathlib import Path
 
 import torch
 
-from cdvae.crystal import CrystalBatch
+from cdvae.crystal import CrystalBatch, element_counts
 from cdvae.data.dataset import CrystalDataset
 from cdvae.lattice import from_parameters
 from cdvae.model.cdvae import CDVAE
 from cdvae.training.config import load_config
-from cdvae.training.export import encode_all, export_model
+from cdvae.training.encode import encode_all
+from cdvae.training.export import export_model
 from cdvae.training.prior import fit_prior
 
 TINY_CONFIG = """\
@@ -102,7 +103,8 @@ def write_tiny_model(folder: Path, seed: int = 0) -> Path:
         network = CDVAE(config.model).eval()
     network.heads.fit_scalers(data.crystals, data.properties)
     posterior = encode_all(network, data)
-    prior = fit_prior(posterior, config.prior, lambda step, loss: None)
+    counts = element_counts(data.crystals)
+    prior = fit_prior(posterior, counts, config.model, config.prior, lambda step, losses: None)
     facts = {
         "commit": "none",
         "counts": {"train": len(data)},

@@ -19,8 +19,9 @@ from torch import Tensor
 
 from cdvae.errors import CdvaeError, ModelStoreError
 from cdvae.model.cdvae import CDVAE
-from cdvae.model.prior import FlowPrior
+from cdvae.model.prior import LatentPrior
 from cdvae.training.config import TrainConfig, load_config
+from cdvae.training.prior import new_prior
 
 CHECKED_FILES = ("config.toml", "reference.safetensors", "reference.json")
 
@@ -42,7 +43,7 @@ class TrainedModel:
     config: TrainConfig
     card: Mapping[str, Any]
     network: CDVAE
-    prior: FlowPrior
+    prior: LatentPrior
     reference: Reference
     device: torch.device
 
@@ -93,7 +94,7 @@ def load_model(folder: Path, device: str = "cpu") -> TrainedModel:
         weights = load(contents["weights.safetensors"])
         network = CDVAE(config.model)
         network.load_state_dict(_group(weights, "network"))
-        prior = FlowPrior(config.model.latent_dim, config.prior.width, config.prior.blocks)
+        prior = new_prior(config.model, config.prior)
         prior.load_state_dict(_group(weights, "prior"))
         arrays = load(contents["reference.safetensors"])
         reference = Reference(
@@ -117,7 +118,7 @@ def write_model(
     folder: Path,
     config_toml: str,
     network: CDVAE,
-    prior: FlowPrior,
+    prior: LatentPrior,
     reference: Reference,
     card: Mapping[str, Any],
 ) -> Path:

@@ -1,7 +1,8 @@
 """Where the encoder puts the data: a learned density over z to draw new crystals from.
 
-Flow matching with straight paths (Lipman et al. 2023): a small network carries N(0, I) to the
-aggregate posterior. The standard normal stays available, but with a weak KL term it has holes.
+p(z) = Σ_c p(c) p(z | c): first a composition c, then z by flow matching with straight paths (Lipman
+et al. 2023), which carries N(0, I) to where the encoder puts crystals of that composition. The
+standard normal stays available, but with a weak KL term it has holes.
 """
 
 from __future__ import annotations
@@ -12,9 +13,12 @@ import math
 import torch
 from torch import Tensor, nn
 
+from cdvae.elements import NUM_SPECIES
+from cdvae.model.composition_prior import CompositionPrior
+
 
 class _Block(nn.Module):
-    """Residual layer, modulated by the time embedding."""
+    """Residual layer, modulated by time and composition."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -26,51 +30,61 @@ class _Block(nn.Module):
         nn.init.zeros_(self.modulate.weight)
         nn.init.zeros_(self.modulate.bias)
 
-    def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        scale, shift, gate = self.modulate(time).chunk(3, -1)
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        scale, shift, gate = self.modulate(context).chunk(3, -1)
         return x + gate * self.body(self.norm(x) * (1 + scale) + shift)
 
 
-class FlowPrior(nn.Module):
-    """Velocity field on z; latents are standardised by buffers that travel with the weights."""
+class LatentPrior(nn.Module):
+    """Composition, then a velocity field on z; buffers kept with the weights standardise z."""
 
-    def __init__(self, latent_dim: int, width: int, blocks: int) -> None:
+    def __init__(self, latent_dim: int, max_atoms: int, width: int, blocks: int) -> None:
         super().__init__()
-        self.latent_dim = latent_dim
+        self.composition = CompositionPrior(max_atoms, width)
         self.register_buffer("mean", torch.zeros(latent_dim))
         self.register_buffer("std", torch.ones(latent_dim))
         self.enter = nn.Linear(latent_dim, width)
-        self.time = nn.Sequential(
-            nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
+        self.time = nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width))
+        self.elements = nn.Sequential(
+            nn.Linear(NUM_SPECIES + 1, width), nn.SiLU(), nn.Linear(width, width)
         )
         self.blocks = nn.ModuleList(_Block(width) for _ in range(blocks))
         self.leave = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, latent_dim))
 
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """(B, D) velocity at standardised ``x`` (B, D) and time ``t`` (B,) in [0, 1]."""
+    def forward(self, x: Tensor, t: Tensor, counts: Tensor) -> Tensor:
+        """(B, D) velocity at standardised ``x`` (B, D) and time ``t`` (B,) in [0, 1].
+
+        ``counts`` (B, Z) are the atoms of each element.
+        """
         frequency = torch.logspace(0, 2, 32, device=t.device) * math.pi / 2
         phase = t[:, None] * frequency
+        size = counts.sum(-1, keepdim=True)
+        elements = self.elements(torch.cat([counts / size, size.log()], 1))
         time = self.time(torch.cat([phase.sin(), phase.cos()], 1))
-        hidden = self.enter(x)
+        context = nn.functional.silu(time + elements)
+        hidden = self.enter(x) + elements
         for block in self.blocks:
-            hidden = block(hidden, time)
+            hidden = block(hidden, context)
         return self.leave(hidden)
 
-    def loss(self, z: Tensor, rng: torch.Generator) -> Tensor:
+    def flow_loss(self, z: Tensor, counts: Tensor, rng: torch.Generator) -> Tensor:
         """Mean squared error of the velocity on straight paths from noise to ``z`` (B, D)."""
         data = (z - self.mean) / self.std
         noise = torch.randn(data.shape, generator=rng, device=data.device)
         t = torch.rand(len(data), generator=rng, device=data.device)
         path = noise + t[:, None] * (data - noise)
-        return (self(path, t) - (data - noise)).square().mean()
+        return (self(path, t, counts) - (data - noise)).square().mean()
 
     @torch.no_grad()
-    def transport(self, noise: Tensor, steps: int = 50) -> Tensor:
-        """(B, D) latents from standard normal ``noise`` (B, D), by Heun's method."""
+    def transport(self, noise: Tensor, counts: Tensor, steps: int = 25) -> Tensor:
+        """(B, D) latents from standard normal ``noise`` (B, D), by Heun's method.
+
+        ``counts`` (B, Z) are the atoms of each element that the crystals shall have.
+        """
         x = noise
         times = torch.linspace(0, 1, steps + 1, device=noise.device)
         for start, end in itertools.pairwise(times):
-            ahead = self(x, start.expand(len(x)))
-            there = self(x + (end - start) * ahead, end.expand(len(x)))
+            ahead = self(x, start.expand(len(x)), counts)
+            there = self(x + (end - start) * ahead, end.expand(len(x)), counts)
             x = x + (end - start) * 0.5 * (ahead + there)
         return x * self.std + self.mean

@@ -11,15 +11,15 @@ from cdvae.crystal import CrystalBatch
 from cdvae.model.heads import Heads
 
 
-def round_composition(fractions: Tensor, n_atoms: Tensor) -> Tensor:
-    """(A,) species of each crystal, ascending: its fractions rounded to whole atoms.
+def round_counts(fractions: Tensor, n_atoms: Tensor) -> Tensor:
+    """(B, Z) whole atoms of each element from element fractions.
 
     Largest remainders: every element gets the floor of its expected count, the atoms still missing
     go to the largest fractional parts. Deterministic, always complete, never an element of zero
     probability while another one is left.
 
     Args:
-        fractions: (B, Z) element fractions, rows add up to one.
+        fractions: (B, Z), rows add up to one.
         n_atoms: (B,) atoms wanted.
     """
     # A head that is sure to 1e-6 must not lose an atom to rounding of 0.999999.
@@ -28,9 +28,20 @@ def round_composition(fractions: Tensor, n_atoms: Tensor) -> Tensor:
     missing = n_atoms - counts.sum(-1)
     order = (expected - counts).argsort(dim=-1, descending=True, stable=True)
     rank = order.argsort(dim=-1)
-    counts = (counts + (rank < missing[:, None])).long()
-    classes = torch.arange(1, fractions.shape[1] + 1, device=fractions.device)
-    return classes.repeat(len(fractions)).repeat_interleave(counts.flatten())
+    return (counts + (rank < missing[:, None])).long()
+
+
+def species_of(counts: Tensor) -> Tensor:
+    """(A,) the atomic numbers that ``counts`` (B, Z) stand for, ascending in each crystal."""
+    classes = torch.arange(1, counts.shape[1] + 1, device=counts.device)
+    return classes.repeat(len(counts)).repeat_interleave(counts.flatten())
+
+
+def read_counts(heads: Heads, latents: Tensor) -> Tensor:
+    """(B, Z) the atoms of each element that the heads read from ``latents`` (B, D)."""
+    attributes = heads(latents)
+    n_atoms = attributes.num_atoms_logits.argmax(-1)
+    return round_counts(attributes.composition_logits.softmax(-1), n_atoms)
 
 
 def start_crystals(heads: Heads, latents: Tensor, rngs: Sequence[torch.Generator]) -> CrystalBatch:
@@ -41,9 +52,8 @@ def start_crystals(heads: Heads, latents: Tensor, rngs: Sequence[torch.Generator
         latents: (B, D).
         rngs: one CPU generator a crystal.
     """
-    attributes = heads(latents)
-    n_atoms = attributes.num_atoms_logits.argmax(-1)
-    species = round_composition(attributes.composition_logits.softmax(-1), n_atoms)
-    lattice = heads.lattice_of(attributes.log_metric, n_atoms)
+    counts = read_counts(heads, latents)
+    n_atoms = counts.sum(-1)
+    lattice = heads.lattice_of(heads(latents).log_metric, n_atoms)
     parts = [torch.rand(n, 3, generator=rng) for n, rng in zip(n_atoms.tolist(), rngs, strict=True)]
-    return CrystalBatch(torch.cat(parts).to(lattice), species, lattice, n_atoms)
+    return CrystalBatch(torch.cat(parts).to(lattice), species_of(counts), lattice, n_atoms)

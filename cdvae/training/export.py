@@ -15,7 +15,7 @@ from cdvae.elements import symbol
 from cdvae.metrics.reference import describe_training_data
 from cdvae.model.cdvae import CDVAE
 from cdvae.model.encoder import Latent
-from cdvae.model.prior import FlowPrior
+from cdvae.model.prior import LatentPrior
 from cdvae.trained import Reference, write_model
 from cdvae.training.config import TrainConfig
 
@@ -23,18 +23,6 @@ START_CRYSTALS = 1024
 """Training crystals whose latents are shipped as starting points of optimisation."""
 START_SEED = 0
 PERCENTILES = (5, 10, 15)
-ENCODE_CRYSTALS = 256
-
-
-@torch.no_grad()
-def encode_all(model: CDVAE, data: CrystalDataset) -> Latent:
-    """The posterior of every crystal of ``data``, on the model's device."""
-    device = next(model.parameters()).device
-    parts = []
-    for first in range(0, len(data), ENCODE_CRYSTALS):
-        rows = range(first, min(first + ENCODE_CRYSTALS, len(data)))
-        parts.append(model.encode(data.crystals.select(rows).to(device)))
-    return Latent(torch.cat([p.mean for p in parts]), torch.cat([p.logvar for p in parts]))
 
 
 def export_model(
@@ -42,7 +30,7 @@ def export_model(
     config: TrainConfig,
     config_toml: str,
     network: CDVAE,
-    prior: FlowPrior,
+    prior: LatentPrior,
     posterior: Latent,
     data: CrystalDataset,
     facts: Mapping[str, Any],
@@ -56,7 +44,7 @@ def export_model(
         config_toml: their text, kept as it was written.
         network: the averaged autoencoder.
         prior: the prior over z.
-        posterior: of every training crystal, from :func:`encode_all`.
+        posterior: of every training crystal, from :func:`cdvae.training.encode.encode_all`.
         data: the training crystals.
         facts: what only the caller knows: ``commit``, ``counts`` of crystals by split, and
             ``columns``, the source column of each property.

@@ -186,6 +186,17 @@ class Run:
         return float(norm)
 
 
+def load_network(config: TrainConfig, folder: Path) -> tuple[CDVAE, int]:
+    """The averaged model in a run's folder and the number of steps it has seen."""
+    groups, meta = load_state(folder / "state.safetensors")
+    model = CDVAE(config.model)
+    prefix = "module."
+    model.load_state_dict(
+        {k[len(prefix) :]: v for k, v in groups["average"].items() if k.startswith(prefix)}
+    )
+    return model.eval(), meta["step"]
+
+
 def train(
     config: TrainConfig, data: CrystalDataset, validation: CrystalDataset, folder: Path
 ) -> CDVAE:

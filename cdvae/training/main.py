@@ -1,23 +1,28 @@
 """A whole training run. ``python -m cdvae.training.main`` needs torch and torch-geometric alone.
 
-That form trains the autoencoder only, for machines without pymatgen and for ``torchrun``; ``cdvae
-train`` then picks the run up where it is, fits the prior and writes the model folder.
+That form trains autoencoder or prior only, for machines without pymatgen and for ``torchrun``;
+``cdvae train`` then picks the run up where it is and writes the model folder.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 from tqdm import tqdm
 
-from cdvae.compute import configure
+from cdvae.compute import available_threads, configure
+from cdvae.crystal import element_counts
 from cdvae.data.dataset import CrystalDataset, load_cache
 from cdvae.errors import DataError
 from cdvae.model.cdvae import CDVAE
+from cdvae.model.encoder import Latent
+from cdvae.model.prior import LatentPrior
+from cdvae.training.checkpoint import load_state, save_state
 from cdvae.training.config import TrainConfig, load_config
-from cdvae.training.loop import train
+from cdvae.training.encode import encode_all
+from cdvae.training.loop import load_network, train
+from cdvae.training.prior import fit_prior, new_prior
 
 
 def load_split(folder: Path, split: str, config: TrainConfig) -> CrystalDataset:
@@ -38,6 +43,39 @@ def train_network(config: TrainConfig, folder: Path, run: Path) -> CDVAE:
     )
 
 
+def train_prior(config: TrainConfig, folder: Path, run: Path) -> tuple[LatentPrior, Latent]:
+    """The prior, and the posterior of the training crystals that it was fitted to.
+
+    It can be fitted as soon as the encoder is fixed, beside the decoder's own phase, and is kept in
+    ``prior.safetensors``; if that file is there, it is read.
+
+    Raises:
+        DataError: the encoder of ``run`` is still in training.
+    """
+    network, step = load_network(config, run)
+    if step < config.optimiser.joint_steps:
+        raise DataError(f"{run}: the encoder is in training until {config.optimiser.joint_steps}")
+    data = load_split(folder, "train", config)
+    posterior = encode_all(network, data)
+    path = run / "prior.safetensors"
+    if path.exists():
+        groups, _ = load_state(path)
+        prior = new_prior(config.model, config.prior)
+        prior.load_state_dict(groups["prior"])
+        return prior.eval().requires_grad_(False), posterior
+    with tqdm(total=config.prior.steps, unit="step", desc="prior", mininterval=1) as bar:
+
+        def on_step(step: int, losses: dict[str, float]) -> None:
+            bar.update()
+            if step % 100 == 0:
+                bar.set_postfix({name: f"{loss:.4f}" for name, loss in losses.items()})
+
+        counts = element_counts(data.crystals).to(posterior.mean.device)
+        prior = fit_prior(posterior, counts, config.model, config.prior, on_step)
+    save_state(path, {"prior": prior.state_dict()}, {"network_step": step})
+    return prior, posterior
+
+
 def train_and_export(path: Path, folder: Path, run: Path, out: Path, commit: str) -> None:
     """Trains autoencoder and prior and writes the model folder ``out``.
 
@@ -48,21 +86,12 @@ def train_and_export(path: Path, folder: Path, run: Path, out: Path, commit: str
         out: ``…/<name>/<version>``.
         commit: noted in the card.
     """
-    from cdvae.training.export import encode_all, export_model
-    from cdvae.training.prior import fit_prior
+    from cdvae.training.export import export_model  # needs pymatgen
 
     config = load_config(path)
     network = train_network(config, folder, run)
+    prior, posterior = train_prior(config, folder, run)
     data = load_split(folder, "train", config)
-    posterior = encode_all(network, data)
-    with tqdm(total=config.prior.steps, unit="step", desc="prior") as bar:
-
-        def on_step(step: int, loss: float) -> None:
-            bar.update()
-            if step % 100 == 0:
-                bar.set_postfix(loss=f"{loss:.4f}")
-
-        prior = fit_prior(posterior, config.prior, on_step)
     counts = {
         split: len(load_cache(folder / f"{split}.safetensors"))
         for split in ("train", "val", "test")
@@ -73,16 +102,18 @@ def train_and_export(path: Path, folder: Path, run: Path, out: Path, commit: str
     )
     facts = {"commit": commit, "counts": counts, "columns": columns}
     text = path.read_text(encoding="utf-8")
-    workers = os.cpu_count() or 1
+    workers = available_threads()
     export_model(out, config, text, network, prior, posterior, data, facts, workers)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Train the autoencoder from tensor caches.")
+    parser = argparse.ArgumentParser(description="Train from tensor caches.")
     parser.add_argument("config", type=Path)
     parser.add_argument("--data", type=Path, required=True, help="folder of the tensor caches")
     parser.add_argument("--run", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--part", choices=["network", "prior"], default="network")
     parser.add_argument("--threads", type=int)
     arguments = parser.parse_args()
     configure(arguments.threads)
-    train_network(load_config(arguments.config), arguments.data, arguments.run)
+    part = train_network if arguments.part == "network" else train_prior
+    part(load_config(arguments.config), arguments.data, arguments.run)

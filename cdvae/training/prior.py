@@ -1,4 +1,4 @@
-"""Fit of the prior over z, after the autoencoder."""
+"""Fit of the prior over z, once the encoder is fixed."""
 
 from __future__ import annotations
 
@@ -6,59 +6,78 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from cdvae.model.cdvae import ModelConfig
 from cdvae.model.encoder import Latent
-from cdvae.model.prior import FlowPrior
+from cdvae.model.prior import LatentPrior
 
 
 @dataclass(frozen=True)
 class PriorConfig:
-    """Size and training of the flow over z."""
+    """Size and training of the prior."""
 
     width: int = 256
     blocks: int = 4
     steps: int = 6000
     batch_size: int = 256
     learning_rate: float = 1e-3
+    weight_decay: float = 0.01
     seed: int = 0
 
 
+def new_prior(model: ModelConfig, config: PriorConfig) -> LatentPrior:
+    """An untrained prior for the latents of ``model``."""
+    return LatentPrior(model.latent_dim, model.max_atoms, config.width, config.blocks)
+
+
 def fit_prior(
-    posterior: Latent, config: PriorConfig, on_step: Callable[[int, float], None]
-) -> FlowPrior:
-    """A flow trained on draws from the posterior of every training crystal.
+    posterior: Latent,
+    counts: Tensor,
+    model: ModelConfig,
+    config: PriorConfig,
+    on_step: Callable[[int, dict[str, float]], None],
+) -> LatentPrior:
+    """A prior trained on draws from the posterior of every training crystal.
 
     Args:
         posterior: mean and logvar (N, D) of the training crystals.
+        counts: (N, Z) atoms of each element in them.
+        model: sizes of the autoencoder.
         config: size and schedule.
-        on_step: called with the number of steps done and the last loss.
+        on_step: called with the number of steps done and the losses: ``flow``, a squared error,
+            and ``composition``, nats.
     """
     device = posterior.mean.device
     rng = torch.Generator(device).manual_seed(config.seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        flow = FlowPrior(posterior.mean.shape[1], config.width, config.blocks).to(device)
+        prior = new_prior(model, config)
+    prior.to(device)
     spread = posterior.logvar.exp().mean(0) + posterior.mean.var(0)
-    flow.mean.copy_(posterior.mean.mean(0))
-    flow.std.copy_(spread.sqrt())
-    average = AveragedModel(flow, multi_avg_fn=get_ema_multi_avg_fn(0.999))
-    optimiser = torch.optim.AdamW(flow.parameters(), config.learning_rate, weight_decay=0.01)
+    prior.mean.copy_(posterior.mean.mean(0))
+    prior.std.copy_(spread.sqrt())
+    prior.composition.restrict_to(counts)
+    average = AveragedModel(prior, multi_avg_fn=get_ema_multi_avg_fn(0.999))
+    optimiser = torch.optim.AdamW(
+        prior.parameters(), config.learning_rate, weight_decay=config.weight_decay
+    )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, config.learning_rate, total_steps=config.steps, pct_start=0.05
     )
     for step in range(config.steps):
-        rows = torch.randint(
-            len(posterior.mean), (config.batch_size,), generator=rng, device=device
-        )
+        rows = torch.randint(len(counts), (config.batch_size,), generator=rng, device=device)
         z = Latent(posterior.mean[rows], posterior.logvar[rows]).sample(rng)
-        loss = flow.loss(z, rng)
+        flow = prior.flow_loss(z, counts[rows], rng)
+        composition = -prior.composition.log_prob(counts[rows]).mean()
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(flow.parameters(), 1.0)
+        (flow + 0.1 * composition).backward()
+        torch.nn.utils.clip_grad_norm_(prior.parameters(), 1.0)
         optimiser.step()
         schedule.step()
-        average.update_parameters(flow)
-        on_step(step + 1, float(loss.detach()))
-    result: FlowPrior = average.module
+        average.update_parameters(prior)
+        losses = {"flow": flow.detach(), "composition": composition.detach()}
+        on_step(step + 1, {name: float(loss) for name, loss in losses.items()})
+    result: LatentPrior = average.module
     return result.eval().requires_grad_(False)

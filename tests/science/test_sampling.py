@@ -13,7 +13,7 @@ from cdvae.sampling.ancestral import Ancestral
 from cdvae.sampling.assignment import assign_species
 from cdvae.sampling.langevin import Langevin
 from cdvae.sampling.protocol import Sampler
-from cdvae.sampling.start import round_composition
+from cdvae.sampling.start import round_counts, species_of
 from cdvae.score import ScoreOutput
 from cdvae.torus import wrap_difference, wrapped_normal_score
 
@@ -131,7 +131,7 @@ def test_rounded_composition_is_complete_and_nearest() -> None:
     fractions[0, [7, 21, 37]] = torch.tensor([0.59, 0.21, 0.20])
     fractions[1, [7, 21]] = torch.tensor([0.5, 0.5])
     fractions[2, 5] = 1.0
-    species = round_composition(fractions, torch.tensor([5, 3, 1]))
+    species = species_of(round_counts(fractions, torch.tensor([5, 3, 1])))
     assert species[:5].tolist() == [8, 8, 8, 22, 38]
     assert sorted(species[5:8].tolist()) in ([8, 8, 22], [8, 22, 22])
     assert species[8:].tolist() == [6]
