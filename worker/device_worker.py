@@ -17,6 +17,7 @@ from rq.worker import WorkerStatus
 
 from schema.jobs import JobError
 from schema.wire import progress_key
+from worker.expiry import Expiry
 from worker.failures import record, timed_out, worker_lost
 from worker.horse_process import HorseDiedError
 from worker.horse_worker import TICK, HorseStartError, HorseWorker
@@ -39,12 +40,14 @@ class DeviceWorker(HorseWorker):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._rescue = Rescue(self)
+        self._expiry = Expiry(self.connection, self.settings.home, self.settings.result_ttl)
         self._next_heartbeat = 0.0
 
     def run_maintenance_tasks(self) -> None:
-        """RQ's own clean-up, jobs that other workers lost, and a horse that died while idle."""
+        """RQ's own clean-up, lost jobs, results whose time is over, a horse that died idle."""
         super().run_maintenance_tasks()  # type: ignore[no-untyped-call]
         self._rescue.run()
+        self._expiry.run()
         self._ensure_horse()
 
     def dequeue_job_and_maintain_ttl(

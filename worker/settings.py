@@ -44,6 +44,7 @@ class WorkerSettings(BaseSettings):
     shutdown_grace: NonNegativeInt = Field(
         default=10, description="Given to a running job at shutdown before it is requeued, s."
     )
+    result_ttl: PositiveInt = Field(default=7 * 24 * 3600, description="Results are kept, s.")
     worker_metrics_host: str = "127.0.0.1"
     worker_metrics_port: NonNegativeInt = Field(default=9464, le=65535, description="0: off.")
     log_level: str = "INFO"
