@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -19,11 +20,14 @@ from cdvae.errors import NonFiniteSampleError
 from cdvae.model.encoder import Latent
 from cdvae.noise import NoiseSchedule
 from cdvae.sampling.ancestral import Ancestral
+from cdvae.sampling.best_of import BestOf
 from cdvae.sampling.langevin import Langevin
 from cdvae.sampling.protocol import OnLevel, Sampler
 from cdvae.sampling.start import read_counts, start_crystals
 from cdvae.trained import TrainedModel
 
+FAST_STEPS = 100
+FAST_LEVELS = 25
 LANGEVIN_LEVELS = 50
 PRIOR_DRAWS = 10
 CHUNK_ATOMS = 320
@@ -116,18 +120,24 @@ def predict(model: TrainedModel, latents: Tensor) -> dict[str, Tensor]:
     return dict(zip(model.properties, values.unbind(-1), strict=True))
 
 
-def build_sampler(model: TrainedModel, spec: SamplerSpec) -> Sampler:
+def build_sampler(model: TrainedModel, spec: SamplerSpec, latents: Tensor) -> Sampler:
     """The sampler of that name with the noise levels that the model was trained for.
+
+    ``fast`` divides its steps among runs of about FAST_LEVELS levels and keeps the run whose sites
+    agree best with ``latents`` (B, D); ``langevin`` is one run of LANGEVIN_LEVELS levels.
 
     Raises:
         ValueError: the name is unknown or the number of steps is impossible.
     """
     largest, smallest = model.config.model.sigma_max, model.config.model.sigma_min
     if spec.name == "fast":
-        steps = 50 if spec.steps is None else spec.steps
+        steps = FAST_STEPS if spec.steps is None else spec.steps
         if steps < 1:
             raise ValueError(f"sampler fast takes at least 1 step, not {steps}")
-        return Ancestral(NoiseSchedule.geometric(largest, smallest, steps))
+        runs = max(1, round(steps / FAST_LEVELS))
+        schedule = NoiseSchedule.geometric(largest, smallest, steps // runs)
+        misfit = partial(model.network.site_misfit, latents)
+        return BestOf(Ancestral(schedule), runs, misfit)
     if spec.name == "langevin":
         steps = 100 * LANGEVIN_LEVELS if spec.steps is None else spec.steps
         if steps < LANGEVIN_LEVELS or steps % LANGEVIN_LEVELS:
@@ -158,7 +168,7 @@ def decode(
         NonFiniteSampleError: coordinates or cells became NaN or infinite.
         ValueError: the sampler does not exist.
     """
-    chosen = build_sampler(model, sampler)
+    chosen = build_sampler(model, sampler, latents)
     _require_finite(~latents.isfinite().all(-1))
     rngs = _generators(seeds, "decode")
     start = start_crystals(model.network.heads, latents, rngs)

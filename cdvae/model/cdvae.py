@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from torch import Tensor, nn
+from torch_geometric.utils import scatter
 
 from cdvae.crystal import CrystalBatch
-from cdvae.model.backbone import BackboneConfig
+from cdvae.model.backbone import BackboneConfig, neighbour_density
 from cdvae.model.decoder import Decoder
 from cdvae.model.encoder import Encoder, Latent
 from cdvae.model.heads import Attributes, Heads
@@ -51,3 +52,14 @@ class CDVAE(nn.Module):
     def score(self, z: Tensor, crystals: CrystalBatch, sigma: Tensor) -> ScoreOutput:
         """The denoising score of ``crystals`` at noise level ``sigma`` (B,) Å given z (B, D)."""
         return self.decoder(z, crystals, sigma)
+
+    def site_misfit(self, z: Tensor, crystals: CrystalBatch) -> Tensor:
+        """(B,) how far the sites in ``crystals`` are from those that z (B, D) foresees.
+
+        Mean over the atoms of the squared difference of neighbour densities; small where every
+        element sits on the kind of site that the latent gives it.
+        """
+        graph = self.encoder.geometry(crystals)
+        density = neighbour_density(graph, len(crystals.frac))
+        error = (self.decoder.sites(z, crystals) - density).square().sum(-1)
+        return scatter(error, crystals.owner, 0, len(crystals), reduce="mean")

@@ -16,6 +16,7 @@ from cdvae.metrics.reference import describe_training_data
 from cdvae.model.cdvae import CDVAE
 from cdvae.model.encoder import Latent
 from cdvae.model.prior import LatentPrior
+from cdvae.pipeline import FAST_STEPS
 from cdvae.trained import Reference, write_model
 from cdvae.training.config import TrainConfig
 
@@ -85,7 +86,7 @@ def export_model(
             for i, name in enumerate(config.model.properties)
         },
         "samplers": {
-            "fast": {"default_steps": 50, "max_steps": 100},
+            "fast": {"default_steps": FAST_STEPS, "max_steps": 100},
             "langevin": {"default_steps": 5000, "max_steps": 5000, "multiple_of": 50},
         },
         "data": facts["counts"],

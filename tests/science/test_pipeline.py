@@ -102,13 +102,16 @@ def test_broken_numbers_are_an_error_that_names_the_crystals(model: TrainedModel
 )
 def test_impossible_samplers_are_refused(model: TrainedModel, spec: SamplerSpec) -> None:
     with pytest.raises(ValueError, match="sampler"):
-        build_sampler(model, spec)
+        build_sampler(model, spec, model.reference.latents)
 
 
 def test_paper_sampler_has_fifty_levels_of_a_hundred_steps(model: TrainedModel) -> None:
-    sampler = build_sampler(model, SamplerSpec("langevin"))
-    assert sampler.evaluations == 5000
-    assert build_sampler(model, SamplerSpec("fast")).evaluations <= 100
+    latents = model.reference.latents
+    assert build_sampler(model, SamplerSpec("langevin"), latents).evaluations == 5000
+    for steps in (None, 1, 7, 24, 50, 60, 99, 100):
+        evaluations = build_sampler(model, SamplerSpec("fast", steps), latents).evaluations
+        assert evaluations <= (steps or 100)
+        assert evaluations > 0.9 * (steps or 0)
 
 
 def test_posterior_draws_scatter_about_the_mean(model: TrainedModel) -> None:

@@ -11,6 +11,7 @@ from cdvae.errors import Cancelled
 from cdvae.noise import NoiseSchedule, remove_mean
 from cdvae.sampling.ancestral import Ancestral
 from cdvae.sampling.assignment import assign_species
+from cdvae.sampling.best_of import BestOf
 from cdvae.sampling.langevin import Langevin
 from cdvae.sampling.protocol import Sampler
 from cdvae.sampling.start import round_counts, species_of
@@ -108,6 +109,24 @@ def test_stops_within_a_level_when_told_to(sampler: Sampler) -> None:
     with pytest.raises(Cancelled):
         sampler(NormalData(), start().select([0]), generators(1), stop)
     assert seen == [(1, 40), (2, 40), (3, 40)]
+
+
+def test_best_of_keeps_the_least_misfit_of_each_crystal() -> None:
+    def misfit(crystals: CrystalBatch) -> Tensor:
+        return crystals.frac[::3, 0]  # anything that differs from run to run
+
+    inner = Ancestral(NoiseSchedule.geometric(0.6, 0.01, 5))
+    begin = start().select(range(40))
+    once = inner(NormalData(), begin, generators(40))
+    levels = []
+    sampler = BestOf(inner, 3, misfit)
+    best = sampler(NormalData(), begin, generators(40), lambda *level: levels.append(level))
+    assert sampler.evaluations == 15
+    assert levels == [(i, 15) for i in range(1, 16)]
+    assert (misfit(best) <= misfit(once)).all()
+    assert (misfit(best) < misfit(once)).any()
+    same = (best.frac == once.frac).all(-1).view(-1, 3).all(1)
+    assert torch.equal(same, misfit(best) == misfit(once))  # whole crystals are chosen, not atoms
 
 
 def test_assignment_keeps_the_composition_and_is_optimal() -> None:
