@@ -172,7 +172,12 @@ def evaluate(
         else:
             figures = generate(loaded, limit, seed, spec, progress).metrics
             number = limit
+    options = [f"--task {task.value}"]
+    options += [f"--data {data.name}"] if data else []
+    options += [f"--limit {limit}", f"--sampler {sampler}"]
+    options += [f"--steps {steps}"] if steps else []
     facts = {
+        "command": f"cdvae evaluate {model} {' '.join(options)} --seed {seed}",
         "task": task.value,
         "model": f"{loaded.name}@{loaded.version}",
         "weights_sha256": loaded.weights_sha256,

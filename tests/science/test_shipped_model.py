@@ -1,0 +1,70 @@
+"""The model that this repository ships does what its card says."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from cdvae.data.cache import prepare
+from cdvae.data.dataset import CrystalDataset, load_cache
+from cdvae.evaluation import generate, reconstruct
+from cdvae.pipeline import SamplerSpec
+from cdvae.restoring_force import restoring_force
+from cdvae.trained import TrainedModel, load_model
+from schema.cards import ModelCard
+
+STORE = Path(__file__).parents[2] / "model_store"
+FAST = SamplerSpec("fast")
+
+
+@pytest.fixture(scope="module")
+def model() -> TrainedModel:
+    return load_model(STORE / "perov-5" / "1")
+
+
+@pytest.fixture(scope="module")
+def validation(tmp_path_factory: pytest.TempPathFactory) -> CrystalDataset:
+    folder = os.environ.get("CDVAE_DATA")
+    if folder is None:
+        pytest.skip("CDVAE_DATA is not set")
+    cache = tmp_path_factory.mktemp("cache") / "val.safetensors"
+    columns = {"formation_energy": "heat_ref", "band_gap": "dir_gap"}
+    prepare(Path(folder) / "perov_5" / "val.csv.gz", cache, columns, limit=100)
+    return load_cache(cache)
+
+
+def test_folder_is_complete_and_small(model: TrainedModel) -> None:
+    folder = STORE / "perov-5" / "1"
+    card = ModelCard.model_validate_json((folder / "card.json").read_text(encoding="utf-8"))
+    assert (card.name, card.version) == ("perov-5", "1")
+    assert card.data == {"train": 11356, "val": 3787, "test": 3785}
+    assert {"reconstruction", "generation"} <= card.quality.keys()
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 30e6
+
+
+@pytest.mark.slow
+def test_generated_crystals_are_valid_and_diverse(model: TrainedModel) -> None:
+    metrics = generate(model, 48, 3, FAST).metrics
+    assert metrics["structure_validity"] >= 0.95
+    assert metrics["composition_validity"] >= 0.85
+    assert metrics["uniqueness"] >= 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.data
+def test_crystals_come_back(model: TrainedModel, validation: CrystalDataset) -> None:
+    figures = reconstruct(model, validation.select(range(40)), 0, FAST)
+    assert figures["match_rate"] >= 0.9
+    assert figures["rmse"] <= 0.04
+    assert figures["property_mae"]["formation_energy"] <= 0.12
+
+
+@pytest.mark.data
+def test_score_is_a_restoring_harmonic_force_near_equilibrium(
+    model: TrainedModel, validation: CrystalDataset
+) -> None:
+    rng = torch.Generator().manual_seed(0)
+    for result in restoring_force(model, validation.crystals, (0.05, 0.1, 0.2), rng):
+        assert result.cosine >= 0.85, result.sigma
+        assert 0.8 <= result.slope <= 1.1, result.sigma
