@@ -1,4 +1,4 @@
-"""The OpenAPI description; `python -m app.openapi > docs/openapi.json` renews the committed one."""
+"""The OpenAPI description; `python -m app > docs/openapi.json` renews the committed one."""
 
 import json
 from typing import Any
@@ -48,11 +48,3 @@ def describe(app: FastAPI) -> dict[str, Any]:
 def text(app: FastAPI) -> str:
     """The description as the text of `docs/openapi.json`."""
     return json.dumps(describe(app), indent=2, ensure_ascii=False) + "\n"
-
-
-if __name__ == "__main__":
-    import sys
-
-    from app.main import create_app
-
-    sys.stdout.write(text(create_app()))

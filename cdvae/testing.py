@@ -6,11 +6,11 @@ from pathlib import Path
 
 import torch
 
+from cdvae.config import load_config
 from cdvae.crystal import CrystalBatch, element_counts
 from cdvae.data.dataset import CrystalDataset
 from cdvae.lattice import from_parameters
 from cdvae.model.cdvae import CDVAE
-from cdvae.training.config import load_config
 from cdvae.training.encode import encode_all
 from cdvae.training.export import export_model
 from cdvae.training.prior import fit_prior
@@ -104,7 +104,7 @@ def write_tiny_model(folder: Path, seed: int = 0) -> Path:
     network.heads.fit_scalers(data.crystals, data.properties)
     posterior = encode_all(network, data)
     counts = element_counts(data.crystals)
-    prior = fit_prior(posterior, counts, config.model, config.prior, lambda step, losses: None)
+    prior = fit_prior(posterior, counts, config.model.max_atoms, config.prior, lambda *done: None)
     facts = {
         "commit": "none",
         "counts": {"train": len(data)},

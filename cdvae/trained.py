@@ -17,11 +17,10 @@ import torch
 from safetensors.torch import load, save_file
 from torch import Tensor
 
+from cdvae.config import TrainConfig, load_config
 from cdvae.errors import CdvaeError, ModelStoreError
 from cdvae.model.cdvae import CDVAE
 from cdvae.model.prior import LatentPrior
-from cdvae.training.config import TrainConfig, load_config
-from cdvae.training.prior import new_prior
 
 CHECKED_FILES = ("config.toml", "reference.safetensors", "reference.json")
 
@@ -94,7 +93,8 @@ def load_model(folder: Path, device: str = "cpu") -> TrainedModel:
         weights = load(contents["weights.safetensors"])
         network = CDVAE(config.model)
         network.load_state_dict(_group(weights, "network"))
-        prior = new_prior(config.model, config.prior)
+        sizes = (config.model.latent_dim, config.model.max_atoms)
+        prior = LatentPrior(*sizes, config.prior.width, config.prior.blocks)
         prior.load_state_dict(_group(weights, "prior"))
         arrays = load(contents["reference.safetensors"])
         reference = Reference(

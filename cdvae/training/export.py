@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cdvae.config import TrainConfig
 from cdvae.data.dataset import CrystalDataset
 from cdvae.elements import symbol
 from cdvae.metrics.reference import describe_training_data
@@ -18,7 +19,6 @@ from cdvae.model.encoder import Latent
 from cdvae.model.prior import LatentPrior
 from cdvae.pipeline import FAST_STEPS
 from cdvae.trained import Reference, write_model
-from cdvae.training.config import TrainConfig
 
 START_CRYSTALS = 1024
 """Training crystals whose latents are shipped as starting points of optimisation."""

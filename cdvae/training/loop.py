@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
+from cdvae.config import OptimiserConfig, TrainConfig
 from cdvae.crystal import CrystalBatch
 from cdvae.data.dataset import CrystalDataset
 from cdvae.errors import DataError
@@ -28,7 +29,6 @@ from cdvae.training.checkpoint import (
     restore_optimiser,
     save_state,
 )
-from cdvae.training.config import OptimiserConfig, TrainConfig
 from cdvae.training.validation import validate
 
 CHECKPOINT_SECONDS = 120

@@ -12,6 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from cdvae.compute import available_threads, configure
+from cdvae.config import TrainConfig, load_config
 from cdvae.crystal import element_counts
 from cdvae.data.dataset import CrystalDataset, load_cache
 from cdvae.errors import DataError
@@ -19,10 +20,9 @@ from cdvae.model.cdvae import CDVAE
 from cdvae.model.encoder import Latent
 from cdvae.model.prior import LatentPrior
 from cdvae.training.checkpoint import load_state, save_state
-from cdvae.training.config import TrainConfig, load_config
 from cdvae.training.encode import encode_all
 from cdvae.training.loop import load_network, train
-from cdvae.training.prior import fit_prior, new_prior
+from cdvae.training.prior import fit_prior
 
 
 def load_split(folder: Path, split: str, config: TrainConfig) -> CrystalDataset:
@@ -60,7 +60,8 @@ def train_prior(config: TrainConfig, folder: Path, run: Path) -> tuple[LatentPri
     path = run / "prior.safetensors"
     if path.exists():
         groups, _ = load_state(path)
-        prior = new_prior(config.model, config.prior)
+        sizes = (config.model.latent_dim, config.model.max_atoms)
+        prior = LatentPrior(*sizes, config.prior.width, config.prior.blocks)
         prior.load_state_dict(groups["prior"])
         return prior.eval().requires_grad_(False), posterior
     with tqdm(total=config.prior.steps, unit="step", desc="prior", mininterval=1) as bar:
@@ -71,7 +72,7 @@ def train_prior(config: TrainConfig, folder: Path, run: Path) -> tuple[LatentPri
                 bar.set_postfix({name: f"{loss:.4f}" for name, loss in losses.items()})
 
         counts = element_counts(data.crystals).to(posterior.mean.device)
-        prior = fit_prior(posterior, counts, config.model, config.prior, on_step)
+        prior = fit_prior(posterior, counts, config.model.max_atoms, config.prior, on_step)
     save_state(path, {"prior": prior.state_dict()}, {"network_step": step})
     return prior, posterior
 

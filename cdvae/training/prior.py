@@ -3,39 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from cdvae.model.cdvae import ModelConfig
+from cdvae.config import PriorConfig
 from cdvae.model.encoder import Latent
 from cdvae.model.prior import LatentPrior
-
-
-@dataclass(frozen=True)
-class PriorConfig:
-    """Size and training of the prior."""
-
-    width: int = 256
-    blocks: int = 4
-    steps: int = 6000
-    batch_size: int = 256
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.01
-    seed: int = 0
-
-
-def new_prior(model: ModelConfig, config: PriorConfig) -> LatentPrior:
-    """An untrained prior for the latents of ``model``."""
-    return LatentPrior(model.latent_dim, model.max_atoms, config.width, config.blocks)
 
 
 def fit_prior(
     posterior: Latent,
     counts: Tensor,
-    model: ModelConfig,
+    max_atoms: int,
     config: PriorConfig,
     on_step: Callable[[int, dict[str, float]], None],
 ) -> LatentPrior:
@@ -44,7 +25,7 @@ def fit_prior(
     Args:
         posterior: mean and logvar (N, D) of the training crystals.
         counts: (N, Z) atoms of each element in them.
-        model: sizes of the autoencoder.
+        max_atoms: largest cell that the model makes.
         config: size and schedule.
         on_step: called with the number of steps done and the losses: ``flow``, a squared error,
             and ``composition``, nats.
@@ -53,7 +34,7 @@ def fit_prior(
     rng = torch.Generator(device).manual_seed(config.seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        prior = new_prior(model, config)
+        prior = LatentPrior(posterior.mean.shape[1], max_atoms, config.width, config.blocks)
     prior.to(device)
     spread = posterior.logvar.exp().mean(0) + posterior.mean.var(0)
     prior.mean.copy_(posterior.mean.mean(0))

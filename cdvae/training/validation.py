@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import torch
 
+from cdvae.config import TrainConfig
 from cdvae.crystal import element_counts
 from cdvae.data.dataset import CrystalDataset
 from cdvae.loss import compute_loss
 from cdvae.model.cdvae import CDVAE
 from cdvae.noise import NoiseSchedule
 from cdvae.sampling.start import round_counts
-from cdvae.training.config import TrainConfig
 
 CRYSTALS = 1024
 SEED = 1234

@@ -29,7 +29,7 @@ CALLS = {
 def test_the_committed_description_is_up_to_date() -> None:
     generated = text(create_app(Settings()))
     assert COMMITTED.read_text(encoding="utf-8") == generated, (
-        "renew it: python -m app.openapi > docs/openapi.json"
+        "renew it: python -m app > docs/openapi.json"
     )
 
 

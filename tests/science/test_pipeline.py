@@ -178,8 +178,8 @@ def test_a_damaged_model_is_refused(tmp_path: Path) -> None:
 
 
 def test_unknown_setting_is_named(tmp_path: Path) -> None:
+    from cdvae.config import load_config
     from cdvae.testing import TINY_CONFIG
-    from cdvae.training.config import load_config
 
     path = tmp_path / "bad.toml"
     path.write_text(TINY_CONFIG.replace("latent_dim = 8", "latent_dims = 8"))

@@ -4,12 +4,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from cdvae.config import TrainConfig, load_config
 from cdvae.crystal import CrystalBatch
 from cdvae.data.dataset import CrystalDataset
 from cdvae.errors import DataError
 from cdvae.testing import TINY_CONFIG, perovskites
 from cdvae.training.checkpoint import load_state
-from cdvae.training.config import TrainConfig, load_config
 from cdvae.training.loop import Place, batches, learning_rate, train
 
 

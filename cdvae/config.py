@@ -1,4 +1,4 @@
-"""Training settings, read from TOML; a key that nobody knows is an error, not a silent default."""
+"""Settings of a model and its training, from TOML; an unknown key is an error, no default."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Any, get_origin, get_type_hints
 from cdvae.errors import DataError
 from cdvae.loss import LossWeights
 from cdvae.model.cdvae import ModelConfig
-from cdvae.training.prior import PriorConfig
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,19 @@ class OptimiserConfig:
     ema_decay: float = 0.999
     seed: int = 0
     compile: bool = False  # torch.compile of the networks; needs a C++ compiler
+
+
+@dataclass(frozen=True)
+class PriorConfig:
+    """Size and training of the prior."""
+
+    width: int = 256
+    blocks: int = 4
+    steps: int = 6000
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    seed: int = 0
 
 
 @dataclass(frozen=True)

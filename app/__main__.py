@@ -1,0 +1,9 @@
+"""Writes the OpenAPI description: `python -m app > docs/openapi.json`."""
+
+import sys
+
+from app.main import create_app
+from app.openapi import text
+
+if __name__ == "__main__":
+    sys.stdout.write(text(create_app()))
