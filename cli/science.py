@@ -94,7 +94,9 @@ def train(
     config: Annotated[Path, typer.Argument(help="Settings (TOML).")],
     data: Annotated[Path, typer.Option(help="Folder with train and val.safetensors.")],
     out: Annotated[Path, typer.Option(help="Model folder to write: …/<name>/<version>.")],
-    run: Annotated[Path | None, typer.Option(help="Folder of the run; resumed if present.")] = None,
+    state: Annotated[
+        Path | None, typer.Option(help="Folder of the run's state; resumed if present.")
+    ] = None,
     commit: Annotated[str, typer.Option(help="Commit to note in the card.")] = "unknown",
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of torch.")] = None,
 ) -> None:
@@ -104,7 +106,7 @@ def train(
 
     configure(threads)
     with _errors():
-        train_and_export(config, data, run or Path("runs") / config.stem, out, commit)
+        train_and_export(config, data, state or Path("runs") / config.stem, out, commit)
     typer.echo(f"model written to {out}")
 
 

@@ -111,10 +111,11 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Train from tensor caches.")
     parser.add_argument("config", type=Path)
     parser.add_argument("--data", type=Path, required=True, help="folder of the tensor caches")
-    parser.add_argument("--run", type=Path, required=True, help="folder of the run")
+    # Not "--run": torchrun would take it for the beginning of an option of its own.
+    parser.add_argument("--state", type=Path, required=True, help="folder of the run's state")
     parser.add_argument("--part", choices=["network", "prior"], default="network")
     parser.add_argument("--threads", type=int)
     arguments = parser.parse_args()
     configure(arguments.threads)
     part = train_network if arguments.part == "network" else train_prior
-    part(load_config(arguments.config), arguments.data, arguments.run)
+    part(load_config(arguments.config), arguments.data, arguments.state)
