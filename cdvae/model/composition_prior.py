@@ -51,7 +51,8 @@ class CompositionPrior(nn.Module):
         size = counts.sum(-1).long()
         growing = size < self.sizes.nonzero().max()
         allowed = self.species & (classes >= last[:, None]) & growing[:, None]
-        allowed = torch.cat([self.sizes[size][:, None], allowed], 1)
+        may_end = self.sizes[size] | ~growing
+        allowed = torch.cat([may_end[:, None], allowed], 1)
         return logits.masked_fill(~allowed, -torch.inf).log_softmax(-1)
 
     def log_prob(self, counts: Tensor) -> Tensor:

@@ -40,7 +40,9 @@ def fit_prior(
     prior.mean.copy_(posterior.mean.mean(0))
     prior.std.copy_(spread.sqrt())
     prior.composition.restrict_to(counts)
-    average = AveragedModel(prior, multi_avg_fn=get_ema_multi_avg_fn(0.999))
+    # The average looks back over a tenth of the run, at most over a thousand steps.
+    decay = min(0.999, max(0.0, 1 - 10 / config.steps))
+    average = AveragedModel(prior, multi_avg_fn=get_ema_multi_avg_fn(decay))
     optimiser = torch.optim.AdamW(
         prior.parameters(), config.learning_rate, weight_decay=config.weight_decay
     )

@@ -1,0 +1,79 @@
+"""The prior over z: a proper density over compositions, and a flow that carries noise to z."""
+
+import itertools
+
+import pytest
+import torch
+
+from cdvae.config import PriorConfig
+from cdvae.crystal import element_counts
+from cdvae.model.composition_prior import CompositionPrior
+from cdvae.model.encoder import Latent
+from cdvae.testing import perovskites
+from cdvae.training.prior import fit_prior
+
+KNOWN = (3, 8, 22)
+SIZES = (2, 3)
+
+
+@pytest.fixture
+def untrained() -> CompositionPrior:
+    torch.manual_seed(0)
+    prior = CompositionPrior(max_atoms=4, width=16)
+    examples = torch.zeros(2, 100)
+    examples[0, [2, 7]] = 1
+    examples[1, [7, 21]] = torch.tensor([2.0, 1.0])
+    prior.restrict_to(examples)
+    return prior.requires_grad_(False)
+
+
+def all_compositions() -> torch.Tensor:
+    """Every multiset of KNOWN elements with one of SIZES atoms."""
+    rows = []
+    for size in SIZES:
+        for atoms in itertools.combinations_with_replacement(KNOWN, size):
+            row = torch.zeros(100)
+            for z in atoms:
+                row[z - 1] += 1
+            rows.append(row)
+    return torch.stack(rows)
+
+
+def test_probabilities_of_all_compositions_add_up_to_one(untrained: CompositionPrior) -> None:
+    total = untrained.log_prob(all_compositions()).exp().sum()
+    assert total.item() == pytest.approx(1, abs=1e-5)
+
+
+def test_other_elements_and_sizes_are_impossible(untrained: CompositionPrior) -> None:
+    other = torch.zeros(2, 100)
+    other[0, [2, 55]] = 1  # barium was never seen
+    other[1, 7] = 4  # nor were four atoms
+    assert untrained.log_prob(other).tolist() == [-torch.inf, -torch.inf]
+
+
+def test_samples_follow_the_probabilities(untrained: CompositionPrior) -> None:
+    n = 20_000
+    uniform = torch.rand(n, 4, generator=torch.Generator().manual_seed(1))
+    samples = untrained.sample(uniform)
+    compositions = all_compositions()
+    probability = untrained.log_prob(compositions).exp()
+    share = torch.stack([(samples == row).all(1).float().mean() for row in compositions])
+    assert share.sum().item() == pytest.approx(1)
+    error = (probability * (1 - probability) / n).sqrt()
+    assert ((share - probability).abs() < 4 * error + 1e-4).all()
+
+
+def test_fitted_prior_finds_compositions_and_latents() -> None:
+    data = perovskites(64)
+    counts = element_counts(data.crystals)
+    # Latents that depend on the composition alone: the flow has to bring each to its place.
+    projection = torch.randn(100, 6, generator=torch.Generator().manual_seed(2))
+    mean = counts @ projection
+    posterior = Latent(mean, torch.full_like(mean, -6))
+    losses: list[dict[str, float]] = []
+    config = PriorConfig(width=64, blocks=2, steps=400, batch_size=64)
+    prior = fit_prior(posterior, counts, 5, config, lambda step, loss: losses.append(loss))
+    assert losses[-1]["composition"] < 0.5 * losses[0]["composition"]
+    noise = torch.randn(64, 6, generator=torch.Generator().manual_seed(3))
+    error = (prior.transport(noise, counts) - mean).norm(dim=1)
+    assert error.median() < 0.5 * mean.sub(mean.mean(0)).norm(dim=1).median()
