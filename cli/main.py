@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-# Threads that spin while they wait slow a busy machine down tenfold; read when torch is imported.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Read when torch is imported: threads that wait spin for a short time only, see worker/horse_worker.
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 app = typer.Typer(
     name="cdvae",

@@ -56,7 +56,9 @@ def main(load: LoadEngine = load_engine) -> None:
     settings = WorkerSettings.model_validate(first["settings"])
     configure_logging(settings.log_level)
     messages = _read_in_background(commands)
-    _set_up_torch(settings.threads)
+    from cdvae.compute import configure  # torch, which the parent's imports of this module spare
+
+    configure(settings.threads)
     models = Models(settings, load)
     try:
         models.preload()
@@ -64,15 +66,6 @@ def main(load: LoadEngine = load_engine) -> None:
         log.error("no model to work with: %s", error)
         raise SystemExit(os.EX_CONFIG) from error
     _serve(settings, first["worker_key"], models, messages, reports)
-
-
-def _set_up_torch(threads: int) -> None:
-    """Before anything is computed: the threads of torch inherit what is set here."""
-    import torch
-
-    torch.set_num_threads(threads)
-    # Radial functions underflow to denormal numbers, with which products are several times slower.
-    torch.set_flush_denormal(True)
 
 
 def configure_logging(level: str) -> None:
