@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-# Read when torch is imported: threads that wait spin for a short time only, see worker/horse_worker.
+# Read when torch is imported: waiting threads spin for a short time only (worker/horse_worker.py).
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 app = typer.Typer(
