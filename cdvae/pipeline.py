@@ -45,10 +45,10 @@ class SamplerSpec:
 
 @dataclass(frozen=True)
 class Decoded:
-    """Crystals decoded from latents, and what the heads say of the latents."""
+    """Crystals decoded from latents, and what the heads say of them."""
 
     crystals: CrystalBatch
-    properties: dict[str, Tensor]  # (B,) each, in the card's units
+    properties: dict[str, Tensor]  # (B,) each, in the card's units, of the crystals encoded again
     score_evaluations: int  # of each crystal
 
 
@@ -176,7 +176,10 @@ def decode(
     broken = ~crystals.lattice.flatten(1).isfinite().all(-1)
     broken[crystals.owner[~crystals.frac.isfinite().all(-1)]] = True
     _require_finite(broken)
-    return Decoded(crystals.to("cpu"), predict(model, latents), chosen.evaluations)
+    # Read from the crystals, not from the latents they came from: an optimised latent can lie where
+    # the head is wrong, and the crystal decoded from it shows that.
+    properties = predict(model, encode(model, crystals).mean)
+    return Decoded(crystals.to("cpu"), properties, chosen.evaluations)
 
 
 def _require_finite(broken: Tensor) -> None:
