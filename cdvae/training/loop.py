@@ -241,6 +241,7 @@ def train(
         run.save(now=last)
     bar.close()
     if place.peers > 1:
+        distributed.barrier()  # rank 0 may still be writing
         distributed.destroy_process_group()
     result: CDVAE = run.average.module
     return result.eval()

@@ -1,12 +1,8 @@
 import csv
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from cdvae.config import TrainConfig, load_config
 from cdvae.crystal import CrystalBatch
@@ -70,41 +66,6 @@ def test_every_crystal_is_seen_once_an_epoch_over_all_processes(tmp_path: Path) 
     whole = list(batches(24, config, Place(0, 1, cpu), 0))
     resumed = list(batches(24, config, Place(0, 1, cpu), 4))
     assert torch.equal(whole[4], resumed[0])
-
-
-def write_cache(data: CrystalDataset, path: Path) -> None:
-    crystals = data.crystals
-    facts = {
-        "format": 1,
-        "property_names": list(data.property_names),
-        "property_columns": list(data.property_names),
-        "material_ids": list(data.material_ids),
-    }
-    tensors = {
-        "frac": crystals.frac,
-        "species": crystals.species.to(torch.uint8),
-        "lattice": crystals.lattice,
-        "n_atoms": crystals.n_atoms.int(),
-        "properties": data.properties,
-    }
-    save_file(tensors, path, metadata={"cdvae": json.dumps(facts)})
-
-
-@pytest.mark.slow
-def test_two_processes_share_a_run_under_torchrun(tmp_path: Path, data: CrystalDataset) -> None:
-    for split in ("train", "val"):
-        write_cache(data, tmp_path / f"{split}.safetensors")
-    config = tmp_path / "tiny.toml"
-    config.write_text(TINY_CONFIG)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    module = ["-m", "cdvae.training.main", str(config), "--threads", "1"]
-    folders = ["--data", str(tmp_path), "--state", str(tmp_path / "run")]
-    # Both phases, so that the second one's smaller set of gradients is seen too.
-    done = subprocess.run([*launcher, *module, *folders], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    groups, meta = load_state(tmp_path / "run" / "state.safetensors")
-    assert meta["step"] == 4
-    assert all(value.isfinite().all() for value in groups["model"].values())
 
 
 def test_too_little_data_for_a_batch_is_an_error(tmp_path: Path) -> None:
