@@ -68,7 +68,9 @@ class CrystalRecord(Frozen):
     spacegroup: SpaceGroup | None
     min_distance: float | None = Field(description="Shortest interatomic distance, Å.")
     valid: Validity
-    predicted: dict[str, float] = Field(description="Read from the crystal by the heads, card units.")
+    predicted: dict[str, float] = Field(
+        description="Read from the crystal by the heads, card units."
+    )
     novel: bool | None = Field(description="False where the training data hold this crystal.")
     duplicate_of: int | None = Field(description="Index of an earlier equal crystal of this job.")
 
