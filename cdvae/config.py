@@ -10,6 +10,7 @@ from typing import Any, get_origin, get_type_hints
 
 from cdvae.errors import DataError
 from cdvae.loss import LossWeights
+from cdvae.model.backbone import BackboneConfig
 from cdvae.model.cdvae import ModelConfig
 
 
@@ -21,6 +22,7 @@ class OptimiserConfig:
     joint_steps: int  # after these the encoder and the heads are fixed, the decoder goes on alone
     batch_size: int = 64  # crystals of one process
     noisy_copies: int = 2  # corruptions of each crystal in a step
+    perturbed_share: float = 0.0  # of the crystals that are distorted first, for small data sets
     learning_rate: float = 1e-3
     warmup_steps: int = 300
     final_fraction: float = 0.02  # of the learning rate, at the end of the cosine
@@ -45,6 +47,19 @@ class PriorConfig:
 
 
 @dataclass(frozen=True)
+class EstimatorConfig:
+    """Size and training of the property estimator, which is independent of the autoencoder."""
+
+    steps: int
+    backbone: BackboneConfig
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    seed: int = 0
+    compile: bool = False  # torch.compile of the network; needs a C++ compiler
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """A whole training run."""
 
@@ -54,6 +69,7 @@ class TrainConfig:
     model: ModelConfig
     optimiser: OptimiserConfig
     prior: PriorConfig
+    estimator: EstimatorConfig
     loss: LossWeights
     units: dict[str, str]  # of each property
     meanings: dict[str, str]  # of each property, a sentence

@@ -36,7 +36,7 @@ class LossTerms:
 
     num_atoms: Tensor  # cross-entropy, nats
     lattice: Tensor  # squared error of the standardised log metric
-    composition: Tensor  # cross-entropy of the element fractions, nats
+    composition: Tensor  # cross-entropy of the number of atoms of each element, nats a crystal
     properties: Tensor  # squared error, standardised
     coordinates: Tensor  # ½‖σ(s − s*)‖² an atom
     species: Tensor  # cross-entropy, nats
@@ -58,11 +58,14 @@ def _per_crystal(values: Tensor, crystals: CrystalBatch) -> Tensor:
 
 
 def composition_loss(attributes: Attributes, crystals: CrystalBatch) -> Tensor:
-    """Cross-entropy of the predicted element fractions."""
-    counts = element_counts(crystals)
-    fractions = counts / counts.sum(-1, keepdim=True)
-    logs = attributes.composition_logits.log_softmax(-1)
-    return -torch.where(fractions > 0, fractions * logs, 0).sum(-1).mean()
+    """Cross-entropy of the number of atoms of each element, summed over the elements.
+
+    A cross-entropy of element *fractions* is flat about its minimum, so of a large cell most
+    compositions come back with one atom exchanged; counts are classes.
+    """
+    counts = element_counts(crystals).long().flatten()
+    logits = attributes.count_logits.flatten(0, 1)
+    return cross_entropy(logits, counts, reduction="sum") / len(crystals)
 
 
 def property_loss(predicted: Tensor, target: Tensor) -> Tensor:
@@ -105,7 +108,7 @@ def compute_loss(
         model: the model in training.
         crystals: B clean crystals.
         properties: (B, P) in the units of the data, NaN where unknown.
-        schedule: its two ends bound the noise levels drawn.
+        schedule: the range of the noise levels drawn.
         noisy_copies: corruptions of each crystal; the encoder runs once for all of them.
         rng: source of every random number.
     """
@@ -115,7 +118,7 @@ def compute_loss(
     heads = model.attributes(z)
     copies = torch.arange(len(crystals), device=z.device).repeat(noisy_copies)
     repeated = crystals.select(copies)
-    batch = corrupt(repeated, schedule.draw(len(repeated), rng), rng)
+    batch = corrupt(repeated, schedule.draw(repeated, rng), rng)
     coordinates, species = score_loss(model, z[copies], batch)
     return LossTerms(
         num_atoms=cross_entropy(heads.num_atoms_logits, crystals.n_atoms),
@@ -126,6 +129,6 @@ def compute_loss(
         properties=property_loss(heads.properties, model.heads.property_target(properties)),
         coordinates=coordinates,
         species=species,
-        sites=site_loss(model, z, crystals, neighbour_density(graph, len(crystals.frac))),
+        sites=site_loss(model, z, crystals, neighbour_density(graph)),
         kl=latent.kl().mean(),
     )

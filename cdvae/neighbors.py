@@ -18,7 +18,7 @@ from cdvae.lattice import images_within
 
 @dataclass(frozen=True)
 class Edges:
-    """Directed edges source → target, sorted by target; each comes with its reverse."""
+    """Directed edges source → target; each comes with its reverse."""
 
     source: Tensor  # (E,) int64
     target: Tensor  # (E,) int64
@@ -36,42 +36,40 @@ def periodic_edges(crystals: CrystalBatch, cutoff: Tensor) -> Edges:
         crystals: B crystals.
         cutoff: (B,) Å, one radius a crystal.
     """
-    device = crystals.frac.device
-    reach = images_within(crystals.lattice, cutoff)
-    spans = 2 * reach + 1
-    n_images = spans.prod(-1)
-    candidates = crystals.n_atoms**2 * n_images
-    total = int(candidates.sum())
-
-    owner = torch.arange(len(crystals), device=device)
-    owner = owner.repeat_interleave(candidates, output_size=total)
-    first = candidates.cumsum(0) - candidates
-    within = torch.arange(total, device=device) - first[owner]
-    pair = within // n_images[owner]
-    code = within - pair * n_images[owner]
-    n = crystals.n_atoms[owner]
-    atom = (crystals.n_atoms.cumsum(0) - crystals.n_atoms)[owner]
-    local = pair // n
-    target = atom + local
-    source = atom + pair - local * n
-
-    span = spans[owner]
-    plane = code // span[:, 2]
-    row = plane // span[:, 1]
-    digits = torch.stack([row, plane - row * span[:, 1], code - plane * span[:, 2]], -1)
-    offset = digits - reach[owner]
-
-    difference = crystals.frac[source] - crystals.frac[target]
+    n_atoms, owner = crystals.n_atoms, crystals.owner
+    first = n_atoms.cumsum(0) - n_atoms
+    b, n = len(crystals), int(n_atoms.max())
+    place = owner * n + torch.arange(len(owner), device=owner.device) - first[owner]
+    frac = crystals.frac.new_full((b * n, 3), torch.nan)  # rows without an atom are near nothing
+    frac = frac.index_copy(0, place, crystals.frac).view(b, n, 3)
+    difference = frac[:, None] - frac[:, :, None]  # axes: crystal, target, source
     nearest = difference.round()
-    difference = difference - nearest + offset
-    vector = (difference[:, :, None] * crystals.lattice[owner]).sum(1)
-    length = vector.norm(dim=-1)
-    itself = (source == target) & (offset == 0).all(-1)
-    keep = ((length < cutoff[owner]) & ~itself).nonzero().squeeze(-1)
+    base = torch.einsum("btsi,bij->btsj", difference - nearest, crystals.lattice)
+
+    crystal, offset = _images(images_within(crystals.lattice, cutoff))
+    shift = torch.einsum("ki,kij->kj", offset.to(base), crystals.lattice[crystal])
+    vector = base.index_select(0, crystal) + shift[:, None, None]
+    squared = vector.square().sum(-1)
+    near = squared < (cutoff**2)[crystal, None, None]
+    home = (offset == 0).all(-1)
+    itself = torch.eye(n, dtype=torch.bool, device=owner.device)
+    found, target, source = (near & ~(home[:, None, None] & itself)).nonzero(as_tuple=True)
+
+    vector = vector[found, target, source]
+    crystal = crystal[found]
+    image = offset[found] - nearest[crystal, target, source].long()
     return Edges(
-        source[keep],
-        target[keep],
-        offset[keep] - nearest[keep].long(),
-        vector[keep],
-        length[keep],
+        first[crystal] + source, first[crystal] + target, image, vector, vector.norm(dim=-1)
     )
+
+
+def _images(reach: Tensor) -> tuple[Tensor, Tensor]:
+    """(K,) crystal and (K, 3) offset of every image within ``reach`` (B, 3) of every crystal."""
+    span = 2 * reach + 1
+    count = span.prod(-1)
+    crystal = torch.arange(len(reach), device=reach.device).repeat_interleave(count)
+    code = torch.arange(len(crystal), device=reach.device) - (count.cumsum(0) - count)[crystal]
+    span = span[crystal]
+    row = code // span[:, 2]
+    digits = torch.stack([row // span[:, 1], row % span[:, 1], code % span[:, 2]], -1)
+    return crystal, digits - reach[crystal]

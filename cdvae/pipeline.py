@@ -45,10 +45,10 @@ class SamplerSpec:
 
 @dataclass(frozen=True)
 class Decoded:
-    """Crystals decoded from latents, and what the heads say of them."""
+    """Crystals decoded from latents, and what the estimator says of them."""
 
     crystals: CrystalBatch
-    properties: dict[str, Tensor]  # (B,) each, in the card's units, of the crystals encoded again
+    properties: dict[str, Tensor]  # (B,) each, in the card's units, as the estimator has it
     score_evaluations: int  # of each crystal
 
 
@@ -120,30 +120,43 @@ def predict(model: TrainedModel, latents: Tensor) -> dict[str, Tensor]:
     return dict(zip(model.properties, values.unbind(-1), strict=True))
 
 
+@torch.no_grad()
+def estimate(model: TrainedModel, crystals: CrystalBatch) -> dict[str, Tensor]:
+    """(B,) of every property, in the card's units, by the model trained apart from the generator.
+
+    Finite for every crystal whose cell has a volume, also far from the data; how well it does on
+    crystals like the data is in the card, quality.estimator.
+    """
+    parts = [
+        model.estimator.values(crystals.select(rows).to(model.device))
+        for rows in chunks(len(crystals), model)
+    ]
+    return dict(zip(model.properties, torch.cat(parts).unbind(-1), strict=True))
+
+
 def build_sampler(model: TrainedModel, spec: SamplerSpec, latents: Tensor) -> Sampler:
     """The sampler of that name with the noise levels that the model was trained for.
 
-    ``fast`` divides its steps among runs of about FAST_LEVELS levels and keeps the run whose sites
-    agree best with ``latents`` (B, D); ``langevin`` is one run of LANGEVIN_LEVELS levels.
+    ``fast`` divides its steps among runs of about FAST_LEVELS levels and keeps the run whose
+    crystal, encoded again, comes nearest to ``latents`` (B, D); ``langevin`` is one run of
+    LANGEVIN_LEVELS levels.
 
     Raises:
         ValueError: the name is unknown or the number of steps is impossible.
     """
-    largest, smallest = model.config.model.sigma_max, model.config.model.sigma_min
+    schedule = NoiseSchedule(model.config.model.sigma_max, model.config.model.sigma_min)
     if spec.name == "fast":
         steps = FAST_STEPS if spec.steps is None else spec.steps
         if steps < 1:
             raise ValueError(f"sampler fast takes at least 1 step, not {steps}")
         runs = max(1, round(steps / FAST_LEVELS))
-        schedule = NoiseSchedule.geometric(largest, smallest, steps // runs)
-        misfit = partial(model.network.site_misfit, latents)
-        return BestOf(Ancestral(schedule), runs, misfit)
+        misfit = partial(model.network.misfit, latents)
+        return BestOf(Ancestral(schedule, steps // runs), runs, misfit)
     if spec.name == "langevin":
         steps = 100 * LANGEVIN_LEVELS if spec.steps is None else spec.steps
         if steps < LANGEVIN_LEVELS or steps % LANGEVIN_LEVELS:
             raise ValueError(f"sampler langevin takes a multiple of 50 steps, not {steps}")
-        schedule = NoiseSchedule.geometric(largest, smallest, LANGEVIN_LEVELS)
-        return Langevin(schedule, steps_per_level=steps // LANGEVIN_LEVELS)
+        return Langevin(schedule, LANGEVIN_LEVELS, steps // LANGEVIN_LEVELS)
     raise ValueError(f"no sampler named {spec.name!r}; there are fast and langevin")
 
 
@@ -176,10 +189,29 @@ def decode(
     broken = ~crystals.lattice.flatten(1).isfinite().all(-1)
     broken[crystals.owner[~crystals.frac.isfinite().all(-1)]] = True
     _require_finite(broken)
-    # Read from the crystals, not from the latents they came from: an optimised latent can lie where
-    # the head is wrong, and the crystal decoded from it shows that.
-    properties = predict(model, encode(model, crystals).mean)
-    return Decoded(crystals.to("cpu"), properties, chosen.evaluations)
+    # Not read from the latents by the heads: an optimised latent lies where its head is wrong.
+    return Decoded(crystals.to("cpu"), estimate(model, crystals), chosen.evaluations)
+
+
+def decode_finite(
+    model: TrainedModel,
+    latents: Tensor,
+    seeds: Sequence[int],
+    sampler: SamplerSpec,
+    on_level: OnLevel | None = None,
+) -> tuple[list[int], Decoded | None]:
+    """The rows of ``latents`` whose crystals stay finite, and these crystals (None for no row).
+
+    No crystal depends on its batch, so the others come out as they would have in :func:`decode`.
+    """
+    rows = list(range(len(seeds)))
+    while rows:
+        try:
+            chosen = [seeds[i] for i in rows]
+            return rows, decode(model, latents[rows], chosen, sampler, on_level)
+        except NonFiniteSampleError as error:
+            rows = [row for place, row in enumerate(rows) if place not in error.indices]
+    return rows, None
 
 
 def _require_finite(broken: Tensor) -> None:

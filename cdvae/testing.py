@@ -11,6 +11,7 @@ from cdvae.crystal import CrystalBatch, element_counts
 from cdvae.data.dataset import CrystalDataset
 from cdvae.lattice import from_parameters
 from cdvae.model.cdvae import CDVAE
+from cdvae.model.estimator import PropertyEstimator
 from cdvae.training.encode import encode_all
 from cdvae.training.export import export_model
 from cdvae.training.prior import fit_prior
@@ -25,7 +26,7 @@ latent_dim = 8
 max_atoms = 6
 properties = ["formation_energy", "band_gap"]
 head_width = 16
-sigma_max = 2.5
+sigma_max = 0.5
 sigma_min = 0.02
 
 [model.encoder]
@@ -52,6 +53,16 @@ width = 16
 blocks = 1
 steps = 2
 batch_size = 8
+
+[estimator]
+steps = 2
+batch_size = 8
+
+[estimator.backbone]
+layers = 1
+scalars = 16
+vectors = 4
+radial = 8
 
 [units]
 formation_energy = "eV"
@@ -101,6 +112,8 @@ def write_tiny_model(folder: Path, seed: int = 0) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = CDVAE(config.model).eval()
+        estimator = PropertyEstimator(config.estimator.backbone, len(config.model.properties))
+    estimator.fit_scalers(data.crystals, data.properties)
     network.heads.fit_scalers(data.crystals, data.properties)
     posterior = encode_all(network, data)
     counts = element_counts(data.crystals)
@@ -109,6 +122,9 @@ def write_tiny_model(folder: Path, seed: int = 0) -> Path:
         "commit": "none",
         "counts": {"train": len(data)},
         "columns": {"formation_energy": "none", "band_gap": "none"},
+        "estimator_mae": {"formation_energy": 1.0, "band_gap": 1.0},
     }
     target = folder / "tiny" / "1"
-    return export_model(target, config, TINY_CONFIG, network, prior, posterior, data, facts)
+    return export_model(
+        target, config, TINY_CONFIG, network, prior, estimator, posterior, data, facts
+    )

@@ -1,7 +1,8 @@
 """A trained model folder: what is in it, and how it is read and written.
 
-``weights.safetensors`` (network and prior), ``config.toml``, ``card.json``, and the numbers derived
-from the training data that the service needs: ``reference.safetensors`` and ``reference.json``.
+``weights.safetensors`` (network, prior and estimator), ``config.toml``, ``card.json``, and the
+numbers derived from the training data that the service needs: ``reference.safetensors`` and
+``reference.json``.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from torch import Tensor
 from cdvae.config import TrainConfig, load_config
 from cdvae.errors import CdvaeError, ModelStoreError
 from cdvae.model.cdvae import CDVAE
+from cdvae.model.estimator import PropertyEstimator
 from cdvae.model.prior import LatentPrior
 
 CHECKED_FILES = ("config.toml", "reference.safetensors", "reference.json")
@@ -43,6 +45,7 @@ class TrainedModel:
     card: Mapping[str, Any]
     network: CDVAE
     prior: LatentPrior
+    estimator: PropertyEstimator
     reference: Reference
     device: torch.device
 
@@ -63,7 +66,7 @@ class TrainedModel:
 
     @property
     def properties(self) -> tuple[str, ...]:
-        """Names of the property heads, in their order."""
+        """Names of the properties of heads and estimator, in their order."""
         return self.config.model.properties
 
 
@@ -96,6 +99,8 @@ def load_model(folder: Path, device: str = "cpu") -> TrainedModel:
         sizes = (config.model.latent_dim, config.model.max_atoms)
         prior = LatentPrior(*sizes, config.prior.width, config.prior.blocks)
         prior.load_state_dict(_group(weights, "prior"))
+        estimator = PropertyEstimator(config.estimator.backbone, len(config.model.properties))
+        estimator.load_state_dict(_group(weights, "estimator"))
         arrays = load(contents["reference.safetensors"])
         reference = Reference(
             latents=arrays.pop("latents").to(device),
@@ -105,9 +110,9 @@ def load_model(folder: Path, device: str = "cpu") -> TrainedModel:
         )
     except (CdvaeError, RuntimeError, ValueError, KeyError) as error:
         raise ModelStoreError(f"{folder}: {error}") from error
-    for module in (network, prior):
+    for module in (network, prior, estimator):
         module.to(device).eval().requires_grad_(False)
-    return TrainedModel(config, card, network, prior, reference, torch.device(device))
+    return TrainedModel(config, card, network, prior, estimator, reference, torch.device(device))
 
 
 def _group(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
@@ -119,6 +124,7 @@ def write_model(
     config_toml: str,
     network: CDVAE,
     prior: LatentPrior,
+    estimator: PropertyEstimator,
     reference: Reference,
     card: Mapping[str, Any],
 ) -> Path:
@@ -126,6 +132,7 @@ def write_model(
     folder.mkdir(parents=True, exist_ok=True)
     weights = {f"network/{k}": v for k, v in network.state_dict().items()}
     weights |= {f"prior/{k}": v for k, v in prior.state_dict().items()}
+    weights |= {f"estimator/{k}": v for k, v in estimator.state_dict().items()}
     _save(weights, folder / "weights.safetensors")
     arrays = {"latents": reference.latents, "values": reference.values, **reference.tensors}
     _save(arrays, folder / "reference.safetensors")

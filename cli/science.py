@@ -3,70 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-Progress = Callable[[int, int], None]
-Store = Annotated[
-    Path, typer.Option("--store", envvar="CDVAE_MODEL_STORE", help="Folder of the trained models.")
-]
-ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="name, name@version or a folder.")]
-Sampler = Annotated[str, typer.Option(help="fast or langevin.")]
-Steps = Annotated[
-    int | None, typer.Option(min=1, help="Score evaluations a crystal; default of the sampler.")
-]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of every random number.")]
-
-
-class Task(StrEnum):
-    """What `cdvae evaluate` can measure."""
-
-    RECON = "recon"
-    GEN = "gen"
-
-
-@contextmanager
-def _progress(label: str) -> Iterator[Progress]:
-    """A bar with the time left; silent where nobody watches."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Bar(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(label, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    """The library's errors as one line on stderr and exit status 1."""
-    from cdvae.errors import CdvaeError
-
-    try:
-        yield
-    except (CdvaeError, ValueError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from error
-
-
-def _load(reference: str, store: Path) -> Any:
-    from cdvae.compute import configure, default_device
-    from cdvae.trained import load_model
-    from worker.models import resolve
-
-    configure()
-    folder = Path(reference)
-    if not (folder / "card.json").is_file():
-        name, version = resolve(store, reference)
-        folder = store / name / version
-    return load_model(folder, default_device())
+from cli.console import ModelName, Sampler, Seed, Steps, Store, errors, load, stages
+from cli.evaluate import evaluate
 
 
 def prepare(
@@ -85,8 +28,8 @@ def prepare(
     if not all(name and equals and origin for name, equals, origin in pairs):
         raise typer.BadParameter("a property is NAME=COLUMN")
     properties = {name: origin for name, _, origin in pairs}
-    with _errors(), _progress("crystals") as progress:
-        facts = write_cache(source, out, properties, available_threads(), progress)
+    with errors(), stages() as stage:
+        facts = write_cache(source, out, properties, available_threads(), stage("crystals"))
     typer.echo(f"{facts['num_crystals']} crystals, {facts['num_atoms']} atoms → {out}")
 
 
@@ -100,12 +43,16 @@ def train(
     commit: Annotated[str, typer.Option(help="Commit to note in the card.")] = "unknown",
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of torch.")] = None,
 ) -> None:
-    """Train the autoencoder and its prior, and write a model folder."""
+    """Train a model, or the FTCP baseline, as the settings say, and write its folder."""
+    from cdvae.baselines.ftcp.config import is_ftcp
     from cdvae.compute import configure
-    from cdvae.training.main import train_and_export
 
     configure(threads)
-    with _errors():
+    with errors():
+        if is_ftcp(config):
+            from cdvae.baselines.ftcp.folder import train_ftcp as train_and_export
+        else:
+            from cdvae.training.main import train_and_export
         train_and_export(config, data, state or Path("runs") / config.stem, out, commit)
     typer.echo(f"model written to {out}")
 
@@ -121,12 +68,12 @@ def sample(
 ) -> None:
     """Generate crystals into a folder, one CIF each."""
     from cdvae.data.cif import write_cif
-    from cdvae.evaluation import generate
+    from cdvae.evaluation.sampling import generate
     from cdvae.pipeline import SamplerSpec
 
-    with _errors(), _progress("crystals") as progress:
-        loaded = _load(model, store)
-        result = generate(loaded, number, seed, SamplerSpec(sampler, steps), progress)
+    with errors(), stages() as stage:
+        loaded = load(model, store)
+        result = generate(loaded, number, seed, SamplerSpec(sampler, steps), stage("crystals"))
         origin = {
             "generator": "cdvae",
             "model": f"{loaded.name}@{loaded.version}",
@@ -141,74 +88,6 @@ def sample(
     summary = {"metrics": result.metrics, "provenance": origin}
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     typer.echo(f"{number} crystals → {out}")
-
-
-def evaluate(
-    model: ModelName,
-    task: Annotated[Task, typer.Option(help="recon: reconstruction; gen: generation.")],
-    out: Annotated[Path, typer.Option(help="JSON file to write.")],
-    data: Annotated[
-        Path | None, typer.Option(help="Crystals to reconstruct (CSV or CSV.gz).")
-    ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Number of crystals.")] = 1000,
-    seed: Seed = 0,
-    sampler: Sampler = "fast",
-    steps: Steps = None,
-    store: Store = Path("model_store"),
-) -> None:
-    """Measure a model; fractions are 0 to 1."""
-    from cdvae.compute import available_threads
-    from cdvae.evaluation import generate, reconstruct
-    from cdvae.pipeline import SamplerSpec
-
-    if task is Task.RECON and data is None:
-        raise typer.BadParameter("task recon needs --data")
-    with _errors(), _progress("crystals") as progress:
-        loaded = _load(model, store)
-        spec = SamplerSpec(sampler, steps)
-        if task is Task.RECON:
-            assert data is not None
-            crystals = _read(data, loaded.card["properties"], limit)
-            figures = reconstruct(loaded, crystals, seed, spec, available_threads(), progress)
-            number = len(crystals)
-        else:
-            figures = generate(loaded, limit, seed, spec, progress).metrics
-            number = limit
-    options = [f"--task {task.value}"]
-    options += [f"--data {data.name}"] if data else []
-    options += [f"--limit {limit}", f"--sampler {sampler}"]
-    options += [f"--steps {steps}"] if steps else []
-    facts = {
-        "command": f"cdvae evaluate {model} {' '.join(options)} --seed {seed}",
-        "task": task.value,
-        "model": f"{loaded.name}@{loaded.version}",
-        "weights_sha256": loaded.weights_sha256,
-        "data": data.name if data else None,
-        "number": number,
-        "seed": seed,
-        "sampler": sampler,
-        **figures,
-    }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    typer.echo(json.dumps(facts, indent=2))
-
-
-def _read(path: Path, properties: dict[str, Any], limit: int) -> Any:
-    """The first ``limit`` crystals of a CSV, with those of the model's properties that it has."""
-    import tempfile
-
-    from cdvae.compute import available_threads
-    from cdvae.data.cache import prepare as write_cache
-    from cdvae.data.dataset import load_cache
-    from cdvae.data.source import csv_columns
-
-    present = csv_columns(path)
-    wanted = {name: p["source"] for name, p in properties.items() if p["source"] in present}
-    with tempfile.TemporaryDirectory() as folder:
-        cache = Path(folder) / "data.safetensors"
-        write_cache(path, cache, wanted, available_threads(), limit=limit)
-        return load_cache(cache)
 
 
 def register(app: typer.Typer) -> None:

@@ -149,7 +149,7 @@ Start = Annotated[
 
 
 class OptimizeRequest(TaskRequest):
-    """Crystals whose predicted property was improved by gradient steps on the latent."""
+    """Crystals whose predicted property is improved by a search from each start."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -176,9 +176,17 @@ class OptimizeRequest(TaskRequest):
     )
     start: Start = "dataset"
     steps: int = Field(
-        default=5000, ge=1, le=MAX_OPTIMIZE_STEPS, description="Gradient steps on the latent."
+        default=50,
+        ge=1,
+        le=MAX_OPTIMIZE_STEPS,
+        description="Gradient steps on the latent, shared among the ten moves of a search.",
     )
-    learning_rate: float = Field(default=1e-3, gt=0, le=1)
+    learning_rate: float = Field(
+        default=0.05,
+        gt=0,
+        le=1,
+        description="Of Adam; the data have unit variance in the coordinates that it moves in.",
+    )
 
     @model_validator(mode="after")
     def _value_belongs_to_target(self) -> "OptimizeRequest":

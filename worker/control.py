@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 PROGRESS_EVERY = 0.2  # s
 # The share of a job's time that each stage is taken to need, in order; see `Control.stage`.
-SHARES = {"starting": 0.0, "optimizing": 0.2, "sampling": 0.75, "finishing": 0.05}
+SHARES = {"starting": 0.0, "optimizing": 0.95, "sampling": 0.95, "finishing": 0.05}
 
 
 class Control:

@@ -14,8 +14,9 @@ from cdvae.crystal import CrystalBatch
 from cdvae.metrics.novelty import KEYS, NoveltyIndex
 from cdvae.metrics.validity import has_cell
 from cdvae.model.encoder import Latent
-from cdvae.optimise import Direction, optimise
+from cdvae.optimise import optimise
 from cdvae.pipeline import Decoded, SamplerSpec
+from cdvae.search.goal import Direction
 from cdvae.trained import TrainedModel
 
 OnStep = Callable[[int, int], None]
@@ -79,18 +80,22 @@ class Engine:
     def optimise(
         self,
         latents: Tensor,
+        seeds: Sequence[int],
+        sampler: SamplerSpec,
+        on_step: OnStep,
         *,
         prop: str,
         direction: Direction,
         value: float | None,
         steps: int,
         learning_rate: float,
-        on_step: OnStep,
-    ) -> Tensor:
-        """(B, D) latents after gradient steps on the property."""
-        return optimise(
+    ) -> Decoded:
+        """The best crystal found from each start; raises NonFiniteSampleError like `decode`."""
+        found = optimise(
             self.model,
             latents,
+            seeds,
+            sampler,
             prop=prop,
             direction=direction,
             value=value,
@@ -98,6 +103,9 @@ class Engine:
             learning_rate=learning_rate,
             on_step=on_step,
         )
+        crystals = found.best()
+        properties = pipeline.estimate(self.model, crystals)
+        return Decoded(crystals, properties, found.score_evaluations)
 
     def decode(
         self, latents: Tensor, seeds: Sequence[int], sampler: SamplerSpec, on_level: OnStep

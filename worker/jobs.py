@@ -46,8 +46,8 @@ def reconstruct(context: Context, payload: Payload) -> Payload:
 
 
 def optimize(context: Context, payload: Payload) -> Payload:
-    """Improve a predicted property and decode what comes out."""
-    return _run(context, payload, "optimize", ("starting", "optimizing", "sampling", "finishing"))
+    """Search for crystals with a better property."""
+    return _run(context, payload, "optimize", ("starting", "optimizing", "finishing"))
 
 
 def _run(context: Context, payload: Payload, kind: str, stages: tuple[str, ...]) -> Payload:

@@ -64,9 +64,9 @@ class Runner:
         try:
             self._control.check()
             begun = time.perf_counter()
-            task = TASKS[self._spec.kind](self._spec, self._engine, self._control)
+            task = TASKS[self._spec.kind](self._spec, self._engine)
             self._sample_seconds += time.perf_counter() - begun
-            self._control.stage("sampling")
+            self._control.stage(task.stage)
             for number, crystals in enumerate(self._work.chunks):
                 self._chunk(task, number, crystals)
         except Cancelled:
@@ -75,7 +75,7 @@ class Runner:
         return state
 
     def _chunk(self, task: Task, number: int, crystals: range) -> None:
-        """Decode, check and store one chunk."""
+        """Make, check and store one chunk."""
 
         def on_level(level: int, levels: int) -> None:
             self._control.check()
@@ -85,7 +85,7 @@ class Runner:
         seeds = [crystal_seed(self._spec.seed, index) for index in crystals]
         sampler = SamplerSpec(self._spec.sampler.name, self._spec.sampler.steps)
         try:
-            decoded = self._engine.decode(task.latents(crystals), seeds, sampler, on_level)
+            decoded = task.decode(crystals, seeds, sampler, on_level)
         except NonFiniteSampleError as error:
             raise NonFiniteSampleError([crystals[index] for index in error.indices]) from error
         columns = {name: values.tolist() for name, values in decoded.properties.items()}

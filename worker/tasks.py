@@ -15,22 +15,25 @@ from cdvae.crystal import CrystalBatch
 from cdvae.data.structures import from_structure, to_structures
 from cdvae.metrics.matching import match
 from cdvae.model.encoder import Latent
-from cdvae.pipeline import crystal_seed
+from cdvae.pipeline import Decoded, SamplerSpec, crystal_seed
 from schema.crystals import CrystalInput, CrystalRecord, OptimizedRecord, ReconstructedRecord
 from schema.jobs import JobSpec, UnderstoodOptimize, UnderstoodReconstruct
 from worker.batching import draw_starts, percentile, source_and_candidate
-from worker.control import Control
-from worker.engine import Engine
+from worker.engine import Engine, OnStep
 from worker.records import is_valid
-
-CHECK_EVERY = 50  # optimisation steps
 
 
 class Task(Protocol):
     """One kind of job."""
 
-    def latents(self, crystals: range) -> Tensor:
-        """(B, D) the latents of these crystals of the job."""
+    @property
+    def stage(self) -> str:
+        """What the job is said to do while crystals are made."""
+
+    def decode(
+        self, crystals: range, seeds: Sequence[int], sampler: SamplerSpec, on_step: OnStep
+    ) -> Decoded:
+        """These crystals of the job; raises NonFiniteSampleError with indices of this batch."""
 
     def complete(self, record: CrystalRecord, structure: Structure) -> CrystalRecord:
         """The record with what is particular to this kind of job."""
@@ -45,11 +48,16 @@ class Task(Protocol):
 class Generate:
     """Crystals from the prior."""
 
-    def __init__(self, spec: JobSpec, engine: Engine, control: Control) -> None:
-        self._seed, self._engine = spec.seed, engine
+    stage = "sampling"
 
-    def latents(self, crystals: range) -> Tensor:
-        return self._engine.sample_latents([crystal_seed(self._seed, i) for i in crystals])
+    def __init__(self, spec: JobSpec, engine: Engine) -> None:
+        self._engine = engine
+
+    def decode(
+        self, crystals: range, seeds: Sequence[int], sampler: SamplerSpec, on_step: OnStep
+    ) -> Decoded:
+        latents = self._engine.sample_latents(seeds)
+        return self._engine.decode(latents, seeds, sampler, on_step)
 
     def complete(self, record: CrystalRecord, structure: Structure) -> CrystalRecord:
         return record
@@ -64,23 +72,26 @@ class Generate:
 class Reconstruct:
     """Candidates for given crystals: the first decodes the posterior's mean, the others draws."""
 
-    def __init__(self, spec: JobSpec, engine: Engine, control: Control) -> None:
+    stage = "sampling"
+
+    def __init__(self, spec: JobSpec, engine: Engine) -> None:
         assert isinstance(spec.request, UnderstoodReconstruct)
-        self._seed = spec.seed
         self._candidates = spec.request.num_candidates
         inputs = read_inputs(spec.structures)
         self._engine = engine
         self._inputs = to_structures(inputs)
         self._posterior = encode(engine, inputs)
 
-    def latents(self, crystals: range) -> Tensor:
+    def decode(
+        self, crystals: range, seeds: Sequence[int], sampler: SamplerSpec, on_step: OnStep
+    ) -> Decoded:
         places = [source_and_candidate(index, self._candidates) for index in crystals]
         sources = [source for source, _ in places]
         posterior = Latent(self._posterior.mean[sources], self._posterior.logvar[sources])
-        seeds = [crystal_seed(self._seed, index) for index in crystals]
         draws = self._engine.sample_posterior(posterior, seeds)
         first = torch.tensor([candidate == 0 for _, candidate in places], device=draws.device)
-        return torch.where(first[:, None], posterior.mean, draws)
+        latents = torch.where(first[:, None], posterior.mean, draws)
+        return self._engine.decode(latents, seeds, sampler, on_step)
 
     def complete(self, record: CrystalRecord, structure: Structure) -> CrystalRecord:
         source, _ = source_and_candidate(record.index, self._candidates)
@@ -107,33 +118,19 @@ class Reconstruct:
 
 
 class Optimize:
-    """Crystals from latents that gradient steps moved towards a better predicted property."""
+    """The best crystals of searches that begin at given, sampled or known crystals."""
 
-    def __init__(self, spec: JobSpec, engine: Engine, control: Control) -> None:
+    stage = "optimizing"
+
+    def __init__(self, spec: JobSpec, engine: Engine) -> None:
         request = spec.request
         assert isinstance(request, UnderstoodOptimize)
         self._request = request
+        self._engine = engine
         self._quantiles = engine.statistics()["property_quantiles"][request.property]
         self._percentiles = engine.model.card["properties"][request.property]["percentiles"]
-        starts = self._starts(spec, engine)
-        self._start_values = engine.predict(starts)[request.property].tolist()
-
-        def on_step(done: int, total: int) -> None:
-            # A step is so short that asking Redis after each would take longer.
-            if done % CHECK_EVERY == 0:
-                control.check()
-            control.update(done / total)
-
-        control.stage("optimizing")
-        self._latents = engine.optimise(
-            starts,
-            prop=request.property,
-            direction=request.direction,
-            value=request.value,
-            steps=request.steps,
-            learning_rate=request.learning_rate,
-            on_step=on_step,
-        )
+        self._latents = self._starts(spec, engine)
+        self._start_values = engine.predict(self._latents)[request.property].tolist()
 
     def _starts(self, spec: JobSpec, engine: Engine) -> Tensor:
         number = self._request.num_samples
@@ -145,8 +142,21 @@ class Optimize:
         latents = engine.data_latents()
         return latents[draw_starts(len(latents), number, spec.seed)]
 
-    def latents(self, crystals: range) -> Tensor:
-        return self._latents[crystals.start : crystals.stop]
+    def decode(
+        self, crystals: range, seeds: Sequence[int], sampler: SamplerSpec, on_step: OnStep
+    ) -> Decoded:
+        request = self._request
+        return self._engine.optimise(
+            self._latents[crystals.start : crystals.stop],
+            seeds,
+            sampler,
+            on_step,
+            prop=request.property,
+            direction=request.direction,
+            value=request.value,
+            steps=request.steps,
+            learning_rate=request.learning_rate,
+        )
 
     def complete(self, record: CrystalRecord, structure: Structure) -> CrystalRecord:
         given = len(self._request.structures)

@@ -1,4 +1,4 @@
-"""Distances to distributions that are known by their quantiles or as a histogram."""
+"""Distances to distributions: to a sample, or to one known by its quantiles or a histogram."""
 
 from collections.abc import Mapping, Sequence
 
@@ -26,3 +26,10 @@ def wasserstein_to_histogram(values: Sequence[int], reference: Mapping[str, floa
     """
     support = [int(count) for count in reference]
     return float(wasserstein_distance(values, support, v_weights=list(reference.values())))
+
+
+def wasserstein(values: Sequence[float], reference: Sequence[float]) -> float | None:
+    """First Wasserstein distance of two samples, in their unit; None if one of them is empty."""
+    if not len(values) or not len(reference):
+        return None
+    return float(wasserstein_distance(values, reference))

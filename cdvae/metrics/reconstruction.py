@@ -35,16 +35,9 @@ class ReconstructionScore:
     details: tuple[ReconstructionDetail, ...]  # one for each crystal, in order
 
 
-@dataclass(frozen=True)
-class ValidityRates:
-    structure_validity: float
-    composition_validity: float
-    validity: float
-
-
 def score_reconstruction(
     references: Sequence[Structure],
-    predictions: Sequence[Structure],
+    predictions: Sequence[Structure | None],
     workers: int = 1,
     progress: Progress | None = None,
 ) -> ReconstructionScore:
@@ -52,6 +45,7 @@ def score_reconstruction(
 
     The paper's gate counts a match only if the prediction is valid in structure and composition;
     a perfect reconstruction of Perov-5's test split therefore scores 0.986, not 1. Both are given.
+    None, where a method made no crystal, is invalid and matches nothing.
 
     Raises:
         ValueError: the two sequences are empty or differ in length.
@@ -71,27 +65,37 @@ def score_reconstruction(
     )
 
 
-def validity(structure: Structure) -> Validity:
-    """Both validities of an ordered structure; NaN is invalid in structure."""
+def validity(structure: Structure | None) -> Validity:
+    """Both validities of an ordered structure; NaN is invalid in structure, None in both."""
+    if structure is None:
+        return Validity(structure=False, composition=False)
     return Validity(structure_valid(structure), composition_valid(species_counts(structure)))
 
 
-def validity_rates(
-    structures: Sequence[Structure], workers: int = 1, progress: Progress | None = None
-) -> ValidityRates:
-    """Fractions of valid crystals, over processes; ValueError for none."""
-    if not structures:
-        raise ValueError("no structures")
-    found = parallel_map(validity, structures, workers, progress, chunk_size=256)
-    return ValidityRates(
-        structure_validity=sum(v.structure for v in found) / len(found),
-        composition_validity=sum(v.composition for v in found) / len(found),
-        validity=sum(v.both for v in found) / len(found),
-    )
+def validities(
+    structures: Sequence[Structure | None], workers: int = 1, progress: Progress | None = None
+) -> list[Validity]:
+    """`validity` of each, over processes."""
+    return parallel_map(validity, structures, workers, progress, chunk_size=256)
 
 
-def _detail(pair: tuple[Structure, Structure]) -> ReconstructionDetail:
-    return ReconstructionDetail(rms=match(*pair), validity=validity(pair[1]))
+def per_distinct(duplicates: Sequence[int | None], values: Sequence[float]) -> float:
+    """Mean over distinct crystals of the mean value of their copies.
+
+    Args:
+        duplicates: for each crystal the index of the first equal one, None for a first one.
+        values: one for each crystal.
+    """
+    copies: dict[int, list[float]] = {}
+    for index, (first, value) in enumerate(zip(duplicates, values, strict=True)):
+        copies.setdefault(index if first is None else first, []).append(value)
+    return sum(sum(own) / len(own) for own in copies.values()) / len(copies)
+
+
+def _detail(pair: tuple[Structure, Structure | None]) -> ReconstructionDetail:
+    reference, prediction = pair
+    rms = None if prediction is None else match(reference, prediction)
+    return ReconstructionDetail(rms=rms, validity=validity(prediction))
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.nn import MessagePassing
 from torch_geometric.utils import scatter
 
 from cdvae.crystal import CrystalBatch
@@ -33,11 +32,26 @@ class BackboneConfig:
 
 @dataclass(frozen=True)
 class Geometry:
-    """What the layers see of the crystals: rotation-invariant numbers and unit vectors."""
+    """What the layers see of the crystals: rotation-invariant numbers and equivariant vectors.
 
-    index: Tensor  # (2, E) source and target of each edge
-    radial: Tensor  # (E, R) radial basis times the envelope
-    unit: Tensor  # (E, 3) from target to source
+    All images of an atom carry the same features, and messages are linear in the radial basis, so
+    the images are summed here, once, and the layers work on pairs of atoms: N² of them instead of
+    27 edges an atom, in rows padded to the largest crystal of the batch.
+    """
+
+    radial: Tensor  # (B, N, N, R) radial basis of target and source, summed over images
+    vector: Tensor  # (B, N, N, 3, R) the same times the unit vectors from target to source
+    place: Tensor  # (A,) row of each atom among the B·N
+
+    def spread(self, atoms: Tensor) -> Tensor:
+        """(B, N, …) rows of ``atoms`` (A, …) in their places, zero where there is no atom."""
+        b, n = self.radial.shape[:2]
+        padded = atoms.new_zeros(b * n, *atoms.shape[1:])
+        return padded.index_copy(0, self.place, atoms).view(b, n, *atoms.shape[1:])
+
+    def gather(self, padded: Tensor) -> Tensor:
+        """(A, …) the rows of ``padded`` (B, N, …) that are atoms."""
+        return padded.flatten(0, 1).index_select(0, self.place)
 
 
 def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
@@ -60,31 +74,35 @@ def radial_basis(distance: Tensor, size: int) -> Tensor:
 
 
 def geometry(crystals: CrystalBatch, config: BackboneConfig) -> Geometry:
-    """The edges of ``crystals`` within the cutoff."""
+    """All neighbours within the cutoff, image by image, summed for each pair of atoms."""
     cutoff = config.cutoff * crystals.spacing
     edges = periodic_edges(crystals, cutoff)
-    scale = cutoff[crystals.owner[edges.target]]
+    owner = crystals.owner
+    first = crystals.n_atoms.cumsum(0) - crystals.n_atoms
+    place = torch.arange(len(owner), device=owner.device) - first[owner]
+    b, n = len(crystals), int(crystals.n_atoms.max())
+    pair = (owner[edges.target] * n + place[edges.target]) * n + place[edges.source]
+    basis = radial_basis(edges.length / cutoff[owner[edges.target]], config.radial)
     unit = edges.vector / edges.length.clamp(min=1e-6)[:, None]
-    return Geometry(
-        torch.stack([edges.source, edges.target]),
-        radial_basis(edges.length / scale, config.radial),
-        unit,
-    )
+    terms = torch.cat([basis, (unit[:, :, None] * basis[:, None]).flatten(1)], 1)
+    summed = scatter(terms, pair, 0, b * n * n, reduce="sum").view(b, n, n, 4, config.radial)
+    return Geometry(summed[..., 0, :], summed[..., 1:, :], owner * n + place)
 
 
-def neighbour_density(graph: Geometry, n_atoms: int) -> Tensor:
+def neighbour_density(graph: Geometry) -> Tensor:
     """(A, R) radial basis summed over the neighbours of each atom: what its site looks like."""
-    return scatter(graph.radial, graph.index[1], 0, n_atoms, reduce="sum")
+    return graph.gather(graph.radial.sum(2))
 
 
-class Interaction(MessagePassing):
-    """Messages along the edges, then a gated update of every atom.
+class Interaction(nn.Module):
+    """Messages between all pairs of atoms of a crystal, then a gated update of every atom.
 
-    Args of ``forward``: scalars (A, S), vectors (A, 3, V), the geometry. Returns both, updated.
+    Args of ``forward``: scalars (B, N, S), vectors (B, N, 3, V), the geometry's ``radial`` and
+    ``vector``. Returns scalars and vectors, updated.
     """
 
     def __init__(self, config: BackboneConfig) -> None:
-        super().__init__(aggr="sum", node_dim=0)
+        super().__init__()
         s, v = config.scalars, config.vectors
         self.sizes = (s, v, v)
         self.norm = nn.LayerNorm(s)
@@ -97,36 +115,32 @@ class Interaction(MessagePassing):
         # About the expected number of neighbours: keeps sums over edges O(1).
         self.scale = (4.19 * config.cutoff**3) ** -0.5
 
-    def forward(self, s: Tensor, v: Tensor, graph: Geometry) -> tuple[Tensor, Tensor]:
-        """Returns scalars (A, S) and vectors (A, 3, V)."""
-        gathered = torch.cat([self.source(self.norm(s)), v.flatten(1)], 1)
-        weights = self.filter(graph.radial)
-        summed = self.propagate(graph.index, h=gathered, weights=weights, unit=graph.unit)
-        ds, dv = (summed * self.scale).split([s.shape[1], 3 * v.shape[2]], 1)
-        s = s + ds
-        v = v + dv.view_as(v)
+    def forward(
+        self, s: Tensor, v: Tensor, radial: Tensor, vector: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Returns scalars (B, N, S) and vectors (B, N, 3, V)."""
+        own, along, carried = self.source(self.norm(s)).split(self.sizes, -1)
+        by_scalar, by_vector, by_carried = self.filter.weight.split(self.sizes, 0)
+        # Axes: crystal, target, source, (Cartesian,) channel; summed over the source.
+        ds = ((radial @ by_scalar.T) * own[:, None]).sum(2)
+        dv = ((vector @ by_vector.T) * along[:, None, :, None]).sum(2)
+        moved = carried[:, :, None] * v
+        dv = dv + ((radial @ by_carried.T)[:, :, :, None] * moved[:, None]).sum(2)
+        s = s + ds * self.scale
+        v = v + dv * self.scale
 
         left, right = self.mix(v).chunk(2, -1)
-        norm = (left.square().sum(1) + 1e-8).sqrt()
-        ds, gate, inner = self.update_mlp(torch.cat([self.update_norm(s), norm], 1)).split(
-            self.sizes, 1
+        norm = (left.square().sum(2) + 1e-8).sqrt()
+        ds, gate, inner = self.update_mlp(torch.cat([self.update_norm(s), norm], -1)).split(
+            self.sizes, -1
         )
-        s = s + ds + self.project(inner * (left * right).sum(1))
-        v = v + gate[:, None] * right
+        s = s + ds + self.project(inner * (left * right).sum(2))
+        v = v + gate[:, :, None] * right
         return s, v
-
-    def message(self, h_j: Tensor, weights: Tensor, unit: Tensor) -> Tensor:
-        """(E, S + 3V) scalar and vector messages."""
-        s, v, _ = self.sizes
-        filtered = h_j[:, : s + 2 * v] * weights
-        ds, along, carried = filtered.split(self.sizes, 1)
-        neighbour = h_j[:, s + 2 * v :].view(-1, 3, v)
-        dv = unit[:, :, None] * along[:, None] + neighbour * carried[:, None]
-        return torch.cat([ds, dv.flatten(1)], 1)
 
 
 class Backbone(nn.Module):
-    """A stack of interactions; ``context`` (A, S) is added to the scalars before each of them."""
+    """A stack of interactions; ``context`` (B, layers, S) is added to the scalars before each."""
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
@@ -134,12 +148,19 @@ class Backbone(nn.Module):
         self.layers = nn.ModuleList(Interaction(config) for _ in range(config.layers))
 
     def forward(
-        self, scalars: Tensor, graph: Geometry, context: list[Tensor] | None = None
+        self, scalars: Tensor, graph: Geometry, context: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Returns invariant scalars (A, S) and equivariant vectors (A, 3, V)."""
-        vectors = scalars.new_zeros(len(scalars), 3, self.config.vectors)
+        """Returns invariant scalars (A, S) and equivariant vectors (A, 3, V) of ``scalars``."""
+        s, v = self.interact(graph.spread(scalars), graph.radial, graph.vector, context)
+        return graph.gather(s), graph.gather(v)
+
+    def interact(
+        self, s: Tensor, radial: Tensor, vector: Tensor, context: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """All layers on padded rows; this is the part that is worth compiling."""
+        v = s.new_zeros(*s.shape[:2], 3, self.config.vectors)
         for i, layer in enumerate(self.layers):
             if context is not None:
-                scalars = scalars + context[i]
-            scalars, vectors = layer(scalars, vectors, graph)
-        return scalars, vectors
+                s = s + context[:, None, i]
+            s, v = layer(s, v, radial, vector)
+        return s, v

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from torch import Tensor, nn
-from torch_geometric.utils import scatter
 
 from cdvae.crystal import CrystalBatch
-from cdvae.model.backbone import BackboneConfig, neighbour_density
+from cdvae.model.backbone import BackboneConfig
 from cdvae.model.decoder import Decoder
 from cdvae.model.encoder import Encoder, Latent
 from cdvae.model.heads import Attributes, Heads
@@ -25,8 +24,8 @@ class ModelConfig:
     encoder: BackboneConfig
     decoder: BackboneConfig
     head_width: int = 256
-    sigma_max: float = 10.0  # Å
-    sigma_min: float = 0.01  # Å
+    sigma_max: float = 0.4  # of the longest vector of the cell
+    sigma_min: float = 0.02  # Å
 
 
 class CDVAE(nn.Module):
@@ -35,7 +34,7 @@ class CDVAE(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder = Encoder(config.encoder, config.latent_dim)
+        self.encoder = Encoder(config.encoder, config.latent_dim, config.max_atoms)
         self.heads = Heads(
             config.latent_dim, config.max_atoms, len(config.properties), config.head_width
         )
@@ -53,13 +52,9 @@ class CDVAE(nn.Module):
         """The denoising score of ``crystals`` at noise level ``sigma`` (B,) Å given z (B, D)."""
         return self.decoder(z, crystals, sigma)
 
-    def site_misfit(self, z: Tensor, crystals: CrystalBatch) -> Tensor:
-        """(B,) how far the sites in ``crystals`` are from those that z (B, D) foresees.
+    def misfit(self, z: Tensor, crystals: CrystalBatch) -> Tensor:
+        """(B,) how far ``crystals`` are from those that z (B, D) describes.
 
-        Mean over the atoms of the squared difference of neighbour densities; small where every
-        element sits on the kind of site that the latent gives it.
+        Mean squared distance of their own latents from z; zero for the crystal that was encoded.
         """
-        graph = self.encoder.geometry(crystals)
-        density = neighbour_density(graph, len(crystals.frac))
-        error = (self.decoder.sites(z, crystals) - density).square().sum(-1)
-        return scatter(error, crystals.owner, 0, len(crystals), reduce="mean")
+        return (self.encode(crystals).mean - z).square().mean(-1)

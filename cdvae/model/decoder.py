@@ -76,10 +76,11 @@ class Decoder(nn.Module):
                 1,
             )
         )
-        context = self.context(torch.cat([latent, noise], 1)).chunk(self.config.layers, 1)
-        atoms = self._atoms(latent, crystals)
+        context = self.context(torch.cat([latent, noise], 1))
         scalars, vectors = self.backbone(
-            atoms, geometry(crystals, self.config), [c[owner] for c in context]
+            self._atoms(latent, crystals),
+            geometry(crystals, self.config),
+            context.unflatten(1, (self.config.layers, -1)),
         )
         scalars = self.norm(scalars)
         displacement = (vectors * self.gate(scalars)[:, None]).sum(-1)

@@ -10,6 +10,7 @@ from torch_geometric.utils import scatter
 
 from cdvae.crystal import CrystalBatch
 from cdvae.elements import NUM_SPECIES
+from cdvae.lattice import to_log_metric
 from cdvae.model.backbone import Backbone, BackboneConfig, Geometry, geometry, mlp
 
 
@@ -31,9 +32,14 @@ class Latent:
 
 
 class Encoder(nn.Module):
-    """Mean over the atoms of a message-passing network: the same for every cell of a crystal."""
+    """Mean over the atoms of a message-passing network, and the cell that the crystal is given in.
 
-    def __init__(self, config: BackboneConfig, latent_dim: int) -> None:
+    The mean alone is the same for a cell and its supercells, so it cannot tell how many atoms are
+    to be decoded, nor into which cell. N and the metric of the cell are invariant under rotation;
+    the data layer reduces every cell, so equal crystals still have equal latents.
+    """
+
+    def __init__(self, config: BackboneConfig, latent_dim: int, max_atoms: int) -> None:
         super().__init__()
         self.config = config
         width = config.scalars
@@ -42,7 +48,10 @@ class Encoder(nn.Module):
         self.backbone = Backbone(config)
         self.norm = nn.LayerNorm(width)
         self.readout = mlp(width, 2 * width, 2 * width)
-        self.latent = nn.Sequential(nn.SiLU(), nn.Linear(2 * width, 2 * latent_dim))
+        self.size = nn.Embedding(max_atoms + 1, width)
+        self.cell = mlp(6, width, width)
+        self.hidden = nn.Linear(5 * width, 4 * width)
+        self.latent = nn.Sequential(nn.SiLU(), nn.Linear(4 * width, 2 * latent_dim))
 
     def geometry(self, crystals: CrystalBatch) -> Geometry:
         """The edges that the encoder sees."""
@@ -50,12 +59,22 @@ class Encoder(nn.Module):
 
     def forward(self, crystals: CrystalBatch, graph: Geometry) -> Latent:
         """The posterior over z of each crystal, ``graph`` being its :meth:`geometry`."""
-        owner = crystals.owner
-        scale = self.scale(crystals.spacing.log()[:, None])
-        scalars = self.species(crystals.species - 1) + scale[owner]
-        scalars, _ = self.backbone(scalars, graph)
-        atoms = self.readout(self.norm(scalars))
-        pooled = scatter(atoms, owner, 0, len(crystals), reduce="mean")
-        mean, logvar = self.latent(pooled).chunk(2, -1)
+        size = self.size(crystals.n_atoms.clamp(max=self.size.num_embeddings - 1))
+        cell = self.cell(to_log_metric(crystals.lattice, crystals.n_atoms))
+        hidden = self.hidden(torch.cat([self.pool(crystals, graph), size, cell], 1))
+        mean, logvar = self.latent(hidden).chunk(2, -1)
         # Bounds that no useful posterior meets; they keep exp() finite early in training.
         return Latent(mean, logvar.clamp(-12, 4))
+
+    def pool(self, crystals: CrystalBatch, graph: Geometry) -> Tensor:
+        """(B, 3S) what is the same for every cell of a crystal: means over its atoms.
+
+        The plain mean of the elements' embeddings beside the network's output makes the
+        composition easy to keep in z from the first step on.
+        """
+        owner = crystals.owner
+        species = self.species(crystals.species - 1)
+        scale = self.scale(crystals.spacing.log()[:, None])
+        scalars, _ = self.backbone(species + scale[owner], graph)
+        atoms = torch.cat([self.readout(self.norm(scalars)), species], 1)
+        return scatter(atoms, owner, 0, len(crystals), reduce="mean")

@@ -25,7 +25,7 @@ class Attributes:
 
     num_atoms_logits: Tensor  # (B, N+1), class 0 is masked
     log_metric: Tensor  # (B, 6) standardised, see cdvae.lattice.to_log_metric
-    composition_logits: Tensor  # (B, Z), elements outside the training data are masked
+    count_logits: Tensor  # (B, Z, N+1) atoms of each element; unknown elements can only be absent
     properties: Tensor  # (B, P) standardised
 
 
@@ -36,7 +36,9 @@ class Heads(nn.Module):
         super().__init__()
         self.num_atoms = mlp(latent_dim, width, max_atoms + 1)
         self.lattice = mlp(latent_dim, width, 6)
-        self.composition = mlp(latent_dim, width, NUM_SPECIES)
+        self.composition = mlp(latent_dim, width, NUM_SPECIES * (max_atoms + 1))
+        with torch.no_grad():  # nearly all elements are absent from nearly all crystals
+            self.composition[-1].bias.view(NUM_SPECIES, -1)[:, 0] = 6.0
         self.properties = nn.ModuleList(mlp(latent_dim, width, 1) for _ in range(num_properties))
         self.register_buffer("lattice_mean", torch.zeros(6))
         self.register_buffer("lattice_std", torch.ones(6))
@@ -68,10 +70,12 @@ class Heads(nn.Module):
     def forward(self, z: Tensor) -> Attributes:
         """All heads on latents ``z`` (B, D)."""
         num_atoms = self.num_atoms(z).masked_fill(~self.known_sizes, -torch.inf)
-        composition = self.composition(z).masked_fill(~self.known_species, -torch.inf)
+        counts = self.composition(z).unflatten(1, (NUM_SPECIES, -1))
+        impossible = ~self.known_species[:, None] & (torch.arange(counts.shape[2]) > 0).to(z.device)
+        counts = counts.masked_fill(impossible, -torch.inf)
         properties = [head(z) for head in self.properties]
         stacked = torch.cat(properties, 1) if properties else z.new_zeros(len(z), 0)
-        return Attributes(num_atoms, self.lattice(z), composition, stacked)
+        return Attributes(num_atoms, self.lattice(z), counts, stacked)
 
     def lattice_of(self, log_metric: Tensor, n_atoms: Tensor) -> Tensor:
         """(B, 3, 3) Å lattices from standardised predictions (B, 6).

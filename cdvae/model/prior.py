@@ -75,16 +75,23 @@ class LatentPrior(nn.Module):
         path = noise + t[:, None] * (data - noise)
         return (self(path, t, counts) - (data - noise)).square().mean()
 
-    @torch.no_grad()
     def transport(self, noise: Tensor, counts: Tensor, steps: int = 25) -> Tensor:
         """(B, D) latents from standard normal ``noise`` (B, D), by Heun's method.
 
-        ``counts`` (B, Z) are the atoms of each element that the crystals shall have.
+        ``counts`` (B, Z) are the atoms of each element that the crystals shall have. The map can be
+        differentiated by both.
         """
-        x = noise
         times = torch.linspace(0, 1, steps + 1, device=noise.device)
+        return self._flow(noise, counts, times) * self.std + self.mean
+
+    def noise_of(self, z: Tensor, counts: Tensor, steps: int = 25) -> Tensor:
+        """(B, D) the noise that :meth:`transport` carries to ``z`` (B, D)."""
+        times = torch.linspace(1, 0, steps + 1, device=z.device)
+        return self._flow((z - self.mean) / self.std, counts, times)
+
+    def _flow(self, x: Tensor, counts: Tensor, times: Tensor) -> Tensor:
         for start, end in itertools.pairwise(times):
             ahead = self(x, start.expand(len(x)), counts)
             there = self(x + (end - start) * ahead, end.expand(len(x)), counts)
             x = x + (end - start) * 0.5 * (ahead + there)
-        return x * self.std + self.mean
+        return x

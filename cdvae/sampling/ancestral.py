@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -29,11 +30,12 @@ class Ancestral:
     """
 
     schedule: NoiseSchedule
+    levels: int
 
     @property
     def evaluations(self) -> int:
         """One a level."""
-        return len(self.schedule.sigmas)
+        return self.levels
 
     @torch.no_grad()
     def __call__(
@@ -44,15 +46,17 @@ class Ancestral:
         on_level: OnLevel | None = None,
     ) -> CrystalBatch:
         """See :class:`cdvae.sampling.protocol.Sampler`."""
-        sigmas = self.schedule.sigmas.tolist()
-        crystals = start
+        ladder = self.schedule.ladder(start, self.levels)
+        crystals, owner = start, start.owner
         move = Mover(start)
-        noise = move.noise(rngs, len(sigmas), start.frac)
-        for i, (sigma, below) in enumerate(zip(sigmas, [*sigmas[1:], 0.0], strict=True)):
-            output = score(crystals, start.lattice.new_full((len(start),), sigma))
-            gap = sigma**2 - below**2
-            step = gap * output.shift + (below / sigma) * gap**0.5 * noise[i]
+        noise = move.noise(rngs, self.levels, start.frac)
+        ends = torch.cat([ladder, torch.zeros_like(ladder[:1])])
+        for i, (sigma, below) in enumerate(itertools.pairwise(ends)):
+            output = score(crystals, sigma)
+            gap = (sigma**2 - below**2)[owner, None]
+            spread = (below / sigma)[owner, None] * gap.sqrt()
+            step = gap * output.shift + spread * noise[i]
             crystals = assign_species(move(crystals, step), output.species_logits)
             if on_level:
-                on_level(i + 1, len(sigmas))
+                on_level(i + 1, self.levels)
         return crystals

@@ -26,13 +26,14 @@ class Langevin:
     """
 
     schedule: NoiseSchedule
+    levels: int = 50
     steps_per_level: int = 100
     step_ratio: float = 0.1  # r
 
     @property
     def evaluations(self) -> int:
         """``steps_per_level`` a level."""
-        return len(self.schedule.sigmas) * self.steps_per_level
+        return self.levels * self.steps_per_level
 
     @torch.no_grad()
     def __call__(
@@ -43,22 +44,21 @@ class Langevin:
         on_level: OnLevel | None = None,
     ) -> CrystalBatch:
         """See :class:`cdvae.sampling.protocol.Sampler`."""
-        sigmas = self.schedule.sigmas.tolist()
-        crystals = start
+        crystals, owner = start, start.owner
         move = Mover(start)
-        for i, sigma in enumerate(sigmas):
-            level = start.lattice.new_full((len(start),), sigma)
+        for i, level in enumerate(self.schedule.ladder(start, self.levels)):
+            sigma = level[owner, None]
             noise = move.noise(rngs, self.steps_per_level, start.frac)
             alpha = self.step_ratio * sigma**2
             for j in range(self.steps_per_level):
                 output = score(crystals, level)
-                last = i == len(sigmas) - 1 and j == self.steps_per_level - 1
+                last = i == self.levels - 1 and j == self.steps_per_level - 1
                 step = (
                     sigma**2 * output.shift
                     if last
-                    else alpha * output.shift + (2 * alpha) ** 0.5 * noise[j]
+                    else alpha * output.shift + (2 * alpha).sqrt() * noise[j]
                 )
                 crystals = assign_species(move(crystals, step), output.species_logits)
             if on_level:
-                on_level(i + 1, len(sigmas))
+                on_level(i + 1, self.levels)
         return crystals

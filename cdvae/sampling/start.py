@@ -11,24 +11,34 @@ from cdvae.crystal import CrystalBatch
 from cdvae.model.heads import Heads
 
 
-def round_counts(fractions: Tensor, n_atoms: Tensor) -> Tensor:
-    """(B, Z) whole atoms of each element from element fractions.
+def likeliest_counts(logits: Tensor, n_atoms: Tensor) -> Tensor:
+    """(B, Z) the likeliest number of atoms of each element that make up ``n_atoms`` together.
 
-    Largest remainders: every element gets the floor of its expected count, the atoms still missing
-    go to the largest fractional parts. Deterministic, always complete, never an element of zero
-    probability while another one is left.
+    Exact, by dynamic programming over the elements: the best score of every number of atoms so far.
 
     Args:
-        fractions: (B, Z), rows add up to one.
-        n_atoms: (B,) atoms wanted.
+        logits: (B, Z, N+1) of each count of each element, independent of each other.
+        n_atoms: (B,) atoms wanted, at most N.
     """
-    # A head that is sure to 1e-6 must not lose an atom to rounding of 0.999999.
-    expected = fractions.double() * n_atoms[:, None] + 1e-6
-    counts = expected.floor()
-    missing = n_atoms - counts.sum(-1)
-    order = (expected - counts).argsort(dim=-1, descending=True, stable=True)
-    rank = order.argsort(dim=-1)
-    return (counts + (rank < missing[:, None])).long()
+    log = logits.log_softmax(-1)
+    size = log.shape[2]
+    # (total, count): atoms before this element, where that is possible
+    before = torch.arange(size)[:, None] - torch.arange(size)
+    possible = (before >= 0).to(log.device)
+    before = before.clamp(min=0).to(log.device)
+    best = log.new_full((len(log), size), -torch.inf)
+    best[:, 0] = 0
+    choices = []
+    for element in log.unbind(1):
+        score = (best[:, before] + element[:, None]).masked_fill(~possible, -torch.inf)
+        best, choice = score.max(-1)
+        choices.append(choice)
+    left, counts = n_atoms.clone(), []
+    for choice in reversed(choices):
+        count = choice.gather(1, left[:, None]).squeeze(1)
+        counts.append(count)
+        left = left - count
+    return torch.stack(counts[::-1], 1)
 
 
 def species_of(counts: Tensor) -> Tensor:
@@ -41,7 +51,7 @@ def read_counts(heads: Heads, latents: Tensor) -> Tensor:
     """(B, Z) the atoms of each element that the heads read from ``latents`` (B, D)."""
     attributes = heads(latents)
     n_atoms = attributes.num_atoms_logits.argmax(-1)
-    return round_counts(attributes.composition_logits.softmax(-1), n_atoms)
+    return likeliest_counts(attributes.count_logits, n_atoms)
 
 
 def start_crystals(heads: Heads, latents: Tensor, rngs: Sequence[torch.Generator]) -> CrystalBatch:

@@ -16,6 +16,7 @@ from cdvae.elements import symbol
 from cdvae.metrics.reference import describe_training_data
 from cdvae.model.cdvae import CDVAE
 from cdvae.model.encoder import Latent
+from cdvae.model.estimator import PropertyEstimator
 from cdvae.model.prior import LatentPrior
 from cdvae.pipeline import FAST_STEPS
 from cdvae.trained import Reference, write_model
@@ -32,6 +33,7 @@ def export_model(
     config_toml: str,
     network: CDVAE,
     prior: LatentPrior,
+    estimator: PropertyEstimator,
     posterior: Latent,
     data: CrystalDataset,
     facts: Mapping[str, Any],
@@ -45,10 +47,12 @@ def export_model(
         config_toml: their text, kept as it was written.
         network: the averaged autoencoder.
         prior: the prior over z.
+        estimator: the averaged property estimator.
         posterior: of every training crystal, from :func:`cdvae.training.encode.encode_all`.
         data: the training crystals.
-        facts: what only the caller knows: ``commit``, ``counts`` of crystals by split, and
-            ``columns``, the source column of each property.
+        facts: what only the caller knows: ``commit``, ``counts`` of crystals by split,
+            ``columns``, the source column of each property, and ``estimator_mae``, the
+            estimator's mean absolute error of each property on the validation split.
         workers: processes for the fingerprints.
     """
     statistics, known = describe_training_data(data, workers)
@@ -90,9 +94,14 @@ def export_model(
             "langevin": {"default_steps": 5000, "max_steps": 5000, "multiple_of": 50},
         },
         "data": facts["counts"],
-        "quality": {},
+        "quality": {
+            "estimator": {
+                name: {"mae": facts["estimator_mae"][name], "split": "val", "unit": unit}
+                for name, unit in config.units.items()
+            }
+        },
     }
-    return write_model(folder, config_toml, network, prior, reference, card)
+    return write_model(folder, config_toml, network, prior, estimator, reference, card)
 
 
 def _percentiles(values: Tensor) -> dict[str, float]:

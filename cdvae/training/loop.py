@@ -23,6 +23,7 @@ from cdvae.errors import DataError
 from cdvae.loss import LossTerms, compute_loss
 from cdvae.model.cdvae import CDVAE
 from cdvae.noise import NoiseSchedule
+from cdvae.training.augmentation import perturb
 from cdvae.training.checkpoint import (
     load_state,
     optimiser_tensors,
@@ -34,6 +35,7 @@ from cdvae.training.validation import validate
 CHECKPOINT_SECONDS = 120
 LOG_EVERY = 50
 VALIDATE_EVERY = 1000
+SORT_BATCHES = 16
 
 
 class Objective(nn.Module):
@@ -43,19 +45,20 @@ class Objective(nn.Module):
         super().__init__()
         self.model = model
         self.config = config
-        self.schedule = NoiseSchedule.geometric(
-            config.model.sigma_max, config.model.sigma_min, levels=2
-        )
+        self.schedule = NoiseSchedule(config.model.sigma_max, config.model.sigma_min)
 
     def forward(
         self, crystals: CrystalBatch, properties: Tensor, rng: torch.Generator
     ) -> tuple[Tensor, LossTerms]:
         """The weighted total and its terms."""
+        share = self.config.optimiser.perturbed_share
+        if share > 0:
+            crystals, properties = perturb(crystals, properties, share, rng)
         terms = compute_loss(
             self.model,
             crystals,
             properties,
-            NoiseSchedule(self.schedule.sigmas.to(properties.device)),
+            self.schedule,
             self.config.optimiser.noisy_copies,
             rng,
         )
@@ -91,9 +94,15 @@ def learning_rate(step: int, config: OptimiserConfig) -> float:
     return config.learning_rate * (config.final_fraction + (1 - config.final_fraction) * cosine)
 
 
-def batches(size: int, config: OptimiserConfig, place: Place, start: int) -> Iterator[Tensor]:
-    """Crystal indices of this process for the steps from ``start`` on, the same after a resume."""
-    per_epoch = size // (config.batch_size * place.peers)
+def batches(n_atoms: Tensor, config: OptimiserConfig, place: Place, start: int) -> Iterator[Tensor]:
+    """Crystal indices of this process for the steps from ``start`` on, the same after a resume.
+
+    Crystals of about the same size share a batch, because rows are padded to the largest: batches
+    are cut from pools of SORT_BATCHES batches sorted by size, and then shuffled.
+    """
+    size = len(n_atoms)
+    width = config.batch_size * place.peers
+    per_epoch = size // width
     if per_epoch == 0:
         raise DataError(
             f"{size} training crystals are fewer than a batch of {config.batch_size}"
@@ -103,9 +112,11 @@ def batches(size: int, config: OptimiserConfig, place: Place, start: int) -> Ite
         epoch, within = divmod(step, per_epoch)
         if within == 0 or step == start:
             rng = torch.Generator().manual_seed(config.seed * 1_000_003 + epoch)
-            order = torch.randperm(size, generator=rng)
-        first = (within * place.peers + place.rank) * config.batch_size
-        yield order[first : first + config.batch_size]
+            order = torch.randperm(size, generator=rng)[: per_epoch * width]
+            pools = order.split(SORT_BATCHES * width)
+            order = torch.cat([p[n_atoms[p].argsort(stable=True)] for p in pools])
+            order = order.view(per_epoch, width)[torch.randperm(per_epoch, generator=rng)]
+        yield order[within, place.rank :: place.peers]
 
 
 class Run:
@@ -211,8 +222,8 @@ def train(
     run = Run(config, data, folder)
     settings, place = config.optimiser, run.place
     if settings.compile:
-        run.model.encoder.backbone.compile(dynamic=True)
-        run.model.decoder.backbone.compile(dynamic=True)
+        for part in (run.model.encoder, run.model.decoder):
+            part.backbone.interact = torch.compile(part.backbone.interact, dynamic=True)
     crystals, properties = data.crystals.to(place.device), data.properties.to(place.device)
     bar = tqdm(
         initial=run.step,
@@ -222,7 +233,7 @@ def train(
         mininterval=1,
     )
     objective = run.objective()
-    for rows in batches(len(data), settings, place, run.step):
+    for rows in batches(data.crystals.n_atoms, settings, place, run.step):
         if run.step == settings.joint_steps:
             objective = run.objective()
         rows = rows.to(place.device)

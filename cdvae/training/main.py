@@ -1,6 +1,6 @@
 """A whole training run. ``python -m cdvae.training.main`` needs torch and torch-geometric alone.
 
-That form trains autoencoder or prior only, for machines without pymatgen and for ``torchrun``;
+That form trains one part, for machines without pymatgen and (the autoencoder) for ``torchrun``;
 ``cdvae train`` then picks the run up where it is and writes the model folder.
 """
 
@@ -18,9 +18,11 @@ from cdvae.data.dataset import CrystalDataset, load_cache
 from cdvae.errors import DataError
 from cdvae.model.cdvae import CDVAE
 from cdvae.model.encoder import Latent
+from cdvae.model.estimator import PropertyEstimator
 from cdvae.model.prior import LatentPrior
 from cdvae.training.checkpoint import load_state, save_state
 from cdvae.training.encode import encode_all
+from cdvae.training.estimator import fit_estimator
 from cdvae.training.loop import load_network, train
 from cdvae.training.prior import fit_prior
 
@@ -77,8 +79,26 @@ def train_prior(config: TrainConfig, folder: Path, run: Path) -> tuple[LatentPri
     return prior, posterior
 
 
+def train_estimator(
+    config: TrainConfig, folder: Path, run: Path
+) -> tuple[PropertyEstimator, dict[str, float]]:
+    """The averaged estimator and its errors on ``val``; trained, resumed or read from ``run``.
+
+    It needs nothing of the autoencoder: its state may lie in any folder and be trained at any time.
+    """
+    train_, val = (load_split(folder, split, config) for split in ("train", "val"))
+    with tqdm(total=config.estimator.steps, unit="step", desc="estimator", mininterval=1) as bar:
+
+        def on_step(step: int, loss: float) -> None:
+            bar.update(step - bar.n)
+            if step % 100 == 0:
+                bar.set_postfix(loss=f"{loss:.4f}")
+
+        return fit_estimator(config, train_, val, run, on_step)
+
+
 def train_and_export(path: Path, folder: Path, run: Path, out: Path, commit: str) -> None:
-    """Trains autoencoder and prior and writes the model folder ``out``.
+    """Trains autoencoder, prior and estimator and writes the model folder ``out``.
 
     Args:
         path: the TOML settings.
@@ -92,6 +112,7 @@ def train_and_export(path: Path, folder: Path, run: Path, out: Path, commit: str
     config = load_config(path)
     network = train_network(config, folder, run)
     prior, posterior = train_prior(config, folder, run)
+    estimator, errors = train_estimator(config, folder, run)
     data = load_split(folder, "train", config)
     counts = {
         split: len(load_cache(folder / f"{split}.safetensors"))
@@ -101,10 +122,13 @@ def train_and_export(path: Path, folder: Path, run: Path, out: Path, commit: str
     columns = dict(
         zip(data.metadata["property_names"], data.metadata["property_columns"], strict=True)
     )
-    facts = {"commit": commit, "counts": counts, "columns": columns}
+    facts = {"commit": commit, "counts": counts, "columns": columns, "estimator_mae": errors}
     text = path.read_text(encoding="utf-8")
     workers = available_threads()
-    export_model(out, config, text, network, prior, posterior, data, facts, workers)
+    export_model(out, config, text, network, prior, estimator, posterior, data, facts, workers)
+
+
+PARTS = {"network": train_network, "prior": train_prior, "estimator": train_estimator}
 
 
 if __name__ == "__main__":
@@ -113,9 +137,8 @@ if __name__ == "__main__":
     parser.add_argument("--data", type=Path, required=True, help="folder of the tensor caches")
     # Not "--run": torchrun would take it for the beginning of an option of its own.
     parser.add_argument("--state", type=Path, required=True, help="folder of the run's state")
-    parser.add_argument("--part", choices=["network", "prior"], default="network")
+    parser.add_argument("--part", choices=list(PARTS), default="network")
     parser.add_argument("--threads", type=int)
     arguments = parser.parse_args()
     configure(arguments.threads)
-    part = train_network if arguments.part == "network" else train_prior
-    part(load_config(arguments.config), arguments.data, arguments.state)
+    PARTS[arguments.part](load_config(arguments.config), arguments.data, arguments.state)

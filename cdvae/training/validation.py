@@ -10,7 +10,7 @@ from cdvae.data.dataset import CrystalDataset
 from cdvae.loss import compute_loss
 from cdvae.model.cdvae import CDVAE
 from cdvae.noise import NoiseSchedule
-from cdvae.sampling.start import round_counts
+from cdvae.sampling.start import likeliest_counts
 
 CRYSTALS = 1024
 SEED = 1234
@@ -27,13 +27,11 @@ def validate(
     model.eval()
     chosen = data.select(range(min(len(data), CRYSTALS)))
     crystals, properties = chosen.crystals.to(device), chosen.properties.to(device)
-    schedule = NoiseSchedule.geometric(config.model.sigma_max, config.model.sigma_min, 2)
+    schedule = NoiseSchedule(config.model.sigma_max, config.model.sigma_min)
     rng = torch.Generator(device).manual_seed(SEED)
-    terms = compute_loss(
-        model, crystals, properties, NoiseSchedule(schedule.sigmas.to(device)), 1, rng
-    )
+    terms = compute_loss(model, crystals, properties, schedule, 1, rng)
     heads = model.attributes(model.encode(crystals).mean)
-    counts = round_counts(heads.composition_logits.softmax(-1), crystals.n_atoms)
+    counts = likeliest_counts(heads.count_logits, crystals.n_atoms)
     exact = (counts == element_counts(crystals)).all(-1)
     figures = terms.detached() | {"composition_exact": float(exact.float().mean())}
     error = (model.heads.property_values(heads.properties) - properties).abs()

@@ -6,7 +6,7 @@ from pymatgen.core.lattice import Lattice
 from pymatgen.core.structure import Structure
 
 from cdvae.metrics.matching import duplicates, match, match_many
-from cdvae.metrics.reconstruction import score_reconstruction, validity_rates
+from cdvae.metrics.reconstruction import per_distinct, score_reconstruction, validities
 
 Disguise = Callable[[Structure], Structure]
 
@@ -97,12 +97,22 @@ def test_reconstruction_of_nothing_that_matches_has_no_error(perovskite: Structu
         score_reconstruction([perovskite] * 2, [BROKEN])
 
 
-def test_validity_rates(perovskite: Structure) -> None:
+def test_validity_of_each(perovskite: Structure) -> None:
     sodium = Structure(Lattice.cubic(4), ["Na", "Cl", "Cl"], [[0] * 3, [0.5] * 3, [0.5, 0.5, 0]])
     clash = displaced(perovskite, 3.905 / 2)  # Ti onto O
-    rates = validity_rates([perovskite, sodium, clash, BROKEN])
-    assert rates.structure_validity == 0.5
-    assert rates.composition_validity == 0.75
-    assert rates.validity == 0.25
-    with pytest.raises(ValueError, match="no structures"):
-        validity_rates([])
+    found = validities([perovskite, sodium, clash, BROKEN, None])
+    assert [v.structure for v in found] == [True, True, False, False, False]
+    assert [v.composition for v in found] == [True, False, True, True, False]
+    assert [v.both for v in found] == [True, False, False, False, False]
+
+
+def test_a_crystal_that_could_not_be_decoded_does_not_match(perovskite: Structure) -> None:
+    score = score_reconstruction([perovskite] * 4, [perovskite, None, perovskite, perovskite])
+    assert (score.match_rate, score.match_rate_gated) == (0.75, 0.75)
+    assert score.rmse == pytest.approx(0.0, abs=1e-9)
+
+
+def test_copies_count_once_for_a_distinct_crystal() -> None:
+    """Three copies of one crystal, two matched, and a single one that is not: (2/3 + 0) / 2."""
+    assert per_distinct([None, 0, None, 0], [1, 1, 0, 0]) == pytest.approx(1 / 3)
+    assert per_distinct([None, None], [1, 0]) == 0.5

@@ -29,7 +29,7 @@ def network() -> CDVAE:
         properties=("formation_energy", "band_gap"),
         encoder=BackboneConfig(layers=2, scalars=24, vectors=8, radial=8),
         decoder=BackboneConfig(layers=2, scalars=24, vectors=8, radial=8),
-        sigma_max=2.5,
+        sigma_max=0.5,
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from cdvae.crystal import CrystalBatch
+from cdvae.data.structures import from_structure, to_structures
 from cdvae.model.cdvae import CDVAE
 from tests.science.conftest import random_crystals
 
@@ -77,11 +78,10 @@ def supercell(crystals: CrystalBatch) -> CrystalBatch:
     return CrystalBatch.cat(parts)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [rotated, translated, moved_to_other_images, permuted, in_another_cell, supercell],
-    ids=lambda change: change.__name__,
-)
+WRITTEN_OTHERWISE = [rotated, translated, moved_to_other_images, permuted]
+
+
+@pytest.mark.parametrize("change", WRITTEN_OTHERWISE, ids=lambda change: change.__name__)
 def test_latent_does_not_change(
     network: CDVAE, crystals: CrystalBatch, change: Callable[[CrystalBatch], CrystalBatch]
 ) -> None:
@@ -89,6 +89,30 @@ def test_latent_does_not_change(
     torch.testing.assert_close(after.mean, before.mean, atol=1e-7, rtol=1e-6)
     torch.testing.assert_close(after.logvar, before.logvar, atol=1e-7, rtol=1e-6)
     assert before.mean.std(0).min() > 1e-4  # or the test would prove nothing
+
+
+@pytest.mark.parametrize(
+    "change",
+    [*WRITTEN_OTHERWISE, in_another_cell, supercell],
+    ids=lambda change: change.__name__,
+)
+def test_what_the_encoder_reads_from_the_atoms_is_the_same_for_every_cell(
+    network: CDVAE, crystals: CrystalBatch, change: Callable[[CrystalBatch], CrystalBatch]
+) -> None:
+    changed, encoder = change(crystals), network.encoder
+    before = encoder.pool(crystals, encoder.geometry(crystals))
+    after = encoder.pool(changed, encoder.geometry(changed))
+    torch.testing.assert_close(after, before, atol=1e-7, rtol=1e-6)
+    assert before.std(0).amin() > 1e-5
+
+
+def test_latent_is_that_of_the_reduced_cell(network: CDVAE, crystals: CrystalBatch) -> None:
+    def reduced(batch: CrystalBatch) -> CrystalBatch:
+        return double(CrystalBatch.cat([from_structure(s) for s in to_structures(batch)]))
+
+    before = network.encode(reduced(crystals))
+    after = network.encode(reduced(in_another_cell(crystals)))
+    torch.testing.assert_close(after.mean, before.mean, atol=1e-5, rtol=1e-4)
 
 
 def scores(network: CDVAE, crystals: CrystalBatch) -> tuple[torch.Tensor, torch.Tensor]:

@@ -11,16 +11,29 @@ def rng(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def test_geometric_levels() -> None:
-    sigmas = NoiseSchedule.geometric(10, 0.01, 50).sigmas
-    torch.testing.assert_close(sigmas[[0, -1]], torch.tensor([10, 0.01]))
+def cubes(*edges: float) -> CrystalBatch:
+    """One atom in a cubic cell for each edge, Å."""
+    n = len(edges)
+    lattice = torch.tensor(edges)[:, None, None] * torch.eye(3)
+    return CrystalBatch(torch.zeros(n, 3), torch.ones(n).long(), lattice, torch.ones(n).long())
+
+
+def test_ladder_is_geometric_from_each_cell_s_own_largest_level() -> None:
+    ladder = NoiseSchedule(0.5, 0.01).ladder(cubes(20.0, 4.0), 50)
+    torch.testing.assert_close(ladder[0], torch.tensor([10.0, 2.0]))
+    torch.testing.assert_close(ladder[-1], torch.tensor([0.01, 0.01]))
     torch.testing.assert_close(
-        sigmas[1:] / sigmas[:-1], torch.full((49,), 0.86851), atol=1e-4, rtol=0
+        ladder[1:, 0] / ladder[:-1, 0], torch.full((49,), 0.86851), atol=1e-4, rtol=0
     )
 
 
+def test_longest_vector_sets_the_largest_level() -> None:
+    flat = cubes(2.0).replace(lattice=torch.diag(torch.tensor([2.0, 3.0, 9.0]))[None])
+    assert abs(NoiseSchedule(0.4, 0.02).ladder(flat, 2)[0].item() - 3.6) < 1e-5
+
+
 def test_drawn_levels_cover_the_range_evenly_in_log() -> None:
-    draws = NoiseSchedule.geometric(2.5, 0.01, 2).draw(1000, rng()).log()
+    draws = NoiseSchedule(0.5, 0.01).draw(cubes(*[5.0] * 1000), rng()).log()
     assert draws.min() >= torch.tensor(0.01).log() - 1e-6
     assert draws.max() <= torch.tensor(2.5).log() + 1e-6
     histogram = torch.histc(draws, 10)

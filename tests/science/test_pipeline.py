@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from cdvae.errors import Cancelled, DataError, ModelStoreError, NonFiniteSampleError
-from cdvae.optimise import optimise
 from cdvae.pipeline import (
     SamplerSpec,
     build_sampler,
@@ -12,7 +11,6 @@ from cdvae.pipeline import (
     crystal_seed,
     decode,
     encode,
-    predict,
     sample_latents,
     sample_posterior,
 )
@@ -120,41 +118,6 @@ def test_posterior_draws_scatter_about_the_mean(model: TrainedModel) -> None:
     standard = (draws - latent.mean) / (0.5 * latent.logvar).exp()
     assert abs(standard.mean().item()) < 0.1
     assert abs(standard.std().item() - 1) < 0.1
-
-
-def test_optimise_moves_each_start_on_its_own(model: TrainedModel) -> None:
-    start = model.reference.latents[:6]
-    before = predict(model, start)["band_gap"]
-    arguments = {"prop": "band_gap", "steps": 40, "learning_rate": 0.02}
-    low = optimise(model, start, direction="minimize", value=None, **arguments)
-    high = optimise(model, start, direction="maximize", value=None, **arguments)
-    assert (predict(model, low)["band_gap"] < before).all()
-    assert (predict(model, high)["band_gap"] > before).all()
-    alone = optimise(model, start[2:3], direction="minimize", value=None, **arguments)
-    torch.testing.assert_close(alone, low[2:3], atol=1e-5, rtol=1e-4)
-    goal = float(before.mean())
-    hit = optimise(model, start, direction="target", value=goal, **arguments)
-    after = predict(model, hit)["band_gap"]
-    assert (after - goal).abs().mean() < (before - goal).abs().mean()
-
-
-@pytest.mark.parametrize(
-    ("prop", "direction", "value"),
-    [("colour", "minimize", None), ("band_gap", "sideways", None), ("band_gap", "target", None)],
-)
-def test_optimise_refuses_nonsense(
-    model: TrainedModel, prop: str, direction: str, value: float | None
-) -> None:
-    with pytest.raises(ValueError, match=r"direction|property"):
-        optimise(
-            model,
-            model.reference.latents[:1],
-            prop=prop,
-            direction=direction,  # type: ignore[arg-type]
-            value=value,
-            steps=1,
-            learning_rate=0.1,
-        )
 
 
 def test_chunks_cover_everything_once(model: TrainedModel) -> None:

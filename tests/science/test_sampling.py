@@ -1,5 +1,6 @@
 """Samplers against a score that is known exactly: theory is the oracle."""
 
+import itertools
 import math
 
 import pytest
@@ -14,7 +15,7 @@ from cdvae.sampling.assignment import assign_species
 from cdvae.sampling.best_of import BestOf
 from cdvae.sampling.langevin import Langevin
 from cdvae.sampling.protocol import Sampler
-from cdvae.sampling.start import round_counts, species_of
+from cdvae.sampling.start import likeliest_counts, species_of
 from cdvae.score import ScoreOutput
 from cdvae.torus import wrap_difference, wrapped_normal_score
 
@@ -58,10 +59,12 @@ def generators(n: int = COPIES) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(i) for i in range(n)]
 
 
-LADDER = NoiseSchedule.geometric(0.6, 0.01, 40)
+SCHEDULE = NoiseSchedule(0.6 / float(CELL.norm(dim=-1).max()), 0.01)
 
 
-@pytest.mark.parametrize("sampler", [Ancestral(LADDER), Langevin(LADDER, steps_per_level=20)])
+@pytest.mark.parametrize(
+    "sampler", [Ancestral(SCHEDULE, 40), Langevin(SCHEDULE, 40, steps_per_level=20)]
+)
 def test_spread_of_the_samples_is_that_of_the_data(sampler: Sampler) -> None:
     samples = sampler(NormalData(), start(), generators())
     cart = NormalData.deviation(samples) @ CELL
@@ -75,7 +78,9 @@ def test_spread_of_the_samples_is_that_of_the_data(sampler: Sampler) -> None:
     assert cart.mean(0).abs().max() < 1e-4
 
 
-@pytest.mark.parametrize("sampler", [Ancestral(LADDER), Langevin(LADDER, steps_per_level=2)])
+@pytest.mark.parametrize(
+    "sampler", [Ancestral(SCHEDULE, 40), Langevin(SCHEDULE, 40, steps_per_level=2)]
+)
 def test_a_crystal_does_not_depend_on_its_batch(sampler: Sampler) -> None:
     together = sampler(NormalData(), start(), generators())
 
@@ -84,7 +89,7 @@ def test_a_crystal_does_not_depend_on_its_batch(sampler: Sampler) -> None:
 
 
 def test_evaluations_are_counted_exactly() -> None:
-    for sampler in (Ancestral(LADDER), Langevin(LADDER, steps_per_level=3)):
+    for sampler in (Ancestral(SCHEDULE, 40), Langevin(SCHEDULE, 40, steps_per_level=3)):
         calls = 0
 
         class Counting(NormalData):
@@ -97,7 +102,9 @@ def test_evaluations_are_counted_exactly() -> None:
         assert calls == sampler.evaluations
 
 
-@pytest.mark.parametrize("sampler", [Ancestral(LADDER), Langevin(LADDER, steps_per_level=2)])
+@pytest.mark.parametrize(
+    "sampler", [Ancestral(SCHEDULE, 40), Langevin(SCHEDULE, 40, steps_per_level=2)]
+)
 def test_stops_within_a_level_when_told_to(sampler: Sampler) -> None:
     seen = []
 
@@ -115,7 +122,7 @@ def test_best_of_keeps_the_least_misfit_of_each_crystal() -> None:
     def misfit(crystals: CrystalBatch) -> Tensor:
         return crystals.frac[::3, 0]  # anything that differs from run to run
 
-    inner = Ancestral(NoiseSchedule.geometric(0.6, 0.01, 5))
+    inner = Ancestral(SCHEDULE, 5)
     begin = start().select(range(40))
     once = inner(NormalData(), begin, generators(40))
     levels = []
@@ -145,12 +152,26 @@ def test_assignment_keeps_the_composition_and_is_optimal() -> None:
     assert sorted(assigned.tolist()) == [8, 8, 8, 22, 38]
 
 
-def test_rounded_composition_is_complete_and_nearest() -> None:
-    fractions = torch.zeros(3, 100)
-    fractions[0, [7, 21, 37]] = torch.tensor([0.59, 0.21, 0.20])
-    fractions[1, [7, 21]] = torch.tensor([0.5, 0.5])
-    fractions[2, 5] = 1.0
-    species = species_of(round_counts(fractions, torch.tensor([5, 3, 1])))
-    assert species[:5].tolist() == [8, 8, 8, 22, 38]
-    assert sorted(species[5:8].tolist()) in ([8, 8, 22], [8, 22, 22])
-    assert species[8:].tolist() == [6]
+def test_likeliest_counts_are_those_of_a_search_over_all_compositions() -> None:
+    logits = torch.full((6, 100, 5), -torch.inf)
+    logits[:, :, 0] = 0
+    elements = [7, 21, 37]
+    logits[:, elements] = 2 * torch.randn(6, 3, 5, generator=torch.Generator().manual_seed(0))
+    n_atoms = torch.tensor([1, 2, 3, 4, 4, 4])
+    counts = likeliest_counts(logits, n_atoms)
+    log = logits.log_softmax(-1)[:, elements]
+    for i, n in enumerate(n_atoms.tolist()):
+        totals = {
+            c: sum(float(log[i, e, k]) for e, k in enumerate(c))
+            for c in itertools.product(range(5), repeat=3)
+            if sum(c) == n
+        }
+        assert tuple(counts[i, elements].tolist()) == max(totals, key=lambda c: totals[c])
+    assert counts.sum(1).tolist() == n_atoms.tolist()  # nothing of any other element
+
+
+def test_species_are_listed_as_often_as_they_are_counted() -> None:
+    counts = torch.zeros(2, 100, dtype=torch.int64)
+    counts[0, [7, 21, 37]] = torch.tensor([3, 1, 1])
+    counts[1, 5] = 1
+    assert species_of(counts).tolist() == [8, 8, 8, 22, 38, 6]

@@ -56,6 +56,18 @@ def test_wrapped_score_is_the_gradient_of_the_wrapped_density(sigma: float) -> N
     torch.testing.assert_close(score, gradient * sigma, atol=1e-4, rtol=1e-3)
 
 
+def test_images_and_waves_agree_where_one_takes_over_from_the_other() -> None:
+    lattice = random_crystals(30, seed=6, largest=1).lattice.double()
+    lattice[:, 0] *= 3  # one long vector
+    lengths = lattice.norm(dim=-1)
+    border = 0.4 * (lengths.amax(-1) * lengths.amin(-1)).sqrt()
+    difference = torch.rand(30, 3, generator=torch.Generator().manual_seed(7)).double() - 0.5
+    below = wrapped_normal_score(difference, lattice, border * (1 - 1e-6))
+    above = wrapped_normal_score(difference, lattice, border * (1 + 1e-6))
+    assert below.abs().max() > 0.5
+    torch.testing.assert_close(above, below, atol=1e-3, rtol=1e-3)
+
+
 def test_score_is_the_nearest_image_far_below_and_zero_far_above_the_cell() -> None:
     lattice = 4 * torch.eye(3).expand(1, 3, 3)
     difference = torch.tensor([[0.1, -0.2, 0.0]])

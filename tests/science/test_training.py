@@ -58,14 +58,25 @@ def test_training_is_reproducible(tmp_path: Path, data: CrystalDataset) -> None:
 
 def test_every_crystal_is_seen_once_an_epoch_over_all_processes(tmp_path: Path) -> None:
     config = settings(tmp_path, 6).optimiser
-    cpu = torch.device("cpu")
-    seen = torch.cat(
-        [torch.cat(list(batches(24, config, Place(rank, 2, cpu), 0))[:3]) for rank in (0, 1)]
-    )
+    n_atoms = torch.randint(1, 21, (24,), generator=torch.Generator().manual_seed(0))
+
+    def drawn(rank: int, peers: int, start: int = 0) -> list[torch.Tensor]:
+        place = Place(rank, peers, torch.device("cpu"))
+        return list(batches(n_atoms, config, place, start))
+
+    seen = torch.cat([torch.cat(drawn(rank, 2)[:3]) for rank in (0, 1)])
     assert sorted(seen.tolist()) == list(range(24))
-    whole = list(batches(24, config, Place(0, 1, cpu), 0))
-    resumed = list(batches(24, config, Place(0, 1, cpu), 4))
-    assert torch.equal(whole[4], resumed[0])
+    assert torch.equal(drawn(0, 1)[4], drawn(0, 1, start=4)[0])
+
+
+def test_a_batch_holds_crystals_of_about_one_size(tmp_path: Path) -> None:
+    config = settings(tmp_path, 6).optimiser
+    n_atoms = torch.randint(1, 21, (24,), generator=torch.Generator().manual_seed(0))
+    place = Place(0, 1, torch.device("cpu"))
+    spread = [
+        n_atoms[rows].max() - n_atoms[rows].min() for rows in batches(n_atoms, config, place, 0)
+    ]
+    assert max(spread) <= 6  # of a range of 19; six random ones span more than ten
 
 
 def test_too_little_data_for_a_batch_is_an_error(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
-"""Measurement of a trained model on data: the numbers that go into its card."""
+"""Crystals of a trained model, any number of them, and what is known of each."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,21 +11,12 @@ from typing import Any
 import torch
 from pymatgen.core.structure import Structure
 
-from cdvae.data.dataset import CrystalDataset
 from cdvae.data.structures import to_structures
+from cdvae.errors import NonFiniteSampleError
 from cdvae.metrics.matching import duplicates
 from cdvae.metrics.novelty import NoveltyIndex
-from cdvae.metrics.reconstruction import score_reconstruction
 from cdvae.metrics.report import CrystalReport, describe, summarise
-from cdvae.pipeline import (
-    SamplerSpec,
-    chunks,
-    crystal_seed,
-    decode,
-    encode,
-    predict,
-    sample_latents,
-)
+from cdvae.pipeline import Decoded, SamplerSpec, chunks, crystal_seed, decode, sample_latents
 from cdvae.trained import TrainedModel
 
 Progress = Callable[[int, int], None]
@@ -32,9 +24,9 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Sampled:
-    """Crystals decoded in chunks."""
+    """Crystals decoded in chunks; None and NaN where sampling lost a crystal."""
 
-    structures: list[Structure]
+    structures: list[Structure | None]
     predicted: dict[str, list[float]]
     score_evaluations: int  # of each crystal
 
@@ -57,7 +49,7 @@ def sample_all(
         sampler: which sampler.
         progress: called with (crystals done, n), fractions of a chunk included.
     """
-    structures: list[Structure] = []
+    structures: list[Structure | None] = []
     predicted: dict[str, list[float]] = {name: [] for name in model.properties}
     evaluations = 0
     for rows in chunks(n, model):
@@ -67,50 +59,36 @@ def sample_all(
                 progress(rows.start + len(rows) * level // levels, n)
 
         seeds = [crystal_seed(seed, i) for i in rows]
-        decoded = decode(model, latents_of(rows), seeds, sampler, on_level)
-        structures += to_structures(decoded.crystals)
-        for name, values in decoded.properties.items():
-            predicted[name] += values.tolist()
-        evaluations = decoded.score_evaluations
+        kept, decoded = _decode_what_can_be(model, latents_of(rows), seeds, sampler, on_level)
+        found = dict(zip(kept, to_structures(decoded.crystals), strict=True)) if decoded else {}
+        structures += [found.get(i) for i in range(len(rows))]
+        for name, own in predicted.items():
+            values = decoded.properties[name].tolist() if decoded else []
+            by_row = dict(zip(kept, values, strict=True))
+            own += [by_row.get(i, math.nan) for i in range(len(rows))]
+        evaluations = decoded.score_evaluations if decoded else evaluations
     return Sampled(structures, predicted, evaluations)
 
 
-def reconstruct(
+def _decode_what_can_be(
     model: TrainedModel,
-    data: CrystalDataset,
-    seed: int,
+    latents: torch.Tensor,
+    seeds: Sequence[int],
     sampler: SamplerSpec,
-    workers: int = 1,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """How well crystals come back from z = posterior mean, everything decoded, nothing forced.
+    on_level: Callable[[int, int], None],
+) -> tuple[list[int], Decoded | None]:
+    """The rows of ``latents`` whose crystals stay finite, and these crystals (None for no row).
 
-    The property errors of the heads are those at the same latents; a property that ``data`` does
-    not have is left out.
+    No crystal depends on its batch, so the others come out as they would have.
     """
-    started = time.perf_counter()
-    latents = torch.cat(
-        [encode(model, data.crystals.select(rows)).mean for rows in chunks(len(data), model)]
-    )
-    sampled = sample_all(
-        model, lambda rows: latents[list(rows)], len(data), seed, sampler, progress
-    )
-    seconds = time.perf_counter() - started
-    score = score_reconstruction(to_structures(data.crystals), sampled.structures, workers)
-    heads = predict(model, latents)
-    errors = {
-        name: float((heads[name].cpu() - data.properties[:, i]).abs().nanmean())
-        for i, name in enumerate(data.property_names)
-    }
-    return {
-        "match_rate": score.match_rate,
-        "rmse": score.rmse,
-        "match_rate_gated": score.match_rate_gated,
-        "rmse_gated": score.rmse_gated,
-        "property_mae": errors,
-        "seconds": seconds,
-        "score_evaluations": sampled.score_evaluations,
-    }
+    rows = list(range(len(seeds)))
+    while rows:
+        try:
+            chosen = [seeds[i] for i in rows]
+            return rows, decode(model, latents[rows], chosen, sampler, on_level)
+        except NonFiniteSampleError as error:
+            rows = [row for place, row in enumerate(rows) if place not in error.indices]
+    return rows, None
 
 
 @dataclass(frozen=True)
@@ -129,7 +107,14 @@ def generate(
     sampler: SamplerSpec,
     progress: Progress | None = None,
 ) -> Generated:
-    """``n`` crystals from the learned prior, their checks and their summary."""
+    """``n`` crystals from the learned prior, their checks and their summary.
+
+    The summary is the service's, against the training data that travel with the model; the paper's
+    measurement is :func:`cdvae.evaluation.generation.evaluate_generation`.
+
+    Raises:
+        NonFiniteSampleError: sampling lost a crystal.
+    """
     started = time.perf_counter()
 
     def latents_of(rows: range) -> torch.Tensor:
@@ -137,24 +122,32 @@ def generate(
 
     sampled = sample_all(model, latents_of, n, seed, sampler, progress)
     seconds = time.perf_counter() - started
-    reports = [describe(structure) for structure in sampled.structures]
+    structures = [structure for structure in sampled.structures if structure is not None]
+    if len(structures) < n:
+        raise NonFiniteSampleError([i for i, s in enumerate(sampled.structures) if s is None])
+    reports = [describe(structure) for structure in structures]
     metrics = summarise(
         reports,
-        duplicates(sampled.structures),
-        _novel(model, sampled.structures, reports),
+        duplicates(structures),
+        _novel(model, structures, reports),
         sampled.predicted,
         model.reference.statistics,
     )
     metrics |= {"seconds": seconds, "score_evaluations": sampled.score_evaluations}
-    return Generated(sampled.structures, reports, metrics)
+    return Generated(structures, reports, metrics)
 
 
 def _novel(
     model: TrainedModel, structures: Sequence[Structure], reports: Sequence[CrystalReport]
 ) -> list[bool | None]:
-    arrays = {name: tensor.numpy() for name, tensor in model.reference.tensors.items()}
-    known = NoveltyIndex.from_arrays(arrays)
+    known = novelty_index(model)
     return [
         known.is_novel(structure) if report.structure_valid else None
         for structure, report in zip(structures, reports, strict=True)
     ]
+
+
+def novelty_index(model: TrainedModel) -> NoveltyIndex:
+    """The fingerprints of the training crystals that travel with the model."""
+    arrays = {name: tensor.cpu().numpy() for name, tensor in model.reference.tensors.items()}
+    return NoveltyIndex.from_arrays(arrays)

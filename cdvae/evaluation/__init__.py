@@ -1,0 +1,1 @@
+"""The paper's three tasks, measured: reconstruction, generation, property optimisation."""

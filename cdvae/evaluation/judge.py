@@ -1,0 +1,31 @@
+"""The independent judge: a property model trained apart from the generator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from pymatgen.core.structure import Structure
+
+from cdvae.crystal import CrystalBatch
+from cdvae.data.reduction import wrap
+from cdvae.pipeline import estimate
+from cdvae.trained import TrainedModel
+
+
+def judged(judge: TrainedModel, structures: Sequence[Structure], prop: str) -> list[float]:
+    """``prop`` of each structure in the units of the judge's card.
+
+    The structures must have a cell (`validity.has_cell`). They are judged as they are, without a
+    reduction of the cell, like those of the paper.
+    """
+    if not structures:
+        return []
+    batch = CrystalBatch(
+        frac=torch.from_numpy(np.concatenate([wrap(s.frac_coords) for s in structures])),
+        species=torch.tensor([site.specie.Z for s in structures for site in s]),
+        lattice=torch.from_numpy(np.stack([s.lattice.matrix for s in structures])).float(),
+        n_atoms=torch.tensor([len(s) for s in structures]),
+    )
+    return [float(value) for value in estimate(judge, batch)[prop]]

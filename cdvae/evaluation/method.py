@@ -1,0 +1,135 @@
+"""What is evaluated: a generative method that reconstructs, generates and optimises crystals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from pymatgen.core.structure import Structure
+
+from cdvae.data.dataset import CrystalDataset
+from cdvae.data.structures import to_structures
+from cdvae.evaluation.sampling import Progress, sample_all
+from cdvae.optimise import optimise
+from cdvae.pipeline import (
+    SamplerSpec,
+    chunks,
+    crystal_seed,
+    encode,
+    sample_latents,
+    sample_posterior,
+)
+from cdvae.trained import TrainedModel
+
+Stage = Callable[[str], Progress]
+"""Starts a part of the work by its name and returns where its progress goes."""
+
+OPTIMISATION_STEPS = 50
+LEARNING_RATE = 0.05
+
+
+class Method(Protocol):
+    """A trained method; a crystal that it could not decode is None."""
+
+    @property
+    def properties(self) -> tuple[str, ...]:
+        """The properties that it can optimise."""
+
+    def reconstruct(
+        self, data: CrystalDataset, seed: int, progress: Progress | None = None
+    ) -> list[Structure | None]:
+        """One crystal for each of ``data``, everything decoded, nothing forced."""
+
+    def generate(
+        self, n: int, seed: int, progress: Progress | None = None
+    ) -> list[Structure | None]:
+        """``n`` crystals from the prior."""
+
+    def optimise(
+        self, data: CrystalDataset, prop: str, seed: int, progress: Progress | None = None
+    ) -> list[list[Structure | None]]:
+        """The decodings from each start in ``data`` while ``prop`` is made as low as can be."""
+
+
+class CDVAEMethod:
+    """A model of this project with one of its samplers."""
+
+    def __init__(self, model: TrainedModel, sampler: SamplerSpec) -> None:
+        self.model = model
+        self.sampler = sampler
+        self.score_evaluations = 0  # of each crystal that was sampled last
+
+    @property
+    def properties(self) -> tuple[str, ...]:
+        """Names of the property heads."""
+        return self.model.properties
+
+    def posterior_means(self, data: CrystalDataset) -> torch.Tensor:
+        """(N, D) of each crystal of ``data``."""
+        rows = chunks(len(data), self.model)
+        return torch.cat([encode(self.model, data.crystals.select(r)).mean for r in rows])
+
+    def reconstruct(
+        self, data: CrystalDataset, seed: int, progress: Progress | None = None
+    ) -> list[Structure | None]:
+        """One crystal for each of ``data``, decoded from the posterior's mean."""
+        return self._decode(self.posterior_means(data), seed, progress)
+
+    def generate(
+        self, n: int, seed: int, progress: Progress | None = None
+    ) -> list[Structure | None]:
+        """``n`` crystals from the learned prior."""
+
+        def latents_of(rows: range) -> torch.Tensor:
+            return sample_latents(self.model, [crystal_seed(seed, i) for i in rows])
+
+        return self._sample(latents_of, n, seed, progress)
+
+    def optimise(
+        self, data: CrystalDataset, prop: str, seed: int, progress: Progress | None = None
+    ) -> list[list[Structure | None]]:
+        """The 11 decodings from each crystal of ``data``, whose ``prop`` is minimised.
+
+        The start is one draw of the posterior, as in the paper.
+        """
+        paths: list[list[Structure | None]] = []
+        for rows in chunks(len(data), self.model):
+            seeds = [crystal_seed(seed, i) for i in rows]
+
+            def on_step(done: int, total: int, rows: range = rows) -> None:
+                if progress:
+                    progress(rows.start + len(rows) * done // total, len(data))
+
+            found = optimise(
+                self.model,
+                sample_posterior(self.model, encode(self.model, data.crystals.select(rows)), seeds),
+                seeds,
+                self.sampler,
+                prop=prop,
+                direction="minimize",
+                value=None,
+                steps=OPTIMISATION_STEPS,
+                learning_rate=LEARNING_RATE,
+                on_step=on_step,
+            )
+            self.score_evaluations = found.score_evaluations
+            for path in found.paths:
+                paths.append([c and to_structures(c)[0] for c in path.decodings])
+        return paths
+
+    def _decode(
+        self, latents: torch.Tensor, seed: int, progress: Progress | None
+    ) -> list[Structure | None]:
+        return self._sample(lambda rows: latents[list(rows)], len(latents), seed, progress)
+
+    def _sample(
+        self,
+        latents_of: Callable[[range], torch.Tensor],
+        n: int,
+        seed: int,
+        progress: Progress | None,
+    ) -> list[Structure | None]:
+        sampled = sample_all(self.model, latents_of, n, seed, self.sampler, progress)
+        self.score_evaluations = sampled.score_evaluations
+        return sampled.structures

@@ -1,0 +1,95 @@
+"""Coverage: are the reference crystals met by generated ones, and the other way round?
+
+Xie et al., ICLR 2022, section 5.2 (COV-R and COV-P), after Ganea et al., NeurIPS 2021.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial.distance import cdist
+
+from cdvae.metrics.coverage_fingerprint import CoverageFingerprints
+
+CHUNK = 512  # reference crystals at a time: 512 × 10,000 distances are 40 MB
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Largest Euclidean distances of two fingerprints that still meet."""
+
+    structure: float
+    composition: float
+
+
+THRESHOLDS = {
+    "Perov-5": Thresholds(0.2, 4.0),
+    "Carbon-24": Thresholds(0.2, 4.0),
+    "MP-20": Thresholds(0.4, 10.0),
+}
+"""Those of the paper, by data set."""
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Which crystals are met; one without fingerprint is not."""
+
+    reference: np.ndarray  # (R,) bool
+    generated: np.ndarray  # (G,) bool
+
+    @property
+    def recall(self) -> float:
+        """COV-R: the fraction of all reference crystals that are met."""
+        return float(self.reference.mean())
+
+    @property
+    def precision(self) -> float:
+        """COV-P: the fraction of all generated crystals that meet a reference crystal."""
+        return float(self.generated.mean())
+
+
+def thresholds(dataset: str) -> Thresholds:
+    """The paper's thresholds for a data set by its name; ValueError for one that it lacks."""
+    try:
+        return THRESHOLDS[dataset]
+    except KeyError:
+        known = ", ".join(THRESHOLDS)
+        raise ValueError(
+            f"no coverage thresholds for data set {dataset!r} (known: {known}); give your own"
+        ) from None
+
+
+def coverage(
+    generated: CoverageFingerprints, reference: CoverageFingerprints, limits: Thresholds
+) -> tuple[Coverage, Coverage]:
+    """Coverage by separate nearest neighbours, as in the paper, and by joint ones.
+
+    Separate: the nearest structure and the nearest composition are within their thresholds, but
+    may be those of two different crystals. Joint: one and the same crystal is within both.
+
+    Raises:
+        ValueError: one of the sets is empty.
+    """
+    if not len(generated) or not len(reference):
+        raise ValueError(f"{len(generated)} generated and {len(reference)} reference crystals")
+    rows, columns = np.flatnonzero(reference.known), np.flatnonzero(generated.known)
+    met = {kind: np.zeros(len(reference), dtype=bool) for kind in ("structure", "composition")}
+    meets = {kind: np.zeros(len(generated), dtype=bool) for kind in met}
+    met_jointly, meets_jointly = np.zeros(len(reference), bool), np.zeros(len(generated), bool)
+    for start in range(0, len(rows), CHUNK):
+        chosen = rows[start : start + CHUNK]
+        near = {}
+        for kind in met:
+            theirs = getattr(reference, kind)[chosen]
+            ours = getattr(generated, kind)[columns]
+            near[kind] = cdist(theirs, ours) <= getattr(limits, kind)
+            met[kind][chosen] = near[kind].any(axis=1)
+            meets[kind][columns] |= near[kind].any(axis=0)
+        both = near["structure"] & near["composition"]
+        met_jointly[chosen] = both.any(axis=1)
+        meets_jointly[columns] |= both.any(axis=0)
+    separate = Coverage(
+        met["structure"] & met["composition"], meets["structure"] & meets["composition"]
+    )
+    return separate, Coverage(met_jointly, meets_jointly)

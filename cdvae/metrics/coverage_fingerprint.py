@@ -1,0 +1,108 @@
+"""The fingerprints of the paper's coverage: local order of the sites and what they are made of.
+
+Structure: matminer's CrystalNNFingerprint ("ops", Zimmermann & Jain, RSC Adv. 2020), mean over the
+sites. Composition: the Magpie features (Ward et al., npj Comput. Mater. 2016), standardised by
+fixed numbers. matminer comes with the extra `evaluation` and is imported when it is needed.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+from pymatgen.core.structure import Structure
+
+from cdvae.errors import CdvaeError
+from cdvae.metrics.validity import separated
+
+STRUCTURE, COMPOSITION = 61, 132  # lengths of the two fingerprints
+
+
+class MissingFeaturiserError(CdvaeError):
+    """matminer is not installed."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "coverage needs matminer: pip install 'cdvae-service[evaluation]', or leave it out"
+        )
+
+
+@dataclass(frozen=True)
+class CoverageFingerprints:
+    """Fingerprints of N crystals; both rows of a crystal without fingerprint are NaN."""
+
+    structure: np.ndarray  # (N, 61)
+    composition: np.ndarray  # (N, 132), standardised
+
+    def __len__(self) -> int:
+        return len(self.structure)
+
+    @property
+    def known(self) -> np.ndarray:
+        """(N,) True where the crystal has a fingerprint."""
+        return ~np.isnan(self.structure).any(axis=1)
+
+    @classmethod
+    def from_rows(cls, rows: np.ndarray) -> CoverageFingerprints:
+        """From (N, 193) rows of `coverage_fingerprint`."""
+        return cls(rows[:, :STRUCTURE], rows[:, STRUCTURE:])
+
+
+def featuriser_version() -> str:
+    """The versions that decide a fingerprint's numbers; MissingFeaturiserError without matminer."""
+    try:
+        return f"matminer {version('matminer')}, pymatgen {version('pymatgen')}, scaler 1"
+    except PackageNotFoundError as error:
+        raise MissingFeaturiserError from error
+
+
+def coverage_fingerprint(structure: Structure | None) -> np.ndarray:
+    """(193,) float64: 61 numbers of the structure, then 132 of the composition.
+
+    All NaN where there is no crystal, where atoms, images included, are closer than 0.5 Å (the cost
+    of the neighbour search explodes there), and where CrystalNN finds no neighbours.
+    """
+    if structure is None or not separated(structure):
+        return np.full(STRUCTURE + COMPOSITION, np.nan)
+    sites, magpie = _featurisers()
+    with warnings.catch_warnings():
+        # CrystalNN remarks at every site that oxidation states are unknown.
+        warnings.simplefilter("ignore")
+        try:
+            local = [sites.featurize(structure, index) for index in range(len(structure))]
+            features = magpie.featurize(structure.composition)
+        except Exception:  # of many kinds, from deep inside the geometry: no fingerprint
+            return np.full(STRUCTURE + COMPOSITION, np.nan)
+    return np.concatenate([np.mean(local, axis=0), standardise(features)])
+
+
+def standardise(features: Sequence[float]) -> np.ndarray:
+    """(132,) Magpie features in units of the fixed spread; an unknown one becomes 0, the mean."""
+    means, stds = _scaler()
+    return np.nan_to_num((np.asarray(features, dtype=float) - means) / stds, nan=0.0)
+
+
+@cache
+def _scaler() -> tuple[np.ndarray, np.ndarray]:
+    text = files("cdvae.metrics").joinpath("magpie_scaler.json").read_text(encoding="utf-8")
+    numbers = json.loads(text)
+    return np.array(numbers["means"]), np.array(numbers["stds"])
+
+
+@cache
+def _featurisers() -> tuple[Any, Any]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of matminer's own imports
+        try:
+            from matminer.featurizers.composition.composite import ElementProperty
+            from matminer.featurizers.site.fingerprint import CrystalNNFingerprint
+        except ImportError as error:
+            raise MissingFeaturiserError from error
+        return CrystalNNFingerprint.from_preset("ops"), ElementProperty.from_preset("magpie")

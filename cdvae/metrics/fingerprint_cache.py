@@ -1,0 +1,107 @@
+"""Coverage fingerprints of many crystals, over processes; those of reference sets kept on disk.
+
+A cache is a folder of small files, one for each PART crystals, named by the sha256 of these
+crystals and of the featuriser's version. An interrupted computation goes on where it was, a changed
+data set or another version finds nothing, and a damaged file (the archive has checksums) is
+computed again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from pymatgen.core.structure import Structure
+
+from cdvae.data.parallel import Progress, parallel_map
+from cdvae.metrics.coverage_fingerprint import (
+    COMPOSITION,
+    STRUCTURE,
+    CoverageFingerprints,
+    coverage_fingerprint,
+    featuriser_version,
+)
+
+PART = 32
+
+_Part = tuple[Sequence[Structure | None], Path | None]
+
+
+def coverage_fingerprints(
+    structures: Sequence[Structure | None],
+    cache: Path | None = None,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> CoverageFingerprints:
+    """The fingerprints of all crystals, in order.
+
+    Args:
+        structures: the crystals; None where a method made none.
+        cache: folder to read them from and to keep them in.
+        workers: processes that compute what the cache does not hold.
+        progress: called with (crystals done, crystals).
+
+    Raises:
+        MissingFeaturiserError: matminer is not installed.
+    """
+    current = featuriser_version()
+    starts = range(0, len(structures), PART)
+    parts: list[_Part] = []
+    for start in starts:
+        part = structures[start : start + PART]
+        parts.append((part, cache / f"{_key(part, current)}.npz" if cache else None))
+    rows = [_read(*part) for part in parts]
+    missing = [i for i, found in enumerate(rows) if found is None]
+    present = len(starts) - len(missing)
+
+    def on_part(done: int, total: int) -> None:
+        if progress:
+            progress(min((present + done) * PART, len(structures)), len(structures))
+
+    if cache and missing:
+        cache.mkdir(parents=True, exist_ok=True)
+    computed = parallel_map(_compute, [parts[i] for i in missing], workers, on_part, chunk_size=1)
+    for index, found in zip(missing, computed, strict=True):
+        rows[index] = found
+    empty = np.empty((0, STRUCTURE + COMPOSITION))
+    return CoverageFingerprints.from_rows(np.concatenate([empty, *rows]))
+
+
+def _key(structures: Sequence[Structure | None], featuriser: str) -> str:
+    digest = hashlib.sha256(featuriser.encode())
+    for structure in structures:
+        if structure is None:
+            digest.update(b"none")
+            continue
+        numbers = np.array([site.specie.Z for site in structure], dtype=np.int64)
+        for array in (structure.lattice.matrix, structure.frac_coords, numbers):
+            digest.update(str(array.shape).encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def _read(structures: Sequence[Structure | None], file: Path | None) -> np.ndarray | None:
+    """The rows kept in `file`; None if they are not there, damaged or of another shape."""
+    if file is None or not file.is_file():
+        return None
+    try:
+        with np.load(io.BytesIO(file.read_bytes())) as archive:
+            rows: np.ndarray = archive["rows"]
+    except Exception:  # a damaged archive raises many kinds, depending on the byte
+        return None
+    return rows if rows.shape == (len(structures), STRUCTURE + COMPOSITION) else None
+
+
+def _compute(part: _Part) -> np.ndarray:
+    structures, file = part
+    rows = np.stack([coverage_fingerprint(structure) for structure in structures])
+    if file is not None:
+        with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".tmp", delete=False) as partial:
+            np.savez_compressed(partial, rows=rows)
+        os.replace(partial.name, file)  # a reader never sees half a file
+    return rows

@@ -1,0 +1,1 @@
+"""Parts of the search for crystals with a better property."""

@@ -1,0 +1,75 @@
+"""What a search has found and how far it has come."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from cdvae.crystal import CrystalBatch
+from cdvae.errors import NonFiniteSampleError
+from cdvae.sampling.protocol import OnLevel
+
+
+@dataclass
+class Path:
+    """The crystals decoded from one start, and which of them is best by the model's own head."""
+
+    decodings: list[CrystalBatch | None] = field(default_factory=list)  # None: not finite
+    best: int | None = None
+    valid: bool = False  # the best one
+    badness: float = math.inf  # of the best one, encoded again
+
+    def add(self, crystal: CrystalBatch | None, valid: bool, badness: float) -> bool:
+        """Appends a decoding; True if it is valid and better than all valid ones before."""
+        self.decodings.append(crystal)
+        if crystal is None or (self.valid, -self.badness) >= (valid, -badness):
+            return False
+        self.best, self.valid, self.badness = len(self.decodings) - 1, valid, badness
+        return valid
+
+
+@dataclass(frozen=True)
+class Optimised:
+    """What a search found."""
+
+    paths: list[Path]  # one of each start
+    score_evaluations: int  # of each start
+
+    def best(self) -> CrystalBatch:
+        """The best crystal of each start; the least bad where none is valid.
+
+        Raises:
+            NonFiniteSampleError: no decoding of some start was finite.
+        """
+        lost = [i for i, path in enumerate(self.paths) if path.best is None]
+        if lost:
+            raise NonFiniteSampleError(lost)
+        return CrystalBatch.cat([path.decodings[path.best] for path in self.paths])
+
+
+class Work:
+    """Counts gradient steps and noise levels; a decoding counts as many as it evaluates scores."""
+
+    def __init__(self, steps: Sequence[int], evaluations: int, on_step: OnLevel | None) -> None:
+        self._total = sum(steps) + len(steps) * evaluations
+        self._evaluations = evaluations
+        self._done = 0
+        self._on_step = on_step
+
+    def step(self) -> None:
+        """One gradient step more."""
+        self._done += 1
+        self._tell(self._done)
+
+    def level(self, level: int, levels: int) -> None:
+        """So much of the present decoding is done."""
+        self._tell(self._done + self._evaluations * level // levels)
+
+    def decoded(self) -> None:
+        """The present decoding is done."""
+        self._done += self._evaluations
+
+    def _tell(self, done: int) -> None:
+        if self._on_step:
+            self._on_step(done, self._total)

@@ -1,0 +1,43 @@
+"""Crystals made from crystals, so that an autoencoder of a small data set learns to read any."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cdvae.crystal import CrystalBatch
+from cdvae.lattice import inverse
+from cdvae.torus import wrap
+
+DISPLACEMENT = 0.08
+"""Largest width of the displacements, in units of (V/N)^(1/3)."""
+STRAIN = 0.04
+"""Width of each component of the strain."""
+
+
+def perturb(
+    crystals: CrystalBatch, properties: Tensor, share: float, rng: torch.Generator
+) -> tuple[CrystalBatch, Tensor]:
+    """About a ``share`` of the crystals displaced and strained at random, the others as they are.
+
+    To encode and decode a crystal is a task of geometry alone, for which a distorted crystal is as
+    good an example as a relaxed one. Its properties (B, P) are unknown, NaN.
+    """
+    b, device = len(crystals), crystals.lattice.device
+
+    def draw(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=rng, device=device)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=rng, device=device)
+
+    chosen = (draw(b) < share).to(crystals.lattice)
+    width = DISPLACEMENT * draw(b) * chosen * crystals.spacing
+    step = normal(*crystals.frac.shape) * width[crystals.owner, None]
+    frac = crystals.frac + torch.einsum(
+        "ai,aij->aj", step, inverse(crystals.lattice)[crystals.owner]
+    )
+    strain = STRAIN * normal(b, 3, 3) * chosen[:, None, None]
+    lattice = crystals.lattice + crystals.lattice @ (strain + strain.mT) / 2
+    unknown = torch.where(chosen > 0, torch.nan, 0.0)[:, None]
+    return crystals.replace(frac=wrap(frac), lattice=lattice), properties + unknown

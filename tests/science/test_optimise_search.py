@@ -1,0 +1,206 @@
+"""The search for better crystals: what it tries, what it keeps, and that starts do not mix."""
+
+import itertools
+
+import pytest
+import torch
+from torch import Tensor
+
+from cdvae.crystal import CrystalBatch, element_counts
+from cdvae.data.structures import to_structures
+from cdvae.errors import Cancelled, NonFiniteSampleError
+from cdvae.metrics.validity import composition_valid, species_counts, structure_valid
+from cdvae.model.composition_prior import CompositionPrior
+from cdvae.optimise import DECODINGS, optimise
+from cdvae.pipeline import SamplerSpec, crystal_seed, encode, predict
+from cdvae.search.goal import goal_of
+from cdvae.search.record import Optimised
+from cdvae.search.record import Path as SearchPath
+from cdvae.search.substitution import key, neighbours, promising
+from cdvae.testing import perovskites, write_tiny_model
+from cdvae.trained import TrainedModel, load_model
+
+SAMPLER = SamplerSpec("fast", 3)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
+    return load_model(write_tiny_model(tmp_path_factory.mktemp("store")))
+
+
+@pytest.fixture(scope="module")
+def prior() -> CompositionPrior:
+    """Knows Li, O and F in crystals of two or three atoms."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        prior = CompositionPrior(4, 8)
+    prior.restrict_to(composition((3, 1), (8, 1), (9, 0))[None])
+    prior.species[8] = True
+    prior.sizes[3] = True
+    return prior.eval().requires_grad_(False)
+
+
+def composition(*pairs: tuple[int, int]) -> Tensor:
+    counts = torch.zeros(100)
+    for z, n in pairs:
+        counts[z - 1] = n
+    return counts
+
+
+def seeds(n: int) -> list[int]:
+    return [crystal_seed(5, i) for i in range(n)]
+
+
+def run(model: TrainedModel, starts: Tensor, own: list[int], **changed: object) -> Optimised:
+    options = {
+        "prop": "band_gap",
+        "direction": "minimize",
+        "value": None,
+        "steps": 12,
+        "learning_rate": 0.1,
+    }
+    return optimise(model, starts, own, SAMPLER, **options | changed)
+
+
+def test_neighbours_are_all_compositions_one_change_away(prior: CompositionPrior) -> None:
+    own = composition((3, 2), (8, 1))
+    expected = set()
+    for counts in itertools.product(range(4), repeat=3):
+        change = [n - m for n, m in zip(counts, (2, 1, 0), strict=True)]
+        moved = [c for c in change if c]
+        one_or_all = sorted(moved) == [-1, 1] or sorted(moved) == [-2, 2]
+        if sum(counts) == 3 and one_or_all:
+            expected.add(counts)
+        if sum(counts) == 2 and len(moved) == 1:  # one element less, by one atom
+            expected.add(counts)
+    found = neighbours(own, prior)
+    assert found.sum(1).tolist() == found[:, [2, 7, 8]].sum(1).tolist()
+    triples = [tuple(int(n) for n in row) for row in found[:, [2, 7, 8]]]
+    assert len(triples) == len(set(triples))
+    assert set(triples) == expected
+    assert {(2, 0, 1), (0, 1, 2), (2, 0, 0)} <= expected
+
+
+def test_promising_compositions_are_neutral_likely_and_new(prior: CompositionPrior) -> None:
+    oxide, fluoride = composition((3, 2), (8, 1)), composition((3, 1), (9, 1))
+    candidates = torch.stack([composition((3, 1), (9, 2)), fluoride, composition((3, 2), (9, 1))])
+    order = torch.tensor([2, 1, 0])
+
+    def chosen(floor: float, taboo: set[tuple[int, ...]], number: int = 5) -> list[Tensor]:
+        return list(promising(oxide, order, candidates, prior, floor, taboo, number))
+
+    # LiF2 and Li2F cannot be neutral; Li2O itself always comes first.
+    assert [key(c) for c in chosen(-torch.inf, set())] == [key(oxide), key(fluoride)]
+    assert [key(c) for c in chosen(-torch.inf, {key(oxide)})] == [key(fluoride)]
+    assert [key(c) for c in chosen(-torch.inf, {key(fluoride)})] == [key(oxide)]
+    likelihood = float(prior.log_prob(fluoride[None]))
+    assert len(chosen(likelihood - 1e-4, set())) == 2
+    assert len(chosen(likelihood + 1e-4, set())) == 1
+    # With nothing left the search stays where it is.
+    assert [key(c) for c in chosen(1.0, {key(oxide)})] == [key(oxide)]
+
+
+def test_noise_of_a_latent_is_carried_back_to_it(model: TrainedModel) -> None:
+    counts = element_counts(perovskites(8).crystals)
+    latents = model.reference.latents[:8]
+    noise = model.prior.noise_of(latents, counts)
+    torch.testing.assert_close(model.prior.transport(noise, counts), latents, atol=1e-4, rtol=1e-4)
+
+
+def test_goal_is_in_the_units_of_the_card(model: TrainedModel) -> None:
+    latents = model.reference.latents[:5]
+    values = predict(model, latents)["band_gap"]
+    goal = goal_of(model, "band_gap", "target", float(values[2]))
+    badness = goal.badness(goal.read(latents))
+    assert badness.argmin() == 2
+    assert badness[2] == pytest.approx(0, abs=1e-9)
+    assert badness.argsort().tolist() == (values - values[2]).abs().argsort().tolist()
+    order = values.argsort().tolist()
+    low, high = (goal_of(model, "band_gap", d, None) for d in ("minimize", "maximize"))
+    assert low.badness(low.read(latents)).argsort().tolist() == order
+    assert high.badness(high.read(latents)).argsort().tolist() == order[::-1]
+
+
+@pytest.mark.parametrize(
+    ("prop", "direction", "value"),
+    [
+        ("colour", "minimize", None),
+        ("band_gap", "sideways", None),
+        ("band_gap", "target", None),
+        ("band_gap", "minimize", 1.0),
+    ],
+)
+def test_nonsense_is_refused(
+    model: TrainedModel, prop: str, direction: str, value: float | None
+) -> None:
+    with pytest.raises(ValueError, match=r"direction|property"):
+        run(model, model.reference.latents[:1], [1], prop=prop, direction=direction, value=value)
+
+
+@pytest.mark.parametrize(("direction", "value"), [("minimize", None), ("target", 0.3)])
+def test_best_is_the_best_valid_decoding(
+    model: TrainedModel, direction: str, value: float | None
+) -> None:
+    found = run(model, model.reference.latents[:4], seeds(4), direction=direction, value=value)
+    assert found.score_evaluations == 3 * DECODINGS
+    best = found.best()
+    assert len(best) == 4
+    for crystal, path in zip(best.split(), found.paths, strict=True):
+        assert len(path.decodings) == DECODINGS
+        badness = [_badness(model, decoding, value) for decoding in path.decodings]
+        lowest = min(badness)
+        assert path.valid != lowest[0]
+        assert badness[path.best] == pytest.approx(lowest, abs=1e-4)
+        torch.testing.assert_close(crystal.frac, path.decodings[path.best].frac)
+
+
+def _badness(model: TrainedModel, crystal: CrystalBatch, value: float | None) -> tuple[bool, float]:
+    """Whether the crystal is invalid, and how far its property is from the goal."""
+    (structure,) = to_structures(crystal)
+    valid = structure_valid(structure) and composition_valid(species_counts(structure))
+    read = float(predict(model, encode(model, crystal).mean)["band_gap"])
+    return not valid, read if value is None else abs(read - value)
+
+
+def test_starts_do_not_know_of_each_other(model: TrainedModel) -> None:
+    starts = model.reference.latents[:3]
+    together = run(model, starts, seeds(3))
+    alone = run(model, starts[1:2], seeds(3)[1:2])
+    for a, b in zip(together.paths[1].decodings, alone.paths[0].decodings, strict=True):
+        assert a is not None
+        assert b is not None
+        assert a.species.tolist() == b.species.tolist()
+        torch.testing.assert_close(a.lattice, b.lattice, atol=1e-3, rtol=1e-3)
+    first, again = together.best(), run(model, starts, seeds(3)).best()
+    torch.testing.assert_close(first.frac, again.frac, atol=0, rtol=0)
+
+
+def test_progress_covers_every_step_and_may_stop_the_search(model: TrainedModel) -> None:
+    seen: list[tuple[int, int]] = []
+    run(model, model.reference.latents[:2], seeds(2), on_step=lambda *at: seen.append(at))
+    total = 12 + 3 * DECODINGS
+    assert [done for done, _ in seen] == list(range(1, total + 1))
+    assert {of for _, of in seen} == {total}
+
+    def stop(done: int, of: int) -> None:
+        if done == 8:
+            raise Cancelled("enough")
+
+    with pytest.raises(Cancelled):
+        run(model, model.reference.latents[:2], seeds(2), on_step=stop)
+
+
+def test_a_path_prefers_valid_crystals_and_counts_lost_ones() -> None:
+    crystal = perovskites(1).crystals
+    path = SearchPath()
+    assert not path.add(None, False, 0.0)
+    assert not path.add(crystal, False, -9.0)
+    assert path.best == 1
+    assert path.add(crystal, True, 3.0)
+    assert not path.add(crystal, False, -9.0)
+    assert not path.add(crystal, True, 3.0)
+    assert path.add(crystal, True, 2.0)
+    assert (path.best, len(path.decodings)) == (5, 6)
+    with pytest.raises(NonFiniteSampleError) as caught:
+        Optimised([path, SearchPath([None])], 1).best()
+    assert caught.value.indices == (1,)
