@@ -69,7 +69,7 @@ class CrystalRecord(Frozen):
     min_distance: float | None = Field(description="Shortest interatomic distance, Å.")
     valid: Validity
     predicted: dict[str, float] = Field(
-        description="Read from the crystal by the heads, card units."
+        description="Of the crystal, by a model trained apart from the generator; card units."
     )
     novel: bool | None = Field(description="False where the training data hold this crystal.")
     duplicate_of: int | None = Field(description="Index of an earlier equal crystal of this job.")

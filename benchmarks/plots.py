@@ -1,0 +1,239 @@
+"""Four plots of a trained model against data that it was not trained on.
+
+Claims: the heads read the properties from z; generated crystals are distributed like the data;
+some ten score evaluations a crystal are enough; the latents are ordered by energy.
+
+    python benchmarks/plots.py perov-5 --data <CDVAE_DATA>/perov_5/test.csv.gz --out docs/plots
+
+Writes NAME-parity.png (heads at the posterior means), NAME-distributions.png (density, and energy
+by the independent property model for both sets), NAME-evaluations.png (match rate and RMSE of the
+`fast` sampler against its number of score evaluations, mean and standard deviation over the
+sampling seeds), NAME-latents.png (first two principal components of the posterior means) and the
+numbers in NAME.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from reporting import commit, hardware
+
+from cdvae.compute import available_threads
+from cdvae.data.dataset import CrystalDataset
+from cdvae.data.structures import to_structures
+from cdvae.evaluation.judge import judged
+from cdvae.evaluation.method import CDVAEMethod
+from cdvae.metrics.distribution import wasserstein
+from cdvae.metrics.reconstruction import score_reconstruction
+from cdvae.metrics.validity import structure_valid
+from cdvae.pipeline import SamplerSpec, predict
+from cdvae.trained import TrainedModel
+from cli.console import load, read
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+
+DATA_COLOUR, OWN_COLOUR = "0.55", "#3366aa"
+
+
+def spread(values: Sequence[float]) -> tuple[float, float]:
+    """Lowest and highest of the values, a twentieth of their distance added on each side."""
+    low, high = float(np.min(values)), float(np.max(values))
+    margin = 0.05 * (high - low) or 0.5
+    return low - margin, high + margin
+
+
+def principal_components(latents: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates (N, number) along the directions of largest variance, and their shares of it."""
+    centred = latents - latents.mean(0)
+    left, singular, _ = np.linalg.svd(centred, full_matrices=False)
+    variance = singular**2
+    return (left * singular)[:, :number], variance[:number] / variance.sum()
+
+
+def parity(model: TrainedModel, data: CrystalDataset, latents: Any, path: Path) -> dict[str, float]:
+    """Draws predicted against known properties; the mean absolute errors."""
+    heads = predict(model, latents)
+    names = data.property_names
+    figure, panels = plt.subplots(1, len(names), figsize=(4 * len(names), 4), squeeze=False)
+    errors = {}
+    for i, (name, panel) in enumerate(zip(names, panels[0], strict=True)):
+        known = data.properties[:, i].isfinite()
+        true = data.properties[known, i].numpy()
+        predicted = heads[name].cpu()[known].numpy()
+        errors[name] = float(np.abs(predicted - true).mean())
+        limits = spread(np.concatenate([true, predicted]))
+        panel.plot(limits, limits, color="0.7", lw=1)
+        panel.plot(true, predicted, ".", ms=3, alpha=0.4, color=OWN_COLOUR)
+        unit = model.card["properties"][name]["unit"]
+        label = name.replace("_", " ")
+        panel.set(xlim=limits, ylim=limits, aspect="equal")
+        panel.set(xlabel=f"{label} in the data ({unit})", ylabel=f"read from z ({unit})")
+        panel.set_title(f"{len(true):,} crystals, MAE {errors[name]:.3f} {unit}", fontsize=10)
+    _save(figure, path)
+    return errors
+
+
+def distributions(
+    model: TrainedModel, method: CDVAEMethod, data: CrystalDataset, n: int, seed: int, path: Path
+) -> dict[str, float | None]:
+    """Draws density and energy of ``n`` new crystals and of the data; Wasserstein distances."""
+    generated = [s for s in method.generate(n, seed) if s is not None and structure_valid(s)]
+    references = to_structures(data.crystals)
+    energy = model.properties[0]
+    unit = model.card["properties"][energy]["unit"]
+    energy_label = f"{energy.replace('_', ' ')}, independent model ({unit})"
+    panels_of = {
+        "density (g/cm³)": [[s.density for s in group] for group in (references, generated)],
+        energy_label: [judged(model, group, energy) for group in (references, generated)],
+    }
+    figure, panels = plt.subplots(1, 2, figsize=(9, 3.6))
+    distances = {}
+    for panel, (title, (theirs, ours)) in zip(panels, panels_of.items(), strict=True):
+        bins = np.linspace(*spread(theirs), 51)
+        outside = sum(not bins[0] <= value <= bins[-1] for value in ours)
+        label = f"generated, {len(ours):,}" + (f" ({outside} outside)" if outside else "")
+        panel.hist(
+            theirs,
+            bins,
+            density=True,
+            color=DATA_COLOUR,
+            alpha=0.5,
+            label=f"data, {len(theirs):,}",
+        )
+        outline = {"histtype": "step", "lw": 1.6, "color": OWN_COLOUR}
+        panel.hist(ours, bins, density=True, label=label, **outline)
+        distances[title] = wasserstein(ours, theirs)
+        shown = "–" if distances[title] is None else f"{distances[title]:.3f}"
+        panel.set(xlabel=title, ylabel="probability density")
+        panel.set_title(f"Wasserstein distance {shown}", fontsize=10)
+        panel.legend(fontsize=8, frameon=False)
+    _save(figure, path)
+    return distances
+
+
+def evaluations(
+    model: TrainedModel,
+    data: CrystalDataset,
+    steps: Sequence[int],
+    seeds: Sequence[int],
+    path: Path,
+) -> list[dict[str, Any]]:
+    """Draws match rate and RMSE against score evaluations; one entry a number and seed."""
+    references, workers = to_structures(data.crystals), available_threads()
+    rows = []
+    for number in steps:
+        for seed in seeds:
+            method = CDVAEMethod(model, SamplerSpec("fast", number))
+            score = score_reconstruction(references, method.reconstruct(data, seed), workers)
+            done = method.score_evaluations
+            row = {"seed": seed, "match_rate": score.match_rate, "rmse": score.rmse}
+            rows.append({"steps": number, "score_evaluations": done, **row})
+    figure, panels = plt.subplots(1, 2, figsize=(9, 3.6))
+    for panel, field, factor, label in (
+        (panels[0], "match_rate", 100.0, "match (%)"),
+        (panels[1], "rmse", 1.0, "RMSE ((V/N)$^{1/3}$)"),
+    ):
+        points = []
+        for number in steps:
+            own = [row for row in rows if row["steps"] == number and row[field] is not None]
+            values = [factor * row[field] for row in own]
+            if values:
+                deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+                points.append((own[0]["score_evaluations"], statistics.fmean(values), deviation))
+        if points:
+            x, y, deviations = zip(*points, strict=True)
+            panel.errorbar(x, y, deviations, fmt="o-", ms=4, capsize=3, color=OWN_COLOUR)
+            panel.set_xscale("log")
+            panel.set_xticks(x, [str(value) for value in x])
+            panel.minorticks_off()
+        panel.set(xlabel="score evaluations a crystal", ylabel=label)
+        panel.grid(color="0.9")
+    figure.suptitle(f"{len(data):,} crystals, {len(seeds)} sampling seeds", fontsize=10)
+    _save(figure, path)
+    return rows
+
+
+def latent_map(model: TrainedModel, data: CrystalDataset, latents: Any, path: Path) -> list[float]:
+    """Draws the posterior means on their first two components; their shares of the variance."""
+    energy = data.property_names[0]
+    known = data.properties[:, 0].isfinite()
+    places, shares = principal_components(latents.cpu().double()[known].numpy(), 2)
+    values = data.properties[known, 0].numpy()
+    figure, panel = plt.subplots(figsize=(5.6, 4.6))
+    # A few extreme energies would leave one colour to all others.
+    low, high = np.percentile(values, [1, 99])
+    points = panel.scatter(*places.T, s=5, c=values, cmap="viridis", vmin=low, vmax=high)
+    unit = model.card["properties"][energy]["unit"]
+    figure.colorbar(points, label=f"{energy.replace('_', ' ')} in the data ({unit})")
+    panel.set(
+        xlabel=f"first principal component ({100 * shares[0]:.1f} % of the variance)",
+        ylabel=f"second ({100 * shares[1]:.1f} %)",
+        title=f"posterior means of {len(values):,} crystals",
+    )
+    _save(figure, path)
+    return shares.tolist()
+
+
+def _save(figure: plt.Figure, path: Path) -> None:
+    figure.tight_layout()
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def main() -> None:
+    """Reads the arguments, draws the four plots, writes their numbers."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", help="name, name@version or a folder")
+    parser.add_argument("--data", type=Path, required=True, help="CSV of a split")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the plots")
+    parser.add_argument("--store", type=Path, default=Path("model_store"))
+    parser.add_argument("--limit", type=int, help="crystals read (all): parity, histograms, PCA")
+    parser.add_argument("--recon", type=int, default=200, help="crystals reconstructed")
+    parser.add_argument("--generate", type=int, default=1000, help="crystals generated")
+    parser.add_argument("--steps", nargs="+", type=int, default=[5, 10, 25, 50, 75, 100])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    arguments = parser.parse_args()
+    model = load(arguments.model, arguments.store)
+    wanted = model.card["properties"]
+    data = read(arguments.data, wanted, lambda done, total: None, arguments.limit)
+    if not data.property_names:
+        parser.error(f"{arguments.data} has no property of {model.name}")
+    out, name = arguments.out, model.name
+    out.mkdir(parents=True, exist_ok=True)
+    method = CDVAEMethod(model, SamplerSpec("fast"))
+    latents = method.posterior_means(data)
+    first = data.select(range(min(arguments.recon, len(data))))
+    seed = arguments.seeds[0]
+    numbers = {
+        "model": f"{name}@{model.version}",
+        "weights_sha256": model.weights_sha256,
+        "data": arguments.data.name,
+        "crystals": len(data),
+        "seeds": arguments.seeds,
+        "commit": commit(),
+        "hardware": hardware(),
+        "head_mae": parity(model, data, latents, out / f"{name}-parity.png"),
+        "variance_shares": latent_map(model, data, latents, out / f"{name}-latents.png"),
+        "wasserstein": distributions(
+            model, method, data, arguments.generate, seed, out / f"{name}-distributions.png"
+        ),
+        "evaluations": evaluations(
+            model, first, arguments.steps, arguments.seeds, out / f"{name}-evaluations.png"
+        ),
+    }
+    text = json.dumps(numbers, indent=2, ensure_ascii=False)
+    (out / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
