@@ -1,4 +1,4 @@
-"""The scripts in benchmarks/: what they keep, how they print it, what they take away of the model."""
+"""The scripts in benchmarks/: what they keep and print, and what they take away of the model."""
 
 import json
 import os
