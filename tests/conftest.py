@@ -1,6 +1,7 @@
-"""A real Redis-compatible server for the tests that need one."""
+"""What the tests share: a real Redis-compatible server, and arithmetic as they found it."""
 
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -89,3 +90,12 @@ def redis_client(redis_url: str) -> Iterator[Redis]:
     """A client of the session's server."""
     with Redis.from_url(redis_url) as client:
         yield client
+
+
+@pytest.fixture(autouse=True)
+def denormals() -> Iterator[None]:
+    """Undoes what commands run inside the test process do to its arithmetic."""
+    yield
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_flush_denormal(False)
