@@ -16,7 +16,7 @@ from cdvae.errors import NonFiniteSampleError
 from cdvae.metrics.matching import duplicates
 from cdvae.metrics.novelty import NoveltyIndex
 from cdvae.metrics.report import CrystalReport, describe, summarise
-from cdvae.pipeline import Decoded, SamplerSpec, chunks, crystal_seed, decode, sample_latents
+from cdvae.pipeline import SamplerSpec, chunks, crystal_seed, decode_finite, sample_latents
 from cdvae.trained import TrainedModel
 
 Progress = Callable[[int, int], None]
@@ -59,7 +59,7 @@ def sample_all(
                 progress(rows.start + len(rows) * level // levels, n)
 
         seeds = [crystal_seed(seed, i) for i in rows]
-        kept, decoded = _decode_what_can_be(model, latents_of(rows), seeds, sampler, on_level)
+        kept, decoded = decode_finite(model, latents_of(rows), seeds, sampler, on_level)
         found = dict(zip(kept, to_structures(decoded.crystals), strict=True)) if decoded else {}
         structures += [found.get(i) for i in range(len(rows))]
         for name, own in predicted.items():
@@ -68,27 +68,6 @@ def sample_all(
             own += [by_row.get(i, math.nan) for i in range(len(rows))]
         evaluations = decoded.score_evaluations if decoded else evaluations
     return Sampled(structures, predicted, evaluations)
-
-
-def _decode_what_can_be(
-    model: TrainedModel,
-    latents: torch.Tensor,
-    seeds: Sequence[int],
-    sampler: SamplerSpec,
-    on_level: Callable[[int, int], None],
-) -> tuple[list[int], Decoded | None]:
-    """The rows of ``latents`` whose crystals stay finite, and these crystals (None for no row).
-
-    No crystal depends on its batch, so the others come out as they would have.
-    """
-    rows = list(range(len(seeds)))
-    while rows:
-        try:
-            chosen = [seeds[i] for i in rows]
-            return rows, decode(model, latents[rows], chosen, sampler, on_level)
-        except NonFiniteSampleError as error:
-            rows = [row for place, row in enumerate(rows) if place not in error.indices]
-    return rows, None
 
 
 @dataclass(frozen=True)

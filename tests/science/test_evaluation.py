@@ -12,6 +12,7 @@ from pymatgen.core.lattice import Lattice
 from pymatgen.core.structure import Structure
 from typer.testing import CliRunner
 
+from cdvae import pipeline
 from cdvae.crystal import CrystalBatch
 from cdvae.data.cif import write_cif
 from cdvae.data.dataset import CrystalDataset
@@ -212,7 +213,7 @@ def test_a_crystal_that_sampling_loses_is_none_and_the_others_stay(
     tested = CDVAEMethod(model, SHORT)
     before = tested.generate(5, 3)
     lost = sampling.crystal_seed(3, 2)
-    real = sampling.decode
+    real = pipeline.decode
 
     def fails_for_one(
         model: TrainedModel, latents: Any, seeds: Sequence[int], *rest: Any
@@ -221,7 +222,7 @@ def test_a_crystal_that_sampling_loses_is_none_and_the_others_stay(
             raise NonFiniteSampleError([list(seeds).index(lost)])
         return real(model, latents, seeds, *rest)
 
-    monkeypatch.setattr(sampling, "decode", fails_for_one)
+    monkeypatch.setattr(pipeline, "decode", fails_for_one)
     after = tested.generate(5, 3)
     assert [s is None for s in after] == [False, False, True, False, False]
     for i in (0, 1, 3, 4):
