@@ -24,8 +24,7 @@ from reporting import RESULTS, ROOT, Record, cached, markdown, mean_sd, publish,
 from variants import VARIANTS, Variant
 
 from cdvae.compute import available_threads, configure, default_device
-from cdvae.config import TrainConfig
-from cdvae.crystal import element_counts
+from cdvae.config import TrainConfig, build_prior
 from cdvae.data.dataset import CrystalDataset
 from cdvae.data.structures import to_structures
 from cdvae.evaluation.method import CDVAEMethod
@@ -89,14 +88,12 @@ def trained_prior(
     """The prior of a network's latents of ``data``; read from ``path`` if it is there."""
     if path.exists():
         groups, _ = load_state(path)
-        sizes = (config.model.latent_dim, config.model.max_atoms)
-        prior = LatentPrior(*sizes, config.prior.width, config.prior.blocks)
+        prior = build_prior(config)
         prior.load_state_dict(groups["prior"])
         return prior.eval().requires_grad_(False)
     posterior = encode_all(network, data)
-    counts = element_counts(data.crystals).to(posterior.mean.device)
     max_atoms = config.model.max_atoms
-    prior = fit_prior(posterior, counts, max_atoms, config.prior, lambda *done: None)
+    prior = fit_prior(posterior, data.crystals, max_atoms, config.prior, lambda *done: None)
     save_state(path, {"prior": prior.state_dict()}, {})
     return prior
 

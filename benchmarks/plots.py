@@ -211,7 +211,7 @@ def main() -> None:
     out, name = arguments.out, model.name
     out.mkdir(parents=True, exist_ok=True)
     method = CDVAEMethod(model, SamplerSpec("fast"))
-    latents = method.posterior_means(data)
+    latents = method.posterior_means(data).z
     first = data.select(range(min(arguments.recon, len(data))))
     seed = arguments.seeds[0]
     numbers = {

@@ -17,8 +17,8 @@ from torch import Tensor
 import cdvae.model.cdvae
 import cdvae.noise
 from cdvae.crystal import CrystalBatch
-from cdvae.model.decoder import Decoder
-from cdvae.score import ScoreOutput
+from cdvae.model.decoder import Condition, Decoder
+from cdvae.score import Score, ScoreOutput
 from cdvae.torus import shortest
 
 FIXED_SIGMA = 0.3
@@ -31,11 +31,16 @@ class UnconditionedDecoder(Decoder):
     The noise level is a constant for features and scaling; only the last division is by the true σ.
     """
 
-    def _score(self, latent: Tensor, crystals: CrystalBatch, sigma: Tensor) -> ScoreOutput:
-        fixed = torch.full_like(sigma, FIXED_SIGMA)
-        output = super()._score(latent, crystals, fixed)
-        ratio = (fixed / sigma)[crystals.owner, None]
-        return ScoreOutput(output.shift * ratio, output.species_logits)
+    def bind(self, condition: Condition) -> Score:
+        told = super().bind(condition)
+
+        def score(crystals: CrystalBatch, sigma: Tensor) -> ScoreOutput:
+            fixed = torch.full_like(sigma, FIXED_SIGMA)
+            output = told(crystals, fixed)
+            ratio = (fixed / sigma)[crystals.owner, None]
+            return ScoreOutput(output.shift * ratio, output.species_logits)
+
+        return score
 
 
 def nearest_image_score(difference: Tensor, lattice: Tensor, sigma: Tensor) -> Tensor:

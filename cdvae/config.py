@@ -12,6 +12,7 @@ from cdvae.errors import DataError
 from cdvae.loss import LossWeights
 from cdvae.model.backbone import BackboneConfig
 from cdvae.model.cdvae import ModelConfig
+from cdvae.model.prior import LatentPrior
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class PriorConfig:
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
     seed: int = 0
+    blur: float = 0.0  # 0 to 1: how far the decoder distrusts codes that the prior has drawn
 
 
 @dataclass(frozen=True)
@@ -124,3 +126,11 @@ def load_config(path: Path) -> TrainConfig:
         raise DataError(f"{path}: {error}") from error
     config: TrainConfig = _build(TrainConfig, values, str(path))
     return config
+
+
+def build_prior(config: TrainConfig) -> LatentPrior:
+    """The prior of these settings, untrained."""
+    model, settings = config.model, config.prior
+    return LatentPrior(
+        model.latent_dim, model.max_atoms, settings.width, settings.blocks, model.code_dim
+    )

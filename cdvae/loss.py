@@ -12,8 +12,13 @@ from torch_geometric.utils import scatter
 from cdvae.crystal import CrystalBatch, element_counts
 from cdvae.model.backbone import neighbour_density
 from cdvae.model.cdvae import CDVAE
+from cdvae.model.decoder import Condition
 from cdvae.model.heads import Attributes
 from cdvae.noise import NoiseSchedule, NoisyBatch, corrupt
+
+FREE_NATS = 12.0
+"""What the code of an atom may hold at no cost (Kingma et al. 2016): without it the codes are
+given up before the decoder has learned to read them."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,9 @@ class LossWeights:
     species: float = 1.0
     sites: float = 1.0
     kl: float = 0.01
+    elements: float = 1.0
+    places: float = 2.0
+    kl_codes: float = 0.005
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,9 @@ class LossTerms:
     species: Tensor  # cross-entropy, nats
     sites: Tensor  # squared error of the neighbour density that z gives to each element
     kl: Tensor  # nats
+    elements: Tensor  # cross-entropy of the element that an atom's code says, nats
+    places: Tensor  # squared error of the phases that the codes say, unit circles
+    kl_codes: Tensor  # nats an atom above FREE_NATS
 
     def total(self, weights: LossWeights) -> Tensor:
         """The weighted sum that training minimises."""
@@ -75,9 +86,9 @@ def property_loss(predicted: Tensor, target: Tensor) -> Tensor:
     return error.square().sum() / known.sum().clamp(min=1)
 
 
-def score_loss(model: CDVAE, z: Tensor, batch: NoisyBatch) -> tuple[Tensor, Tensor]:
+def score_loss(model: CDVAE, condition: Condition, batch: NoisyBatch) -> tuple[Tensor, Tensor]:
     """Denoising losses of coordinates, ½‖σ(s − s*)‖², and species, cross-entropy."""
-    output = model.score(z, batch.noisy, batch.sigma)
+    output = model.score(condition, batch.noisy, batch.sigma)
     error = (output.shift - batch.target) * batch.sigma[batch.clean.owner, None]
     coordinates = 0.5 * error.square().sum(-1)
     species = cross_entropy(output.species_logits, batch.clean.species - 1, reduction="none")
@@ -92,6 +103,37 @@ def site_loss(model: CDVAE, z: Tensor, crystals: CrystalBatch, density: Tensor) 
     """
     error = (model.decoder.sites(z, crystals) - density).square().sum(-1)
     return _per_crystal(error, crystals)
+
+
+def element_loss(model: CDVAE, codes: Tensor, crystals: CrystalBatch) -> Tensor:
+    """Cross-entropy of the element of each atom given its code; zero without codes."""
+    if model.config.code_dim == 0:
+        return codes.sum()
+    logits = model.heads.species_logits(codes)
+    return _per_crystal(cross_entropy(logits, crystals.species - 1, reduction="none"), crystals)
+
+
+def place_loss(model: CDVAE, codes: Tensor, crystals: CrystalBatch) -> Tensor:
+    """Squared error of the phases that say where an atom is in its cell; zero without codes.
+
+    1 for codes that say nothing. The denoising losses alone find the use of phases only slowly.
+    """
+    if model.config.code_dim == 0:
+        return codes.sum()
+    difference = model.decoder.place.differences(codes, crystals)
+    cosine, sine = difference.unbind(-1)
+    error = ((cosine - 1).square() + sine.square()).mean(-1)
+    return _per_crystal(error, crystals)
+
+
+def draw_blur(n: int, rng: torch.Generator) -> Tensor:
+    """(B,) noise in the codes: none for two fifths, all for one fifth, uniform for the others.
+
+    The decoder has to work with codes as the encoder makes them, with codes from the prior, which
+    are never quite right, and without any.
+    """
+    draw = torch.rand(n, generator=rng, device=rng.device)
+    return ((draw - 0.4) / 0.4).clamp(0, 1)
 
 
 def compute_loss(
@@ -113,13 +155,15 @@ def compute_loss(
         rng: source of every random number.
     """
     graph = model.encoder.geometry(crystals)
-    latent = model.encoder(crystals, graph)
-    z = latent.sample(rng)
+    posterior = model.encoder(crystals, graph)
+    z, codes = posterior.z.sample(rng), posterior.codes.sample(rng)
     heads = model.attributes(z)
     copies = torch.arange(len(crystals), device=z.device).repeat(noisy_copies)
     repeated = crystals.select(copies)
     batch = corrupt(repeated, schedule.draw(repeated, rng), rng)
-    coordinates, species = score_loss(model, z[copies], batch)
+    blur = draw_blur(len(copies), rng)
+    condition = Condition(z[copies], codes.repeat(noisy_copies, 1), blur, repeated.n_atoms)
+    coordinates, species = score_loss(model, condition.noised(rng), batch)
     return LossTerms(
         num_atoms=cross_entropy(heads.num_atoms_logits, crystals.n_atoms),
         lattice=(heads.log_metric - model.heads.lattice_target(crystals.lattice, crystals.n_atoms))
@@ -130,5 +174,8 @@ def compute_loss(
         coordinates=coordinates,
         species=species,
         sites=site_loss(model, z, crystals, neighbour_density(graph)),
-        kl=latent.kl().mean(),
+        kl=posterior.z.kl().mean(),
+        elements=element_loss(model, codes, crystals),
+        places=place_loss(model, codes, crystals),
+        kl_codes=(_per_crystal(posterior.codes.kl(), crystals) - FREE_NATS).clamp(min=0),
     )

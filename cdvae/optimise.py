@@ -18,7 +18,8 @@ from torch import Tensor
 from cdvae.crystal import element_counts
 from cdvae.data.structures import to_structures
 from cdvae.metrics.validity import structure_valid
-from cdvae.pipeline import SamplerSpec, build_sampler, crystal_seed, decode_finite, encode
+from cdvae.model.encoder import Latents
+from cdvae.pipeline import SamplerSpec, crystal_seed, decode_finite, encode, score_evaluations
 from cdvae.sampling.protocol import OnLevel
 from cdvae.sampling.start import read_counts
 from cdvae.search.goal import Direction, Goal, goal_of
@@ -100,7 +101,7 @@ class _Search:
         sampler: SamplerSpec,
     ) -> None:
         self.model, self.goal, self.seeds, self.sampler = model, goal, seeds, sampler
-        self.evaluations = build_sampler(model, sampler, latents).evaluations
+        self.evaluations = score_evaluations(model, sampler)
         self.paths = [Path() for _ in seeds]
         self.counts = read_counts(model.network.heads, latents).to(latents.dtype)  # (B, Z)
         self.noise = self._noise_of(latents, self.counts)  # (B, D)
@@ -172,12 +173,12 @@ class _Search:
         """Decodes ``latents`` (B, D); where the crystal is better, it becomes the incumbent."""
         model = self.model
         seeds = [crystal_seed(seed, number) for seed in self.seeds]
-        rows, decoded = decode_finite(model, latents, seeds, self.sampler, work.level)
+        rows, decoded = decode_finite(model, Latents.of(latents), seeds, self.sampler, work.level)
         work.decoded()
         better = dict.fromkeys(range(len(seeds)), False)
         if decoded is not None:
             crystals = decoded.crystals.to(model.device)
-            again = encode(model, crystals).mean
+            again = encode(model, crystals).z.mean
             counts = element_counts(crystals)
             badness = self.goal.badness(self.goal.read(again)).tolist()
             noise = self._noise_of(again, counts)

@@ -7,7 +7,7 @@ not depend on its batch, on chunk sizes or on what was sampled before.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -17,13 +17,13 @@ from torch import Tensor
 
 from cdvae.crystal import CrystalBatch
 from cdvae.errors import NonFiniteSampleError
-from cdvae.model.encoder import Latent
+from cdvae.model.encoder import Latents, Posterior
 from cdvae.noise import NoiseSchedule
 from cdvae.sampling.ancestral import Ancestral
 from cdvae.sampling.best_of import BestOf
 from cdvae.sampling.langevin import Langevin
 from cdvae.sampling.protocol import OnLevel, Sampler
-from cdvae.sampling.start import read_counts, start_crystals
+from cdvae.sampling.start import begin, read_counts
 from cdvae.trained import TrainedModel
 
 FAST_STEPS = 100
@@ -76,14 +76,14 @@ def _normal(seeds: Sequence[int], model: TrainedModel, stream: str) -> Tensor:
 @torch.no_grad()
 def sample_latents(
     model: TrainedModel, seeds: Sequence[int], prior: Literal["learned", "normal"] = "learned"
-) -> Tensor:
-    """(B, D) latents for new crystals, from the learned prior or from N(0, I).
+) -> Latents:
+    """Latents for new crystals, from the learned prior or from N(0, I); codes come when decoding.
 
     The learned prior draws a composition and then z for it; a z that the composition head reads
     otherwise is drawn again, up to PRIOR_DRAWS times.
     """
     if prior == "normal":
-        return _normal(seeds, model, "latent 0")
+        return Latents.of(_normal(seeds, model, "latent 0"))
     rngs = _generators(seeds, "composition")
     uniform = torch.stack([torch.rand(model.config.model.max_atoms, generator=r) for r in rngs])
     counts = model.prior.composition.sample(uniform.to(model.device))
@@ -97,19 +97,33 @@ def sample_latents(
         pending = pending[~agrees]
         if not len(pending):
             break
-    return latents
+    return Latents.of(latents)
 
 
 @torch.no_grad()
-def encode(model: TrainedModel, crystals: CrystalBatch) -> Latent:
-    """The posterior over z of each crystal."""
-    return model.network.encode(crystals.to(model.device))
+def encode(model: TrainedModel, crystals: CrystalBatch) -> Posterior:
+    """The posterior of each crystal, encoded chunk by chunk."""
+    rows = chunks(len(crystals), model)
+    parts = [model.network.encode(crystals.select(r).to(model.device)) for r in rows]
+    return Posterior.cat(parts)
 
 
 @torch.no_grad()
-def sample_posterior(model: TrainedModel, latent: Latent, seeds: Sequence[int]) -> Tensor:
-    """(B, D) one draw from each posterior."""
-    return latent.mean + (0.5 * latent.logvar).exp() * _normal(seeds, model, "posterior")
+def sample_posterior(
+    model: TrainedModel, posterior: Posterior, seeds: Sequence[int], width: Tensor | None = None
+) -> Latents:
+    """One draw from each posterior, ``width`` (B,) times as wide: 1 if None, 0 for its mean."""
+    width = torch.ones(len(seeds), device=model.device) if width is None else width.to(model.device)
+    z, codes, sizes = posterior.z, posterior.codes, posterior.n_atoms.tolist()
+    rngs = zip(sizes, _generators(seeds, "codes of the posterior"), strict=True)
+    noise = torch.cat([torch.randn(n, codes.mean.shape[1], generator=rng) for n, rng in rngs])
+    spread = (0.5 * z.logvar).exp() * width[:, None]
+    spreads = (0.5 * codes.logvar).exp() * width.repeat_interleave(posterior.n_atoms)[:, None]
+    return Latents(
+        z.mean + spread * _normal(seeds, model, "posterior"),
+        codes.mean + spreads * noise.to(codes.mean),
+        posterior.n_atoms,
+    )
 
 
 @torch.no_grad()
@@ -134,12 +148,13 @@ def estimate(model: TrainedModel, crystals: CrystalBatch) -> dict[str, Tensor]:
     return dict(zip(model.properties, torch.cat(parts).unbind(-1), strict=True))
 
 
-def build_sampler(model: TrainedModel, spec: SamplerSpec, latents: Tensor) -> Sampler:
+def build_sampler(
+    model: TrainedModel, spec: SamplerSpec, misfit: Callable[[CrystalBatch], Tensor]
+) -> Sampler:
     """The sampler of that name with the noise levels that the model was trained for.
 
     ``fast`` divides its steps among runs of about FAST_LEVELS levels and keeps the run whose
-    crystal, encoded again, comes nearest to ``latents`` (B, D); ``langevin`` is one run of
-    LANGEVIN_LEVELS levels.
+    crystal has the least ``misfit``; ``langevin`` is one run of LANGEVIN_LEVELS levels.
 
     Raises:
         ValueError: the name is unknown or the number of steps is impossible.
@@ -150,7 +165,6 @@ def build_sampler(model: TrainedModel, spec: SamplerSpec, latents: Tensor) -> Sa
         if steps < 1:
             raise ValueError(f"sampler fast takes at least 1 step, not {steps}")
         runs = max(1, round(steps / FAST_LEVELS))
-        misfit = partial(model.network.misfit, latents)
         return BestOf(Ancestral(schedule, steps // runs), runs, misfit)
     if spec.name == "langevin":
         steps = 100 * LANGEVIN_LEVELS if spec.steps is None else spec.steps
@@ -160,10 +174,15 @@ def build_sampler(model: TrainedModel, spec: SamplerSpec, latents: Tensor) -> Sa
     raise ValueError(f"no sampler named {spec.name!r}; there are fast and langevin")
 
 
+def score_evaluations(model: TrainedModel, spec: SamplerSpec) -> int:
+    """How often that sampler evaluates the score of each crystal; ValueError like build_sampler."""
+    return build_sampler(model, spec, lambda crystals: crystals.volume).evaluations
+
+
 @torch.no_grad()
 def decode(
     model: TrainedModel,
-    latents: Tensor,
+    latents: Latents,
     seeds: Sequence[int],
     sampler: SamplerSpec,
     on_level: OnLevel | None = None,
@@ -172,7 +191,7 @@ def decode(
 
     Args:
         model: the trained model.
-        latents: (B, D).
+        latents: of B crystals.
         seeds: one a crystal.
         sampler: which sampler, how many steps.
         on_level: called with (levels done, levels in all) after each level; may raise to stop.
@@ -181,11 +200,12 @@ def decode(
         NonFiniteSampleError: coordinates or cells became NaN or infinite.
         ValueError: the sampler does not exist.
     """
-    chosen = build_sampler(model, sampler, latents)
-    _require_finite(~latents.isfinite().all(-1))
+    _require_finite(~latents.z.isfinite().all(-1))
+    network, blur = model.network, model.config.prior.blur
     rngs = _generators(seeds, "decode")
-    start = start_crystals(model.network.heads, latents, rngs)
-    crystals = chosen(model.network.decoder.bind(latents), start, rngs, on_level)
+    start, condition = begin(network.heads, model.prior, latents, blur, rngs)
+    chosen = build_sampler(model, sampler, partial(network.misfit, condition))
+    crystals = chosen(network.decoder.bind(condition), start, rngs, on_level)
     broken = ~crystals.lattice.flatten(1).isfinite().all(-1)
     broken[crystals.owner[~crystals.frac.isfinite().all(-1)]] = True
     _require_finite(broken)
@@ -195,7 +215,7 @@ def decode(
 
 def decode_finite(
     model: TrainedModel,
-    latents: Tensor,
+    latents: Latents,
     seeds: Sequence[int],
     sampler: SamplerSpec,
     on_level: OnLevel | None = None,
@@ -208,7 +228,7 @@ def decode_finite(
     while rows:
         try:
             chosen = [seeds[i] for i in rows]
-            return rows, decode(model, latents[rows], chosen, sampler, on_level)
+            return rows, decode(model, latents.select(rows), chosen, sampler, on_level)
         except NonFiniteSampleError as error:
             rows = [row for place, row in enumerate(rows) if place not in error.indices]
     return rows, None

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cdvae.crystal import CrystalBatch
 from cdvae.lattice import inverse
+from cdvae.model.decoder import Condition
 from cdvae.noise import remove_mean
 from cdvae.pipeline import encode
 from cdvae.torus import wrap
@@ -52,7 +53,10 @@ def restoring_force(
         rng: CPU generator of the displacements.
     """
     crystals = crystals.to(model.device)
-    score = model.network.decoder.bind(encode(model, crystals).mean)
+    found = encode(model, crystals).means()
+    clear = found.z.new_zeros(len(crystals))
+    condition = Condition(found.z, found.codes, clear, crystals.n_atoms)
+    score = model.network.decoder.bind(condition)
     to_frac = inverse(crystals.lattice)[crystals.owner]
     results = []
     for sigma in sigmas:

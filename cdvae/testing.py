@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from cdvae.config import load_config
-from cdvae.crystal import CrystalBatch, element_counts
+from cdvae.crystal import CrystalBatch
 from cdvae.data.dataset import CrystalDataset
 from cdvae.lattice import from_parameters
 from cdvae.model.cdvae import CDVAE
@@ -23,6 +23,7 @@ description = "An untrained model for tests"
 
 [model]
 latent_dim = 8
+code_dim = 3
 max_atoms = 6
 properties = ["formation_energy", "band_gap"]
 head_width = 16
@@ -49,6 +50,7 @@ batch_size = 4
 [loss]
 
 [prior]
+blur = 0.5
 width = 16
 blocks = 1
 steps = 2
@@ -116,8 +118,9 @@ def write_tiny_model(folder: Path, seed: int = 0) -> Path:
     estimator.fit_scalers(data.crystals, data.properties)
     network.heads.fit_scalers(data.crystals, data.properties)
     posterior = encode_all(network, data)
-    counts = element_counts(data.crystals)
-    prior = fit_prior(posterior, counts, config.model.max_atoms, config.prior, lambda *done: None)
+    prior = fit_prior(
+        posterior, data.crystals, config.model.max_atoms, config.prior, lambda *done: None
+    )
     facts = {
         "commit": "none",
         "counts": {"train": len(data)},

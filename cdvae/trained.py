@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load, save_file
 from torch import Tensor
 
-from cdvae.config import TrainConfig, load_config
+from cdvae.config import TrainConfig, build_prior, load_config
 from cdvae.errors import CdvaeError, ModelStoreError
 from cdvae.model.cdvae import CDVAE
 from cdvae.model.estimator import PropertyEstimator
@@ -96,8 +96,7 @@ def load_model(folder: Path, device: str = "cpu") -> TrainedModel:
         weights = load(contents["weights.safetensors"])
         network = CDVAE(config.model)
         network.load_state_dict(_group(weights, "network"))
-        sizes = (config.model.latent_dim, config.model.max_atoms)
-        prior = LatentPrior(*sizes, config.prior.width, config.prior.blocks)
+        prior = build_prior(config)
         prior.load_state_dict(_group(weights, "prior"))
         estimator = PropertyEstimator(config.estimator.backbone, len(config.model.properties))
         estimator.load_state_dict(_group(weights, "estimator"))

@@ -40,6 +40,9 @@ def train(
     state: Annotated[
         Path | None, typer.Option(help="Folder of the run's state; resumed if present.")
     ] = None,
+    init: Annotated[
+        Path | None, typer.Option(help="Model folder whose weights a fresh run begins with.")
+    ] = None,
     commit: Annotated[str, typer.Option(help="Commit to note in the card.")] = "unknown",
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of torch.")] = None,
 ) -> None:
@@ -49,11 +52,19 @@ def train(
 
     configure(threads)
     with errors():
+        run = state or Path("runs") / config.stem
         if is_ftcp(config):
-            from cdvae.baselines.ftcp.folder import train_ftcp as train_and_export
+            from cdvae.baselines.ftcp.folder import train_ftcp
+
+            if init is not None:
+                raise typer.BadParameter(
+                    "the baseline is trained from scratch", param_hint="--init"
+                )
+            train_ftcp(config, data, run, out, commit)
         else:
             from cdvae.training.main import train_and_export
-        train_and_export(config, data, state or Path("runs") / config.stem, out, commit)
+
+            train_and_export(config, data, run, out, commit, init)
     typer.echo(f"model written to {out}")
 
 

@@ -13,7 +13,7 @@ from cdvae import pipeline
 from cdvae.crystal import CrystalBatch
 from cdvae.metrics.novelty import KEYS, NoveltyIndex
 from cdvae.metrics.validity import has_cell
-from cdvae.model.encoder import Latent
+from cdvae.model.encoder import Latents, Posterior
 from cdvae.optimise import optimise
 from cdvae.pipeline import Decoded, SamplerSpec
 from cdvae.search.goal import Direction
@@ -61,17 +61,19 @@ class Engine:
         """The crystals 0 … number-1 in ranges that fit into memory."""
         return pipeline.chunks(number, self.model)
 
-    def sample_latents(self, seeds: Sequence[int]) -> Tensor:
-        """(B, D) draws of the prior, one for each seed."""
+    def sample_latents(self, seeds: Sequence[int]) -> Latents:
+        """Draws of the prior, one for each seed."""
         return pipeline.sample_latents(self.model, seeds)
 
-    def encode(self, crystals: CrystalBatch) -> Latent:
+    def encode(self, crystals: CrystalBatch) -> Posterior:
         """The posterior of each crystal."""
         return pipeline.encode(self.model, crystals)
 
-    def sample_posterior(self, latent: Latent, seeds: Sequence[int]) -> Tensor:
-        """(B, D) one draw of each posterior, with a seed of its own."""
-        return pipeline.sample_posterior(self.model, latent, seeds)
+    def sample_posterior(
+        self, posterior: Posterior, seeds: Sequence[int], width: Tensor
+    ) -> Latents:
+        """One draw of each posterior, with a seed of its own, ``width`` (B,) times as wide."""
+        return pipeline.sample_posterior(self.model, posterior, seeds, width)
 
     def predict(self, latents: Tensor) -> dict[str, Tensor]:
         """(B,) each: the properties, in the units of the card."""
@@ -108,7 +110,7 @@ class Engine:
         return Decoded(crystals, properties, found.score_evaluations)
 
     def decode(
-        self, latents: Tensor, seeds: Sequence[int], sampler: SamplerSpec, on_level: OnStep
+        self, latents: Latents, seeds: Sequence[int], sampler: SamplerSpec, on_level: OnStep
     ) -> Decoded:
         """The crystals of the latents; raises NonFiniteSampleError with indices of this batch."""
         return pipeline.decode(self.model, latents, seeds, sampler, on_level)

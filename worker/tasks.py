@@ -14,7 +14,6 @@ from torch import Tensor
 from cdvae.crystal import CrystalBatch
 from cdvae.data.structures import from_structure, to_structures
 from cdvae.metrics.matching import match
-from cdvae.model.encoder import Latent
 from cdvae.pipeline import Decoded, SamplerSpec, crystal_seed
 from schema.crystals import CrystalInput, CrystalRecord, OptimizedRecord, ReconstructedRecord
 from schema.jobs import JobSpec, UnderstoodOptimize, UnderstoodReconstruct
@@ -80,17 +79,15 @@ class Reconstruct:
         inputs = read_inputs(spec.structures)
         self._engine = engine
         self._inputs = to_structures(inputs)
-        self._posterior = encode(engine, inputs)
+        self._posterior = engine.encode(inputs)
 
     def decode(
         self, crystals: range, seeds: Sequence[int], sampler: SamplerSpec, on_step: OnStep
     ) -> Decoded:
         places = [source_and_candidate(index, self._candidates) for index in crystals]
         sources = [source for source, _ in places]
-        posterior = Latent(self._posterior.mean[sources], self._posterior.logvar[sources])
-        draws = self._engine.sample_posterior(posterior, seeds)
-        first = torch.tensor([candidate == 0 for _, candidate in places], device=draws.device)
-        latents = torch.where(first[:, None], posterior.mean, draws)
+        width = torch.tensor([float(candidate > 0) for _, candidate in places])
+        latents = self._engine.sample_posterior(self._posterior.select(sources), seeds, width)
         return self._engine.decode(latents, seeds, sampler, on_step)
 
     def complete(self, record: CrystalRecord, structure: Structure) -> CrystalRecord:
@@ -135,10 +132,10 @@ class Optimize:
     def _starts(self, spec: JobSpec, engine: Engine) -> Tensor:
         number = self._request.num_samples
         if self._request.start == "structures":
-            mean = encode(engine, read_inputs(spec.structures)).mean
+            mean = engine.encode(read_inputs(spec.structures)).z.mean
             return mean[torch.arange(number, device=mean.device) % len(mean)]
         if self._request.start == "prior":
-            return engine.sample_latents([crystal_seed(spec.seed, i) for i in range(number)])
+            return engine.sample_latents([crystal_seed(spec.seed, i) for i in range(number)]).z
         latents = engine.data_latents()
         return latents[draw_starts(len(latents), number, spec.seed)]
 
@@ -218,9 +215,3 @@ def read_inputs(structures: Sequence[CrystalInput]) -> CrystalBatch:
             for given in structures
         ]
     )
-
-
-def encode(engine: Engine, crystals: CrystalBatch) -> Latent:
-    """The posteriors, encoded chunk by chunk."""
-    parts = [engine.encode(crystals.select(list(c))) for c in engine.chunks(len(crystals))]
-    return Latent(torch.cat([p.mean for p in parts]), torch.cat([p.logvar for p in parts]))

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-import torch
 from pymatgen.core.structure import Structure
 
 from cdvae.data.dataset import CrystalDataset
 from cdvae.data.structures import to_structures
 from cdvae.evaluation.sampling import Progress, sample_all
+from cdvae.model.encoder import Latents
 from cdvae.optimise import optimise
 from cdvae.pipeline import (
     SamplerSpec,
@@ -65,10 +65,9 @@ class CDVAEMethod:
         """Names of the property heads."""
         return self.model.properties
 
-    def posterior_means(self, data: CrystalDataset) -> torch.Tensor:
-        """(N, D) of each crystal of ``data``."""
-        rows = chunks(len(data), self.model)
-        return torch.cat([encode(self.model, data.crystals.select(r)).mean for r in rows])
+    def posterior_means(self, data: CrystalDataset) -> Latents:
+        """Of each crystal of ``data``."""
+        return encode(self.model, data.crystals).means()
 
     def reconstruct(
         self, data: CrystalDataset, seed: int, progress: Progress | None = None
@@ -81,7 +80,7 @@ class CDVAEMethod:
     ) -> list[Structure | None]:
         """``n`` crystals from the learned prior."""
 
-        def latents_of(rows: range) -> torch.Tensor:
+        def latents_of(rows: range) -> Latents:
             return sample_latents(self.model, [crystal_seed(seed, i) for i in rows])
 
         return self._sample(latents_of, n, seed, progress)
@@ -103,7 +102,9 @@ class CDVAEMethod:
 
             found = optimise(
                 self.model,
-                sample_posterior(self.model, encode(self.model, data.crystals.select(rows)), seeds),
+                sample_posterior(
+                    self.model, encode(self.model, data.crystals.select(rows)), seeds
+                ).z,
                 seeds,
                 self.sampler,
                 prop=prop,
@@ -119,13 +120,13 @@ class CDVAEMethod:
         return paths
 
     def _decode(
-        self, latents: torch.Tensor, seed: int, progress: Progress | None
+        self, latents: Latents, seed: int, progress: Progress | None
     ) -> list[Structure | None]:
-        return self._sample(lambda rows: latents[list(rows)], len(latents), seed, progress)
+        return self._sample(latents.select, len(latents), seed, progress)
 
     def _sample(
         self,
-        latents_of: Callable[[range], torch.Tensor],
+        latents_of: Callable[[range], Latents],
         n: int,
         seed: int,
         progress: Progress | None,

@@ -63,7 +63,7 @@ def reconstruct(
     ``data`` does not have is left out.
     """
     figures = evaluate_reconstruction(method, data, seed, workers, progress)
-    heads = predict(method.model, method.posterior_means(data))
+    heads = predict(method.model, method.posterior_means(data).z)
     errors = {
         name: float((heads[name].cpu() - data.properties[:, i]).abs().nanmean())
         for i, name in enumerate(data.property_names)

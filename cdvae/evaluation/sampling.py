@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from pymatgen.core.structure import Structure
 
 from cdvae.data.structures import to_structures
@@ -16,6 +15,7 @@ from cdvae.errors import NonFiniteSampleError
 from cdvae.metrics.matching import duplicates
 from cdvae.metrics.novelty import NoveltyIndex
 from cdvae.metrics.report import CrystalReport, describe, summarise
+from cdvae.model.encoder import Latents
 from cdvae.pipeline import SamplerSpec, chunks, crystal_seed, decode_finite, sample_latents
 from cdvae.trained import TrainedModel
 
@@ -33,7 +33,7 @@ class Sampled:
 
 def sample_all(
     model: TrainedModel,
-    latents_of: Callable[[range], torch.Tensor],
+    latents_of: Callable[[range], Latents],
     n: int,
     seed: int,
     sampler: SamplerSpec,
@@ -43,7 +43,7 @@ def sample_all(
 
     Args:
         model: the trained model.
-        latents_of: (B, D) latents of a range of crystals.
+        latents_of: the latents of a range of crystals.
         n: how many.
         seed: of the whole set; crystal i has ``crystal_seed(seed, i)``.
         sampler: which sampler.
@@ -96,7 +96,7 @@ def generate(
     """
     started = time.perf_counter()
 
-    def latents_of(rows: range) -> torch.Tensor:
+    def latents_of(rows: range) -> Latents:
         return sample_latents(model, [crystal_seed(seed, i) for i in rows])
 
     sampled = sample_all(model, latents_of, n, seed, sampler, progress)

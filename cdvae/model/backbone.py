@@ -148,17 +148,26 @@ class Backbone(nn.Module):
         self.layers = nn.ModuleList(Interaction(config) for _ in range(config.layers))
 
     def forward(
-        self, scalars: Tensor, graph: Geometry, context: Tensor | None = None
+        self,
+        scalars: Tensor,
+        graph: Geometry,
+        context: Tensor | None = None,
+        vectors: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Returns invariant scalars (A, S) and equivariant vectors (A, 3, V) of ``scalars``."""
-        s, v = self.interact(graph.spread(scalars), graph.radial, graph.vector, context)
+        """Returns invariant scalars (A, S) and equivariant vectors (A, 3, V).
+
+        They begin as ``scalars`` (A, S) and ``vectors`` (A, 3, V), zero if None.
+        """
+        if vectors is None:
+            vectors = scalars.new_zeros(len(scalars), 3, self.config.vectors)
+        padded = graph.spread(scalars), graph.spread(vectors)
+        s, v = self.interact(*padded, graph.radial, graph.vector, context)
         return graph.gather(s), graph.gather(v)
 
     def interact(
-        self, s: Tensor, radial: Tensor, vector: Tensor, context: Tensor | None
+        self, s: Tensor, v: Tensor, radial: Tensor, vector: Tensor, context: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """All layers on padded rows; this is the part that is worth compiling."""
-        v = s.new_zeros(*s.shape[:2], 3, self.config.vectors)
         for i, layer in enumerate(self.layers):
             if context is not None:
                 s = s + context[:, None, i]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from torch import Tensor, nn
+from torch_geometric.utils import scatter
 
 from cdvae.crystal import CrystalBatch
 from cdvae.model.backbone import BackboneConfig
-from cdvae.model.decoder import Decoder
-from cdvae.model.encoder import Encoder, Latent
+from cdvae.model.decoder import Condition, Decoder
+from cdvae.model.encoder import Encoder, Posterior
 from cdvae.model.heads import Attributes, Heads
 from cdvae.score import ScoreOutput
 
@@ -26,6 +27,7 @@ class ModelConfig:
     head_width: int = 256
     sigma_max: float = 0.4  # of the longest vector of the cell
     sigma_min: float = 0.02  # Å
+    code_dim: int = 0  # numbers that each atom may keep beside z
 
 
 class CDVAE(nn.Module):
@@ -34,27 +36,35 @@ class CDVAE(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder = Encoder(config.encoder, config.latent_dim, config.max_atoms)
+        latent_dim, code_dim = config.latent_dim, config.code_dim
+        self.encoder = Encoder(config.encoder, latent_dim, config.max_atoms, code_dim)
         self.heads = Heads(
-            config.latent_dim, config.max_atoms, len(config.properties), config.head_width
+            latent_dim, config.max_atoms, len(config.properties), config.head_width, code_dim
         )
-        self.decoder = Decoder(config.decoder, config.latent_dim, config.encoder.radial)
+        self.decoder = Decoder(config.decoder, latent_dim, config.encoder.radial, code_dim)
 
-    def encode(self, crystals: CrystalBatch) -> Latent:
-        """The posterior over z of each crystal."""
+    def encode(self, crystals: CrystalBatch) -> Posterior:
+        """The posterior over z of each crystal and over the code of each atom."""
         return self.encoder(crystals, self.encoder.geometry(crystals))
 
     def attributes(self, z: Tensor) -> Attributes:
         """What the heads read from latents (B, D)."""
         return self.heads(z)
 
-    def score(self, z: Tensor, crystals: CrystalBatch, sigma: Tensor) -> ScoreOutput:
-        """The denoising score of ``crystals`` at noise level ``sigma`` (B,) Å given z (B, D)."""
-        return self.decoder(z, crystals, sigma)
+    def score(self, condition: Condition, crystals: CrystalBatch, sigma: Tensor) -> ScoreOutput:
+        """The denoising score of ``crystals`` at noise level ``sigma`` (B,) Å."""
+        return self.decoder(condition, crystals, sigma)
 
-    def misfit(self, z: Tensor, crystals: CrystalBatch) -> Tensor:
-        """(B,) how far ``crystals`` are from those that z (B, D) describes.
+    def misfit(self, condition: Condition, crystals: CrystalBatch) -> Tensor:
+        """(B,) how far ``crystals`` are from those that ``condition`` describes.
 
-        Mean squared distance of their own latents from z; zero for the crystal that was encoded.
+        Mean squared distance of their own z and codes from it; zero for the crystal that was
+        encoded. Codes count as far as they are not blurred.
         """
-        return (self.encode(crystals).mean - z).square().mean(-1)
+        found = self.encode(crystals)
+        misfit = (found.z.mean - condition.z).square().mean(-1)
+        if self.config.code_dim == 0:
+            return misfit
+        away = (found.codes.mean - condition.codes).square().mean(-1)
+        away = scatter(away, crystals.owner, 0, len(crystals), reduce="mean")
+        return misfit + (1 - condition.blur) * away

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from cdvae.crystal import CrystalBatch
 from cdvae.elements import NUM_SPECIES
 from cdvae.model.backbone import Backbone, BackboneConfig, geometry, mlp
+from cdvae.model.waves import PlaceReader
 from cdvae.noise import remove_mean
 from cdvae.score import Score, ScoreOutput
 
@@ -21,10 +23,28 @@ def log_features(values: Tensor, size: int) -> Tensor:
     return torch.cat([phase.sin(), phase.cos()], 1)
 
 
+@dataclass(frozen=True)
+class Condition:
+    """What B crystals with A atoms are decoded from."""
+
+    z: Tensor  # (B, D)
+    codes: Tensor  # (A, K) of each atom; K is 0 for a model without codes
+    blur: Tensor  # (B,) 0 to 1: the noise in the codes; at 1 they are not looked at
+    n_atoms: Tensor  # (B,) int64
+
+    def noised(self, rng: torch.Generator) -> Condition:
+        """The same with noise in its codes, as much as ``blur`` says."""
+        blur = self.blur.repeat_interleave(self.n_atoms)[:, None]
+        noise = torch.randn(self.codes.shape, generator=rng, device=rng.device)
+        return replace(self, codes=(1 - blur.square()).sqrt() * self.codes + blur * noise)
+
+
 class Decoder(nn.Module):
     """Noise-conditional score network of Xie et al. (2022), conditioned on σ as well as on z."""
 
-    def __init__(self, config: BackboneConfig, latent_dim: int, site_features: int) -> None:
+    def __init__(
+        self, config: BackboneConfig, latent_dim: int, site_features: int, code_dim: int
+    ) -> None:
         super().__init__()
         self.config = config
         width = config.scalars
@@ -39,19 +59,25 @@ class Decoder(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.gate = mlp(width, width, config.vectors)
         self.logits = mlp(width, width, NUM_SPECIES)
+        self.code = mlp(code_dim + 1, width, width) if code_dim else None
+        self.place = PlaceReader(code_dim, width, config.vectors) if code_dim else None
+        if self.code is not None:
+            nn.init.zeros_(self.code[-1].weight)  # as in PlaceReader
 
-    def bind(self, z: Tensor) -> Score:
-        """The score for fixed latents ``z`` (B, D): their share of the work is done once."""
-        latent = self.latent(z)
+    def bind(self, condition: Condition) -> Score:
+        """The score of the crystals of ``condition``: their share of the work is done once."""
+        latent = self.latent(condition.z)
+        blur = condition.blur.repeat_interleave(condition.n_atoms)[:, None]
+        codes = condition.codes * (1 - blur)  # the more they are blurred, the less is seen
 
         def score(crystals: CrystalBatch, sigma: Tensor) -> ScoreOutput:
-            return self._score(latent, crystals, sigma)
+            return self._score(latent, codes, blur, crystals, sigma)
 
         return score
 
-    def forward(self, z: Tensor, crystals: CrystalBatch, sigma: Tensor) -> ScoreOutput:
-        """The score at noise level ``sigma`` (B,) Å for latents ``z`` (B, D)."""
-        return self._score(self.latent(z), crystals, sigma)
+    def forward(self, condition: Condition, crystals: CrystalBatch, sigma: Tensor) -> ScoreOutput:
+        """The score at noise level ``sigma`` (B,) Å under ``condition``."""
+        return self.bind(condition)(crystals, sigma)
 
     def sites(self, z: Tensor, crystals: CrystalBatch) -> Tensor:
         """(A, R) the neighbour density that ``z`` (B, D) gives to the species of each atom."""
@@ -63,7 +89,9 @@ class Decoder(nn.Module):
         # The product lets an atom ask "which site does z give my element?" for unseen pairs too.
         return species + self.atom(torch.cat([species, own, species * own], 1))
 
-    def _score(self, latent: Tensor, crystals: CrystalBatch, sigma: Tensor) -> ScoreOutput:
+    def _score(
+        self, latent: Tensor, codes: Tensor, blur: Tensor, crystals: CrystalBatch, sigma: Tensor
+    ) -> ScoreOutput:
         owner = crystals.owner
         spacing = crystals.spacing
         noise = self.noise(
@@ -77,10 +105,16 @@ class Decoder(nn.Module):
             )
         )
         context = self.context(torch.cat([latent, noise], 1))
+        atoms, vectors = self._atoms(latent, crystals), None
+        if self.code is not None:
+            atoms = atoms + self.code(torch.cat([codes, blur], 1))
+            scalars, vectors = self.place(codes, atoms, crystals)
+            atoms = atoms + scalars
         scalars, vectors = self.backbone(
-            self._atoms(latent, crystals),
+            atoms,
             geometry(crystals, self.config),
             context.unflatten(1, (self.config.layers, -1)),
+            vectors,
         )
         scalars = self.norm(scalars)
         displacement = (vectors * self.gate(scalars)[:, None]).sum(-1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,11 +13,12 @@ from cdvae.crystal import CrystalBatch
 from cdvae.elements import NUM_SPECIES
 from cdvae.lattice import to_log_metric
 from cdvae.model.backbone import Backbone, BackboneConfig, Geometry, geometry, mlp
+from cdvae.model.waves import PlaceEncoder
 
 
 @dataclass(frozen=True)
 class Latent:
-    """A diagonal normal over z for each crystal."""
+    """A diagonal normal for each row: over z for each crystal, or over the code of each atom."""
 
     mean: Tensor  # (B, D)
     logvar: Tensor  # (B, D)
@@ -31,15 +33,80 @@ class Latent:
         return 0.5 * (self.mean**2 + self.logvar.exp() - 1 - self.logvar).sum(-1)
 
 
+@dataclass(frozen=True)
+class Latents:
+    """What B crystals are decoded from. A crystal without codes gets them from the prior."""
+
+    z: Tensor  # (B, D)
+    codes: Tensor  # (A, K)
+    n_codes: Tensor  # (B,) int64, atoms of each crystal that have codes: all or none
+
+    @staticmethod
+    def of(z: Tensor) -> Latents:
+        """``z`` (B, D) alone."""
+        none = torch.zeros(len(z), dtype=torch.int64, device=z.device)
+        return Latents(z, z.new_zeros(0, 0), none)
+
+    def __len__(self) -> int:
+        return len(self.z)
+
+    def select(self, rows: Sequence[int]) -> Latents:
+        """Those of the crystals ``rows``."""
+        parts = self.codes.split(self.n_codes.tolist())
+        codes = torch.cat([parts[i] for i in rows]) if rows else self.codes[:0]
+        return Latents(self.z[list(rows)], codes, self.n_codes[list(rows)])
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """What the encoder says of B crystals with A atoms."""
+
+    z: Latent  # (B, D)
+    codes: Latent  # (A, K)
+    n_atoms: Tensor  # (B,) int64
+
+    def __len__(self) -> int:
+        return len(self.n_atoms)
+
+    def means(self) -> Latents:
+        """The means of z and of the codes."""
+        return Latents(self.z.mean, self.codes.mean, self.n_atoms)
+
+    def select(self, rows: Sequence[int]) -> Posterior:
+        """Those of the crystals ``rows``; a row may be repeated."""
+        sizes, rows = self.n_atoms.tolist(), list(rows)
+        parts = torch.arange(len(self.codes.mean), device=self.n_atoms.device).split(sizes)
+        atoms = torch.cat([parts[i] for i in rows])
+        return Posterior(
+            Latent(self.z.mean[rows], self.z.logvar[rows]),
+            Latent(self.codes.mean[atoms], self.codes.logvar[atoms]),
+            self.n_atoms[rows],
+        )
+
+    @staticmethod
+    def cat(parts: Sequence[Posterior]) -> Posterior:
+        """All of ``parts`` in one."""
+        z = Latent(torch.cat([p.z.mean for p in parts]), torch.cat([p.z.logvar for p in parts]))
+        codes = Latent(
+            torch.cat([p.codes.mean for p in parts]), torch.cat([p.codes.logvar for p in parts])
+        )
+        return Posterior(z, codes, torch.cat([p.n_atoms for p in parts]))
+
+
 class Encoder(nn.Module):
     """Mean over the atoms of a message-passing network, and the cell that the crystal is given in.
 
     The mean alone is the same for a cell and its supercells, so it cannot tell how many atoms are
     to be decoded, nor into which cell. N and the metric of the cell are invariant under rotation;
     the data layer reduces every cell, so equal crystals still have equal latents.
+
+    A mean also blurs which atom is where. Beside z every atom gets a code of a few numbers, read
+    from its surroundings and its place among the waves of the cell (``code_dim`` 0: none).
     """
 
-    def __init__(self, config: BackboneConfig, latent_dim: int, max_atoms: int) -> None:
+    def __init__(
+        self, config: BackboneConfig, latent_dim: int, max_atoms: int, code_dim: int
+    ) -> None:
         super().__init__()
         self.config = config
         width = config.scalars
@@ -52,29 +119,45 @@ class Encoder(nn.Module):
         self.cell = mlp(6, width, width)
         self.hidden = nn.Linear(5 * width, 4 * width)
         self.latent = nn.Sequential(nn.SiLU(), nn.Linear(4 * width, 2 * latent_dim))
+        self.code = PlaceEncoder(width, 2 * code_dim) if code_dim else None
+        if self.code is not None:
+            with torch.no_grad():  # narrow from the start: what is drowned in noise is not learned
+                self.code.leave[-1].bias[code_dim:] = -3.0
 
     def geometry(self, crystals: CrystalBatch) -> Geometry:
         """The edges that the encoder sees."""
         return geometry(crystals, self.config)
 
-    def forward(self, crystals: CrystalBatch, graph: Geometry) -> Latent:
-        """The posterior over z of each crystal, ``graph`` being its :meth:`geometry`."""
+    def forward(self, crystals: CrystalBatch, graph: Geometry) -> Posterior:
+        """The posterior of each crystal, ``graph`` being its :meth:`geometry`."""
+        atoms, species = self._atoms(crystals, graph)
         size = self.size(crystals.n_atoms.clamp(max=self.size.num_embeddings - 1))
         cell = self.cell(to_log_metric(crystals.lattice, crystals.n_atoms))
-        hidden = self.hidden(torch.cat([self.pool(crystals, graph), size, cell], 1))
-        mean, logvar = self.latent(hidden).chunk(2, -1)
+        pooled = self._mean(atoms, species, crystals)
+        mean, logvar = self.latent(self.hidden(torch.cat([pooled, size, cell], 1))).chunk(2, -1)
+        codes = atoms.new_zeros(len(atoms), 0) if self.code is None else self.code(atoms, crystals)
+        code_mean, code_logvar = codes.chunk(2, -1)
         # Bounds that no useful posterior meets; they keep exp() finite early in training.
-        return Latent(mean, logvar.clamp(-12, 4))
+        return Posterior(
+            Latent(mean, logvar.clamp(-12, 4)),
+            Latent(code_mean, code_logvar.clamp(-12, 4)),
+            crystals.n_atoms,
+        )
 
     def pool(self, crystals: CrystalBatch, graph: Geometry) -> Tensor:
-        """(B, 3S) what is the same for every cell of a crystal: means over its atoms.
+        """(B, 3S) what is the same for every cell of a crystal: means over its atoms."""
+        return self._mean(*self._atoms(crystals, graph), crystals)
 
-        The plain mean of the elements' embeddings beside the network's output makes the
-        composition easy to keep in z from the first step on.
-        """
-        owner = crystals.owner
+    def _atoms(self, crystals: CrystalBatch, graph: Geometry) -> tuple[Tensor, Tensor]:
+        """(A, S) the network's output and (A, S) the embedding of the element of each atom."""
         species = self.species(crystals.species - 1)
         scale = self.scale(crystals.spacing.log()[:, None])
-        scalars, _ = self.backbone(species + scale[owner], graph)
-        atoms = torch.cat([self.readout(self.norm(scalars)), species], 1)
-        return scatter(atoms, owner, 0, len(crystals), reduce="mean")
+        scalars, _ = self.backbone(species + scale[crystals.owner], graph)
+        return self.norm(scalars), species
+
+    def _mean(self, atoms: Tensor, species: Tensor, crystals: CrystalBatch) -> Tensor:
+        """The plain mean of the elements' embeddings beside the network's output makes the
+        composition easy to keep in z from the first step on.
+        """
+        both = torch.cat([self.readout(atoms), species], 1)
+        return scatter(both, crystals.owner, 0, len(crystals), reduce="mean")

@@ -32,13 +32,16 @@ class Attributes:
 class Heads(nn.Module):
     """One small network for each attribute; scalers are buffers and travel with the weights."""
 
-    def __init__(self, latent_dim: int, max_atoms: int, num_properties: int, width: int) -> None:
+    def __init__(
+        self, latent_dim: int, max_atoms: int, num_properties: int, width: int, code_dim: int
+    ) -> None:
         super().__init__()
         self.num_atoms = mlp(latent_dim, width, max_atoms + 1)
         self.lattice = mlp(latent_dim, width, 6)
         self.composition = mlp(latent_dim, width, NUM_SPECIES * (max_atoms + 1))
         with torch.no_grad():  # nearly all elements are absent from nearly all crystals
             self.composition[-1].bias.view(NUM_SPECIES, -1)[:, 0] = 6.0
+        self.element = mlp(code_dim, width, NUM_SPECIES) if code_dim else None
         self.properties = nn.ModuleList(mlp(latent_dim, width, 1) for _ in range(num_properties))
         self.register_buffer("lattice_mean", torch.zeros(6))
         self.register_buffer("lattice_std", torch.ones(6))
@@ -76,6 +79,10 @@ class Heads(nn.Module):
         properties = [head(z) for head in self.properties]
         stacked = torch.cat(properties, 1) if properties else z.new_zeros(len(z), 0)
         return Attributes(num_atoms, self.lattice(z), counts, stacked)
+
+    def species_logits(self, codes: Tensor) -> Tensor:
+        """(A, Z) which element the ``codes`` (A, K) of the atoms say; K must not be zero."""
+        return self.element(codes).masked_fill(~self.known_species, -torch.inf)
 
     def lattice_of(self, log_metric: Tensor, n_atoms: Tensor) -> Tensor:
         """(B, 3, 3) Å lattices from standardised predictions (B, 6).

@@ -2,7 +2,8 @@
 
 p(z) = Σ_c p(c) p(z | c): first a composition c, then z by flow matching with straight paths (Lipman
 et al. 2023), which carries N(0, I) to where the encoder puts crystals of that composition. The
-standard normal stays available, but with a weak KL term it has holes.
+standard normal stays available, but with a weak KL term it has holes. Given z, the codes of the
+atoms follow (:mod:`cdvae.model.code_prior`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from cdvae.elements import NUM_SPECIES
+from cdvae.model.code_prior import CodePrior
 from cdvae.model.composition_prior import CompositionPrior
 
 
@@ -36,10 +38,16 @@ class _Block(nn.Module):
 
 
 class LatentPrior(nn.Module):
-    """Composition, then a velocity field on z; buffers kept with the weights standardise z."""
+    """Composition, then a velocity field on z; buffers kept with the weights standardise z.
 
-    def __init__(self, latent_dim: int, max_atoms: int, width: int, blocks: int) -> None:
+    In a model whose atoms have codes, :attr:`codes` draws these given z and the elements.
+    """
+
+    def __init__(
+        self, latent_dim: int, max_atoms: int, width: int, blocks: int, code_dim: int
+    ) -> None:
         super().__init__()
+        self.codes = CodePrior(latent_dim, code_dim, width, blocks) if code_dim else None
         self.composition = CompositionPrior(max_atoms, width)
         self.register_buffer("mean", torch.zeros(latent_dim))
         self.register_buffer("std", torch.ones(latent_dim))
@@ -69,11 +77,15 @@ class LatentPrior(nn.Module):
 
     def flow_loss(self, z: Tensor, counts: Tensor, rng: torch.Generator) -> Tensor:
         """Mean squared error of the velocity on straight paths from noise to ``z`` (B, D)."""
-        data = (z - self.mean) / self.std
+        data = self.standardised(z)
         noise = torch.randn(data.shape, generator=rng, device=data.device)
         t = torch.rand(len(data), generator=rng, device=data.device)
         path = noise + t[:, None] * (data - noise)
         return (self(path, t, counts) - (data - noise)).square().mean()
+
+    def standardised(self, z: Tensor) -> Tensor:
+        """(B, D) ``z`` (B, D) in units of its spread over the training data."""
+        return (z - self.mean) / self.std
 
     def transport(self, noise: Tensor, counts: Tensor, steps: int = 25) -> Tensor:
         """(B, D) latents from standard normal ``noise`` (B, D), by Heun's method.
@@ -87,7 +99,7 @@ class LatentPrior(nn.Module):
     def noise_of(self, z: Tensor, counts: Tensor, steps: int = 25) -> Tensor:
         """(B, D) the noise that :meth:`transport` carries to ``z`` (B, D)."""
         times = torch.linspace(1, 0, steps + 1, device=z.device)
-        return self._flow((z - self.mean) / self.std, counts, times)
+        return self._flow(self.standardised(z), counts, times)
 
     def _flow(self, x: Tensor, counts: Tensor, times: Tensor) -> Tensor:
         for start, end in itertools.pairwise(times):

@@ -8,7 +8,13 @@ import torch
 from torch import Tensor
 
 from cdvae.crystal import CrystalBatch
+from cdvae.model.decoder import Condition
+from cdvae.model.encoder import Latents
 from cdvae.model.heads import Heads
+from cdvae.model.prior import LatentPrior
+
+CODE_STEPS = 20
+"""Of Heun's method, from noise to the codes of the prior."""
 
 
 def likeliest_counts(logits: Tensor, n_atoms: Tensor) -> Tensor:
@@ -54,16 +60,53 @@ def read_counts(heads: Heads, latents: Tensor) -> Tensor:
     return likeliest_counts(attributes.count_logits, n_atoms)
 
 
-def start_crystals(heads: Heads, latents: Tensor, rngs: Sequence[torch.Generator]) -> CrystalBatch:
-    """Crystals with the size, cell and composition that the heads predict and uniform coordinates.
+def begin(
+    heads: Heads,
+    prior: LatentPrior,
+    latents: Latents,
+    blur: float,
+    rngs: Sequence[torch.Generator],
+) -> tuple[CrystalBatch, Condition]:
+    """The crystals that sampling starts from, and what they are decoded from.
+
+    N, cell and composition are those that the heads read from z, the coordinates are uniform. Where
+    an atom has a code, the code says its element; a crystal without codes, or with codes of
+    another number of atoms than z says, gets codes from the prior, which are blurred.
 
     Args:
         heads: the trained heads.
-        latents: (B, D).
+        prior: the trained prior.
+        latents: of B crystals.
+        blur: 0 to 1, how far codes from the prior are distrusted.
         rngs: one CPU generator a crystal.
     """
-    counts = read_counts(heads, latents)
+    z = latents.z
+    counts = read_counts(heads, z)
     n_atoms = counts.sum(-1)
-    lattice = heads.lattice_of(heads(latents).log_metric, n_atoms)
-    parts = [torch.rand(n, 3, generator=rng) for n, rng in zip(n_atoms.tolist(), rngs, strict=True)]
-    return CrystalBatch(torch.cat(parts).to(lattice), species_of(counts), lattice, n_atoms)
+    lattice = heads.lattice_of(heads(z).log_metric, n_atoms)
+    sizes = n_atoms.tolist()
+    frac = torch.cat([torch.rand(n, 3, generator=rng) for n, rng in zip(sizes, rngs, strict=True)])
+    crystals = CrystalBatch(frac.to(lattice), species_of(counts), lattice, n_atoms)
+    if prior.codes is None:
+        none = Condition(z, z.new_zeros(len(frac), 0), z.new_zeros(len(z)), n_atoms)
+        return crystals, none
+    given = (latents.n_codes == n_atoms)[crystals.owner]
+    drawn = draw_codes(prior, z, crystals, rngs)
+    codes, species = drawn.clone(), crystals.species.clone()
+    own = latents.codes[(latents.n_codes == n_atoms).repeat_interleave(latents.n_codes)]
+    if len(own):
+        codes[given] = own
+        species[given] = heads.species_logits(own).argmax(-1) + 1
+    blurs = torch.where(latents.n_codes == n_atoms, 0.0, blur).to(z)
+    return crystals.replace(species=species), Condition(z, codes, blurs, n_atoms)
+
+
+def draw_codes(
+    prior: LatentPrior, z: Tensor, crystals: CrystalBatch, rngs: Sequence[torch.Generator]
+) -> Tensor:
+    """(A, K) codes from the prior for the elements of ``crystals`` and their z (B, D)."""
+    width = len(prior.codes.mean)
+    sizes = zip(crystals.n_atoms.tolist(), rngs, strict=True)
+    noise = torch.cat([torch.randn(n, width, generator=rng) for n, rng in sizes]).to(z)
+    latents = prior.standardised(z)
+    return prior.codes.transport(noise, latents, crystals.species, crystals.owner, CODE_STEPS)

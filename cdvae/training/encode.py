@@ -6,17 +6,17 @@ import torch
 
 from cdvae.data.dataset import CrystalDataset
 from cdvae.model.cdvae import CDVAE
-from cdvae.model.encoder import Latent
+from cdvae.model.encoder import Posterior
 
 ENCODE_CRYSTALS = 256
 
 
 @torch.no_grad()
-def encode_all(model: CDVAE, data: CrystalDataset) -> Latent:
+def encode_all(model: CDVAE, data: CrystalDataset) -> Posterior:
     """The posterior of every crystal of ``data``, on the model's device."""
     device = next(model.parameters()).device
     parts = []
     for first in range(0, len(data), ENCODE_CRYSTALS):
         rows = range(first, min(first + ENCODE_CRYSTALS, len(data)))
         parts.append(model.encode(data.crystals.select(rows).to(device)))
-    return Latent(torch.cat([p.mean for p in parts]), torch.cat([p.logvar for p in parts]))
+    return Posterior.cat(parts)

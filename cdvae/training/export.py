@@ -15,7 +15,7 @@ from cdvae.data.dataset import CrystalDataset
 from cdvae.elements import symbol
 from cdvae.metrics.reference import describe_training_data
 from cdvae.model.cdvae import CDVAE
-from cdvae.model.encoder import Latent
+from cdvae.model.encoder import Posterior
 from cdvae.model.estimator import PropertyEstimator
 from cdvae.model.prior import LatentPrior
 from cdvae.pipeline import FAST_STEPS
@@ -34,7 +34,7 @@ def export_model(
     network: CDVAE,
     prior: LatentPrior,
     estimator: PropertyEstimator,
-    posterior: Latent,
+    posterior: Posterior,
     data: CrystalDataset,
     facts: Mapping[str, Any],
     workers: int = 1,
@@ -60,7 +60,7 @@ def export_model(
     usable = data.properties.isfinite().all(1).nonzero().squeeze(-1)
     chosen = usable[torch.randperm(len(usable), generator=rng)[:START_CRYSTALS]].sort().values
     reference = Reference(
-        latents=posterior.mean.cpu()[chosen],
+        latents=posterior.z.mean.cpu()[chosen],
         values=data.properties[chosen],
         tensors=known,
         statistics=statistics,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -122,13 +123,17 @@ def batches(n_atoms: Tensor, config: OptimiserConfig, place: Place, start: int) 
 class Run:
     """The state of a training run: network, average, optimiser, random numbers, files."""
 
-    def __init__(self, config: TrainConfig, data: CrystalDataset, folder: Path) -> None:
+    def __init__(
+        self, config: TrainConfig, data: CrystalDataset, folder: Path, init: Path | None
+    ) -> None:
         self.config = config
         self.folder = folder
         self.place = Place.join()
         settings = config.optimiser
         torch.manual_seed(settings.seed)
         self.model = CDVAE(config.model).to(self.place.device)
+        if init is not None and not self.state.exists():
+            take_weights(self.model, init)
         self.model.heads.fit_scalers(data.crystals, data.properties)
         self.average = AveragedModel(
             self.model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay)
@@ -197,6 +202,27 @@ class Run:
         return float(norm)
 
 
+def take_weights(model: CDVAE, folder: Path) -> None:
+    """Sets what ``model`` has in common with the network in a model folder: name and shape.
+
+    Raises:
+        DataError: there are no such weights, or they have nothing in common.
+    """
+    path = folder / "weights.safetensors"
+    own, found = model.state_dict(), {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118 (not a mapping)
+                key = name.removeprefix("network/")
+                if key in own and list(own[key].shape) == file.get_slice(name).get_shape():
+                    found[key] = file.get_tensor(name)
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"{path}: no weights to begin with ({error})") from error
+    if not found:
+        raise DataError(f"{path}: nothing in common with the network of the settings")
+    model.load_state_dict({**own, **found})
+
+
 def load_network(config: TrainConfig, folder: Path) -> tuple[CDVAE, int]:
     """The averaged model in a run's folder and the number of steps it has seen."""
     groups, meta = load_state(folder / "state.safetensors")
@@ -209,17 +235,22 @@ def load_network(config: TrainConfig, folder: Path) -> tuple[CDVAE, int]:
 
 
 def train(
-    config: TrainConfig, data: CrystalDataset, validation: CrystalDataset, folder: Path
+    config: TrainConfig,
+    data: CrystalDataset,
+    validation: CrystalDataset,
+    folder: Path,
+    init: Path | None = None,
 ) -> CDVAE:
     """The averaged model after ``config.optimiser.steps`` steps.
 
     ``folder`` holds ``state.safetensors``, written every two minutes and resumed from if it is
-    there, and the curves ``train.csv`` and ``validation.csv``.
+    there, and the curves ``train.csv`` and ``validation.csv``. A fresh run begins with the weights
+    of the model folder ``init`` where names and shapes agree.
 
     Raises:
-        DataError: the data or the state in ``folder`` does not fit the configuration.
+        DataError: the data, ``init`` or the state in ``folder`` does not fit the configuration.
     """
-    run = Run(config, data, folder)
+    run = Run(config, data, folder, init)
     settings, place = config.optimiser, run.place
     if settings.compile:
         for part in (run.model.encoder, run.model.decoder):

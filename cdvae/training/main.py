@@ -12,12 +12,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from cdvae.compute import available_threads, configure
-from cdvae.config import TrainConfig, load_config
-from cdvae.crystal import element_counts
+from cdvae.config import TrainConfig, build_prior, load_config
 from cdvae.data.dataset import CrystalDataset, load_cache
 from cdvae.errors import DataError
 from cdvae.model.cdvae import CDVAE
-from cdvae.model.encoder import Latent
+from cdvae.model.encoder import Posterior
 from cdvae.model.estimator import PropertyEstimator
 from cdvae.model.prior import LatentPrior
 from cdvae.training.checkpoint import load_state, save_state
@@ -38,14 +37,16 @@ def load_split(folder: Path, split: str, config: TrainConfig) -> CrystalDataset:
     return data
 
 
-def train_network(config: TrainConfig, folder: Path, run: Path) -> CDVAE:
-    """The averaged autoencoder, trained from the caches in ``folder`` or resumed from ``run``."""
-    return train(
-        config, load_split(folder, "train", config), load_split(folder, "val", config), run
-    )
+def train_network(config: TrainConfig, folder: Path, run: Path, init: Path | None = None) -> CDVAE:
+    """The averaged autoencoder, trained from the caches in ``folder`` or resumed from ``run``.
+
+    A fresh run begins with the weights of the model folder ``init``, if there is one.
+    """
+    train_, val = (load_split(folder, split, config) for split in ("train", "val"))
+    return train(config, train_, val, run, init)
 
 
-def train_prior(config: TrainConfig, folder: Path, run: Path) -> tuple[LatentPrior, Latent]:
+def train_prior(config: TrainConfig, folder: Path, run: Path) -> tuple[LatentPrior, Posterior]:
     """The prior, and the posterior of the training crystals that it was fitted to.
 
     It can be fitted as soon as the encoder is fixed, beside the decoder's own phase, and is kept in
@@ -62,8 +63,7 @@ def train_prior(config: TrainConfig, folder: Path, run: Path) -> tuple[LatentPri
     path = run / "prior.safetensors"
     if path.exists():
         groups, _ = load_state(path)
-        sizes = (config.model.latent_dim, config.model.max_atoms)
-        prior = LatentPrior(*sizes, config.prior.width, config.prior.blocks)
+        prior = build_prior(config)
         prior.load_state_dict(groups["prior"])
         return prior.eval().requires_grad_(False), posterior
     with tqdm(total=config.prior.steps, unit="step", desc="prior", mininterval=1) as bar:
@@ -73,8 +73,7 @@ def train_prior(config: TrainConfig, folder: Path, run: Path) -> tuple[LatentPri
             if step % 100 == 0:
                 bar.set_postfix({name: f"{loss:.4f}" for name, loss in losses.items()})
 
-        counts = element_counts(data.crystals).to(posterior.mean.device)
-        prior = fit_prior(posterior, counts, config.model.max_atoms, config.prior, on_step)
+        prior = fit_prior(posterior, data.crystals, config.model.max_atoms, config.prior, on_step)
     save_state(path, {"prior": prior.state_dict()}, {"network_step": step})
     return prior, posterior
 
@@ -97,7 +96,9 @@ def train_estimator(
         return fit_estimator(config, train_, val, run, on_step)
 
 
-def train_and_export(path: Path, folder: Path, run: Path, out: Path, commit: str) -> None:
+def train_and_export(
+    path: Path, folder: Path, run: Path, out: Path, commit: str, init: Path | None = None
+) -> None:
     """Trains autoencoder, prior and estimator and writes the model folder ``out``.
 
     Args:
@@ -106,11 +107,12 @@ def train_and_export(path: Path, folder: Path, run: Path, out: Path, commit: str
         run: where the state of the training is kept.
         out: ``…/<name>/<version>``.
         commit: noted in the card.
+        init: model folder whose weights a fresh run begins with.
     """
     from cdvae.training.export import export_model  # needs pymatgen
 
     config = load_config(path)
-    network = train_network(config, folder, run)
+    network = train_network(config, folder, run, init)
     prior, posterior = train_prior(config, folder, run)
     estimator, errors = train_estimator(config, folder, run)
     data = load_split(folder, "train", config)
@@ -128,7 +130,7 @@ def train_and_export(path: Path, folder: Path, run: Path, out: Path, commit: str
     export_model(out, config, text, network, prior, estimator, posterior, data, facts, workers)
 
 
-PARTS = {"network": train_network, "prior": train_prior, "estimator": train_estimator}
+PARTS = {"prior": train_prior, "estimator": train_estimator}
 
 
 if __name__ == "__main__":
@@ -137,8 +139,13 @@ if __name__ == "__main__":
     parser.add_argument("--data", type=Path, required=True, help="folder of the tensor caches")
     # Not "--run": torchrun would take it for the beginning of an option of its own.
     parser.add_argument("--state", type=Path, required=True, help="folder of the run's state")
-    parser.add_argument("--part", choices=list(PARTS), default="network")
+    parser.add_argument("--part", choices=["network", *PARTS], default="network")
+    parser.add_argument("--init", type=Path, help="model folder whose weights are the start")
     parser.add_argument("--threads", type=int)
     arguments = parser.parse_args()
     configure(arguments.threads)
-    PARTS[arguments.part](load_config(arguments.config), arguments.data, arguments.state)
+    settings = load_config(arguments.config)
+    if arguments.part == "network":
+        train_network(settings, arguments.data, arguments.state, arguments.init)
+    else:
+        PARTS[arguments.part](settings, arguments.data, arguments.state)

@@ -9,13 +9,17 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from cdvae.config import PriorConfig
-from cdvae.model.encoder import Latent
+from cdvae.crystal import CrystalBatch, element_counts
+from cdvae.model.encoder import Latent, Posterior
 from cdvae.model.prior import LatentPrior
+
+WEIGHTS = {"flow": 1.0, "composition": 0.1, "codes": 1.0}
+CODE_CRYSTALS = 96
 
 
 def fit_prior(
-    posterior: Latent,
-    counts: Tensor,
+    posterior: Posterior,
+    crystals: CrystalBatch,
     max_atoms: int,
     config: PriorConfig,
     on_step: Callable[[int, dict[str, float]], None],
@@ -23,22 +27,25 @@ def fit_prior(
     """A prior trained on draws from the posterior of every training crystal.
 
     Args:
-        posterior: mean and logvar (N, D) of the training crystals.
-        counts: (N, Z) atoms of each element in them.
+        posterior: of the training crystals.
+        crystals: the N training crystals.
         max_atoms: largest cell that the model makes.
         config: size and schedule.
-        on_step: called with the number of steps done and the losses: ``flow``, a squared error,
-            and ``composition``, nats.
+        on_step: called with the number of steps done and the losses: ``flow`` and ``codes``,
+            squared errors, and ``composition``, nats.
     """
-    device = posterior.mean.device
+    latent, device = posterior.z, posterior.z.mean.device
+    counts, crystals = element_counts(crystals).to(device), crystals.to(device)
     rng = torch.Generator(device).manual_seed(config.seed)
+    code_dim = posterior.codes.mean.shape[1]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        prior = LatentPrior(posterior.mean.shape[1], max_atoms, config.width, config.blocks)
+        prior = LatentPrior(latent.mean.shape[1], max_atoms, config.width, config.blocks, code_dim)
     prior.to(device)
-    spread = posterior.logvar.exp().mean(0) + posterior.mean.var(0)
-    prior.mean.copy_(posterior.mean.mean(0))
-    prior.std.copy_(spread.sqrt())
+    for own, seen in ((prior, latent), (prior.codes, posterior.codes)):
+        if own is not None:
+            own.mean.copy_(seen.mean.mean(0))
+            own.std.copy_((seen.logvar.exp().mean(0) + seen.mean.var(0)).sqrt())
     prior.composition.restrict_to(counts)
     # The average looks back over a tenth of the run, at most over a thousand steps.
     decay = min(0.999, max(0.0, 1 - 10 / config.steps))
@@ -51,16 +58,38 @@ def fit_prior(
     )
     for step in range(config.steps):
         rows = torch.randint(len(counts), (config.batch_size,), generator=rng, device=device)
-        z = Latent(posterior.mean[rows], posterior.logvar[rows]).sample(rng)
-        flow = prior.flow_loss(z, counts[rows], rng)
-        composition = -prior.composition.log_prob(counts[rows]).mean()
+        z = Latent(latent.mean[rows], latent.logvar[rows]).sample(rng)
+        losses = {
+            "flow": prior.flow_loss(z, counts[rows], rng),
+            "composition": -prior.composition.log_prob(counts[rows]).mean(),
+        }
+        if prior.codes is not None:
+            losses["codes"] = _code_loss(prior, z, posterior, crystals, rows, rng)
         optimiser.zero_grad(set_to_none=True)
-        (flow + 0.1 * composition).backward()
+        sum(WEIGHTS[name] * loss for name, loss in losses.items()).backward()
         torch.nn.utils.clip_grad_norm_(prior.parameters(), 1.0)
         optimiser.step()
         schedule.step()
         average.update_parameters(prior)
-        losses = {"flow": flow.detach(), "composition": composition.detach()}
-        on_step(step + 1, {name: float(loss) for name, loss in losses.items()})
+        on_step(step + 1, {name: float(loss.detach()) for name, loss in losses.items()})
     result: LatentPrior = average.module
     return result.eval().requires_grad_(False)
+
+
+def _code_loss(
+    prior: LatentPrior,
+    z: Tensor,
+    posterior: Posterior,
+    crystals: CrystalBatch,
+    rows: Tensor,
+    rng: torch.Generator,
+) -> Tensor:
+    """Of the codes of the first CODE_CRYSTALS of the crystals ``rows`` (B,), z (B, D) being theirs.
+
+    The transformer costs more than the flow on z, which wants the larger batch.
+    """
+    rows = rows[:CODE_CRYSTALS]
+    chosen = crystals.select(rows)
+    codes = posterior.select(rows.tolist()).codes.sample(rng)
+    latents = prior.standardised(z[:CODE_CRYSTALS])
+    return prior.codes.loss(codes, latents, chosen.species, chosen.owner, rng)

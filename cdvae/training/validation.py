@@ -30,7 +30,8 @@ def validate(
     schedule = NoiseSchedule(config.model.sigma_max, config.model.sigma_min)
     rng = torch.Generator(device).manual_seed(SEED)
     terms = compute_loss(model, crystals, properties, schedule, 1, rng)
-    heads = model.attributes(model.encode(crystals).mean)
+    posterior = model.encode(crystals)
+    heads = model.attributes(posterior.z.mean)
     counts = likeliest_counts(heads.count_logits, crystals.n_atoms)
     exact = (counts == element_counts(crystals)).all(-1)
     figures = terms.detached() | {"composition_exact": float(exact.float().mean())}

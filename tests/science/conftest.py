@@ -20,9 +20,20 @@ def random_crystals(n: int, seed: int, largest: int = 6) -> CrystalBatch:
     return CrystalBatch(torch.rand(total, 3, generator=rng), species, lattice, n_atoms)
 
 
-@pytest.fixture(scope="session")
-def network() -> CDVAE:
+@pytest.fixture(scope="session", params=[0, 6], ids=["z", "z and codes"])
+def network(request: pytest.FixtureRequest) -> CDVAE:
     """A small untrained model in double precision, so that invariances hold to rounding."""
+    return small_network(request.param)
+
+
+@pytest.fixture(scope="session")
+def plain() -> CDVAE:
+    """The one without codes, which sees nothing of the choice of cell."""
+    return small_network(0)
+
+
+def small_network(code_dim: int) -> CDVAE:
+    """A small model with random weights throughout."""
     config = ModelConfig(
         latent_dim=8,
         max_atoms=12,
@@ -30,10 +41,13 @@ def network() -> CDVAE:
         encoder=BackboneConfig(layers=2, scalars=24, vectors=8, radial=8),
         decoder=BackboneConfig(layers=2, scalars=24, vectors=8, radial=8),
         sigma_max=0.5,
+        code_dim=code_dim,
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = CDVAE(config)
+        if model.decoder.place is not None:  # begins at zero, where nothing could be seen to vary
+            torch.nn.init.normal_(model.decoder.place.leave.weight, std=0.1)
     data = perovskites(32)
     model.heads.fit_scalers(data.crystals, data.properties)
     return model.double().eval().requires_grad_(False)

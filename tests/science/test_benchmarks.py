@@ -16,7 +16,7 @@ from cdvae.errors import ModelStoreError
 from cdvae.lattice import from_parameters
 from cdvae.model.backbone import BackboneConfig
 from cdvae.model.cdvae import CDVAE, ModelConfig
-from cdvae.model.decoder import Decoder
+from cdvae.model.decoder import Condition, Decoder
 from cdvae.testing import TINY_CONFIG, perovskites
 from cdvae.torus import wrapped_normal_score
 
@@ -257,8 +257,11 @@ def test_the_unconditioned_score_depends_on_sigma_by_a_factor_only() -> None:
     untold.load_state_dict(told.state_dict())
     crystals = perovskites(4, seed=2).crystals
 
+    none = torch.zeros(len(crystals.species), 0), torch.zeros(4)
+    condition = Condition(z, *none, crystals.n_atoms)
+
     def score(model: CDVAE, sigma: float) -> np.ndarray:
-        return (sigma * model.score(z, crystals, torch.full((4,), sigma)).shift).numpy()
+        return (sigma * model.score(condition, crystals, torch.full((4,), sigma)).shift).numpy()
 
     assert np.abs(score(untold, 0.05)).max() > 1e-3
     assert score(untold, 0.05) == pytest.approx(score(untold, 1.0), rel=1e-4, abs=1e-6)

@@ -8,7 +8,8 @@ import torch
 from cdvae.crystal import CrystalBatch
 from cdvae.data.structures import from_structure, to_structures
 from cdvae.model.cdvae import CDVAE
-from tests.science.conftest import random_crystals
+from cdvae.model.decoder import Condition
+from tests.science.conftest import random_crystals, small_network
 
 N = 9
 
@@ -86,9 +87,13 @@ def test_latent_does_not_change(
     network: CDVAE, crystals: CrystalBatch, change: Callable[[CrystalBatch], CrystalBatch]
 ) -> None:
     before, after = network.encode(crystals), network.encode(change(crystals))
-    torch.testing.assert_close(after.mean, before.mean, atol=1e-7, rtol=1e-6)
-    torch.testing.assert_close(after.logvar, before.logvar, atol=1e-7, rtol=1e-6)
-    assert before.mean.std(0).min() > 1e-4  # or the test would prove nothing
+    torch.testing.assert_close(after.z.mean, before.z.mean, atol=1e-7, rtol=1e-6)
+    torch.testing.assert_close(after.z.logvar, before.z.logvar, atol=1e-7, rtol=1e-6)
+    assert before.z.mean.std(0).min() > 1e-4  # or the test would prove nothing
+    order = permutation(crystals) if change is permuted else torch.arange(len(crystals.species))
+    torch.testing.assert_close(after.codes.mean, before.codes.mean[order], atol=1e-7, rtol=1e-6)
+    if network.config.code_dim:
+        assert before.codes.mean.std(0).min() > 1e-4
 
 
 @pytest.mark.parametrize(
@@ -97,9 +102,9 @@ def test_latent_does_not_change(
     ids=lambda change: change.__name__,
 )
 def test_what_the_encoder_reads_from_the_atoms_is_the_same_for_every_cell(
-    network: CDVAE, crystals: CrystalBatch, change: Callable[[CrystalBatch], CrystalBatch]
+    plain: CDVAE, crystals: CrystalBatch, change: Callable[[CrystalBatch], CrystalBatch]
 ) -> None:
-    changed, encoder = change(crystals), network.encoder
+    changed, encoder = change(crystals), plain.encoder
     before = encoder.pool(crystals, encoder.geometry(crystals))
     after = encoder.pool(changed, encoder.geometry(changed))
     torch.testing.assert_close(after, before, atol=1e-7, rtol=1e-6)
@@ -112,20 +117,50 @@ def test_latent_is_that_of_the_reduced_cell(network: CDVAE, crystals: CrystalBat
 
     before = network.encode(reduced(crystals))
     after = network.encode(reduced(in_another_cell(crystals)))
-    torch.testing.assert_close(after.mean, before.mean, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(after.z.mean, before.z.mean, atol=1e-5, rtol=1e-4)
 
 
-def scores(network: CDVAE, crystals: CrystalBatch) -> tuple[torch.Tensor, torch.Tensor]:
+def scores(
+    network: CDVAE, crystals: CrystalBatch, codes: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Shift and logits under random z and codes, the same for crystals of the same sizes."""
     rng = torch.Generator().manual_seed(3)
     z = torch.randn(len(crystals), 8, generator=rng).double()
+    if codes is None:
+        codes = random_codes(network, crystals)
+    blur = torch.linspace(0, 0.6, len(crystals)).double()
     sigma = torch.logspace(-1.5, 0.3, len(crystals)).double()
-    output = network.score(z, crystals, sigma)
+    output = network.score(Condition(z, codes, blur, crystals.n_atoms), crystals, sigma)
     return output.shift, output.species_logits
 
 
-@pytest.mark.parametrize(
-    "change", [translated, moved_to_other_images, in_another_cell], ids=lambda c: c.__name__
-)
+def random_codes(network: CDVAE, crystals: CrystalBatch) -> torch.Tensor:
+    rng = torch.Generator().manual_seed(4)
+    return torch.randn(len(crystals.species), network.config.code_dim, generator=rng).double()
+
+
+def test_score_does_not_change_in_another_cell(plain: CDVAE, crystals: CrystalBatch) -> None:
+    shift, logits = scores(plain, crystals)
+    shift_after, logits_after = scores(plain, in_another_cell(crystals))
+    torch.testing.assert_close(shift_after, shift, atol=1e-7, rtol=1e-6)
+    torch.testing.assert_close(logits_after, logits, atol=1e-7, rtol=1e-6)
+
+
+def test_score_looks_at_codes_until_they_are_all_noise(crystals: CrystalBatch) -> None:
+    network = small_network(6)
+    z = torch.zeros(len(crystals), 8).double()
+    sigma = torch.full((len(crystals),), 0.3).double()
+    for blur, seen in ((0.0, True), (1.0, False)):
+        blurs = torch.full((len(crystals),), blur).double()
+        codes = random_codes(network, crystals)
+        one, other = (
+            network.score(Condition(z, c, blurs, crystals.n_atoms), crystals, sigma).shift
+            for c in (codes, -codes)
+        )
+        assert torch.equal(one, other) is not seen
+
+
+@pytest.mark.parametrize("change", [translated, moved_to_other_images], ids=lambda c: c.__name__)
 def test_score_does_not_change(
     network: CDVAE, crystals: CrystalBatch, change: Callable[[CrystalBatch], CrystalBatch]
 ) -> None:
@@ -148,15 +183,16 @@ def test_score_turns_with_the_crystal(network: CDVAE, crystals: CrystalBatch) ->
 def test_score_is_permuted_with_the_atoms(network: CDVAE, crystals: CrystalBatch) -> None:
     order = permutation(crystals)
     shift, logits = scores(network, crystals)
-    shift_after, logits_after = scores(network, permuted(crystals))
+    codes = random_codes(network, crystals)[order]
+    shift_after, logits_after = scores(network, permuted(crystals), codes)
     torch.testing.assert_close(shift_after, shift[order], atol=1e-7, rtol=1e-6)
     torch.testing.assert_close(logits_after, logits[order], atol=1e-7, rtol=1e-6)
 
 
-def test_score_is_repeated_in_a_supercell(network: CDVAE, crystals: CrystalBatch) -> None:
-    shift, logits = scores(network, crystals)
+def test_score_is_repeated_in_a_supercell(plain: CDVAE, crystals: CrystalBatch) -> None:
+    shift, logits = scores(plain, crystals)
     large = supercell(crystals)
-    shift_after, logits_after = scores(network, large)
+    shift_after, logits_after = scores(plain, large)
     first = torch.cat(
         [
             torch.arange(n) + start
@@ -184,7 +220,7 @@ def test_a_lone_atom_without_edges_is_no_accident(network: CDVAE) -> None:
         40 * torch.eye(3)[None].double(),
         torch.tensor([1]),
     )
-    assert network.encode(alone).mean.isfinite().all()
+    assert network.encode(alone).z.mean.isfinite().all()
     shift, logits = scores(network, alone)
     assert shift.abs().max() == 0
     assert logits.isfinite().all()

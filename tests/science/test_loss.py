@@ -42,7 +42,7 @@ def test_total_is_the_weighted_sum_of_the_named_terms() -> None:
     expected = sum((i + 1) * weight for i, weight in enumerate(names.values()))
     assert terms.total(LossWeights()).item() == pytest.approx(expected)
     assert terms.total(replace(LossWeights(), kl=0)).item() < expected
-    assert terms.detached()["kl"] == len(names)
+    assert terms.detached()["kl_codes"] == len(names)
 
 
 def test_kl_of_a_standard_normal_is_zero_and_grows() -> None:
@@ -91,7 +91,7 @@ def test_a_handful_of_crystals_is_learned_by_heart() -> None:
     assert last["coordinates"] < 0.5 * first["coordinates"]
     assert last["lattice"] < 0.05 * first["lattice"]
     assert last["properties"] < 0.2 * first["properties"]
-    heads = model.attributes(model.encode(data.crystals).mean)
+    heads = model.attributes(model.encode(data.crystals).z.mean)
     species = species_of(likeliest_counts(heads.count_logits, data.crystals.n_atoms))
     expected = torch.cat([part.species.sort().values for part in data.crystals.split()])
     assert torch.equal(species, expected)

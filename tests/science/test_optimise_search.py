@@ -158,7 +158,7 @@ def _badness(model: TrainedModel, crystal: CrystalBatch, value: float | None) ->
     """Whether the crystal is invalid, and how far its property is from the goal."""
     (structure,) = to_structures(crystal)
     valid = structure_valid(structure) and composition_valid(species_counts(structure))
-    read = float(predict(model, encode(model, crystal).mean)["band_gap"])
+    read = float(predict(model, encode(model, crystal).z.mean)["band_gap"])
     return not valid, read if value is None else abs(read - value)
 
 

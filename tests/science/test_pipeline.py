@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -6,14 +7,15 @@ import torch
 from cdvae.errors import Cancelled, DataError, ModelStoreError, NonFiniteSampleError
 from cdvae.pipeline import (
     SamplerSpec,
-    build_sampler,
     chunks,
     crystal_seed,
     decode,
     encode,
     sample_latents,
     sample_posterior,
+    score_evaluations,
 )
+from cdvae.sampling.start import begin, read_counts
 from cdvae.testing import perovskites, write_tiny_model
 from cdvae.trained import TrainedModel, load_model
 
@@ -53,18 +55,18 @@ def test_the_same_seed_gives_the_same_bits(model: TrainedModel) -> None:
     first, second = (decode(model, latents, seeds(6), FAST).crystals for _ in range(2))
     assert torch.equal(first.frac, second.frac)
     other = [crystal_seed(8, i) for i in range(6)]
-    assert not torch.equal(sample_latents(model, other), latents)
+    assert not torch.equal(sample_latents(model, other).z, latents.z)
 
 
 def test_learned_and_normal_prior_differ(model: TrainedModel) -> None:
-    normal = sample_latents(model, seeds(200), "normal")
+    normal = sample_latents(model, seeds(200), "normal").z
     assert abs(normal.mean().item()) < 0.1
     assert abs(normal.std().item() - 1) < 0.1
-    assert not torch.allclose(sample_latents(model, seeds(200)), normal)
+    assert not torch.allclose(sample_latents(model, seeds(200)).z, normal)
 
 
 def test_decoded_crystals_are_complete(model: TrainedModel) -> None:
-    latents = encode(model, perovskites(5).crystals).mean
+    latents = encode(model, perovskites(5).crystals).means()
     levels = []
     decoded = decode(model, latents, seeds(5), FAST, lambda *level: levels.append(level))
     assert levels == [(i, 8) for i in range(1, 9)]
@@ -87,7 +89,7 @@ def test_cancel_stops_decoding(model: TrainedModel) -> None:
 
 def test_broken_numbers_are_an_error_that_names_the_crystals(model: TrainedModel) -> None:
     latents = sample_latents(model, seeds(4))
-    latents[2] = torch.nan
+    latents.z[2] = torch.nan
     with pytest.raises(NonFiniteSampleError) as caught:
         decode(model, latents, seeds(4), FAST)
     assert caught.value.indices == (2,)
@@ -100,24 +102,50 @@ def test_broken_numbers_are_an_error_that_names_the_crystals(model: TrainedModel
 )
 def test_impossible_samplers_are_refused(model: TrainedModel, spec: SamplerSpec) -> None:
     with pytest.raises(ValueError, match="sampler"):
-        build_sampler(model, spec, model.reference.latents)
+        score_evaluations(model, spec)
 
 
 def test_paper_sampler_has_fifty_levels_of_a_hundred_steps(model: TrainedModel) -> None:
-    latents = model.reference.latents
-    assert build_sampler(model, SamplerSpec("langevin"), latents).evaluations == 5000
+    assert score_evaluations(model, SamplerSpec("langevin")) == 5000
     for steps in (None, 1, 7, 24, 50, 60, 99, 100):
-        evaluations = build_sampler(model, SamplerSpec("fast", steps), latents).evaluations
+        evaluations = score_evaluations(model, SamplerSpec("fast", steps))
         assert evaluations <= (steps or 100)
         assert evaluations > 0.9 * (steps or 0)
 
 
 def test_posterior_draws_scatter_about_the_mean(model: TrainedModel) -> None:
-    latent = encode(model, perovskites(1).crystals.select([0] * 300))
-    draws = sample_posterior(model, latent, seeds(300))
-    standard = (draws - latent.mean) / (0.5 * latent.logvar).exp()
-    assert abs(standard.mean().item()) < 0.1
-    assert abs(standard.std().item() - 1) < 0.1
+    posterior = encode(model, perovskites(1).crystals.select([0] * 300))
+    draws = sample_posterior(model, posterior, seeds(300))
+    for drawn, latent in ((draws.z, posterior.z), (draws.codes, posterior.codes)):
+        standard = (drawn - latent.mean) / (0.5 * latent.logvar).exp()
+        assert abs(standard.mean().item()) < 0.1
+        assert abs(standard.std().item() - 1) < 0.1
+
+
+def test_a_draw_without_width_is_the_mean(model: TrainedModel) -> None:
+    posterior = encode(model, perovskites(2).crystals)
+    draws = sample_posterior(model, posterior, seeds(2), torch.tensor([0.0, 1.0]))
+    means = posterior.means()
+    torch.testing.assert_close(draws.z[0], means.z[0])
+    torch.testing.assert_close(draws.codes[:5], means.codes[:5])
+    assert not torch.allclose(draws.z[1], means.z[1])
+    assert not torch.allclose(draws.codes[5:], means.codes[5:])
+
+
+def test_elements_are_those_that_the_codes_say(model: TrainedModel) -> None:
+    latents = encode(model, perovskites(3).crystals).means()
+    said = model.network.heads.species_logits(latents.codes).argmax(-1) + 1
+    rngs = [torch.Generator().manual_seed(i) for i in range(3)]
+    n_atoms = read_counts(model.network.heads, latents.z).sum(-1)
+    given = replace(latents, codes=latents.codes[: int(n_atoms.sum())], n_codes=n_atoms)
+    start, condition = begin(model.network.heads, model.prior, given, 0.5, rngs)
+    assert torch.equal(start.species, said[: len(start.species)])
+    assert condition.blur.tolist() == [0, 0, 0]
+    wrong = replace(latents, codes=latents.codes[:0], n_codes=torch.zeros_like(n_atoms))
+    start, condition = begin(model.network.heads, model.prior, wrong, 0.5, rngs)
+    assert torch.equal(start.n_atoms, n_atoms)
+    assert condition.codes.shape == (int(n_atoms.sum()), 3)
+    assert condition.blur.tolist() == [0.5, 0.5, 0.5]
 
 
 def test_chunks_cover_everything_once(model: TrainedModel) -> None:

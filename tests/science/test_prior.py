@@ -8,7 +8,7 @@ import torch
 from cdvae.config import PriorConfig
 from cdvae.crystal import element_counts
 from cdvae.model.composition_prior import CompositionPrior
-from cdvae.model.encoder import Latent
+from cdvae.model.encoder import Latent, Posterior
 from cdvae.testing import perovskites
 from cdvae.training.prior import fit_prior
 
@@ -69,11 +69,23 @@ def test_fitted_prior_finds_compositions_and_latents() -> None:
     # Latents that depend on the composition alone: the flow has to bring each to its place.
     projection = torch.randn(100, 6, generator=torch.Generator().manual_seed(2))
     mean = counts @ projection
-    posterior = Latent(mean, torch.full_like(mean, -6))
+    codes = torch.randn(100, 4, generator=torch.Generator().manual_seed(4))[data.crystals.species]
+    posterior = Posterior(
+        Latent(mean, torch.full_like(mean, -6)),
+        Latent(codes, torch.full_like(codes, -6)),
+        data.crystals.n_atoms,
+    )
     losses: list[dict[str, float]] = []
     config = PriorConfig(width=64, blocks=2, steps=400, batch_size=64)
-    prior = fit_prior(posterior, counts, 5, config, lambda step, loss: losses.append(loss))
+    prior = fit_prior(posterior, data.crystals, 5, config, lambda step, loss: losses.append(loss))
     assert losses[-1]["composition"] < 0.5 * losses[0]["composition"]
     noise = torch.randn(64, 6, generator=torch.Generator().manual_seed(3))
     error = (prior.transport(noise, counts) - mean).norm(dim=1)
     assert error.median() < 0.5 * mean.sub(mean.mean(0)).norm(dim=1).median()
+
+    noise = torch.randn(len(codes), 4, generator=torch.Generator().manual_seed(5))
+    owner = data.crystals.owner
+    found = prior.codes.transport(noise, prior.standardised(mean), data.crystals.species, owner, 10)
+    assert (found - codes).norm(dim=1).median() < 0.5 * codes.sub(codes.mean(0)).norm(
+        dim=1
+    ).median()

@@ -8,9 +8,10 @@ from cdvae.config import TrainConfig, load_config
 from cdvae.crystal import CrystalBatch
 from cdvae.data.dataset import CrystalDataset
 from cdvae.errors import DataError
-from cdvae.testing import TINY_CONFIG, perovskites
+from cdvae.testing import TINY_CONFIG, perovskites, write_tiny_model
+from cdvae.trained import load_model
 from cdvae.training.checkpoint import load_state
-from cdvae.training.loop import Place, batches, learning_rate, train
+from cdvae.training.loop import Place, Run, batches, learning_rate, train
 
 
 def settings(tmp_path: Path, steps: int) -> TrainConfig:
@@ -47,6 +48,27 @@ def test_a_finished_run_is_not_trained_again(tmp_path: Path, data: CrystalDatase
     again = train(settings(tmp_path, 3), data, data, run)
     for a, b in zip(first.parameters(), again.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_a_fresh_run_begins_with_the_weights_of_a_model_folder(
+    tmp_path: Path, data: CrystalDataset
+) -> None:
+    folder = write_tiny_model(tmp_path / "store", seed=5)
+    config = settings(tmp_path, 3)
+    begun = Run(config, data, tmp_path / "run", folder)
+    there = load_model(folder).network.state_dict()
+    scalers = [
+        "heads.lattice_mean",
+        "heads.lattice_std",
+        "heads.property_mean",
+        "heads.property_std",
+    ]
+    for name, value in begun.model.state_dict().items():
+        assert torch.equal(value, there[name]) or name in scalers, name
+    with pytest.raises(DataError, match="no weights to begin with"):
+        Run(config, data, tmp_path / "run", tmp_path / "nowhere")
+    train(config, data, data, tmp_path / "run")
+    Run(config, data, tmp_path / "run", tmp_path / "nowhere")  # resumed: the start is behind it
 
 
 def test_training_is_reproducible(tmp_path: Path, data: CrystalDataset) -> None:

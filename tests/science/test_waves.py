@@ -1,0 +1,65 @@
+"""Places without an origin: what phases say of where atoms are."""
+
+import math
+
+import pytest
+import torch
+
+from cdvae.crystal import CrystalBatch
+from cdvae.model.waves import WAVES, PlaceReader, waves
+from tests.science.conftest import random_crystals
+
+
+@pytest.fixture
+def crystals() -> CrystalBatch:
+    drawn = random_crystals(6, seed=5)
+    return drawn.replace(frac=drawn.frac.double(), lattice=drawn.lattice.double())
+
+
+@pytest.fixture
+def reader() -> PlaceReader:
+    """One whose codes are the phases themselves."""
+    reader = PlaceReader(2 * WAVES, width=4, vectors=2).double().requires_grad_(False)
+    reader.phases.weight.copy_(torch.eye(2 * WAVES))
+    reader.phases.bias.zero_()
+    return reader
+
+
+def moved(crystals: CrystalBatch, step: torch.Tensor) -> CrystalBatch:
+    return crystals.replace(frac=(crystals.frac + step) % 1)
+
+
+def test_atoms_at_the_places_that_their_codes_say_have_phase_zero(
+    crystals: CrystalBatch, reader: PlaceReader
+) -> None:
+    origin = torch.rand(len(crystals), 3, generator=torch.Generator().manual_seed(1)).double()
+    codes = waves(moved(crystals, origin[crystals.owner])).flatten(1)
+    difference = reader.differences(codes, crystals)
+    assert (difference[..., 0] - 1).abs().max() < 1e-6
+    assert difference[..., 1].abs().max() < 1e-6
+
+
+def test_a_displaced_atom_sees_the_way_back(reader: PlaceReader) -> None:
+    large = 400  # atoms, so that one of them does not turn the mean
+    frac = torch.rand(large, 3, generator=torch.Generator().manual_seed(2)).double()
+    crystal = CrystalBatch(
+        frac,
+        torch.full((large,), 6),
+        30 * torch.eye(3).double()[None],
+        torch.tensor([large]),
+    )
+    step = torch.zeros(large, 3).double()
+    step[7] = torch.tensor([0.05, -0.02, 0.1])
+    difference = reader.differences(waves(crystal).flatten(1), moved(crystal, step))
+    angle = torch.atan2(difference[7, :3, 1], difference[7, :3, 0]) / (2 * math.pi)
+    torch.testing.assert_close(angle, -step[7], atol=1e-3, rtol=0)
+
+
+def test_waves_are_distinct_up_to_sign_and_do_not_see_the_choice_of_image() -> None:
+    frac = torch.rand(5, 3, generator=torch.Generator().manual_seed(3)).double()
+    one = CrystalBatch(frac, torch.full((5,), 6), torch.eye(3).double()[None], torch.tensor([5]))
+    other = one.replace(frac=frac + torch.tensor([1.0, -2.0, 3.0]))
+    torch.testing.assert_close(waves(one), waves(other))
+    seen = waves(one)[..., 0]  # cosines: equal for h and -h
+    distance = (seen[:, :, None] - seen[:, None]).abs().amax(0) + torch.eye(WAVES)
+    assert distance.min() > 1e-3
