@@ -14,6 +14,7 @@ from cdvae.model.backbone import neighbour_density
 from cdvae.model.cdvae import CDVAE
 from cdvae.model.decoder import Condition
 from cdvae.model.heads import Attributes
+from cdvae.model.waves import AXES
 from cdvae.noise import NoiseSchedule, NoisyBatch, corrupt
 
 FREE_NATS = 12.0
@@ -114,13 +115,13 @@ def element_loss(model: CDVAE, codes: Tensor, crystals: CrystalBatch) -> Tensor:
 
 
 def place_loss(model: CDVAE, codes: Tensor, crystals: CrystalBatch) -> Tensor:
-    """Squared error of the phases that say where an atom is in its cell; zero without codes.
+    """Squared error of the phases along the axes of the cell; zero without codes.
 
     1 for codes that say nothing. The denoising losses alone find the use of phases only slowly.
     """
     if model.config.code_dim == 0:
         return codes.sum()
-    difference = model.decoder.place.differences(codes, crystals)
+    difference = model.decoder.place.differences(codes, crystals)[:, :AXES]
     cosine, sine = difference.unbind(-1)
     error = ((cosine - 1).square() + sine.square()).mean(-1)
     return _per_crystal(error, crystals)

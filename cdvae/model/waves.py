@@ -28,7 +28,21 @@ def _wave_vectors() -> list[tuple[int, int, int]]:
     return [*axes, (2, 0, 0), (0, 2, 0), (0, 0, 2), *near]
 
 
+def _step_pairs() -> list[tuple[int, int]]:
+    """Places in the list of h + e and of h, for each axis e and four short h across it."""
+    known, pairs = _wave_vectors(), []
+    for axis in range(3):
+        for across in ((1, 0), (0, 1), (1, 1), (1, -1)):
+            below = [*across[:axis], 0, *across[axis:]]
+            above = [k + (i == axis) for i, k in enumerate(below)]
+            pairs.append((known.index(tuple(above)), known.index(tuple(below))))
+    return pairs
+
+
+AXES = 3
+"""The first wave vectors of the list are those of the axes."""
 WAVES = len(_wave_vectors())
+STEPS = len(_step_pairs())
 CHANNELS = 8
 HIDDEN = 192
 EXTINCT = 0.02
@@ -60,13 +74,14 @@ class PlaceEncoder(nn.Module):
 
     With learned amplitudes a of every atom, S(h) = mean_j a_j exp(2πi h·f_j), and an atom sees
     S(h) exp(-2πi h·f): the same for any origin, rotation and order of the atoms. It is given as it
-    is and brought to the unit circle, where only the phase counts. Products of two waves stand in
-    where symmetry extinguishes one.
+    is and brought to the unit circle, where only the phase counts. Screw axes and glide planes
+    extinguish just the waves along the axes, so steps from one wave to the next along an axis,
+    which turn with the atom as the axis' own wave would, are given too.
     """
 
     def __init__(self, width: int, outputs: int) -> None:
         super().__init__()
-        inputs = 4 * CHANNELS * WAVES + width
+        inputs = (4 * WAVES + 2 * STEPS) * CHANNELS + width
         self.amplitude = nn.Linear(width, CHANNELS)
         self.enter = nn.Linear(inputs, 2 * HIDDEN)
         self.leave = mlp(HIDDEN + inputs, HIDDEN, outputs)
@@ -74,12 +89,25 @@ class PlaceEncoder(nn.Module):
     def forward(self, atoms: Tensor, crystals: CrystalBatch) -> Tensor:
         """(A, outputs) from scalars ``atoms`` (A, S)."""
         wave = waves(crystals)[:, None]  # (A, 1, H, 2)
-        total = _mean(self.amplitude(atoms)[:, :, None, None] * wave, crystals)
+        amplitude = self.amplitude(atoms)[:, :, None, None]
+        total = _mean(amplitude * wave, crystals)
         seen = turned_back(total, wave)
-        unit = seen / (seen.square().sum(-1, keepdim=True) + EXTINCT**2).sqrt()
-        field = torch.cat([seen.flatten(1), unit.flatten(1), atoms], 1)
+        unit = on_circle(seen)
+        steps = wave_steps(unit)
+        field = torch.cat([seen.flatten(1), unit.flatten(1), atoms, steps.flatten(1)], 1)
         left, right = self.enter(field).chunk(2, -1)
         return self.leave(torch.cat([left * right, field], 1))
+
+
+def on_circle(number: Tensor) -> Tensor:
+    """``number`` (…, 2) brought to length 1; what is below EXTINCT stays small."""
+    return number / (number.square().sum(-1, keepdim=True) + EXTINCT**2).sqrt()
+
+
+def wave_steps(unit: Tensor) -> Tensor:
+    """(…, STEPS, 2) the steps from wave to wave of ``unit`` (…, H, 2), four along each axis."""
+    above, below = torch.tensor(_step_pairs(), device=unit.device).unbind(1)
+    return turned_back(unit.index_select(-2, above), unit.index_select(-2, below))
 
 
 class PlaceReader(nn.Module):

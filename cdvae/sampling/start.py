@@ -90,14 +90,19 @@ def begin(
     if prior.codes is None:
         none = Condition(z, z.new_zeros(len(frac), 0), z.new_zeros(len(z)), n_atoms)
         return crystals, none
-    given = (latents.n_codes == n_atoms)[crystals.owner]
-    drawn = draw_codes(prior, z, crystals, rngs)
-    codes, species = drawn.clone(), crystals.species.clone()
-    own = latents.codes[(latents.n_codes == n_atoms).repeat_interleave(latents.n_codes)]
-    if len(own):
+    fits = latents.n_codes == n_atoms
+    given = fits[crystals.owner]
+    codes = z.new_empty(len(given), len(prior.codes.mean))
+    species = crystals.species.clone()
+    if fits.any():
+        own = latents.codes[fits.repeat_interleave(latents.n_codes)]
         codes[given] = own
         species[given] = heads.species_logits(own).argmax(-1) + 1
-    blurs = torch.where(latents.n_codes == n_atoms, 0.0, blur).to(z)
+    without = (~fits).nonzero().squeeze(-1).tolist()
+    if without:
+        chosen = [rngs[i] for i in without]
+        codes[~given] = draw_codes(prior, z[without], crystals.select(without), chosen)
+    blurs = torch.where(fits, 0.0, blur).to(z)
     return crystals.replace(species=species), Condition(z, codes, blurs, n_atoms)
 
 

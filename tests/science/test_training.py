@@ -57,12 +57,7 @@ def test_a_fresh_run_begins_with_the_weights_of_a_model_folder(
     config = settings(tmp_path, 3)
     begun = Run(config, data, tmp_path / "run", folder)
     there = load_model(folder).network.state_dict()
-    scalers = [
-        "heads.lattice_mean",
-        "heads.lattice_std",
-        "heads.property_mean",
-        "heads.property_std",
-    ]
+    scalers = {f"heads.{of}_{what}" for of in ("lattice", "property") for what in ("mean", "std")}
     for name, value in begun.model.state_dict().items():
         assert torch.equal(value, there[name]) or name in scalers, name
     with pytest.raises(DataError, match="no weights to begin with"):

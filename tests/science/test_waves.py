@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cdvae.crystal import CrystalBatch
-from cdvae.model.waves import WAVES, PlaceReader, waves
+from cdvae.model.waves import WAVES, PlaceReader, on_circle, turned_back, wave_steps, waves
 from tests.science.conftest import random_crystals
 
 
@@ -63,3 +63,23 @@ def test_waves_are_distinct_up_to_sign_and_do_not_see_the_choice_of_image() -> N
     seen = waves(one)[..., 0]  # cosines: equal for h and -h
     distance = (seen[:, :, None] - seen[:, None]).abs().amax(0) + torch.eye(WAVES)
     assert distance.min() > 1e-3
+
+
+def test_steps_between_waves_see_an_atom_move_where_the_axis_wave_is_extinct() -> None:
+    half = torch.tensor([[0.13, 0.41, 0.07], [0.62, 0.24, 0.31]]).double()
+    screw = torch.tensor([-1.0, -1.0, 1.0]).double()
+    frac = torch.cat([half, half * screw + torch.tensor([0, 0, 0.5])]) % 1  # 2₁ along c
+    crystal = CrystalBatch(
+        frac, torch.full((4,), 6), 5 * torch.eye(3).double()[None], torch.tensor([4])
+    )
+    wave = waves(crystal)
+    total = wave.mean(0)
+    assert total[2].norm() < 1e-9  # (0, 0, 1)
+    steps = wave_steps(on_circle(turned_back(total.expand_as(wave), wave))).view(4, 3, -1, 2)
+    clear = steps.norm(dim=-1)[0] > 0.9
+    assert clear.any(-1).all()  # along each axis there is one to see
+    # A step turns by exp(-2πi f) from atom to atom, whatever the sums over the crystal are.
+    turn = turned_back(steps[1:], steps[:1].expand_as(steps[1:]))
+    angle = -2 * math.pi * (frac[1:] - frac[:1])[:, :, None].expand(turn.shape[:3])
+    torch.testing.assert_close(turn[..., 0][:, clear], angle.cos()[:, clear], atol=0.1, rtol=0)
+    torch.testing.assert_close(turn[..., 1][:, clear], angle.sin()[:, clear], atol=0.1, rtol=0)
