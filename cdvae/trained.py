@@ -127,10 +127,15 @@ def write_model(
     reference: Reference,
     card: Mapping[str, Any],
 ) -> Path:
-    """Writes a model folder and returns it; the checksums are added to ``card``."""
+    """Writes a model folder and returns it; the checksums are added to ``card``.
+
+    The prior is kept in half precision: it is the largest part, and rounding it moves what is drawn
+    by far less than its spread.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     weights = {f"network/{k}": v for k, v in network.state_dict().items()}
-    weights |= {f"prior/{k}": v for k, v in prior.state_dict().items()}
+    halves = {k: v.half() if v.is_floating_point() else v for k, v in prior.state_dict().items()}
+    weights |= {f"prior/{k}": v for k, v in halves.items()}
     weights |= {f"estimator/{k}": v for k, v in estimator.state_dict().items()}
     _save(weights, folder / "weights.safetensors")
     arrays = {"latents": reference.latents, "values": reference.values, **reference.tensors}

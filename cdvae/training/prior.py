@@ -14,7 +14,7 @@ from cdvae.model.encoder import Latent, Posterior
 from cdvae.model.prior import LatentPrior
 
 WEIGHTS = {"flow": 1.0, "composition": 0.1, "codes": 1.0}
-CODE_CRYSTALS = 96
+CODE_CRYSTALS = 32
 
 
 def fit_prior(
