@@ -9,6 +9,7 @@ from cdvae.crystal import CrystalBatch
 from cdvae.data.dataset import CrystalDataset
 from cdvae.errors import DataError
 from cdvae.model.backbone import BackboneConfig
+from cdvae.model.encoder import Latents
 from cdvae.model.estimator import PropertyEstimator
 from cdvae.pipeline import SamplerSpec, decode, estimate
 from cdvae.testing import TINY_CONFIG, perovskites, write_tiny_model
@@ -223,7 +224,9 @@ def test_estimates_come_from_the_estimator_alone(model: TrainedModel) -> None:
 
 
 def test_decoded_crystals_are_judged_by_the_estimator(model: TrainedModel) -> None:
-    decoded = decode(model, model.reference.latents[:3], [1, 2, 3], SamplerSpec("fast", 4))
+    decoded = decode(
+        model, Latents.of(model.reference.latents[:3]), [1, 2, 3], SamplerSpec("fast", 4)
+    )
     values = estimate(model, decoded.crystals)
     for name, expected in values.items():
         torch.testing.assert_close(decoded.properties[name], expected, atol=1e-4, rtol=1e-4)
