@@ -63,7 +63,7 @@ def subjects(store: Path, ftcp: Mapping[str, str]) -> list[Subject]:
     found: list[Subject] = []
     for name in DATA:
         try:
-            card = _card(find(name, store))
+            card = _card(find(name, str(store)))
         except ModelStoreError:
             if name in ftcp:
                 raise
@@ -71,7 +71,7 @@ def subjects(store: Path, ftcp: Mapping[str, str]) -> list[Subject]:
         ours, weights = f"{name}@{card['version']}", card["weights_sha256"]
         found.append(Subject(name, OURS, ours, weights, card["data"]["train"], None, weights))
         if name in ftcp:
-            card = _card(find(ftcp[name], store))
+            card = _card(find(ftcp[name], str(store)))
             own, count = card["weights_sha256"], card["data"]["train"]
             found.append(Subject(name, FTCP, ftcp[name], own, count, ours, weights))
     return found
