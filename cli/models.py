@@ -37,13 +37,17 @@ def list_models(store: Store = DEFAULT_STORE) -> None:
     with errors():
         models = opened(store)
         default = _default(models)
+        faults = []
         for reference in models.references():
             try:
                 row = _row(_card(models, reference))
             except StoreError as error:
-                row = [str(error)]
+                row = ["broken"]
+                faults.append(str(error))
             table.add_row("*" if reference == default else "", reference, *row)
     Console().print(table)
+    for fault in faults:
+        typer.echo(fault)
 
 
 @models_app.command()
