@@ -6,11 +6,11 @@ import shutil
 import pytest
 
 
-def program(name: str, package: str) -> str:
-    """Path of a program. Without it the test is skipped with its package's name; CI fails."""
+def program(name: str, source: str) -> str:
+    """Path of a program. Without it the test is skipped, with what to install; CI fails."""
     found = shutil.which(name)
     if found is None:
-        missing(f"{name} is missing: apt-get install {package}")
+        missing(f"{name} is missing: install {source}")
     return str(found)
 
 

@@ -33,7 +33,7 @@ class Prometheus:
 
     def start(self) -> None:
         """Returns once it is ready and has scraped every target."""
-        binary = program("prometheus", "prometheus")
+        binary = program("prometheus", "Debian's prometheus")
         shutil.copy(DEPLOY / "alerts.yml", self.folder)
         config = self.folder / "prometheus.yml"
         config.write_text(yaml.safe_dump(self._config()))

@@ -15,7 +15,7 @@ RUNBOOK = DEPLOY.parent / "docs" / "operations.md"
 
 def promtool(*words: str) -> str:
     ended = subprocess.run(
-        [program("promtool", "prometheus"), *words],
+        [program("promtool", "Debian's prometheus"), *words],
         cwd=DEPLOY,
         capture_output=True,
         text=True,
