@@ -3,7 +3,7 @@
 #   docker build --target worker-cpu --build-arg TORCH_INDEX=… --tag cdvae-worker:0.1.0 .
 #   docker build --target worker-gpu --tag cdvae-worker:0.1.0-gpu .
 # Torch from the usual index brings CUDA with it, several GB: TORCH_INDEX is one of CPU-only builds.
-# EXTRAS=remote adds what a model store at an s3:// URL needs.
+# EXTRAS=s3 adds what a model store at an s3:// URL needs.
 ARG PYTHON_IMAGE=python:3.11.13-slim-bookworm
 
 # What pip has to install for each image, and an empty environment to install it into.

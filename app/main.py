@@ -54,13 +54,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         stop = threading.Event()
-        follower = threading.Thread(
-            target=models.follow, args=(stop, chosen.model_refresh), name="model-store"
-        )
-        follower.start()
+        # A daemon: a store that does not answer must not hold up the end.
+        threading.Thread(
+            target=models.follow,
+            args=(stop, chosen.model_refresh),
+            name="model-store",
+            daemon=True,
+        ).start()
         yield
         stop.set()
-        follower.join()
         queue.close()
 
     app = FastAPI(

@@ -35,7 +35,7 @@ stop_all() {
 trap stop_all EXIT
 trap 'exit 1' INT TERM
 
-for need in buildah debootstrap curl unshare chroot; do
+for need in buildah debootstrap curl chroot; do
   command -v "$need" >/dev/null || { say "missing: $need"; exit 1; }
 done
 [ "$(id -u)" = 0 ] || { say "only root may do this"; exit 1; }

@@ -30,7 +30,7 @@ class RemoteStore(LocalStore):
         super().__init__(cache)
         self.url = url
         if fsspec is None:
-            raise StoreError(f"{url} needs fsspec: pip install 'cdvae-service[remote]'")
+            raise StoreError(f"{url} needs fsspec: pip install 'cdvae-service[s3]'")
         try:
             self._files, self._root = fsspec.core.url_to_fs(url)
         except (ImportError, ValueError) as error:

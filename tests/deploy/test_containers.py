@@ -29,6 +29,10 @@ def test_the_dockerfile_passes_hadolint() -> None:
     passes("hadolint", "Dockerfile")
 
 
+def test_the_scripts_pass_shellcheck() -> None:
+    passes("shellcheck", "deploy/check_images.sh", ".ci/run")
+
+
 def test_the_compose_file_fits_its_schema() -> None:
     passes("check-jsonschema", "--builtin-schema", "vendor.compose-spec", "docker-compose.yml")
 

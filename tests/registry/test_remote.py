@@ -3,7 +3,10 @@
 import shutil
 from pathlib import Path
 
+import fsspec
 import pytest
+from moto.server import ThreadedMotoServer
+from s3fs import S3FileSystem
 
 from registry import open_store
 from registry.checksums import verify
@@ -64,3 +67,29 @@ def test_an_outage_leaves_what_was_copied(remote: LocalStore, store: Path) -> No
 def test_an_unknown_protocol_is_named(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="gopher"):
         open_store("gopher://somewhere/models", tmp_path)
+
+
+def test_an_s3_bucket(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over HTTP against a server that speaks S3."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        bucket = fsspec.filesystem("s3", skip_instance_cache=True)
+        bucket.mkdir("models")
+        bucket.put(f"{store}/", "models/shop", recursive=True)
+        remote = open_store("s3://models/shop", tmp_path / "cache")
+        remote.refresh()
+        assert remote.resolve("perov-5") == ("perov-5", "10")
+        verify(remote.path("perov-5", "10"), "perov-5@10")
+        write_model(store, "perov-5", "11", "new")
+        bucket.put(f"{store}/perov-5/11/", "models/shop/perov-5/11", recursive=True)
+        remote.refresh()
+        verify(remote.path("perov-5", "11"), "perov-5@11")
+    finally:
+        server.stop()
+        S3FileSystem.clear_instance_cache()  # it knows the server that has gone
