@@ -3,10 +3,10 @@
     python -m benchmarks.draw_dashboards [--minutes 5] [--out docs/dashboards]
 
 Starts a service with the shipped models and the real Prometheus with the rules of deploy/, gives it
-jobs of all kinds, mistakes of clients, cancellations, a burst that has to queue and a work-horse
-that is killed, and then draws every panel of every dashboard from what Prometheus answers to the
-panel's own queries. Grafana is not needed: the queries and names are those of its panels, the
-drawing is matplotlib's.
+jobs of all kinds, mistakes of clients, cancellations, a burst that has to queue, a work-horse that
+is killed and some seconds without Redis, and then draws every panel of every dashboard from what
+Prometheus answers to the panel's own queries. Grafana is not needed: the queries and names are
+those of its panels, the drawing is matplotlib's.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
 from benchmarks.running import Client, service
-from cli.stack import free_port
+from cli.stack import Stack, free_port
 from deploy.grafana.dashboards import BOARDS
 from deploy.grafana.panels import Board, Number, Panel, Query
 from tests.deploy.prometheus import Prometheus
@@ -42,6 +42,7 @@ ROOT = Path(__file__).parents[1]
 STEP = 2.0  # s between two points
 WINDOW = "20s"  # of rates, where Grafana takes four scrapes
 COLUMNS = 2
+OUTAGE = 8.0  # s
 UNITS = {
     "s": ("s", 1.0),
     "percentunit": ("%", 100.0),
@@ -73,7 +74,7 @@ def work(client: Client, stop: threading.Event, seed: int) -> None:
     fast = {"sampler": {"name": "fast", "steps": 20}}
     while not stop.is_set():
         kind = draw.random()
-        with contextlib.suppress(urllib.error.HTTPError):
+        with contextlib.suppress(urllib.error.URLError):
             if kind < 0.55:
                 model = draw.choice(["perov-5", "perov-5", "carbon-24", "mp-20"])
                 body = {"model": model, "num_samples": draw.choice([1, 4, 16]), **fast}
@@ -92,7 +93,15 @@ def work(client: Client, stop: threading.Event, seed: int) -> None:
         stop.wait(draw.uniform(0, 1.5))
 
 
-def disturb(client: Client) -> None:
+def pause(stack: Stack, seconds: float) -> None:
+    """Let the service run, and start again what has ended."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        stack.watch()
+        time.sleep(0.2)
+
+
+def burst(client: Client) -> None:
     """A burst of jobs that has to queue, and the death of a work-horse in mid-job."""
     body = {"num_samples": 8, "priority": "normal", "sampler": {"name": "fast", "steps": 40}}
     for _ in range(25):
@@ -100,6 +109,14 @@ def disturb(client: Client) -> None:
     family = psutil.Process().children(recursive=True)
     for horse in (p for p in family if "worker.horse" in p.cmdline()):
         horse.kill()
+
+
+def outage(stack: Stack) -> None:
+    """Redis goes away and comes back."""
+    assert stack.redis is not None
+    stack.redis.stop()
+    time.sleep(OUTAGE)
+    stack.redis.start()
 
 
 def series_name(query: Query, labels: dict[str, str]) -> str:
@@ -133,7 +150,7 @@ def draw_panel(axes: Axes, panel: Panel, prometheus: Prometheus, start: float, e
     axes.set_title(panel.title, fontsize=9, loc="left")
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} {unit}".strip()))
-    axes.legend(fontsize=6, loc="upper left", frameon=False)
+    axes.legend(fontsize=6, loc="upper left", bbox_to_anchor=(1, 1.03), frameon=False)
 
 
 def text_of(number: Number, prometheus: Prometheus) -> str:
@@ -148,7 +165,7 @@ def draw(board: Board, prometheus: Prometheus, start: float, end: float, path: P
     """The dashboard as one picture."""
     rows = math.ceil(len(board.panels) / COLUMNS)
     figure, grid = plt.subplots(
-        rows, COLUMNS, figsize=(11, 2.2 * rows + 0.7), sharex=True, squeeze=False
+        rows, COLUMNS, figsize=(12, 2.2 * rows + 0.7), sharex=True, squeeze=False
     )
     for axes, panel in zip(grid.flat, board.panels, strict=False):
         draw_panel(axes, panel, prometheus, start, end)
@@ -188,9 +205,12 @@ def main() -> None:
             start = time.time()
             for thread in clients:
                 thread.start()
-            time.sleep(30 * arguments.minutes)
-            disturb(client)
-            time.sleep(30 * arguments.minutes)
+            third = 20 * arguments.minutes
+            pause(stack, third)
+            burst(client)
+            pause(stack, third)
+            outage(stack)
+            pause(stack, third)
             end = time.time()
             stop.set()
             for name, board in BOARDS.items():
