@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 import yaml
 
 from tests.deploy.prometheus import DEPLOY
@@ -30,8 +31,9 @@ def alerts() -> Iterator[dict[str, Any]]:
         yield from (rule for rule in group["rules"] if "alert" in rule)
 
 
-def test_the_configuration_is_valid() -> None:
-    assert "SUCCESS" in promtool("check", "config", "prometheus.yml")
+@pytest.mark.parametrize("name", ["prometheus.yml", "prometheus-kubernetes.yml"])
+def test_the_configuration_is_valid(name: str) -> None:
+    assert "SUCCESS" in promtool("check", "config", name)
 
 
 def test_every_alert_fires_for_its_cause_and_not_without() -> None:

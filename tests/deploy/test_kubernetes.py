@@ -46,22 +46,48 @@ def pods(rendered: list[Manifest]) -> list[Manifest]:
     return [m["spec"]["template"]["spec"] for m in rendered if m["kind"] in kinds]
 
 
+def check(manifest: Manifest) -> None:
+    """Raises for what does not fit the schema of its kind."""
+    keda = KEDA.get(manifest["kind"])
+    if keda is None:
+        kubernetes_validate.validate(manifest, "1.37", strict=True)
+    else:
+        # The model drops what it does not know, so an unknown field would be missing here.
+        known = keda.model_validate(manifest)
+        assert known.model_dump(mode="json", by_alias=True, exclude_unset=True) == manifest
+
+
 def test_every_manifest_fits_its_schema(rendered: list[Manifest]) -> None:
     for manifest in rendered:
-        keda = KEDA.get(manifest["kind"])
-        if keda is None:
-            kubernetes_validate.validate(manifest, "1.37", strict=True)
-        else:
-            # The model drops what it does not know, so an unknown field would be missing here.
-            known = keda.model_validate(manifest)
-            assert known.model_dump(mode="json", by_alias=True, exclude_unset=True) == manifest
+        check(manifest)
 
 
-def test_the_schema_check_can_fail(rendered: list[Manifest]) -> None:
-    app = named(rendered, "Deployment", "app")
-    app = {**app, "spec": {**app["spec"], "replica": 2}}
-    with pytest.raises(kubernetes_validate.ValidationError):
-        kubernetes_validate.validate(app, "1.37", strict=True)
+@pytest.mark.parametrize(
+    ("kind", "name", "unknown"),
+    [("Deployment", "app", "replica"), ("ScaledObject", "worker", "minReplica")],
+)
+def test_the_schema_check_can_fail(
+    rendered: list[Manifest], kind: str, name: str, unknown: str
+) -> None:
+    manifest = named(rendered, kind, name)
+    manifest = {**manifest, "spec": {**manifest["spec"], unknown: 2}}
+    with pytest.raises((kubernetes_validate.ValidationError, AssertionError)):
+        check(manifest)
+
+
+def test_prometheus_finds_the_pods(rendered: list[Manifest]) -> None:
+    config = yaml.safe_load((ROOT / "deploy" / "prometheus-kubernetes.yml").read_text())
+    single = yaml.safe_load((ROOT / "deploy" / "prometheus.yml").read_text())
+    jobs = {job["job_name"]: job for job in config["scrape_configs"]}
+    assert set(jobs) | {"prometheus"} == {job["job_name"] for job in single["scrape_configs"]}
+    for name, job in jobs.items():
+        label, port = job["relabel_configs"][0]["regex"].split(";")
+        template = named(rendered, "Deployment", name.removeprefix("cdvae-"))["spec"]["template"]
+        assert template["metadata"]["labels"]["app.kubernetes.io/name"] == label
+        ports = [one["name"] for one in template["spec"]["containers"][0]["ports"]]
+        assert ports == [port]
+        namespace = named(rendered, "Namespace", "cdvae")["metadata"]["name"]
+        assert job["kubernetes_sd_configs"][0]["namespaces"]["names"] == [namespace]
 
 
 def test_nothing_runs_with_privileges_or_without_requests(rendered: list[Manifest]) -> None:

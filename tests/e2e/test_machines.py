@@ -111,7 +111,6 @@ def test_nothing_is_lost_when_a_machine_is_cut_off_in_mid_job(network: Network) 
     network.until(lambda: network.status(victim)["state"] == "running", "the job's start")
     others = [network.submit({"num_samples": 3, "seed": 11}) for _ in range(6)]
     network.machines.cut("first")
-    begun = time.monotonic()
     network.add_worker("second", live=1)
 
     # What waited is done by the machine that is left, as if nothing had happened.
@@ -120,7 +119,6 @@ def test_nothing_is_lost_when_a_machine_is_cut_off_in_mid_job(network: Network) 
         assert network.crystals(job) == network.crystals(undisturbed)
     # What the lost machine had in work is tried elsewhere, or its client is told to do so.
     ended = network.end(victim)
-    assert time.monotonic() - begun < 100
     if ended["state"] == "failed":
         assert ended["error"]["code"] == "worker_lost"
         victim = network.submit({**SOME_SECONDS, "seed": 5})

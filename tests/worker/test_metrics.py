@@ -1,5 +1,6 @@
 """What a worker counts, of jobs as they stand in Redis."""
 
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from rq.serializers import JSONSerializer
 
 from registry.local import LocalStore
 from schema.wire import FUNCTIONS, META_STATE
-from worker.metrics import WorkerMetrics
+from worker.metrics import WorkerMetrics, start
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = LocalStore(ROOT / "model_store")
@@ -84,6 +85,16 @@ def test_a_job_that_goes_back_to_its_queue_has_not_ended(ended: MakeJob) -> None
     metrics = WorkerMetrics(SHIPPED)
     metrics.job_ended(ended("perov-5@2", status="queued"))
     assert value(metrics, "cdvae_job_queue_seconds_count") == 0
+
+
+def test_a_port_that_is_taken_costs_the_metrics_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, ended: MakeJob
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        metrics = start(SHIPPED, tmp_path, "127.0.0.1", port)
+    assert f"127.0.0.1:{port}" in caplog.text
+    metrics.job_ended(ended("perov-5@2"))
 
 
 def test_counting_costs_little_of_sampling() -> None:
