@@ -3,8 +3,8 @@
     python benchmarks/capacity.py [--crystals 64] [--out FILE]
 
 A worker with one thread gets one job a model. What counts is the processor time of its work-horse:
-sampling, checks and files, without loading the model. It does not depend on what else the machine
-does, which wall-clock time does. Prints the numbers as JSON.
+sampling, checks and files, without loading the model. Other work on the machine shows in it through
+caches and clock alone (a third, measured), not through waiting. Prints the numbers as JSON.
 """
 
 from __future__ import annotations
