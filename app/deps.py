@@ -20,7 +20,8 @@ class Services:
     settings: Settings
     models: ModelStore
     queue: JobQueue
-    registry: CollectorRegistry
+    counters: CollectorRegistry
+    state: CollectorRegistry
     job_metrics: JobMetrics
     parsers: CapacityLimiter
 

@@ -4,13 +4,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from redis.exceptions import RedisError
 
 from app.deps import Parts
 from app.errors import ApiError
+from app.metrics import exposition
 from app.replies import json_reply
-from app.store import BrokenModelError
+from registry.errors import BrokenModelError
 from schema.base import Frozen
 from schema.wire import WorkerPresence
 
@@ -78,5 +79,6 @@ def readyz(
 
 @router.get("/metrics", response_class=Response, summary="Prometheus metrics")
 def metrics(parts: Parts) -> Response:
-    """Returns the metrics of this process and of the queue in Prometheus' text format."""
-    return Response(generate_latest(parts.registry), media_type=CONTENT_TYPE_LATEST)
+    """Returns the metrics of this front end and of the queue in Prometheus' text format."""
+    parts.job_metrics.know(parts.models.references())
+    return Response(exposition(parts.counters, parts.state), media_type=CONTENT_TYPE_LATEST)

@@ -6,7 +6,7 @@ from fastapi.responses import Response
 from app.deps import Models
 from app.errors import ApiError
 from app.replies import json_reply
-from app.store import BrokenModelError, UnknownModelError
+from registry.errors import BrokenModelError, UnknownModelError
 from schema.base import Frozen
 from schema.cards import ModelCard
 
@@ -14,7 +14,7 @@ router = APIRouter(tags=["models"])
 
 
 class ModelList(Frozen):
-    """The newest version of every model."""
+    """Every model, in the version that its name alone refers to."""
 
     default: str | None
     models: list[ModelCard]
@@ -22,7 +22,7 @@ class ModelList(Frozen):
 
 @router.get("/models", response_model=ModelList, summary="List the models")
 def list_models(models: Models) -> Response:
-    """Returns the card of the newest version of every model, and the default model's name."""
+    """Returns a card of every model, and what the alias `default` refers to."""
     try:
         return json_reply(ModelList(default=models.default_name(), models=models.cards()))
     except BrokenModelError as error:
@@ -31,7 +31,7 @@ def list_models(models: Models) -> Response:
 
 @router.get("/models/{name}", response_model=ModelCard, summary="One model's card")
 def show_model(name: str, models: Models) -> Response:
-    """Returns the card of `name` (its newest version) or of `name@version`."""
+    """Returns the card of `name@version`, or of the version that `name` alone means."""
     try:
         return json_reply(models.card(name))
     except UnknownModelError as error:

@@ -11,7 +11,8 @@ from typing import Literal
 from app.bodies import quoted
 from app.crystals import formula
 from app.errors import ApiError, FieldError, invalid, pointer
-from app.store import BrokenModelError, ModelStore, UnknownModelError
+from app.store import ModelStore
+from registry.errors import BrokenModelError, UnknownModelError
 from schema.base import LARGEST_SEED
 from schema.cards import ModelCard
 from schema.crystals import CrystalInput

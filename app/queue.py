@@ -8,7 +8,8 @@ that nothing stays running for ever.
 import re
 import threading
 import time
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pydantic import ValidationError
@@ -21,11 +22,13 @@ from rq.exceptions import NoSuchJobError
 from rq.job import Job
 from rq.registry import CanceledJobRegistry, StartedJobRegistry
 from rq.serializers import JSONSerializer
+from rq.utils import utcparse
 
-from app.status import QueuedJob, constant_meta, job_state, job_status
-from schema.jobs import FINAL_STATES, JOB_ID, JobSpec, JobStatus
+from app.status import Constant, QueuedJob, constant_meta, job_state, job_status
+from schema.jobs import FINAL_STATES, JOB_ID, JobKind, JobSpec, JobState, JobStatus
 from schema.wire import (
     CANCEL_TTL,
+    COUNTED_TTL,
     FUNCTIONS,
     META_STATUS,
     PRESENCE_TTL,
@@ -33,6 +36,7 @@ from schema.wire import (
     WORKERS_KEY,
     WorkerPresence,
     cancel_key,
+    counted_key,
     progress_key,
     worker_key,
 )
@@ -51,9 +55,20 @@ def _text(value: bytes | str) -> str:
 
 
 class JobQueue:
-    """Puts jobs on Redis, reads their states, cancels them. Redis trouble raises RedisError."""
+    """Puts jobs on Redis, reads their states, cancels them. Redis trouble raises RedisError.
 
-    def __init__(self, url: str, *, timeout: float, job_timeout: int, result_ttl: int) -> None:
+    on_end: told of every job that ends here rather than in a worker: its kind, model and state.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout: float,
+        job_timeout: int,
+        result_ttl: int,
+        on_end: Callable[[JobKind, str, JobState], None],
+    ) -> None:
         self._redis = Redis.from_url(
             url,
             socket_timeout=timeout,
@@ -64,6 +79,7 @@ class JobQueue:
         )
         self._job_timeout = job_timeout
         self._result_ttl = result_ttl
+        self._on_end = on_end
         self._tended_at = float("-inf")
         self._tending = threading.Lock()
 
@@ -118,11 +134,22 @@ class JobQueue:
                 job.origin, connection=self._redis, serializer=JSONSerializer
             ).remove(job)
             self._redis.expire(job.key, self._result_ttl)
+            self._ended(job, "cancelled")
         return self.status(job_id)
 
     def depths(self) -> dict[str, int]:
         """Number of waiting jobs by queue, most urgent queue first."""
         return {name: self._queue(name).count for name in QUEUES}
+
+    def oldest(self) -> dict[str, float]:
+        """Seconds that the next job of each queue has waited; 0 for an empty queue."""
+        ages: dict[str, float] = {}
+        for name in QUEUES:
+            job_ids = self._queue(name).get_job_ids(0, 1)
+            since = self._redis.hget(Job.key_for(job_ids[0]), "enqueued_at") if job_ids else None
+            waited = datetime.now(UTC) - utcparse(_text(since)) if since else timedelta()
+            ages[name] = max(0.0, waited.total_seconds())
+        return ages
 
     def running(self) -> int:
         """Number of jobs in work."""
@@ -152,12 +179,22 @@ class JobQueue:
         for name in QUEUES:
             registry = self._started(name)
             ids = registry.get_job_ids()  # RQ's own clean-up comes first
+            lost = []
             for job in Job.fetch_many(ids, self._redis, serializer=JSONSerializer):
                 if job is not None and self._is_lost(job):
                     keys = [execution.composite_key for execution in job.get_executions()]
                     overdue = dict.fromkeys([*keys, f"{job.id}:lost"], 1)
                     self._redis.zadd(registry.key, overdue)
+                    lost.append(job)
             registry.cleanup()
+            for job in lost:
+                if job.get_status() == "failed":
+                    self._ended(job, "failed")
+
+    def _ended(self, job: Job, state: JobState) -> None:
+        if self._redis.set(counted_key(job.id), "1", nx=True, ex=COUNTED_TTL):
+            constant = Constant.model_validate(job.meta[META_STATUS])
+            self._on_end(constant.kind, constant.request.model, state)
 
     def _is_lost(self, job: Job) -> bool:
         if job.get_status(refresh=False) != "started" or job.worker_name is None:

@@ -14,7 +14,8 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="CDVAE_", extra="ignore", frozen=True)
 
     home: Path = Field(default=Path(".cdvae"), description="State: results of jobs.")
-    model_store: Path = Field(default=Path("model_store"), description="Trained models.")
+    model_store: str = Field(default="model_store", description="Trained models: folder or URL.")
+    model_refresh: float = Field(default=15.0, gt=0, description="Seconds between two looks at it.")
     redis_url: str = "redis://127.0.0.1:6379/0"
     redis_timeout: float = Field(default=5.0, gt=0, description="Seconds for one Redis call.")
     max_body_bytes: int = Field(default=20 * MEGABYTE, ge=1)

@@ -41,14 +41,17 @@ def serve(
 
 
 @app.command()
-def api(host: Host = "127.0.0.1", port: Port = 8000) -> None:
+def api(
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    processes: Annotated[
+        int, typer.Option(envvar="CDVAE_API_PROCESSES", min=1, help="Processes of the API.")
+    ] = 1,
+) -> None:
     """Run the HTTP front end."""
-    import uvicorn
+    from cli.api import api as run
 
-    # Open connections, such as one that waits for a job, do not hold up a shutdown.
-    uvicorn.run(
-        "app.main:create_app", factory=True, host=host, port=port, timeout_graceful_shutdown=5
-    )
+    run(host, port, processes)
 
 
 @app.command()
@@ -74,6 +77,7 @@ def demo(
 
 if importlib.util.find_spec("cli.science") is not None:
     importlib.import_module("cli.science").register(app)
+importlib.import_module("cli.models").register(app)
 
 
 if __name__ == "__main__":

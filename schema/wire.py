@@ -29,6 +29,8 @@ PRESENCE_TTL = 15
 """Seconds after which a worker that stopped renewing its presence counts as dead."""
 CANCEL_TTL = 7 * 24 * 3600
 """Seconds that a wish to cancel is kept."""
+COUNTED_TTL = 7 * 24 * 3600
+"""Seconds for which the end of a job is known to have been counted."""
 
 
 def progress_key(job_id: str) -> str:
@@ -39,6 +41,11 @@ def progress_key(job_id: str) -> str:
 def cancel_key(job_id: str) -> str:
     """Key that exists once somebody wants the job to stop."""
     return f"cdvae:cancel:{job_id}"
+
+
+def counted_key(job_id: str) -> str:
+    """Key that exists once somebody has counted the job's end, so that nobody does it again."""
+    return f"cdvae:counted:{job_id}"
 
 
 def worker_key(name: str) -> str:

@@ -39,7 +39,7 @@ class DeviceWorker(HorseWorker):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._rescue = Rescue(self)
+        self._rescue = Rescue(self, self.metrics.job_ended)
         self._expiry = Expiry(self.connection, self.settings.home, self.settings.result_ttl)
         self._next_heartbeat = 0.0
 
@@ -48,6 +48,7 @@ class DeviceWorker(HorseWorker):
         super().run_maintenance_tasks()  # type: ignore[no-untyped-call]
         self._rescue.run()
         self._expiry.run()
+        self._listen()
         self._ensure_horse()
 
     def dequeue_job_and_maintain_ttl(

@@ -6,6 +6,7 @@ job) and reports on the pipe whose number is its argument:
     {"event": "ready", "models": [...], "device": ...}    the models are loaded
     {"event": "chunk", ...}                               see worker.metrics
     {"event": "done", "models": [...], "device": ...}     the job is settled in Redis
+    {"event": "models", "models": [...], "device": ...}   a new version was loaded between jobs
 
 It ends when its input closes, even in the middle of a job: then the worker is gone.
 """
@@ -30,6 +31,7 @@ from rq.serializers import JSONSerializer
 from rq.worker import BaseWorker
 
 from cdvae.errors import ModelStoreError
+from registry.errors import StoreError
 from schema.wire import FUNCTIONS
 from worker.allowed_job import AllowedJob
 from worker.failures import record_failure
@@ -38,6 +40,8 @@ from worker.models import LoadEngine, Models, load_engine
 from worker.settings import WorkerSettings
 
 log = logging.getLogger("worker.horse")
+
+FOLLOW_SECONDS = 5.0  # s without a job after which the model store is looked at
 
 
 class Horse(BaseWorker):
@@ -59,11 +63,11 @@ def main(load: LoadEngine = load_engine) -> None:
     from cdvae.compute import configure  # torch, which the parent's imports of this module spare
 
     configure(settings.threads)
-    models = Models(settings, load)
     try:
+        models = Models(settings, load)
         models.preload()
-    except ModelStoreError as error:
-        log.error("no model to work with: %s", error)
+    except (ModelStoreError, StoreError) as error:
+        log.error("no model to work with in %s: %s", settings.model_store, error)
         raise SystemExit(os.EX_CONFIG) from error
     _serve(settings, first["worker_key"], models, messages, reports)
 
@@ -111,7 +115,13 @@ def _serve(
     AllowedJob.functions = _functions(settings, connection, models, report)
     report({"event": "ready", "models": models.loaded, "device": models.device})
     while True:
-        _perform(horse, connection, messages.get())
+        try:
+            message = messages.get(timeout=FOLLOW_SECONDS)
+        except queue.Empty:
+            if models.follow():
+                report({"event": "models", "models": models.loaded, "device": models.device})
+            continue
+        _perform(horse, connection, message)
         report({"event": "done", "models": models.loaded, "device": models.device})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -141,14 +142,22 @@ class HorseWorker(Worker):
     def _handle(self, message: Message) -> str:
         """Take note of one message of the horse; its name."""
         event = str(message["event"])
-        if event in ("ready", "done"):
+        if event in ("ready", "done", "models"):
             assert self._horse is not None
             self._horse.ready = True
+            self.metrics.know(message["models"])
             self.presence.models = message["models"]
             self.presence.device = message["device"]
         elif event == "chunk":
             self.metrics.chunk_done(message)
         return event
+
+    def _listen(self) -> None:
+        """Take note of what the horse said between jobs; that it died is for `_ensure_horse`."""
+        if self._horse is not None:
+            with contextlib.suppress(HorseDiedError):
+                for message in self._horse.receive(0.0):
+                    self._handle(message)
 
     def _announce(self, state: State) -> None:
         self.presence.state = state

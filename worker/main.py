@@ -14,10 +14,12 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from rq.exceptions import StopRequested
 
+from registry.errors import StoreError
 from worker.device_worker import DeviceWorker
 from worker.horse import configure_logging
 from worker.horse_worker import HORSE_COMMAND, HorseStartError
-from worker.metrics import WorkerMetrics
+from worker.metrics import start as start_metrics
+from worker.models import model_store
 from worker.settings import WorkerSettings
 
 log = logging.getLogger("worker.main")
@@ -36,9 +38,14 @@ def main(horse_command: Sequence[str] = HORSE_COMMAND) -> int:
     if not _wait_for(connection):
         log.error("Redis does not answer; is CDVAE_REDIS_URL right?")
         return 1
-    metrics = WorkerMetrics()
-    if settings.worker_metrics_port:
-        metrics.serve(settings.worker_metrics_host, settings.worker_metrics_port)
+    try:
+        store = model_store(settings)
+    except StoreError as error:
+        log.error("%s", error)
+        return os.EX_CONFIG
+    metrics = start_metrics(
+        store, settings.home, settings.worker_metrics_host, settings.worker_metrics_port
+    )
     name = f"{socket.gethostname()}-{secrets.token_hex(4)}"
     worker = DeviceWorker(
         connection, settings, name=name, metrics=metrics, horse_command=horse_command

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 
 from redis import Redis
 from rq.exceptions import NoSuchJobError
 from rq.executions import Execution
-from rq.job import JobStatus
+from rq.job import Job, JobStatus
 from rq.queue import Queue
 from rq.utils import as_text, now
 from rq.worker import BaseWorker
@@ -29,10 +30,14 @@ LOCK_SECONDS = 20
 
 
 class Rescue:
-    """Looks after the jobs that other workers lost, in the name of `worker`."""
+    """Looks after the jobs that other workers lost, in the name of `worker`.
 
-    def __init__(self, worker: BaseWorker) -> None:
+    ended: told of every job that ends here.
+    """
+
+    def __init__(self, worker: BaseWorker, ended: Callable[[Job], None]) -> None:
         self._worker = worker
+        self._ended = ended
         self._connection: Redis = worker.connection
         self._next = 0.0
 
@@ -65,6 +70,7 @@ class Rescue:
             self._worker.handle_job_failure(
                 job, queue, exc_string=f"lost with {execution.worker_name}", execution=execution
             )
+            self._ended(job)
         else:
             with self._connection.pipeline() as pipeline:
                 execution.delete(job, pipeline)

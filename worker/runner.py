@@ -117,14 +117,16 @@ class Runner:
         return task.complete(record, structure)
 
     def _chunk_message(self, records: Sequence[CrystalRecord]) -> Message:
-        cuda = self._engine.model.device.type == "cuda"
+        device = self._engine.model.device
+        cuda = device.type == "cuda"
         return {
             "event": "chunk",
             "model": self._engine.reference,
             "crystals": len(records),
             "valid": sum(is_valid(record) for record in records),
             "score_evaluations": self._evaluations * len(records),
-            "gpu_memory_bytes": torch.cuda.max_memory_allocated() if cuda else 0,
+            "gpu_memory_bytes": torch.cuda.max_memory_allocated(device) if cuda else 0,
+            "gpu_memory_total_bytes": torch.cuda.mem_get_info(device)[1] if cuda else 0,
         }
 
     def _finish(self, task: Task | None, state: Literal["succeeded", "cancelled"]) -> None:

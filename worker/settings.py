@@ -30,7 +30,7 @@ class WorkerSettings(BaseSettings):
 
     home: Path = Field(default=Path(".cdvae"), description="Folder of the results.")
     redis_url: str = "redis://127.0.0.1:6379/0"
-    model_store: Path = Path("model_store")
+    model_store: str = Field(default="model_store", description="Folder or URL of the models.")
     device: str = Field(default="auto", description="`cpu`, `cuda`, `cuda:1` … or `auto`.")
     threads: PositiveInt = Field(default_factory=default_threads, description="Of torch.")
     preload: Annotated[list[str], NoDecode] = Field(

@@ -259,7 +259,7 @@ def make_client(tmp_path: Path, store: Path) -> Iterator[MakeClient]:
     opened: list[TestClient] = []
 
     def make(**changes: Any) -> TestClient:
-        settings = {"home": tmp_path / "home", "model_store": store, **changes}
+        settings = {"home": tmp_path / "home", "model_store": str(store), **changes}
         client = TestClient(create_app(Settings(**settings)), raise_server_exceptions=False)
         opened.append(client.__enter__())
         return client

@@ -81,11 +81,12 @@ class Service:
     folder: Path
     port: int = field(default_factory=free_port)
     variables: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[str] | None = None
 
     def start(self, timeout: float = 60.0) -> None:
         """Returns once the service has said that it is ready."""
-        self.variables = environment(self.folder)
+        self.variables = environment(self.folder) | self.settings
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*CDVAE, "serve", "--port", str(self.port)],
@@ -155,6 +156,14 @@ class Service:
 
     def status(self, job: str) -> dict[str, Any]:
         return self.call("GET", f"/jobs/{job}").json
+
+    def metrics(self, *, worker: bool = False) -> dict[str, float]:
+        """The samples of the API, or of the worker, by name and labels as the text has them."""
+        port = self.variables["CDVAE_WORKER_METRICS_PORT"] if worker else self.port
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            lines = answer.read().decode().splitlines()
+        samples = [line.rsplit(" ", 1) for line in lines if not line.startswith("#")]
+        return {name: float(value) for name, value in samples}
 
     def wait(self, job: str, *states: str, timeout: float = 60.0) -> dict[str, Any]:
         """The status of the job when it is in one of the states, by default a final one."""

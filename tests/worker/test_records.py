@@ -1,4 +1,4 @@
-"""Records, their files, and where models are found."""
+"""Records and their files."""
 
 import json
 from pathlib import Path
@@ -8,11 +8,9 @@ import pytest
 from pymatgen.core.lattice import Lattice
 from pymatgen.core.structure import Structure
 
-from cdvae.errors import ModelStoreError
 from cdvae.metrics.report import describe
 from schema.crystals import CrystalRecord
 from schema.results import chunk_paths
-from worker.models import resolve
 from worker.records import Origin, ResultFolder, is_valid, make_record
 
 ORIGIN = Origin("perov-5@1", "ab" * 32, 7, "fast 50")
@@ -69,18 +67,3 @@ def test_a_second_attempt_starts_from_nothing(tmp_path: Path) -> None:
 def test_a_job_id_cannot_leave_the_results(tmp_path: Path, job_id: str) -> None:
     with pytest.raises(ValueError, match="job id"):
         ResultFolder(tmp_path, job_id)
-
-
-def test_references_to_models(tmp_path: Path) -> None:
-    for version in ("9", "10"):
-        card = tmp_path / "perov-5" / version / "card.json"
-        card.parent.mkdir(parents=True)
-        card.write_text("{}")
-    assert resolve(tmp_path, "perov-5") == ("perov-5", "10")
-    assert resolve(tmp_path, "perov-5@9") == ("perov-5", "9")
-    # The only model is the default until default.txt names one.
-    assert resolve(tmp_path, None) == ("perov-5", "10")
-    (tmp_path / "default.txt").write_text("other\n")
-    for reference in (None, "other", "perov-5@11", "../perov-5", ""):
-        with pytest.raises(ModelStoreError):
-            resolve(tmp_path, reference)
