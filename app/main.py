@@ -1,23 +1,31 @@
 """The application; `uvicorn --factory app.main:create_app` serves it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from anyio import CapacityLimiter
 from fastapi import FastAPI
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from app import errors, health, jobs, models, tasks
+from app.background import Rescue, keep_doing
+from app.changes import Changes
 from app.deps import Services
-from app.metrics import HttpMetrics, JobMetrics, QueueCollector
+from app.gate import Admission, Gate
+from app.keys import key_file
+from app.metrics import HttpMetrics, JobMetrics
 from app.middleware import Observer
 from app.openapi import describe
+from app.outbound import Sender
+from app.parsing import Parsers
 from app.queue import JobQueue
 from app.settings import Settings
 from app.store import ModelStore
+from app.webhooks import Webhooks
+from backplane.results import open_store
 
 STATIC = Path(__file__).parent / "static"
 VERSION = "0.1.0"
@@ -26,6 +34,7 @@ DESCRIPTION = (
     "at once; `GET /jobs/{id}` tells how it is doing, `GET /jobs/{id}/result` has the crystals. "
     "Errors are problem documents (RFC 9457)."
 )
+LOOK_SECONDS = 1.0
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -33,21 +42,20 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     It starts without Redis: `/readyz` says so, and requests that need it are answered 503.
     """
-    chosen = settings or Settings()
-    registry = CollectorRegistry()
-    queue = JobQueue(
-        chosen.redis_url,
-        timeout=chosen.redis_timeout,
-        job_timeout=chosen.job_timeout,
-        result_ttl=chosen.result_ttl,
-    )
-    registry.register(QueueCollector(queue))
-    ProcessCollector(registry=registry)
+    parts = _parts(settings or Settings())
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        sender = Sender(parts.settings.callback_hosts)
+        webhooks = Webhooks(parts.queue, parts.keys, sender)
+        chores = (parts.changes.listen, Rescue(parts.queue).run, webhooks.deliver)
+        doing = [asyncio.create_task(keep_doing(chore, LOOK_SECONDS)) for chore in chores]
         yield
-        queue.close()
+        for task in doing:
+            task.cancel()
+        await asyncio.gather(*doing, return_exceptions=True)
+        await sender.close()
+        await parts.queue.close()
 
     app = FastAPI(
         title="CDVAE service",
@@ -57,16 +65,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         lifespan=lifespan,
     )
-    app.state.services = Services(
-        settings=chosen,
-        models=ModelStore(chosen.model_store),
-        queue=queue,
-        registry=registry,
-        job_metrics=JobMetrics(registry),
-        parsers=CapacityLimiter(chosen.parser_threads),
-    )
+    app.state.services = parts
     errors.install(app)
-    app.add_middleware(Observer, metrics=HttpMetrics(registry))
+    app.add_middleware(Admission, gate=parts.gate)
+    app.add_middleware(Observer, metrics=HttpMetrics(parts.registry))
     for module in (tasks, jobs, models, health):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
@@ -75,8 +77,30 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
+def _parts(settings: Settings) -> Services:
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    queue = JobQueue(
+        settings.redis_url,
+        timeout=settings.redis_timeout,
+        job_timeout=settings.job_timeout,
+        result_ttl=settings.result_ttl,
+        max_queued=settings.max_queued,
+    )
+    return Services(
+        settings=settings,
+        models=ModelStore(settings.model_store),
+        queue=queue,
+        changes=Changes(queue.redis),
+        store=open_store(settings.home, settings.results_url),
+        keys=key_file(settings.home),
+        gate=Gate(settings.max_in_flight, settings.max_waiting),
+        registry=registry,
+        job_metrics=JobMetrics(registry),
+        parsers=Parsers(settings.parsers, settings.parse_seconds),
+    )
+
+
 async def _docs() -> FileResponse:
     """The OpenAPI page; all of its scripts and styles come from this service."""
-    policy = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'"
-    headers = {"Content-Security-Policy": policy}
-    return FileResponse(STATIC / "docs.html", media_type="text/html", headers=headers)
+    return FileResponse(STATIC / "docs.html", media_type="text/html")

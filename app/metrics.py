@@ -1,26 +1,14 @@
 """Prometheus metrics of the front end: its requests, and the queue as Redis shows it."""
 
 from collections.abc import Iterable
-from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from redis.exceptions import RedisError
 
-from schema.wire import WorkerPresence
+from app.queue import QueueSnapshot
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-
-
-class QueueView(Protocol):
-    """What the collector wants to know of the queue."""
-
-    def depths(self) -> dict[str, int]: ...
-
-    def running(self) -> int: ...
-
-    def workers(self) -> list[WorkerPresence]: ...
 
 
 class HttpMetrics:
@@ -61,28 +49,21 @@ class JobMetrics:
 
 
 class QueueCollector(Collector):
-    """Reads the state of queue and workers when Prometheus asks."""
+    """The state of queue and workers at one moment; None where Redis does not answer."""
 
-    def __init__(self, queue: QueueView) -> None:
-        self._queue = queue
-
-    def describe(self) -> Iterable[Metric]:
-        return ()
+    def __init__(self, snapshot: QueueSnapshot | None) -> None:
+        self._snapshot = snapshot
 
     def collect(self) -> Iterable[Metric]:
         answers = GaugeMetricFamily("cdvae_redis_up", "1 where Redis answers.")
-        try:
-            depths, running = self._queue.depths(), self._queue.running()
-            workers = self._queue.workers()
-        except RedisError:
-            answers.add_metric([], 0)
+        answers.add_metric([], self._snapshot is not None)
+        if self._snapshot is None:
             return [answers]
-        answers.add_metric([], 1)
         depth = GaugeMetricFamily("cdvae_queue_depth", "Jobs that wait.", labels=["queue"])
-        for name, count in depths.items():
+        for name, count in self._snapshot.depths.items():
             depth.add_metric([name], count)
-        jobs = GaugeMetricFamily("cdvae_jobs_running", "Jobs in work.", value=running)
+        jobs = GaugeMetricFamily("cdvae_jobs_running", "Jobs in work.", self._snapshot.running)
         live = GaugeMetricFamily("cdvae_workers", "Live workers.", labels=["state"])
         for state in ("starting", "idle", "busy"):
-            live.add_metric([state], sum(worker.state == state for worker in workers))
+            live.add_metric([state], sum(one.state == state for one in self._snapshot.workers))
         return [answers, depth, jobs, live]

@@ -11,7 +11,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from cdvae.errors import Cancelled
-from schema.wire import CANCEL_TTL, cancel_key, progress_key
+from schema.wire import CANCEL_TTL, CHANGED_CHANNEL, LEASES_KEY, cancel_key, progress_key
 
 log = logging.getLogger(__name__)
 
@@ -20,22 +20,29 @@ PROGRESS_EVERY = 0.2  # s
 SHARES = {"starting": 0.0, "optimizing": 0.95, "sampling": 0.95, "finishing": 0.05}
 
 
+class LeaseLostError(Exception):
+    """Somebody else has the job now, because this worker was taken for dead."""
+
+
 class Control:
     """Progress and cancellation of one job. A Redis that does not answer never stops a job.
 
-    stages: the names of the stages that the job goes through, in order (keys of SHARES).
+    worker: who runs the job; stages: the names of the stages that the job goes through, in order
+    (keys of SHARES).
     """
 
     def __init__(
         self,
         connection: Redis,
         job_id: str,
+        worker: str,
         total: int,
         stages: tuple[str, ...],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._connection = connection
         self._job_id = job_id
+        self._worker = worker.encode()
         self._total = total
         self._stages = stages
         self._clock = clock
@@ -64,18 +71,24 @@ class Control:
         if now or self._clock() - self._written >= PROGRESS_EVERY:
             self._write()
 
-    def finish(self) -> None:
-        """All is done."""
+    def finish(self, number: int) -> None:
+        """All is done: `number` crystals are stored."""
+        self.done = number
         self._fraction = 1.0
         self._write()
 
     def check(self) -> None:
-        """Raise Cancelled if somebody wants the job to stop."""
+        """Raise Cancelled if somebody wants the job to stop, LeaseLostError if it is not ours."""
         try:
-            wanted = bool(self._connection.exists(cancel_key(self._job_id)))
+            with self._connection.pipeline(transaction=False) as pipeline:
+                pipeline.exists(cancel_key(self._job_id))
+                pipeline.hget(LEASES_KEY, self._job_id)
+                wanted, holder = pipeline.execute()
         except RedisError as error:
-            log.warning("job %s: cannot look for a cancellation: %s", self._job_id, error)
+            log.warning("cannot look for a cancellation: %s", error)
             return
+        if holder != self._worker:
+            raise LeaseLostError(f"job {self._job_id}")
         if wanted:
             raise Cancelled(f"job {self._job_id}")
 
@@ -99,6 +112,7 @@ class Control:
             with self._connection.pipeline() as pipeline:
                 pipeline.hset(key, mapping=values)
                 pipeline.expire(key, CANCEL_TTL)
+                pipeline.publish(CHANGED_CHANNEL, self._job_id)
                 pipeline.execute()
         except RedisError as error:
-            log.warning("job %s: cannot report progress: %s", self._job_id, error)
+            log.warning("cannot report progress: %s", error)

@@ -10,9 +10,9 @@ import logging
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 from rq.exceptions import DeserializationError, NoSuchJobError
 from rq.job import Job, JobStatus
-from rq.utils import now
+from rq.utils import as_text, now
 
-from schema.wire import FUNCTIONS, META_STATE
+from schema.wire import FIELD_STATE, FUNCTIONS
 from worker.horse_process import Message
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,9 @@ class WorkerMetrics:
         status = job.get_status(refresh=False)
         if status not in (JobStatus.FINISHED, JobStatus.FAILED) or job.started_at is None:
             return
-        state = str(job.meta.get(META_STATE)) if status == JobStatus.FINISHED else "failed"
+        state = "failed"
+        if status == JobStatus.FINISHED:
+            state = as_text(job.connection.hget(job.key, FIELD_STATE) or b"succeeded")
         self._finished.labels(kind, model, state).inc()
         if job.enqueued_at is not None:
             self._queue_seconds.observe((job.started_at - job.enqueued_at).total_seconds())

@@ -19,11 +19,12 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from schema.jobs import JobError, JobSpec
-from schema.results import SUMMARY, chunk_paths, job_directory
+from backplane.results import DirectoryStore
+from schema.results import SUMMARY, chunk_names
 from schema.wire import (
     FUNCTIONS,
-    META_ERROR,
-    META_STATE,
+    FIELD_ERROR,
+    FIELD_STATE,
     WORKERS_KEY,
     WorkerPresence,
     cancel_key,
@@ -90,6 +91,10 @@ class Lab:
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
+    def store(self) -> DirectoryStore:
+        return DirectoryStore(self.folder / "home" / "results")
+
+    @property
     def log(self) -> Path:
         return self.folder / "worker.log"
 
@@ -148,7 +153,10 @@ class Lab:
 
     def state(self, job: Job) -> str:
         status = str(job.get_status().value)
-        return str(job.get_meta().get(META_STATE)) if status == "finished" else status
+        if status != "finished":
+            return status
+        outcome = self.redis.hget(job.key, FIELD_STATE)
+        return str(outcome.decode()) if outcome else "nothing"
 
     def end(self, job: Job, timeout: float = 40.0) -> str:
         """The final state of the job."""
@@ -160,7 +168,7 @@ class Lab:
     def error(self, job: Job) -> JobError:
         """Why the job failed."""
         assert self.end(job) == "failed"
-        return JobError.model_validate(job.get_meta()[META_ERROR])
+        return JobError.model_validate_json(self.redis.hget(job.key, FIELD_ERROR))
 
     def progress(self, job: Job) -> dict[str, str]:
         return {k.decode(): v.decode() for k, v in self.redis.hgetall(progress_key(job.id)).items()}
@@ -170,12 +178,11 @@ class Lab:
 
     def crystals(self, job: Job) -> list[dict[str, Any]]:
         """The stored records."""
-        directory = job_directory(self.folder / "home", job.id)
-        return [c for path in chunk_paths(directory) for c in json.loads(path.read_text())]
+        names = chunk_names(self.store.names(job.id))
+        return [c for name in names for c in json.loads(self.store.read(job.id, name))]
 
     def summary(self, job: Job) -> dict[str, Any]:
-        directory = job_directory(self.folder / "home", job.id)
-        return dict(json.loads((directory / SUMMARY).read_text()))
+        return dict(json.loads(self.store.read(job.id, SUMMARY)))
 
 
 def horses(worker: subprocess.Popen[bytes]) -> list[psutil.Process]:

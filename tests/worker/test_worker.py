@@ -13,7 +13,7 @@ from rq.serializers import JSONSerializer
 
 from schema.crystals import CrystalRecord, OptimizedRecord, ReconstructedRecord
 from schema.outcomes import ResultSummary
-from schema.wire import META_ERROR
+from schema.wire import LEASES_KEY
 from tests.worker.laboratory import Lab, horses, wait_until
 
 SRTIO3 = {
