@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 from redis.exceptions import RedisError
 
@@ -13,6 +13,8 @@ from backplane.ledger import LOST, Absences, now
 from schema.wire import LEASES_KEY, WORKERS_KEY, worker_key
 
 log = logging.getLogger(__name__)
+
+END_SECONDS = 0.5
 
 
 async def keep_doing(what: Callable[[], Awaitable[None]], every: float) -> None:
@@ -25,6 +27,18 @@ async def keep_doing(what: Callable[[], Awaitable[None]], every: float) -> None:
         except Exception:
             log.exception("a background task failed; it goes on")
         await asyncio.sleep(every)
+
+
+async def end(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel the tasks and return when they have ended.
+
+    Once is not enough: the Redis client may take a cancellation for the end of its own time limit.
+    """
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=END_SECONDS)
 
 
 class Rescue:

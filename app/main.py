@@ -11,7 +11,7 @@ from fastapi.staticfiles import StaticFiles
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from app import errors, health, jobs, models, tasks
-from app.background import Rescue, keep_doing
+from app.background import Rescue, end, keep_doing
 from app.changes import Changes
 from app.deps import Services
 from app.gate import Admission, Gate
@@ -51,9 +51,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         chores = (parts.changes.listen, Rescue(parts.queue).run, webhooks.deliver)
         doing = [asyncio.create_task(keep_doing(chore, LOOK_SECONDS)) for chore in chores]
         yield
-        for task in doing:
-            task.cancel()
-        await asyncio.gather(*doing, return_exceptions=True)
+        await end(doing)
         await sender.close()
         await parts.queue.close()
 

@@ -169,7 +169,7 @@ def _perform(horse: BaseWorker, connection: Redis, message: Message) -> None:
     )
     with (
         job_in_logs(job.id, request_id or NONE),
-        tracer.start_as_current_span(f"job {job.func_name}", context_from(trace)) as span,
+        tracer.start_as_current_span("job", context_from(trace)) as span,
     ):
         span.set_attribute("cdvae.job.id", job.id)
         log.info("starts, %s", job.description)

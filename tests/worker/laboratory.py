@@ -18,13 +18,13 @@ from rq import Queue
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from schema.jobs import JobError, JobSpec
 from backplane.results import DirectoryStore
+from schema.jobs import JobError, JobSpec
 from schema.results import SUMMARY, chunk_names
 from schema.wire import (
-    FUNCTIONS,
     FIELD_ERROR,
     FIELD_STATE,
+    FUNCTIONS,
     WORKERS_KEY,
     WorkerPresence,
     cancel_key,
