@@ -16,6 +16,7 @@ from schema.wire import CANCEL_TTL, CHANGED_CHANNEL, LEASES_KEY, cancel_key, pro
 log = logging.getLogger(__name__)
 
 PROGRESS_EVERY = 0.2  # s
+OUTAGE_SECONDS = 2.0  # s without Redis before it is tried again
 # The share of a job's time that each stage is taken to need, in order; see `Control.stage`.
 SHARES = {"starting": 0.0, "optimizing": 0.95, "sampling": 0.95, "finishing": 0.05}
 
@@ -48,6 +49,7 @@ class Control:
         self._clock = clock
         self._started = clock()
         self._written = float("-inf")
+        self._silent_until = float("-inf")
         self._stage = stages[0]
         self._fraction = 0.0
         self.done = 0
@@ -79,18 +81,25 @@ class Control:
 
     def check(self) -> None:
         """Raise Cancelled if somebody wants the job to stop, LeaseLostError if it is not ours."""
+        if self._clock() < self._silent_until:
+            return
         try:
             with self._connection.pipeline(transaction=False) as pipeline:
                 pipeline.exists(cancel_key(self._job_id))
                 pipeline.hget(LEASES_KEY, self._job_id)
                 wanted, holder = pipeline.execute()
         except RedisError as error:
-            log.warning("cannot look for a cancellation: %s", error)
+            self._outage(error)
             return
         if holder != self._worker:
             raise LeaseLostError(f"job {self._job_id}")
         if wanted:
             raise Cancelled(f"job {self._job_id}")
+
+    def _outage(self, error: RedisError) -> None:
+        # Every call would wait for its time limit, and the job is called at every noise level.
+        log.warning("goes on without Redis: %s", error)
+        self._silent_until = self._clock() + OUTAGE_SECONDS
 
     def _eta(self) -> str:
         elapsed = self._clock() - self._started
@@ -100,6 +109,8 @@ class Control:
 
     def _write(self) -> None:
         self._written = self._clock()
+        if self._written < self._silent_until:
+            return
         key = progress_key(self._job_id)
         values: Mapping[Any, str] = {
             "fraction": f"{self._fraction:.4f}",
@@ -115,4 +126,4 @@ class Control:
                 pipeline.publish(CHANGED_CHANNEL, self._job_id)
                 pipeline.execute()
         except RedisError as error:
-            log.warning("cannot report progress: %s", error)
+            self._outage(error)

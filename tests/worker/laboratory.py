@@ -98,8 +98,8 @@ class Lab:
     def log(self) -> Path:
         return self.folder / "worker.log"
 
-    def start_worker(self, **environment: str) -> subprocess.Popen[bytes]:
-        """A worker process that is ready for jobs."""
+    def start_worker(self, *wrapper: str, **environment: str) -> subprocess.Popen[bytes]:
+        """A worker process that is ready for jobs; `wrapper` is a command that runs it."""
         before = {presence.name for presence in self.presences()}
         variables = {
             "CDVAE_HOME": str(self.folder / "home"),
@@ -114,7 +114,7 @@ class Lab:
         }
         with self.log.open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, str(WORKER)], env=os.environ | variables, stderr=log
+                [*wrapper, sys.executable, str(WORKER)], env=os.environ | variables, stderr=log
             )
         self.workers.append(process)
 
