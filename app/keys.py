@@ -89,7 +89,7 @@ class KeyFile:
     ) -> tuple[str, ApiKey]:
         """A new key and what is kept of it; the first is never to be seen again."""
         identity = secrets.token_hex(6)
-        token = f"{PREFIX}_{identity}_{secrets.token_urlsafe(32)}"
+        token = f"{PREFIX}_{identity}_{secrets.token_hex(32)}"
         key = ApiKey(
             id=identity,
             name=name,

@@ -26,19 +26,22 @@ class StoreError(Exception):
     """The store does not do what it should: full, unreachable, forbidden; the text says why."""
 
 
-def _store_errors(method: Callable[P, R]) -> Callable[P, R]:
-    """Turn whatever a store raises into StoreError, but for a file that is not there."""
+def _store_errors(*passed: type[Exception]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Turn whatever a method raises into StoreError, but for errors that say what they mean."""
 
-    @wraps(method)
-    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return method(*args, **kwargs)
-        except (FileNotFoundError, ValueError):
-            raise
-        except Exception as error:  # every object store has its own
-            raise StoreError(f"{type(error).__name__}: {error}") from error
+    def guard(method: Callable[P, R]) -> Callable[P, R]:
+        @wraps(method)
+        def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+            try:
+                return method(*args, **kwargs)
+            except (ValueError, *passed):
+                raise
+            except Exception as error:  # every object store has its own
+                raise StoreError(f"{type(error).__name__}: {error}") from error
 
-    return guarded
+        return guarded
+
+    return guard
 
 
 class ResultStore(Protocol):
@@ -72,18 +75,18 @@ class DirectoryStore:
     def _folder(self, job_id: str) -> Path:
         return self._root / checked_job_id(job_id)
 
-    @_store_errors
+    @_store_errors()
     def names(self, job_id: str) -> list[str]:
         try:
             return os.listdir(self._folder(job_id))
         except FileNotFoundError:
             return []
 
-    @_store_errors
+    @_store_errors(FileNotFoundError)
     def read(self, job_id: str, name: str) -> bytes:
         return (self._folder(job_id) / name).read_bytes()
 
-    @_store_errors
+    @_store_errors()
     def write(self, job_id: str, name: str, text: str) -> None:
         folder = self._folder(job_id)
         folder.mkdir(parents=True, exist_ok=True)
@@ -99,17 +102,17 @@ class DirectoryStore:
             unfinished.unlink(missing_ok=True)
             raise
 
-    @_store_errors
+    @_store_errors()
     def delete(self, job_id: str, names: list[str]) -> None:
         for name in names:
             (self._folder(job_id) / name).unlink(missing_ok=True)
 
-    @_store_errors
+    @_store_errors()
     def remove(self, job_id: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(self._folder(job_id))
 
-    @_store_errors
+    @_store_errors()
     def ages(self) -> Iterator[tuple[str, float]]:
         if not self._root.is_dir():
             return iter(())
@@ -126,7 +129,9 @@ class ObjectStore:
 
     def __init__(self, url: str) -> None:
         # A cached listing would hide what another process has just written.
-        self._files, root = fsspec.url_to_fs(url, use_listings_cache=False)
+        self._files, root = fsspec.url_to_fs(
+            url, use_listings_cache=False, skip_instance_cache=True
+        )
         self._root = root.rstrip("/")
 
     def _folder(self, job_id: str) -> str:
@@ -136,31 +141,31 @@ class ObjectStore:
         found: dict[str, dict[str, Any]] = self._files.find(folder, detail=True)
         return found
 
-    @_store_errors
+    @_store_errors()
     def names(self, job_id: str) -> list[str]:
         return [path.rpartition("/")[2] for path in self._listed(self._folder(job_id))]
 
-    @_store_errors
+    @_store_errors(FileNotFoundError)
     def read(self, job_id: str, name: str) -> bytes:
         content: bytes = self._files.cat_file(f"{self._folder(job_id)}/{name}")
         return content
 
-    @_store_errors
+    @_store_errors()
     def write(self, job_id: str, name: str, text: str) -> None:
         self._files.pipe_file(f"{self._folder(job_id)}/{name}", text.encode())
 
-    @_store_errors
+    @_store_errors()
     def delete(self, job_id: str, names: list[str]) -> None:
         there = set(self.names(job_id))
         wanted = [f"{self._folder(job_id)}/{name}" for name in names if name in there]
         if wanted:
             self._files.rm(wanted)
 
-    @_store_errors
+    @_store_errors()
     def remove(self, job_id: str) -> None:
         self.delete(job_id, self.names(job_id))
 
-    @_store_errors
+    @_store_errors()
     def ages(self) -> Iterator[tuple[str, float]]:
         newest: dict[str, float] = {}
         now = time.time()

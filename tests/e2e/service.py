@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -115,9 +115,19 @@ class Service:
         (found,) = [p for p in self.processes() if p.cmdline()[-1] == "worker"]
         return found
 
+    def horses(self) -> list[psutil.Process]:
+        return self.worker().children()
+
     def horse(self) -> psutil.Process:
-        (found,) = self.worker().children()
+        (found,) = self.horses()
         return found
+
+    def wait_until(self, condition: Callable[[], Any], timeout: float = 30.0) -> None:
+        """Returns when the condition holds."""
+        end = time.monotonic() + timeout
+        while not condition():
+            assert time.monotonic() < end, self.log.read_text()
+            time.sleep(0.05)
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """The exit status after that signal."""
