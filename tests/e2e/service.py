@@ -122,7 +122,7 @@ class Service:
         (found,) = self.horses()
         return found
 
-    def wait_until(self, condition: Callable[[], Any], timeout: float = 30.0) -> None:
+    def wait_until(self, condition: Callable[[], Any], timeout: float = 60.0) -> None:
         """Returns when the condition holds."""
         end = time.monotonic() + timeout
         while not condition():

@@ -111,16 +111,20 @@ def test_cancel(service: Service) -> None:
     assert service.wait(running, timeout=10)["state"] == "cancelled"
 
 
+def started_again(service: Service, job: str, before: str) -> bool:
+    """Whether the job runs for another time than the one that began then."""
+    status = service.status(job)
+    return bool(status["state"] == "running" and status["started_at"] != before)
+
+
 def test_a_job_whose_horse_is_killed_is_tried_once_more(service: Service) -> None:
     before = service.submit("/generate", {"num_samples": 2})
     assert service.wait(before)["state"] == "succeeded"
     job = service.submit("/generate", LONG)
     after = service.submit("/generate", {"num_samples": 2})
-    service.wait(job, "running")
-    first = service.horse()
-    first.kill()
-    service.wait_until(lambda: first not in service.horses() and service.horses())
-    service.wait(job, "running")
+    started = service.wait(job, "running")["started_at"]
+    service.horse().kill()
+    service.wait_until(lambda: started_again(service, job, started))
     service.horse().kill()
     status = service.wait(job, timeout=30)
     assert status["state"] == "failed"
@@ -132,11 +136,10 @@ def test_a_job_whose_horse_is_killed_is_tried_once_more(service: Service) -> Non
 def test_a_killed_worker_is_replaced_and_its_job_goes_on(service: Service) -> None:
     job = service.submit("/generate", LONG)
     after = service.submit("/generate", {"num_samples": 2})
-    service.wait(job, "running")
+    started = service.wait(job, "running")["started_at"]
     worker, horse = service.worker(), service.horse()
     worker.kill()
-    service.wait(job, "queued", timeout=20)
-    service.wait(job, "running", timeout=40)
+    service.wait_until(lambda: started_again(service, job, started))
     assert service.worker() != worker
     assert not horse.is_running()
     service.call("DELETE", f"/jobs/{job}")
