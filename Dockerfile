@@ -36,6 +36,7 @@ FROM build AS project
 ARG PIP_INDEX_URL
 COPY README.md LICENSE ./
 COPY app ./app
+COPY backplane ./backplane
 COPY cdvae ./cdvae
 COPY cli ./cli
 COPY schema ./schema
