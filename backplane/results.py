@@ -29,12 +29,14 @@ class StoreError(Exception):
 def _store_errors(*passed: type[Exception]) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Turn whatever a method raises into StoreError, but for errors that say what they mean."""
 
+    meant = (ValueError, *passed)
+
     def guard(method: Callable[P, R]) -> Callable[P, R]:
         @wraps(method)
         def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
             try:
                 return method(*args, **kwargs)
-            except (ValueError, *passed):
+            except meant:
                 raise
             except Exception as error:  # every object store has its own
                 raise StoreError(f"{type(error).__name__}: {error}") from error
