@@ -29,7 +29,7 @@ class StoreError(Exception):
 def _store_errors(*passed: type[Exception]) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Turn whatever a method raises into StoreError, but for errors that say what they mean."""
 
-    meant = (ValueError, *passed)
+    meant: tuple[type[Exception], ...] = (ValueError, *passed)
 
     def guard(method: Callable[P, R]) -> Callable[P, R]:
         @wraps(method)
