@@ -3,7 +3,7 @@
 #   docker build --target worker-cpu --build-arg TORCH_INDEX=… --tag cdvae-worker:0.1.0 .
 #   docker build --target worker-gpu --tag cdvae-worker:0.1.0-gpu .
 # Torch from the usual index brings CUDA with it, several GB: TORCH_INDEX is one of CPU-only builds.
-# EXTRAS=s3 adds what a model store at an s3:// URL needs.
+# EXTRAS="s3 telemetry" adds what results or models at an s3:// URL and traces need.
 ARG PYTHON_IMAGE=python:3.11.13-slim-bookworm
 
 # What pip has to install for each image, and an empty environment to install it into.
@@ -19,8 +19,9 @@ RUN set -e; for extra in app worker; do \
         python -c 'import sys, tomllib; \
             project = tomllib.load(sys.stdin.buffer)["project"]; \
             print(*project["dependencies"], sep="\n"); \
-            [print(*project["optional-dependencies"][name], sep="\n") for name in sys.argv[1:]]' \
-            "$extra" $EXTRAS < pyproject.toml > "$extra.txt"; \
+            wanted = [line for name in sys.argv[1:] for line in project["optional-dependencies"][name]]; \
+            print(*[line for line in wanted if not line.startswith(project["name"])], sep="\n")' \
+            backplane "$extra" $EXTRAS < pyproject.toml > "$extra.txt"; \
     done
 
 # Dependencies and project are installed apart, so that a change of the code neither downloads
@@ -44,6 +45,7 @@ RUN pip --python /opt/venv/bin/python install --requirement worker.txt \
 FROM build AS project
 COPY README.md LICENSE ./
 COPY app ./app
+COPY backplane ./backplane
 COPY cdvae ./cdvae
 COPY cli ./cli
 COPY registry ./registry

@@ -4,61 +4,40 @@ import logging
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Protocol
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from redis.exceptions import RedisError
 
+from app.queue import QueueSnapshot
 from app.store import ModelStore
 from registry.errors import StoreError
-from schema.wire import WorkerPresence
 
 log = logging.getLogger(__name__)
 
 
-class QueueView(Protocol):
-    """What the collector wants to know of the queue."""
-
-    def depths(self) -> dict[str, int]: ...
-
-    def oldest(self) -> dict[str, float]: ...
-
-    def running(self) -> int: ...
-
-    def workers(self) -> list[WorkerPresence]: ...
-
-
 class QueueCollector(Collector):
-    """Queue and workers as Redis shows them; every front end of a service says the same."""
+    """Queue and workers at one moment, the same for every front end; None: Redis is gone."""
 
-    def __init__(self, queue: QueueView) -> None:
-        self._queue = queue
-
-    def describe(self) -> Iterable[Metric]:
-        return ()
+    def __init__(self, snapshot: QueueSnapshot | None) -> None:
+        self._snapshot = snapshot
 
     def collect(self) -> Iterable[Metric]:
         answers = GaugeMetricFamily("cdvae_redis_up", "1 where Redis answers.")
-        try:
-            depths, ages = self._queue.depths(), self._queue.oldest()
-            running, workers = self._queue.running(), self._queue.workers()
-        except RedisError:
-            answers.add_metric([], 0)
+        answers.add_metric([], self._snapshot is not None)
+        if self._snapshot is None:
             return [answers]
-        answers.add_metric([], 1)
         depth = GaugeMetricFamily("cdvae_queue_depth", "Jobs that wait.", labels=["queue"])
-        for name, count in depths.items():
+        for name, count in self._snapshot.depths.items():
             depth.add_metric([name], count)
         oldest = GaugeMetricFamily(
             "cdvae_queue_oldest_seconds", "Waiting time of the next job.", labels=["queue"]
         )
-        for name, age in ages.items():
+        for name, age in self._snapshot.oldest.items():
             oldest.add_metric([name], age)
-        jobs = GaugeMetricFamily("cdvae_jobs_running", "Jobs in work.", value=running)
+        jobs = GaugeMetricFamily("cdvae_jobs_running", "Jobs in work.", value=self._snapshot.running)
         live = GaugeMetricFamily("cdvae_workers", "Live workers.", labels=["state"])
         for state in ("starting", "idle", "busy"):
-            live.add_metric([state], sum(worker.state == state for worker in workers))
+            live.add_metric([state], sum(one.state == state for one in self._snapshot.workers))
         return [answers, depth, oldest, jobs, live]
 
 

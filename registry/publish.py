@@ -10,7 +10,7 @@ from registry.checksums import verify
 from registry.errors import BrokenModelError, StoreError
 from registry.local import ALIAS, CARD, WEIGHTS, LocalStore
 from schema.cards import ModelCard
-from schema.results import write_whole
+from schema.files import write_whole
 
 Fetch = Callable[[str, Path], None]
 

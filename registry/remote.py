@@ -20,7 +20,7 @@ from registry.errors import StoreError
 from registry.local import ALIAS, CARD, WEIGHTS, LocalStore
 from registry.publish import checked_copy
 from schema.cards import ModelCard
-from schema.results import write_whole
+from schema.files import write_whole
 
 
 class RemoteStore(LocalStore):

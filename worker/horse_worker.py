@@ -18,7 +18,6 @@ from rq.serializers import JSONSerializer
 from rq.utils import now
 from rq.worker import Worker
 
-from schema.wire import QUEUES
 from worker.allowed_job import AllowedJob
 from worker.failures import record_failure
 from worker.horse_process import HorseDiedError, HorseProcess, Message
@@ -60,7 +59,7 @@ class HorseWorker(Worker):
         horse_command: Sequence[str] = HORSE_COMMAND,
     ) -> None:
         super().__init__(
-            list(QUEUES),
+            list(settings.queues),
             name=name,
             connection=connection,
             job_class=AllowedJob,
@@ -112,7 +111,7 @@ class HorseWorker(Worker):
             return
         self._drop_horse()
         self._announce("starting")
-        config = {"worker_key": self.key, "settings": self.settings.model_dump(mode="json")}
+        config = {"worker": self.name, "settings": self.settings.model_dump(mode="json")}
         horse = self._horse = HorseProcess(self._horse_command, config, self._environment())
         end = time.monotonic() + self.settings.load_timeout
         try:

@@ -23,10 +23,10 @@ from prometheus_client import (
 from prometheus_client.multiprocess import MultiProcessCollector
 from rq.exceptions import DeserializationError, NoSuchJobError
 from rq.job import Job, JobStatus
-from rq.utils import now
+from rq.utils import as_text, now
 
 from registry.local import LocalStore
-from schema.wire import COUNTED_TTL, FUNCTIONS, META_STATE, counted_key
+from schema.wire import FIELD_STATE, FUNCTIONS
 from worker.horse_process import Message
 
 log = logging.getLogger(__name__)
@@ -102,7 +102,10 @@ class WorkerMetrics:
         self._gpu_total.set(message["gpu_memory_total_bytes"])
 
     def job_ended(self, job: Job) -> None:
-        """Count a job after its end, whatever that was; one that was requeued has not ended."""
+        """Count a job after its end, whatever that was; one that was requeued has not ended.
+
+        It is called once for a job: by whoever its end was told (`backplane.ledger.ENDED`).
+        """
         try:
             job.refresh()  # type: ignore[no-untyped-call]
             kind = _KINDS.get(job.func_name or "", _UNKNOWN)
@@ -110,12 +113,14 @@ class WorkerMetrics:
         except (NoSuchJobError, DeserializationError, LookupError, TypeError):
             return
         status = job.get_status(refresh=False)
-        if status not in (JobStatus.FINISHED, JobStatus.FAILED) or job.started_at is None:
+        if status not in (JobStatus.FINISHED, JobStatus.FAILED):
             return
-        if not job.connection.set(counted_key(job.id), "1", nx=True, ex=COUNTED_TTL):
-            return
-        state = str(job.meta.get(META_STATE)) if status == JobStatus.FINISHED else "failed"
+        state = "failed"
+        if status == JobStatus.FINISHED:
+            state = as_text(job.connection.hget(job.key, FIELD_STATE) or b"succeeded")
         self._finished.labels(kind, model, state).inc()
+        if job.started_at is None:  # it was lost with workers that had not begun it
+            return
         if job.enqueued_at is not None:
             self._queue_seconds.observe((job.started_at - job.enqueued_at).total_seconds())
         ended = job.ended_at or now()

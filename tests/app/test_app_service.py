@@ -1,6 +1,7 @@
 """Health, metrics, models, documentation, and a Redis that goes away."""
 
 import re
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from fastapi.testclient import TestClient
 from app.store import ModelStore
 from registry.errors import BrokenModelError, UnknownModelError
 from registry.local import LocalStore
+from schema.wire import FIELD_ATTEMPTS, MAX_LOST
 from tests.conftest import RedisServer
 
 from .conftest import CARD, MakeClient, StandInWorker, write_card
@@ -148,20 +150,30 @@ def test_jobs_that_end_in_the_front_end_are_counted_once(
     make_client: MakeClient, worker: StandInWorker, redis_url: str
 ) -> None:
     """One is cancelled in its queue, the other lost with its worker, seen by two front ends."""
-    first, second = make_client(redis_url=redis_url), make_client(redis_url=redis_url)
-    lost = first.post("/generate").json()["id"]
-    job, _ = worker.take()
-    worker.backdate(job, 3600)
-    cancelled = first.post("/generate").json()["id"]
-    assert second.delete(f"/jobs/{cancelled}").status_code == 200
-    for client in (first, second):
-        assert client.get(f"/jobs/{cancelled}").json()["state"] == "cancelled"
-        assert client.get(f"/jobs/{lost}").json()["state"] == "failed"
-    text = first.get("/metrics").text + second.get("/metrics").text
-    for state in ("cancelled", "failed"):
-        series = f'cdvae_jobs_finished_total{{kind="generate",model="tiny@1",state="{state}"}} '
-        values = [float(line.split()[-1]) for line in text.splitlines() if line.startswith(series)]
-        assert sorted(values) == [0, 1]
+    clients = [make_client(redis_url=redis_url) for _ in range(2)]
+    lost = clients[0].post("/generate").json()["id"]
+    worker.redis.hset(f"rq:job:{lost}", FIELD_ATTEMPTS, MAX_LOST)
+    worker.take()
+    cancelled = clients[0].post("/generate").json()["id"]
+    for client in reversed(clients):
+        assert client.delete(f"/jobs/{cancelled}").json()["state"] == "cancelled"
+    assert ended(clients, "cancelled") == [0, 1]
+    end = time.monotonic() + 30
+    while ended(clients, "failed") == [0, 0]:
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    time.sleep(2)  # both have looked again
+    for client in clients:
+        assert client.get(f"/jobs/{lost}").json()["error"]["code"] == "worker_lost"
+    assert ended(clients, "failed") == [0, 1]
+    assert ended(clients, "cancelled") == [0, 1]
+
+
+def ended(clients: list[TestClient], state: str) -> list[float]:
+    """How many jobs of the model each front end counted, in ascending order."""
+    series = f'cdvae_jobs_finished_total{{kind="generate",model="tiny@1",state="{state}"}} '
+    lines = [line for client in clients for line in client.get("/metrics").text.splitlines()]
+    return sorted(float(line.split()[-1]) for line in lines if line.startswith(series))
 
 
 def test_gauges_of_queue_disk_and_cards(

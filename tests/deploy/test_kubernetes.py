@@ -10,9 +10,9 @@ import pytest
 import yaml
 from cloudcoil.models.keda.v1alpha1 import ScaledObject, TriggerAuthentication
 from rq.queue import Queue
-from rq.registry import StartedJobRegistry
 
-from schema.wire import QUEUES
+from app.keys import key_file
+from schema.wire import LEASES_KEY, QUEUES
 from tests.needs import program
 
 ROOT = Path(__file__).parents[2]
@@ -151,14 +151,26 @@ def test_scaling_counts_every_queue_and_what_runs(rendered: list[Manifest]) -> N
     assert "replicas" not in named(rendered, "Deployment", "worker")["spec"]
     lists = {trigger["metadata"]["listName"] for trigger in scaled["triggers"]}
     waiting = {f"{Queue.redis_queue_namespace_prefix}{queue}" for queue in QUEUES}
-    running = {StartedJobRegistry.key_template.format(queue) for queue in QUEUES}
-    assert lists == waiting | running
+    assert lists == waiting | {LEASES_KEY}
     names = {trigger["name"] for trigger in scaled["triggers"]}
     formula = scaled["advanced"]["scalingModifiers"]["formula"]
     assert set(formula.split(" + ")) == names
     for trigger in scaled["triggers"]:
         reference = trigger["authenticationRef"]["name"]
         assert named(rendered, "TriggerAuthentication", reference)
+
+
+def test_the_front_end_starts_with_keys_alone(rendered: list[Manifest]) -> None:
+    """Other pods reach it, so it must not be told to answer everybody."""
+    pod = named(rendered, "Deployment", "app")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert not [e for e in container["env"] if e["name"] == "CDVAE_ALLOW_ANONYMOUS"]
+    mounts = {mount["name"]: mount for mount in container["volumeMounts"]}
+    (secret,) = [volume for volume in pod["volumes"] if "secret" in volume]
+    file = mounts[secret["name"]]
+    assert file["readOnly"] is True
+    assert file["mountPath"] == str(key_file(Path(mounts["home"]["mountPath"])).path)
+    assert file["subPath"] == Path(file["mountPath"]).name
 
 
 def test_a_gpu_is_asked_for_where_there_is_one(rendered: list[Manifest]) -> None:

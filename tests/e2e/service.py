@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -116,9 +116,19 @@ class Service:
         (found,) = [p for p in self.processes() if p.cmdline()[-1] == "worker"]
         return found
 
+    def horses(self) -> list[psutil.Process]:
+        return self.worker().children()
+
     def horse(self) -> psutil.Process:
-        (found,) = self.worker().children()
+        (found,) = self.horses()
         return found
+
+    def wait_until(self, condition: Callable[[], Any], timeout: float = 60.0) -> None:
+        """Returns when the condition holds."""
+        end = time.monotonic() + timeout
+        while not condition():
+            assert time.monotonic() < end, self.log.read_text()
+            time.sleep(0.05)
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """The exit status after that signal."""
@@ -156,6 +166,11 @@ class Service:
 
     def status(self, job: str) -> dict[str, Any]:
         return self.call("GET", f"/jobs/{job}").json
+
+    def started_again(self, job: str, before: str) -> bool:
+        """Whether the job runs for another time than the one that began then."""
+        status = self.status(job)
+        return bool(status["state"] == "running" and status["started_at"] != before)
 
     def metrics(self, *, worker: bool = False) -> dict[str, float]:
         """The samples of the API, or of the worker, by name and labels as the text has them."""

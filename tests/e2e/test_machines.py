@@ -117,13 +117,8 @@ def test_nothing_is_lost_when_a_machine_is_cut_off_in_mid_job(network: Network) 
     for job in others:
         assert network.end(job)["state"] == "succeeded"
         assert network.crystals(job) == network.crystals(undisturbed)
-    # What the lost machine had in work is tried elsewhere, or its client is told to do so.
-    ended = network.end(victim)
-    if ended["state"] == "failed":
-        assert ended["error"]["code"] == "worker_lost"
-        victim = network.submit({**SOME_SECONDS, "seed": 5})
-        ended = network.end(victim)
-    assert ended["state"] == "succeeded"
+    # What the lost machine had in work is tried elsewhere.
+    assert network.end(victim)["state"] == "succeeded"
     crystals = network.crystals(victim)
     assert len(crystals) == SOME_SECONDS["num_samples"]
 

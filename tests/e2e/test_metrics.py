@@ -72,7 +72,10 @@ def test_a_killed_api_process_has_been_counted(service: Service) -> None:
 
 def test_a_killed_worker_goes_on_counting(service: Service) -> None:
     before = service.metrics(worker=True)
-    service.wait(lost := service.submit("/generate", LONG), "running")
+    lost = service.submit("/generate", LONG)
+    started = service.wait(lost, "running")["started_at"]
+    service.worker().kill()
+    service.wait_until(lambda: service.started_again(lost, started))
     service.worker().kill()
     assert service.wait(lost, timeout=40)["state"] == "failed"
     assert service.wait(service.submit("/generate", {"num_samples": 2}))["state"] == "succeeded"

@@ -1,6 +1,5 @@
 """Records and their files."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +9,7 @@ from pymatgen.core.structure import Structure
 
 from cdvae.metrics.report import describe
 from schema.crystals import CrystalRecord
-from schema.results import chunk_paths
-from worker.records import Origin, ResultFolder, is_valid, make_record
+from worker.records import Origin, is_valid, make_record
 
 ORIGIN = Origin("perov-5@1", "ab" * 32, 7, "fast 50")
 
@@ -41,29 +39,3 @@ def test_overlapping_atoms_make_an_invalid_record() -> None:
     assert not is_valid(bad)
     assert bad.valid.composition
     assert bad.spacegroup is None
-
-
-def test_chunks_are_stored_and_duplicates_marked_later(tmp_path: Path) -> None:
-    folder = ResultFolder(tmp_path, "job")
-    folder.add([record(0), record(1)])
-    folder.add([record(2)])
-    untouched = chunk_paths(folder.folder)[0].stat().st_mtime_ns
-    folder.mark_duplicates([None, None, 0])
-    stored = [json.loads(path.read_text()) for path in chunk_paths(folder.folder)]
-    assert [[crystal["duplicate_of"] for crystal in chunk] for chunk in stored] == [
-        [None, None],
-        [0],
-    ]
-    assert chunk_paths(folder.folder)[0].stat().st_mtime_ns == untouched
-    assert [r.duplicate_of for r in folder.records()] == [None, None, 0]
-
-
-def test_a_second_attempt_starts_from_nothing(tmp_path: Path) -> None:
-    ResultFolder(tmp_path, "job").add([record(0)])
-    assert chunk_paths(ResultFolder(tmp_path, "job").folder) == []
-
-
-@pytest.mark.parametrize("job_id", ["../escape", "", "a/b"])
-def test_a_job_id_cannot_leave_the_results(tmp_path: Path, job_id: str) -> None:
-    with pytest.raises(ValueError, match="job id"):
-        ResultFolder(tmp_path, job_id)
