@@ -34,7 +34,9 @@ class QueueCollector(Collector):
         )
         for name, age in self._snapshot.oldest.items():
             oldest.add_metric([name], age)
-        jobs = GaugeMetricFamily("cdvae_jobs_running", "Jobs in work.", value=self._snapshot.running)
+        jobs = GaugeMetricFamily(
+            "cdvae_jobs_running", "Jobs in work.", value=self._snapshot.running
+        )
         live = GaugeMetricFamily("cdvae_workers", "Live workers.", labels=["state"])
         for state in ("starting", "idle", "busy"):
             live.add_metric([state], sum(one.state == state for one in self._snapshot.workers))

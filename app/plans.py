@@ -13,6 +13,7 @@ from app.errors import FieldError, invalid
 from app.given import read_cif_body, read_structures
 from app.planning import find_card, plan_generate, plan_optimize, plan_reconstruct
 from app.store import ModelStore
+from registry.local import LocalStore
 from schema.jobs import JobSpec
 from schema.requests import (
     GenerateRequest,
@@ -40,7 +41,7 @@ class CifOptions:
 
 @cache
 def _models(folder: Path) -> ModelStore:
-    return ModelStore(folder)
+    return ModelStore(LocalStore(folder))
 
 
 def generate(models: ModelStore, wanted: GenerateRequest) -> JobSpec:

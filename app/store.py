@@ -16,6 +16,7 @@ class ModelStore:
 
     def __init__(self, store: LocalStore) -> None:
         self._store = store
+        self.folder = store.folder  # of a store elsewhere: that of its copy
         self._cards: dict[str, tuple[int, ModelCard]] = {}
 
     def default_name(self) -> str | None:

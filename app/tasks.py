@@ -105,7 +105,7 @@ async def reconstruct(
     kind = check_media_type(request, body, (JSON, CIF))
     given = tuple(name for name in OPTIONS if name in request.query_params)
     options = plans.CifOptions(model, num_candidates, seed, sampler, steps, priority, given)
-    spec = await parts.parsers.run(plans.reconstruct, settings.model_store, body, kind, options)
+    spec = await parts.parsers.run(plans.reconstruct, parts.models.folder, body, kind, options)
     return await submit(parts, spec, wish, kind, body)
 
 
@@ -132,5 +132,5 @@ async def optimize(
     settings = parts.settings
     body = await read_body(request, settings.max_body_bytes, settings.body_seconds)
     kind = check_media_type(request, body, (JSON,))
-    spec = await parts.parsers.run(plans.optimize, settings.model_store, body, prop)
+    spec = await parts.parsers.run(plans.optimize, parts.models.folder, body, prop)
     return await submit(parts, spec, wish, kind, body)

@@ -1,7 +1,5 @@
 """Records and their files."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from pymatgen.core.lattice import Lattice
