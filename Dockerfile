@@ -1,15 +1,17 @@
-# Images of the service: `app`, the HTTP front end without torch, and `worker`.
+# Images of the service: `app`, the HTTP front end without torch; `worker-cpu`; `worker-gpu`.
 #   docker build --target app --tag cdvae-app:0.1.0 .
-#   docker build --target worker --tag cdvae-worker:0.1.0 .
-# Torch from PyPI brings CUDA with it. An index of CPU-only builds, given as
-# `--build-arg PIP_EXTRA_INDEX_URL=…`, makes the worker image several GB smaller.
-ARG PYTHON_IMAGE=python:3.11-slim
+#   docker build --target worker-cpu --build-arg TORCH_INDEX=… --tag cdvae-worker:0.1.0 .
+#   docker build --target worker-gpu --tag cdvae-worker:0.1.0-gpu .
+# Torch from the usual index brings CUDA with it, several GB: TORCH_INDEX is one of CPU-only builds.
+# EXTRAS="s3 telemetry" adds what results or models at an s3:// URL and traces need.
+ARG PYTHON_IMAGE=python:3.11.13-slim-bookworm
 
 # What pip has to install for each image, and an empty environment to install it into.
 FROM ${PYTHON_IMAGE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_CACHE_DIR=1 \
     PIP_ROOT_USER_ACTION=ignore
+ARG EXTRAS=""
 WORKDIR /src
 COPY pyproject.toml ./
 RUN python -m venv --without-pip /opt/venv
@@ -17,27 +19,36 @@ RUN set -e; for extra in app worker; do \
         python -c 'import sys, tomllib; \
             project = tomllib.load(sys.stdin.buffer)["project"]; \
             print(*project["dependencies"], sep="\n"); \
-            print(*project["optional-dependencies"][sys.argv[1]], sep="\n")' \
-            "$extra" < pyproject.toml > "$extra.txt"; \
+            wanted = [line for name in sys.argv[1:] for line in project["optional-dependencies"][name]]; \
+            print(*[line for line in wanted if not line.startswith(project["name"])], sep="\n")' \
+            backplane "$extra" $EXTRAS < pyproject.toml > "$extra.txt"; \
     done
 
 # Dependencies and project are installed apart, so that a change of the code neither downloads
 # torch again nor changes the layer that holds it.
 FROM build AS app-dependencies
-ARG PIP_INDEX_URL
 RUN pip --python /opt/venv/bin/python install --requirement app.txt
 
-FROM build AS worker-dependencies
-ARG PIP_INDEX_URL
-ARG PIP_EXTRA_INDEX_URL
-RUN pip --python /opt/venv/bin/python install --requirement worker.txt
+# Which torch came is looked at, since the two kinds differ by an index alone.
+FROM build AS worker-cpu-dependencies
+ARG TORCH_INDEX=""
+RUN pip --python /opt/venv/bin/python install \
+        ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} --requirement worker.txt \
+ && /opt/venv/bin/python -c 'import sys, torch; \
+        sys.exit("this torch is built for CUDA: set TORCH_INDEX" if torch.version.cuda else 0)'
+
+FROM build AS worker-gpu-dependencies
+RUN pip --python /opt/venv/bin/python install --requirement worker.txt \
+ && /opt/venv/bin/python -c 'import sys, torch; \
+        sys.exit(0 if torch.version.cuda else "this torch is built without CUDA")'
 
 FROM build AS project
-ARG PIP_INDEX_URL
 COPY README.md LICENSE ./
 COPY app ./app
+COPY backplane ./backplane
 COPY cdvae ./cdvae
 COPY cli ./cli
+COPY registry ./registry
 COPY schema ./schema
 COPY worker ./worker
 RUN pip --python /opt/venv/bin/python install --no-deps .
@@ -48,10 +59,14 @@ COPY model_store /model_store
 RUN find /model_store -type f ! -name card.json ! -name default.txt -delete
 
 FROM ${PYTHON_IMAGE} AS runtime
+ARG PYTHON_IMAGE
 ARG REVISION=unknown
+ARG VERSION=0.1.0
 LABEL org.opencontainers.image.title="cdvae-service" \
       org.opencontainers.image.description="Crystal Diffusion Variational Autoencoder over HTTP" \
       org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.base.name="${PYTHON_IMAGE}" \
       org.opencontainers.image.revision="${REVISION}"
 # Distributions drop old versions of a package, so a pinned tini would soon fail to build.
 # hadolint ignore=DL3008
@@ -86,10 +101,21 @@ CMD ["cdvae", "api"]
 FROM runtime AS worker
 ENV CDVAE_WORKER_METRICS_HOST=0.0.0.0 \
     CDVAE_WORKER_METRICS_PORT=9464
-COPY --from=worker-dependencies /opt/venv /opt/venv
 COPY model_store ./model_store
-COPY --from=project /opt/venv /opt/venv
 EXPOSE 9464
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
     CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + os.environ['CDVAE_WORKER_METRICS_PORT'] + '/metrics', timeout=4)"]
 CMD ["cdvae", "worker"]
+
+FROM worker AS worker-cpu
+ENV CDVAE_DEVICE=cpu
+COPY --from=worker-cpu-dependencies /opt/venv /opt/venv
+COPY --from=project /opt/venv /opt/venv
+
+# The driver comes from the host (NVIDIA container toolkit), which these two ask for.
+FROM worker AS worker-gpu
+ENV CDVAE_DEVICE=cuda \
+    NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility
+COPY --from=worker-gpu-dependencies /opt/venv /opt/venv
+COPY --from=project /opt/venv /opt/venv

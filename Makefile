@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test lint clean
+.PHONY: help setup demo serve test lint audit clean
 
 help:  ## list these commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -28,7 +28,8 @@ demo: setup  ## generate 8 crystals over HTTP, print them, write CIFs to out/
 serve: setup  ## run the service (CDVAE_PORT, CDVAE_REDIS_URL, CDVAE_HOME)
 	@exec $(BIN)/cdvae serve
 
-lint: setup  ## format, lint, types, import rules
+lint: setup  ## format, lint, security rules, types, import rules, dependencies that fit together
+	$(BIN)/python -m pip check
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -41,6 +42,9 @@ test: lint  ## everything CI checks; CDVAE_DATA=<folder> adds the tests on the r
 	@if [ "$$CI" = "true" ] && [ -z "$$CDVAE_DATA" ]; then \
 	  echo "CI must run the tests on real data: set CDVAE_DATA"; exit 1; fi
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS) </dev/null
+
+audit: setup  ## known vulnerabilities of the installed packages (needs the network)
+	$(VENV)/bin/pip-audit --local --skip-editable
 
 clean:  ## remove what `make` made, except the state in .cdvae
 	rm -rf $(VENV) out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -3,14 +3,18 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from anyio import CapacityLimiter
 from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 
+from app.changes import Changes
+from app.gate import Gate
+from app.keys import KeyFile
 from app.metrics import JobMetrics
+from app.parsing import Parsers
 from app.queue import JobQueue
 from app.settings import Settings
 from app.store import ModelStore
+from backplane.results import ResultStore
 
 
 @dataclass(frozen=True)
@@ -20,9 +24,14 @@ class Services:
     settings: Settings
     models: ModelStore
     queue: JobQueue
-    registry: CollectorRegistry
+    changes: Changes
+    store: ResultStore
+    keys: KeyFile
+    gate: Gate
+    counters: CollectorRegistry
+    state: CollectorRegistry
     job_metrics: JobMetrics
-    parsers: CapacityLimiter
+    parsers: Parsers
 
 
 def services(request: Request) -> Services:
@@ -36,15 +45,5 @@ def _models(request: Request) -> ModelStore:
     return services(request).models
 
 
-def _queue(request: Request) -> JobQueue:
-    return services(request).queue
-
-
-def _settings(request: Request) -> Settings:
-    return services(request).settings
-
-
 Parts = Annotated[Services, Depends(services)]
 Models = Annotated[ModelStore, Depends(_models)]
-Queue = Annotated[JobQueue, Depends(_queue)]
-AppSettings = Annotated[Settings, Depends(_settings)]

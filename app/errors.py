@@ -11,7 +11,8 @@ from pydantic import BaseModel, Field
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 
-from app.middleware import request_id
+from app.request_id import request_id
+from backplane.results import StoreError
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +23,8 @@ MAX_TEXT = 500
 
 TITLES = {
     400: "Unreadable request",
+    401: "Key needed",
+    403: "Forbidden",
     404: "Not found",
     405: "Method not allowed",
     406: "Not acceptable",
@@ -31,6 +34,7 @@ TITLES = {
     413: "Body too large",
     415: "Unsupported media type",
     422: "Invalid request",
+    429: "Too many requests",
     500: "Internal error",
     503: "Service unavailable",
 }
@@ -75,6 +79,10 @@ class ApiError(Exception):
         self.headers = headers or {}
         self.members = members or {}
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors travel back from the processes that read bodies."""
+        return ApiError, (self.status, self.detail, self.errors, self.headers, self.members)
+
 
 def invalid(errors: Sequence[FieldError], status: int = 422) -> ApiError:
     """The error for one or more fields at fault; its detail names the first."""
@@ -99,7 +107,7 @@ def pointer(*parts: str | int) -> str:
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
 
 
-def problem_response(request: Request, error: ApiError) -> Response:
+def problem(path: str, error: ApiError) -> Response:
     """The problem document of an error."""
     title = TITLES.get(error.status, "Error")
     content: dict[str, Any] = {
@@ -107,7 +115,7 @@ def problem_response(request: Request, error: ApiError) -> Response:
         "title": title,
         "status": error.status,
         "detail": error.detail,
-        "instance": request.url.path,
+        "instance": path,
         **error.members,
     }
     if error.errors:
@@ -127,7 +135,7 @@ def _bad_parameters(request: Request, error: Exception) -> Response:
         )
         for one in error.errors()
     ]
-    return problem_response(request, invalid(errors))
+    return problem(request.url.path, invalid(errors))
 
 
 def _http_error(request: Request, error: Exception) -> Response:
@@ -136,26 +144,30 @@ def _http_error(request: Request, error: Exception) -> Response:
     details = {404: f"There is nothing at {path}.", 405: f"{request.method} is not for {path}."}
     detail = details.get(error.status_code, str(error.detail))
     headers = dict(error.headers or {})
-    return problem_response(request, ApiError(error.status_code, detail, headers=headers))
+    return problem(path, ApiError(error.status_code, detail, headers=headers))
 
 
 def _redis_gone(request: Request, error: Exception) -> Response:
     logger.error("Redis failed during %s %s: %s", request.method, request.url.path, error)
-    return problem_response(
-        request, ApiError(503, "The job queue does not answer; nothing was changed. Try again.")
-    )
+    detail = "The job queue does not answer; nothing was changed. Try again."
+    return problem(request.url.path, ApiError(503, detail))
+
+
+def _store_gone(request: Request, error: Exception) -> Response:
+    logger.error("results failed during %s %s: %s", request.method, request.url.path, error)
+    return problem(request.url.path, ApiError(503, "The store of results does not answer."))
 
 
 def _unforeseen(request: Request, error: Exception) -> Response:
     detail = f"The service failed; its log has the reason under {request_id(request.scope)}."
-    response = problem_response(request, ApiError(500, detail))
+    response = problem(request.url.path, ApiError(500, detail))
     response.headers["X-Request-ID"] = request_id(request.scope)
     return response
 
 
 def _api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
-    return problem_response(request, error)
+    return problem(request.url.path, error)
 
 
 def install(app: FastAPI) -> None:
@@ -164,4 +176,5 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _bad_parameters)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RedisError, _redis_gone)
+    app.add_exception_handler(StoreError, _store_gone)
     app.add_exception_handler(Exception, _unforeseen)

@@ -5,13 +5,13 @@ import re
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import Any
 
+from backplane.results import ResultStore
 from schema.jobs import JobStatus
 from schema.outcomes import ResultSummary
-from schema.results import SUMMARY, chunk_paths, job_directory
+from schema.results import SUMMARY, chunk_names
 
 Record = dict[str, Any]
 
@@ -33,37 +33,42 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9.]+")
 class StoredResult:
     """What a job left: a summary (None where it was stopped before) and chunks of records."""
 
+    store: ResultStore
+    job_id: str
     summary: ResultSummary | None
-    chunks: list[Path]
+    chunks: list[str]
 
     def batches(self) -> Iterator[list[Record]]:
         """The records in the order of presentation, a chunk at a time where that is possible."""
         if self.summary is None or self.summary.order is None:
-            for path in self.chunks:
-                yield _records(path)
+            yield from map(self.records, self.chunks)
             return
-        known = {record["index"]: record for path in self.chunks for record in _records(path)}
+        known = {record["index"]: record for name in self.chunks for record in self.records(name)}
         yield [known[index] for index in self.summary.order]
 
     def crystal(self, index: int) -> Record | None:
         """The record of one crystal, None where there is none."""
-        for path in self.chunks:
-            for record in _records(path):
+        for name in self.chunks:
+            for record in self.records(name):
                 if record["index"] == index:
                     return record
         return None
 
+    def records(self, name: str) -> list[Record]:
+        """The records of one chunk."""
+        found: list[Record] = json.loads(self.store.read(self.job_id, name))
+        return found
 
-def stored_result(home: Path, job_id: str) -> StoredResult:
-    """What lies in the job's directory, which may be nothing."""
-    directory = job_directory(home, job_id)
+
+def stored_result(store: ResultStore, job_id: str) -> StoredResult:
+    """What the store has of the job, which may be nothing."""
     try:
-        text = (directory / SUMMARY).read_bytes()
+        text = store.read(job_id, SUMMARY)
     except FileNotFoundError:
         summary = None
     else:
         summary = ResultSummary.model_validate_json(text)
-    return StoredResult(summary, chunk_paths(directory))
+    return StoredResult(store, job_id, summary, chunk_names(store.names(job_id)))
 
 
 def as_json(status: JobStatus, result: StoredResult) -> Iterator[str]:
@@ -130,11 +135,6 @@ def _add(archive: zipfile.ZipFile, status: JobStatus, name: str, text: str) -> N
     entry.compress_type = zipfile.ZIP_DEFLATED
     entry.external_attr = 0o644 << 16
     archive.writestr(entry, text)
-
-
-def _records(path: Path) -> list[Record]:
-    records: list[Record] = json.loads(path.read_bytes())
-    return records
 
 
 def compact(value: Any) -> str:

@@ -2,15 +2,18 @@
 
 from typing import Annotated
 
+from anyio import to_thread
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry
 from redis.exceptions import RedisError
 
-from app.deps import Parts
+from app.deps import Parts, Services
 from app.errors import ApiError
+from app.gauges import QueueCollector
+from app.metrics import exposition
 from app.replies import json_reply
-from app.store import BrokenModelError
+from registry.errors import BrokenModelError
 from schema.base import Frozen
 from schema.wire import WorkerPresence
 
@@ -45,7 +48,7 @@ async def healthz() -> Response:
 
 
 @router.get("/readyz", response_model=Readiness, summary="Can it take jobs?")
-def readyz(
+async def readyz(
     parts: Parts,
     workers: Annotated[
         int, Query(ge=0, description="Ask for this many live workers with a model loaded.")
@@ -62,8 +65,8 @@ def readyz(
     except BrokenModelError as error:
         problems.append(str(error))
     try:
-        parts.queue.ping()
-        live = parts.queue.workers()
+        await parts.queue.ping()
+        live = await parts.queue.workers()
     except RedisError:
         problems.append("Redis does not answer")
     count = WorkerCount(live=len(live), with_model=sum(bool(one.models) for one in live))
@@ -77,6 +80,19 @@ def readyz(
 
 
 @router.get("/metrics", response_class=Response, summary="Prometheus metrics")
-def metrics(parts: Parts) -> Response:
-    """Returns the metrics of this process and of the queue in Prometheus' text format."""
-    return Response(generate_latest(parts.registry), media_type=CONTENT_TYPE_LATEST)
+async def metrics(parts: Parts) -> Response:
+    """Returns the metrics of this front end and of the queue in Prometheus' text format."""
+    try:
+        snapshot = await parts.queue.snapshot()
+    except RedisError:
+        snapshot = None
+    queue = CollectorRegistry()
+    queue.register(QueueCollector(snapshot))
+    # The counters of several processes and the cards are files.
+    content = await to_thread.run_sync(_exposition, parts, queue)
+    return Response(content, media_type=CONTENT_TYPE_LATEST)
+
+
+def _exposition(parts: Services, queue: CollectorRegistry) -> bytes:
+    parts.job_metrics.know(parts.models.references())
+    return exposition(parts.counters, parts.state, queue)

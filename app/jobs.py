@@ -1,36 +1,34 @@
-"""`/jobs/{id}`: how a job is doing, what came of it, and the wish to stop it."""
+"""`/jobs`: what there is, how a job is doing, what came of it, and the wish to stop it."""
 
-from collections.abc import Iterator
+import hashlib
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Request
-from fastapi.responses import Response, StreamingResponse
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Header, Path, Query, Request
+from fastapi.responses import Response
+from sse_starlette import EventSourceResponse
 
-from app.deps import AppSettings, Queue
+from app.delivery import finished_result, result_response
+from app.deps import Parts
 from app.errors import ApiError
-from app.export import (
-    CRYSTAL_FORMS,
-    FORMS,
-    StoredResult,
-    as_cif,
-    as_json,
-    as_ndjson,
-    as_zip,
-    compact,
-    crystal_cif,
-    stored_result,
-)
+from app.events import END, crystals_seen, job_events
+from app.export import CRYSTAL_FORMS, FORMS, compact, crystal_cif
+from app.listing import list_jobs, next_link
 from app.negotiation import choose
-from app.queue import JobNotFoundError, JobQueue
+from app.queue import JobNotFoundError
 from app.replies import json_reply
-from app.settings import Settings
+from app.security import LimitedCaller
+from app.waiting import PreferHeader, wait_for_end, wanted_wait
+from backplane.logs import note_job
+from schema.base import Frozen
 from schema.crystals import CrystalRecord
-from schema.jobs import FINAL_STATES, JobStatus
+from schema.jobs import FINAL_STATES, JobKind, JobState, JobStatus
 from schema.outcomes import JobResult
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
-NOT_DONE_SECONDS = 1
+BUSY_SECONDS = 5
+PING_SECONDS = 15
 
 JobIdPath = Annotated[str, Path(description="The id that the POST answered with.")]
 Form = Annotated[str | None, Query(alias="format", description="Overrides `Accept`.")]
@@ -49,45 +47,82 @@ _RESULT: dict[int | str, dict[str, Any]] = {
 _CRYSTAL: dict[int | str, dict[str, Any]] = {
     200: {"model": CrystalRecord, "content": {FORMS["cif"]: _TEXT}}
 }
+_EVENTS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "`crystal`, `progress` and a final `done` event.",
+        "content": {"text/event-stream": _TEXT},
+    },
+    204: {"description": "The `done` event was received before: there is no more."},
+}
 
 
-def _status(queue: JobQueue, job_id: str) -> JobStatus:
+class JobList(Frozen):
+    """Some of the caller's jobs, newest first; the `Link` header leads to the next ones."""
+
+    jobs: list[JobStatus]
+
+
+async def job_of(parts: Parts, job_id: JobIdPath, caller: LimitedCaller) -> JobStatus:
+    """The caller's job; 404 for any other."""
+    note_job(job_id)
     try:
-        return queue.status(job_id)
+        return await parts.queue.status(job_id, caller.owner)
     except JobNotFoundError as error:
         raise ApiError(404, str(error)) from error
 
 
-def _finished(queue: JobQueue, settings: Settings, job_id: str) -> tuple[JobStatus, StoredResult]:
-    """Status and stored result of a job that has one; 409 or 410 for others."""
-    status = _status(queue, job_id)
-    if status.state not in FINAL_STATES:
-        headers = {"Retry-After": str(NOT_DONE_SECONDS)}
-        raise ApiError(409, f"The job is {status.state}; it has no result yet.", headers=headers)
-    if status.state == "failed":
-        reason = status.error.detail if status.error else ""
-        raise ApiError(409, f"The job failed and has no result: {reason}")
-    result = stored_result(settings.home, job_id)
-    if status.state == "succeeded" and result.summary is None:
-        raise ApiError(410, "The result of this job is no longer stored.")
-    return status, result
+@router.get("", response_model=JobList, summary="List the jobs")
+async def show_jobs(
+    request: Request,
+    parts: Parts,
+    caller: LimitedCaller,
+    state: JobState | None = None,
+    kind: JobKind | None = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    cursor: Annotated[str | None, Query(max_length=200)] = None,
+) -> Response:
+    """Returns the caller's jobs, newest first. With a filter a page may be short, even empty,
+    though more follow: the `Link` header tells.
+    """
+    page = await list_jobs(parts.queue, caller.owner, state, kind, limit, cursor)
+    headers = {"Cache-Control": "no-store"}
+    if page.cursor is not None:
+        headers["Link"] = next_link(request.url.path, dict(request.query_params), page.cursor)
+    return json_reply(JobList(jobs=page.jobs), headers=headers)
 
 
-def _pieces(form: str, status: JobStatus, result: StoredResult) -> Iterator[str] | Iterator[bytes]:
-    """The result in one of `FORMS`."""
-    if form == "cif":
-        return as_cif(result)
-    if form == "ndjson":
-        return as_ndjson(result)
-    if form == "zip":
-        return as_zip(status, result)
-    return as_json(status, result)
-
-
-@router.get("/{job_id}", response_model=JobStatus, summary="State and progress")
-def show_job(job_id: JobIdPath, queue: Queue) -> Response:
+@router.get(
+    "/{job_id}",
+    response_model=JobStatus,
+    responses={304: {"description": "Nothing changed since `If-None-Match`."}},
+    summary="State and progress",
+)
+async def show_job(
+    request: Request,
+    job_id: JobIdPath,
+    parts: Parts,
+    caller: LimitedCaller,
+    prefer: PreferHeader = None,
+    if_none_match: Annotated[str | None, Header()] = None,
+) -> Response:
     """Returns the job's state, its progress and the request as it was understood."""
-    return json_reply(_status(queue, job_id), headers={"Cache-Control": "no-store"})
+    status = await job_of(parts, job_id, caller)
+    headers = {"Cache-Control": "private, no-cache"}
+    seconds = wanted_wait(request, parts.settings.max_wait)
+    if seconds:
+        status = await wait_for_end(parts, status, caller.owner, seconds)
+        headers["Preference-Applied"] = f"wait={seconds}"
+    content = status.model_dump_json()
+    headers["ETag"] = f'"{hashlib.sha256(content.encode()).hexdigest()[:32]}"'
+    if _matches(if_none_match, headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    return Response(content, headers=headers, media_type="application/json")
+
+
+def _matches(if_none_match: str | None, etag: str) -> bool:
+    """Whether a list of entity tags holds this one, by the weak comparison of RFC 9110."""
+    tags = [tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(",")]
+    return etag in tags or "*" in tags
 
 
 @router.delete(
@@ -96,48 +131,69 @@ def show_job(job_id: JobIdPath, queue: Queue) -> Response:
     responses={202: {"model": JobStatus, "description": "A running job was asked to stop."}},
     summary="Cancel",
 )
-def cancel_job(job_id: JobIdPath, queue: Queue) -> Response:
+async def cancel_job(job_id: JobIdPath, parts: Parts, caller: LimitedCaller) -> Response:
     """Cancels a queued job at once and a running one soon; a final one stays as it is.
 
     What a running job has finished stays available as its result.
     """
+    note_job(job_id)
     try:
-        status = queue.cancel(job_id)
+        status = await parts.queue.cancel(job_id, caller.owner)
     except JobNotFoundError as error:
         raise ApiError(404, str(error)) from error
     return json_reply(status, 200 if status.state in FINAL_STATES else 202)
 
 
+@router.get(
+    "/{job_id}/events",
+    response_class=EventSourceResponse,
+    responses=_EVENTS,
+    summary="The job as it happens",
+)
+async def show_events(
+    job_id: JobIdPath,
+    parts: Parts,
+    caller: LimitedCaller,
+    last_event_id: Annotated[
+        str | None, Header(description="Id of the last event received: the stream goes on there.")
+    ] = None,
+) -> Response:
+    """Streams progress and finished crystals as server-sent events, up to a final `done`."""
+    status = await job_of(parts, job_id, caller)
+    if last_event_id == END:
+        return Response(status_code=204)  # tells an EventSource not to connect again
+    if not parts.gate.has_room():
+        headers = {"Retry-After": str(BUSY_SECONDS)}
+        raise ApiError(503, "Too many event streams are open.", headers=headers)
+    events = job_events(parts, status, caller.owner, crystals_seen(last_event_id))
+    return EventSourceResponse(events, ping=PING_SECONDS)
+
+
 @router.get("/{job_id}/result", responses=_RESULT, summary="The crystals")
-def show_result(
-    request: Request, job_id: JobIdPath, queue: Queue, settings: AppSettings, form: Form = None
+async def show_result(
+    request: Request, job_id: JobIdPath, parts: Parts, caller: LimitedCaller, form: Form = None
 ) -> Response:
     """Returns all crystals with metrics and provenance, in the form that `Accept` asks for.
 
     A cancelled job's result holds what was done; its metrics may be null.
     """
     chosen = choose(request, FORMS)
-    status, result = _finished(queue, settings, job_id)
-    headers = {"Vary": "Accept"}
-    if chosen != "json":
-        headers["Content-Disposition"] = f'attachment; filename="{job_id}.{chosen}"'
-    content = _pieces(chosen, status, result)
-    return StreamingResponse(content, headers=headers, media_type=FORMS[chosen])
+    return await result_response(parts, await job_of(parts, job_id, caller), chosen)
 
 
 @router.get("/{job_id}/crystals/{index}", responses=_CRYSTAL, summary="One crystal")
-def show_crystal(
+async def show_crystal(
     request: Request,
     job_id: JobIdPath,
     index: Annotated[int, Path(ge=0)],
-    queue: Queue,
-    settings: AppSettings,
+    parts: Parts,
+    caller: LimitedCaller,
     form: Form = None,
 ) -> Response:
     """Returns the crystal with this index, as JSON or CIF."""
     chosen = choose(request, CRYSTAL_FORMS)
-    _, result = _finished(queue, settings, job_id)
-    record = result.crystal(index)
+    result = await finished_result(parts, await job_of(parts, job_id, caller))
+    record = await run_sync(result.crystal, index)
     if record is None:
         raise ApiError(404, f"The job has no crystal {index}.")
     text = crystal_cif(record) if chosen == "cif" else compact(record)

@@ -1,23 +1,35 @@
 """The application; `uvicorn --factory app.main:create_app` serves it."""
 
+import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from anyio import CapacityLimiter
 from fastapi import FastAPI
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
-from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client import CollectorRegistry
 
-from app import errors, health, jobs, models, tasks
+from app import errors, health, jobs, tasks
+from app import models as model_routes
+from app.background import Rescue, end, keep_doing
+from app.changes import Changes
 from app.deps import Services
-from app.metrics import HttpMetrics, JobMetrics, QueueCollector
+from app.gate import Admission, Gate
+from app.gauges import CardCollector, DiskCollector
+from app.keys import key_file
+from app.metrics import HttpMetrics, JobMetrics
 from app.middleware import Observer
 from app.openapi import describe
+from app.outbound import Sender
+from app.parsing import Parsers
 from app.queue import JobQueue
 from app.settings import Settings
 from app.store import ModelStore
+from app.webhooks import Webhooks
+from backplane.results import open_store
+from registry import open_store as open_model_store
 
 STATIC = Path(__file__).parent / "static"
 VERSION = "0.1.0"
@@ -26,6 +38,7 @@ DESCRIPTION = (
     "at once; `GET /jobs/{id}` tells how it is doing, `GET /jobs/{id}/result` has the crystals. "
     "Errors are problem documents (RFC 9457)."
 )
+LOOK_SECONDS = 1.0
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -33,21 +46,27 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     It starts without Redis: `/readyz` says so, and requests that need it are answered 503.
     """
-    chosen = settings or Settings()
-    registry = CollectorRegistry()
-    queue = JobQueue(
-        chosen.redis_url,
-        timeout=chosen.redis_timeout,
-        job_timeout=chosen.job_timeout,
-        result_ttl=chosen.result_ttl,
-    )
-    registry.register(QueueCollector(queue))
-    ProcessCollector(registry=registry)
+    parts = _parts(settings or Settings())
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        stop = threading.Event()
+        # A daemon: a store that does not answer must not hold up the end.
+        threading.Thread(
+            target=parts.models.follow,
+            args=(stop, parts.settings.model_refresh),
+            name="model-store",
+            daemon=True,
+        ).start()
+        sender = Sender(parts.settings.callback_hosts)
+        webhooks = Webhooks(parts.queue, parts.keys, sender)
+        chores = (parts.changes.listen, Rescue(parts.queue).run, webhooks.deliver)
+        doing = [asyncio.create_task(keep_doing(chore, LOOK_SECONDS)) for chore in chores]
         yield
-        queue.close()
+        stop.set()
+        await end(doing)
+        await sender.close()
+        await parts.queue.close()
 
     app = FastAPI(
         title="CDVAE service",
@@ -57,17 +76,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         lifespan=lifespan,
     )
-    app.state.services = Services(
-        settings=chosen,
-        models=ModelStore(chosen.model_store),
-        queue=queue,
-        registry=registry,
-        job_metrics=JobMetrics(registry),
-        parsers=CapacityLimiter(chosen.parser_threads),
-    )
+    app.state.services = parts
     errors.install(app)
-    app.add_middleware(Observer, metrics=HttpMetrics(registry))
-    for module in (tasks, jobs, models, health):
+    app.add_middleware(Admission, gate=parts.gate)
+    app.add_middleware(Observer, metrics=HttpMetrics(parts.counters))
+    for module in (tasks, jobs, model_routes, health):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_api_route("/docs", _docs, include_in_schema=False)
@@ -75,8 +88,35 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
+def _parts(settings: Settings) -> Services:
+    counters, state = CollectorRegistry(), CollectorRegistry()
+    job_metrics = JobMetrics(counters)
+    models = ModelStore(open_model_store(settings.model_store, settings.home / "models"))
+    for collector in (DiskCollector(settings.home), CardCollector(models)):
+        state.register(collector)
+    queue = JobQueue(
+        settings.redis_url,
+        timeout=settings.redis_timeout,
+        job_timeout=settings.job_timeout,
+        result_ttl=settings.result_ttl,
+        max_queued=settings.max_queued,
+        on_end=job_metrics.ended,
+    )
+    return Services(
+        settings=settings,
+        models=models,
+        queue=queue,
+        changes=Changes(queue.redis),
+        store=open_store(settings.home, settings.results_url),
+        keys=key_file(settings.home),
+        gate=Gate(settings.max_in_flight, settings.max_waiting),
+        counters=counters,
+        state=state,
+        job_metrics=job_metrics,
+        parsers=Parsers(settings.parsers, settings.parse_seconds),
+    )
+
+
 async def _docs() -> FileResponse:
     """The OpenAPI page; all of its scripts and styles come from this service."""
-    policy = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'"
-    headers = {"Content-Security-Policy": policy}
-    return FileResponse(STATIC / "docs.html", media_type="text/html", headers=headers)
+    return FileResponse(STATIC / "docs.html", media_type="text/html")

@@ -1,26 +1,19 @@
-"""Prometheus metrics of the front end: its requests, and the queue as Redis shows it."""
+"""Prometheus metrics of the front end: what its processes counted.
 
+Under `cdvae api` prometheus-client keeps the counters of every process in files of one folder, so
+that whichever process is asked answers for all of them, the dead ones included.
+"""
+
+import os
 from collections.abc import Iterable
-from typing import Protocol
+from typing import get_args
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
-from redis.exceptions import RedisError
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 
-from schema.wire import WorkerPresence
+from schema.jobs import JobKind, JobState
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-
-
-class QueueView(Protocol):
-    """What the collector wants to know of the queue."""
-
-    def depths(self) -> dict[str, int]: ...
-
-    def running(self) -> int: ...
-
-    def workers(self) -> list[WorkerPresence]: ...
 
 
 class HttpMetrics:
@@ -48,41 +41,40 @@ class HttpMetrics:
 
 
 class JobMetrics:
-    """Counters of what this process put on the queue."""
+    """Counters of the jobs that were queued here, and of those that ended here."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._submitted = Counter(
             "cdvae_jobs_submitted", "Jobs put on the queue.", ["kind", "model"], registry=registry
         )
+        self._finished = Counter(
+            "cdvae_jobs_finished",
+            "Jobs that ended.",
+            ["kind", "model", "state"],
+            registry=registry,
+        )
 
-    def submitted(self, kind: str, model: str) -> None:
+    def know(self, models: Iterable[str]) -> None:
+        """Makes the series of these models exist at zero: an increase to 1 is seen only from 0."""
+        for model in models:
+            for kind in get_args(JobKind):
+                self._submitted.labels(kind, model)
+                self._finished.labels(kind, model, "cancelled")
+                self._finished.labels(kind, model, "failed")
+
+    def submitted(self, kind: JobKind, model: str) -> None:
         """Counts one job."""
         self._submitted.labels(kind, model).inc()
 
+    def ended(self, kind: JobKind, model: str, state: JobState) -> None:
+        """Counts a job that was cancelled in its queue, or whose worker was found to be gone."""
+        self._finished.labels(kind, model, state).inc()
 
-class QueueCollector(Collector):
-    """Reads the state of queue and workers when Prometheus asks."""
 
-    def __init__(self, queue: QueueView) -> None:
-        self._queue = queue
-
-    def describe(self) -> Iterable[Metric]:
-        return ()
-
-    def collect(self) -> Iterable[Metric]:
-        answers = GaugeMetricFamily("cdvae_redis_up", "1 where Redis answers.")
-        try:
-            depths, running = self._queue.depths(), self._queue.running()
-            workers = self._queue.workers()
-        except RedisError:
-            answers.add_metric([], 0)
-            return [answers]
-        answers.add_metric([], 1)
-        depth = GaugeMetricFamily("cdvae_queue_depth", "Jobs that wait.", labels=["queue"])
-        for name, count in depths.items():
-            depth.add_metric([name], count)
-        jobs = GaugeMetricFamily("cdvae_jobs_running", "Jobs in work.", value=running)
-        live = GaugeMetricFamily("cdvae_workers", "Live workers.", labels=["state"])
-        for state in ("starting", "idle", "busy"):
-            live.add_metric([state], sum(worker.state == state for worker in workers))
-        return [answers, depth, jobs, live]
+def exposition(counters: CollectorRegistry, *state: CollectorRegistry) -> bytes:
+    """What all processes of this front end counted, and the state of the service now, as text."""
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if folder is not None:
+        counters = CollectorRegistry()
+        MultiProcessCollector(counters, folder)  # type: ignore[no-untyped-call]
+    return b"".join(map(generate_latest, (counters, *state)))

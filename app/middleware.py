@@ -1,29 +1,33 @@
-"""What happens around every request: its id, its log line, its counters."""
+"""What happens around every request: its id, its log line, its counters, its security headers."""
 
 import logging
-import re
 import time
-import uuid
 
+from opentelemetry.trace import SpanKind
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.metrics import HttpMetrics
+from app.request_id import request_id
+from backplane.logs import request_in_logs
+from backplane.tracing import context_from, tracer
 
 logger = logging.getLogger("app.access")
 
-_ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _CLIENT_LEFT = 499
-
-
-def request_id(scope: Scope) -> str:
-    """The id of the request: the client's `X-Request-ID` where that is harmless, else our own."""
-    state: dict[str, object] = scope.setdefault("state", {})
-    if "request_id" not in state:
-        given = Headers(scope=scope).get("x-request-id", "")
-        state["request_id"] = given if _ACCEPTABLE_ID.fullmatch(given) else uuid.uuid4().hex
-    return str(state["request_id"])
+_PAGE = (
+    "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; "
+    "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+_DATA = "default-src 'none'; frame-ancestors 'none'"
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
 
 
 def _route(scope: Scope) -> str:
@@ -31,8 +35,16 @@ def _route(scope: Scope) -> str:
     return str(getattr(scope.get("route"), "path", "unmatched"))
 
 
+def _secure(headers: MutableHeaders) -> None:
+    """Adds what keeps a browser from doing more with an answer than it is for."""
+    for name, value in _HEADERS.items():
+        headers.setdefault(name, value)
+    is_page = headers.get("content-type", "").startswith("text/html")
+    headers.setdefault("Content-Security-Policy", _PAGE if is_page else _DATA)
+
+
 class Observer:
-    """Echoes the request id, logs and counts every request."""
+    """Echoes the request id, logs, counts and traces every request."""
 
     def __init__(self, app: ASGIApp, metrics: HttpMetrics) -> None:
         self.app = app
@@ -43,6 +55,7 @@ class Observer:
             await self.app(scope, receive, send)
             return
         identity = request_id(scope)
+        method = scope["method"] if scope["method"] in _METHODS else "OTHER"
         status = _CLIENT_LEFT
         started = time.perf_counter()
 
@@ -52,18 +65,23 @@ class Observer:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = identity
-                headers["X-Content-Type-Options"] = "nosniff"
+                _secure(headers)
             await send(message)
 
-        try:
-            await self.app(scope, receive, observed)
-        except Exception:
-            status = 500
-            raise
-        finally:
-            seconds = time.perf_counter() - started
-            method = scope["method"] if scope["method"] in _METHODS else "OTHER"
-            self.metrics.observe(method, _route(scope), status, seconds)
-            logger.info(
-                "%s %s %s %.0f ms %s", method, scope["path"], status, 1000 * seconds, identity
-            )
+        parent = context_from(Headers(scope=scope).get("traceparent", ""))
+        with (
+            request_in_logs(identity),
+            tracer.start_as_current_span(method, parent, SpanKind.SERVER) as span,
+        ):
+            try:
+                await self.app(scope, receive, observed)
+            except Exception:
+                status = 500
+                raise
+            finally:
+                seconds = time.perf_counter() - started
+                route = _route(scope)
+                span.update_name(f"{method} {route}")
+                span.set_attribute("http.response.status_code", status)
+                self.metrics.observe(method, route, status, seconds)
+                logger.info("%s %s %s %.0f ms", method, scope["path"], status, 1000 * seconds)

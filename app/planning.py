@@ -11,7 +11,8 @@ from typing import Literal
 from app.bodies import quoted
 from app.crystals import formula
 from app.errors import ApiError, FieldError, invalid, pointer
-from app.store import BrokenModelError, ModelStore, UnknownModelError
+from app.store import ModelStore
+from registry.errors import BrokenModelError, UnknownModelError
 from schema.base import LARGEST_SEED
 from schema.cards import ModelCard
 from schema.crystals import CrystalInput
@@ -38,7 +39,6 @@ UNSUPPORTED = (
     "lattice",
     "spacegroup",
     "target",
-    "callback_url",
 )
 DEFAULT_OPTIMIZE_SAMPLES = 100
 
@@ -67,7 +67,9 @@ def plan_generate(request: GenerateRequest, card: ModelCard) -> JobSpec:
         raise invalid(unsupported)
     _check_count(request.num_samples, card, "/num_samples")
     understood = UnderstoodGenerate(
-        **_common(request, card).model_dump(), num_samples=request.num_samples
+        **_common(request, card).model_dump(),
+        num_samples=request.num_samples,
+        callback_url=request.callback_url,
     )
     return _spec(understood, [])
 

@@ -1,60 +1,102 @@
-"""The job queue, and the only user of RQ in the front end.
+"""The job queue as the front end uses it; the only user of RQ here.
 
-Jobs go onto RQ as JSON, their function named by string. A worker renews its presence every few
-seconds; a job whose worker's presence has run out is handed to RQ's own clean-up as abandoned, so
-that nothing stays running for ever.
+A job is RQ's: a hash written as RQ writes it, on one of RQ's lists, its function named by string.
+Every change is one script of `backplane.ledger`, one round trip to Redis.
 """
 
 import re
-import threading
-import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from pydantic import ValidationError
-from redis import Redis
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.retry import Retry
-from rq import Queue
-from rq.exceptions import NoSuchJobError
 from rq.job import Job
-from rq.registry import CanceledJobRegistry, StartedJobRegistry
 from rq.serializers import JSONSerializer
+from rq.utils import utcparse
 
-from app.status import QueuedJob, constant_meta, job_state, job_status
-from schema.jobs import FINAL_STATES, JOB_ID, JobSpec, JobStatus
+from app.status import FIELDS, QueuedJob, job_status, text
+from backplane.ledger import ENDED, LOST, now, source
+from schema.jobs import JOB_ID, JobKind, JobSpec, JobState, JobStatus
 from schema.wire import (
     CANCEL_TTL,
+    FIELD_CALLBACK,
+    FIELD_OWNER,
+    FIELD_REQUEST,
+    FIELD_STATUS,
+    FIELD_TRACE,
     FUNCTIONS,
-    META_STATUS,
-    PRESENCE_TTL,
+    LEASES_KEY,
     QUEUES,
     WORKERS_KEY,
+    Constant,
     WorkerPresence,
-    cancel_key,
-    progress_key,
+    idempotency_key,
     worker_key,
 )
 
-TEND_SECONDS = 2.0
-ORPHAN_SECONDS = 60
-ORPHAN_MARK_SECONDS = 600
+SCRIPTS = ("submit", "status", "cancel", "admit", "rescue", "callback")
 
 
 class JobNotFoundError(LookupError):
-    """No such job, or not any more."""
+    """No such job, or not any more, or it is somebody else's."""
 
 
-def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else value
+class RefusedError(Exception):
+    """The job is not taken: `reason` is 'conflict', 'quota' or 'full'."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a job comes from: its owner and how many unfinished jobs (0: any number) that one may
+    have, what makes the request unique, and what follows it through the logs.
+    """
+
+    owner: str
+    quota: int = 0
+    key_digest: str = ""
+    fingerprint: str = ""
+    request_id: str = ""
+    trace: str = ""
+
+
+@dataclass(frozen=True)
+class QueueSnapshot:
+    """The queue at one moment: waiting jobs by queue, seconds that the next one of each queue has
+    waited (0 for an empty queue), running jobs, live workers.
+    """
+
+    depths: dict[str, int] = field(default_factory=dict)
+    oldest: dict[str, float] = field(default_factory=dict)
+    running: int = 0
+    workers: list[WorkerPresence] = field(default_factory=list)
 
 
 class JobQueue:
-    """Puts jobs on Redis, reads their states, cancels them. Redis trouble raises RedisError."""
+    """Puts jobs on Redis, reads their states, cancels them. Redis trouble raises RedisError.
 
-    def __init__(self, url: str, *, timeout: float, job_timeout: int, result_ttl: int) -> None:
-        self._redis = Redis.from_url(
+    on_end: told of every job that ends here rather than in a worker: its kind, model and state.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout: float,
+        job_timeout: int,
+        result_ttl: int,
+        max_queued: int,
+        on_end: Callable[[JobKind, str, JobState], None],
+    ) -> None:
+        self.redis = Redis.from_url(
             url,
             socket_timeout=timeout,
             socket_connect_timeout=timeout,
@@ -62,177 +104,148 @@ class JobQueue:
             # One repetition: a pooled connection may have been closed by a restarted server.
             retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
         )
+        self.scripts = {name: self.redis.register_script(source(name)) for name in SCRIPTS}
         self._job_timeout = job_timeout
         self._result_ttl = result_ttl
-        self._tended_at = float("-inf")
-        self._tending = threading.Lock()
+        self._max_queued = max_queued
+        self._on_end = on_end
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Closes the connections."""
-        self._redis.close()
+        await self.redis.aclose()
 
-    def ping(self) -> None:
+    async def ping(self) -> None:
         """Returns if Redis answers."""
-        self._redis.ping()
+        await self.redis.ping()
 
-    def submit(self, spec: JobSpec) -> JobStatus:
-        """Queues the job and returns its first status."""
-        self._queue(spec.priority).enqueue_call(
+    async def submit(self, spec: JobSpec, origin: Origin) -> JobStatus:
+        """Queues the job, unless its request was seen before, and returns its status.
+
+        Raises RefusedError.
+        """
+        once = idempotency_key(origin.owner, origin.key_digest) if origin.key_digest else ""
+        fields = self._fields(spec, origin)
+        reply = await self.scripts["submit"](
+            args=[
+                spec.id,
+                spec.priority,
+                origin.owner,
+                now()[0],
+                self._max_queued,
+                origin.quota,
+                once,
+                origin.fingerprint,
+                self._result_ttl,
+                *(part for pair in fields.items() for part in pair),
+            ]
+        )
+        outcome, *found = map(text, reply)
+        if not found:
+            raise RefusedError(outcome)
+        return await self.status(found[0], origin.owner)
+
+    def _fields(self, spec: JobSpec, origin: Origin) -> dict[str, Any]:
+        """The job as RQ keeps it, with our own fields."""
+        job = Job.create(
             FUNCTIONS[spec.kind],
             args=(spec.model_dump(mode="json"),),
-            job_id=spec.id,
+            id=spec.id,
+            connection=cast(Any, self.redis),  # not used: the job is written by a script
             timeout=self._job_timeout,
             result_ttl=self._result_ttl,
             failure_ttl=self._result_ttl,
             description=f"{spec.kind} {spec.model}",
-            meta=constant_meta(spec),
-            unique=True,
+            origin=spec.priority,
+            serializer=JSONSerializer,
         )
-        return self.status(spec.id)
+        constant = Constant(kind=spec.kind, created_at=spec.created_at, request=spec.request)
+        callback = spec.request.callback_url if spec.request.kind == "generate" else None
+        ours = {
+            FIELD_STATUS: constant.model_dump_json(),
+            FIELD_OWNER: origin.owner,
+            FIELD_REQUEST: origin.request_id,
+            FIELD_TRACE: origin.trace,
+            **({FIELD_CALLBACK: callback} if callback else {}),
+        }
+        return {**job.to_dict(), "status": "queued", "enqueued_at": now()[1], **ours}
 
-    def status(self, job_id: str) -> JobStatus:
-        """The job's state now; JobNotFoundError for one that is unknown or has expired."""
-        job = self._fetch(job_id)
-        if job.get_status(refresh=False) == "started":
-            self.tend()
-            job = self._fetch(job_id)
-        return self._describe(job)
+    async def status(self, job_id: str, owner: str) -> JobStatus:
+        """The job's state now; JobNotFoundError for one that the owner does not have."""
+        return self.described(job_id, owner, await self.scripts["status"](args=self.asked(job_id)))
 
-    def cancel(self, job_id: str) -> JobStatus:
+    def asked(self, job_id: str) -> list[str]:
+        """The arguments of the script `status`."""
+        if not re.fullmatch(JOB_ID, job_id):
+            raise JobNotFoundError(f"{job_id[:80]!r} is no job id")
+        return [job_id, *FIELDS]
+
+    def described(self, job_id: str, owner: str, reply: Any) -> JobStatus:
+        """The status that a reply of the script `status` tells of."""
+        job = QueuedJob.of(job_id, reply) if reply else None
+        if job is None or job.owner != owner:
+            raise JobNotFoundError(f"no job {job_id!r}; finished jobs are kept for a time")
+        return job_status(job)
+
+    async def cancel(self, job_id: str, owner: str) -> JobStatus:
         """Cancels a queued job at once and asks a running one to stop; final ones stay as they are.
 
         Returns the status afterwards; JobNotFoundError as for `status`.
         """
-        status = self.status(job_id)
-        if status.state in FINAL_STATES:
-            return status
-        # The wish comes first: a worker that takes the job meanwhile finds it.
-        self._redis.set(cancel_key(job_id), "1", ex=CANCEL_TTL)
-        job = self._fetch(job_id)
-        if job.get_status(refresh=False) == "queued":
-            job.meta["finished_at"] = datetime.now(UTC).isoformat()
-            job.save_meta()  # type: ignore[no-untyped-call]
-            job.cancel()
-            # RQ keeps cancelled jobs for ever.
-            CanceledJobRegistry(
-                job.origin, connection=self._redis, serializer=JSONSerializer
-            ).remove(job)
-            self._redis.expire(job.key, self._result_ttl)
-        return self.status(job_id)
+        job = await self.status(job_id, owner)
+        if await self.scripts["cancel"](args=[job_id, *now(), CANCEL_TTL]):
+            self._on_end(job.kind, job.request.model, "cancelled")
+        return await self.status(job_id, owner)
 
-    def depths(self) -> dict[str, int]:
-        """Number of waiting jobs by queue, most urgent queue first."""
-        return {name: self._queue(name).count for name in QUEUES}
+    async def rescue(self, dead: str) -> list[tuple[str, str]]:
+        """The jobs that the dead worker had, and what became of each: see `lua/common.lua`."""
+        reply = await self.scripts["rescue"](args=[dead, LOST.model_dump_json(), *now()])
+        texts = list(map(text, reply))
+        fates = list(zip(texts[::2], texts[1::2], strict=True))
+        for job_id, fate in fates:
+            if fate in ENDED:
+                await self._count(job_id)
+        return fates
 
-    def running(self) -> int:
-        """Number of jobs in work."""
-        self.tend()
-        return sum(self._started(name).get_job_count(cleanup=False) for name in QUEUES)
+    async def _count(self, job_id: str) -> None:
+        reply = await self.scripts["status"](args=[job_id, *FIELDS])
+        job = QueuedJob.of(job_id, reply) if reply else None
+        if job is not None:
+            self._on_end(job.constant.kind, job.constant.request.model, job.state)
 
-    def workers(self) -> list[WorkerPresence]:
+    async def workers(self) -> list[WorkerPresence]:
         """The live workers, by name."""
-        names = sorted(_text(name) for name in self._redis.smembers(WORKERS_KEY))
+        names = sorted(map(text, await self.redis.smembers(WORKERS_KEY)))
         if not names:
             return []
         found: list[WorkerPresence] = []
-        for text in self._redis.mget([worker_key(name) for name in names]):
+        for presence in await self.redis.mget([worker_key(name) for name in names]):
             try:
-                if text is not None:
-                    found.append(WorkerPresence.model_validate_json(text))
+                if presence is not None:
+                    found.append(WorkerPresence.model_validate_json(presence))
             except ValidationError:
                 continue  # a worker of another version: it cannot serve our jobs either
         return found
 
-    def tend(self) -> None:
-        """Fails the jobs whose worker has gone; looks at most every `TEND_SECONDS`."""
-        with self._tending:
-            if time.monotonic() - self._tended_at < TEND_SECONDS:
-                return
-            self._tended_at = time.monotonic()
-        for name in QUEUES:
-            registry = self._started(name)
-            ids = registry.get_job_ids()  # RQ's own clean-up comes first
-            for job in Job.fetch_many(ids, self._redis, serializer=JSONSerializer):
-                if job is not None and self._is_lost(job):
-                    keys = [execution.composite_key for execution in job.get_executions()]
-                    overdue = dict.fromkeys([*keys, f"{job.id}:lost"], 1)
-                    self._redis.zadd(registry.key, overdue)
-            registry.cleanup()
-
-    def _is_lost(self, job: Job) -> bool:
-        if job.get_status(refresh=False) != "started" or job.worker_name is None:
-            return False
-        age = (datetime.now(UTC) - job.started_at).total_seconds() if job.started_at else 0.0
-        return age > PRESENCE_TTL and not self._redis.exists(worker_key(job.worker_name))
-
-    def _rescue(self, job: Job) -> None:
-        """Queues a job again that a dying worker took off its queue but never started.
-
-        A worker needs a moment between the two, so the job must be missing for a minute.
-        """
-        mark = f"cdvae:orphan:{job.id}"
-        now = time.time()
-        if self._redis.set(mark, str(now), nx=True, ex=ORPHAN_MARK_SECONDS):
-            return
-        since = self._redis.get(mark)
-        if since is None or now - float(since) < ORPHAN_SECONDS or not self._redis.delete(mark):
-            return
-        if job.get_status() == "queued" and job.get_position() is None:
-            self._queue(job.origin).push_job_id(job.id, at_front=True)
-
-    def _describe(self, job: Job) -> JobStatus:
-        state = job_state(job.get_status(refresh=False), job.meta)
-        finished, failure, position = job.ended_at, "", None
-        if state == "queued":
-            position = self._position(job)
-            if position is None:
-                self._rescue(job)
-        elif state == "failed":
-            result = job.latest_result()
-            if result is not None:
-                failure = result.exc_string or ""
-                finished = finished or result.created_at
-        if finished is None and "finished_at" in job.meta:
-            finished = datetime.fromisoformat(job.meta["finished_at"])
-        progress = self._redis.hgetall(progress_key(job.id))
-        return job_status(
-            QueuedJob(
-                id=job.id,
-                state=state,
-                meta=job.meta,
-                started_at=job.started_at,
-                finished_at=finished,
-                failure=failure,
-                progress={_text(name): _text(value) for name, value in progress.items()},
-                queue_position=position,
-                worker_is_live=state != "queued" or bool(self.workers()),
-            )
+    async def snapshot(self) -> QueueSnapshot:
+        """The queue now."""
+        async with self.redis.pipeline(transaction=False) as pipeline:
+            for name in QUEUES:
+                pipeline.llen(f"rq:queue:{name}")
+            for name in QUEUES:
+                pipeline.lindex(f"rq:queue:{name}", 0)
+            pipeline.hlen(LEASES_KEY)
+            *found, running = await pipeline.execute()
+        depths, following = found[: len(QUEUES)], found[len(QUEUES) :]
+        ages = [await self._waited(job_id) for job_id in following]
+        return QueueSnapshot(
+            depths=dict(zip(map(str, QUEUES), depths, strict=True)),
+            oldest=dict(zip(map(str, QUEUES), ages, strict=True)),
+            running=running,
+            workers=await self.workers(),
         )
 
-    def _position(self, job: Job) -> int | None:
-        """1 for the job that the next free worker takes; None where it is not on its queue."""
-        behind = job.get_position()
-        if behind is None:
-            return None
-        more_urgent = QUEUES[: [str(name) for name in QUEUES].index(job.origin)]
-        return 1 + behind + sum(self._queue(name).count for name in more_urgent)
-
-    def _fetch(self, job_id: str) -> Job:
-        if not re.fullmatch(JOB_ID, job_id):
-            raise JobNotFoundError(f"{job_id[:80]!r} is no job id")
-        try:
-            job = Job.fetch(job_id, connection=self._redis, serializer=JSONSerializer)
-        except NoSuchJobError as error:
-            raise JobNotFoundError(
-                f"no job {job_id!r}; finished jobs are kept for a time"
-            ) from error
-        if META_STATUS not in job.meta or job.origin not in QUEUES:
-            raise JobNotFoundError(f"no job {job_id!r}")
-        return job
-
-    def _queue(self, name: str) -> Queue:
-        options: dict[str, Any] = {"connection": self._redis, "serializer": JSONSerializer}
-        return Queue(name, **options)
-
-    def _started(self, name: str) -> StartedJobRegistry:
-        return StartedJobRegistry(name, connection=self._redis, serializer=JSONSerializer)
+    async def _waited(self, job_id: bytes | None) -> float:
+        since = await self.redis.hget(Job.key_for(text(job_id)), "enqueued_at") if job_id else None
+        if not since:
+            return 0.0
+        return max(0.0, (datetime.now(UTC) - utcparse(text(since))).total_seconds())

@@ -8,33 +8,27 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from schema.base import Frozen, Moment
-from schema.jobs import (
-    FINAL_STATES,
-    JobError,
-    JobKind,
-    JobLinks,
-    JobProgress,
-    JobSpec,
-    JobState,
-    JobStatus,
-    Understood,
-)
-from schema.wire import META_ERROR, META_STATE, META_STATUS
+from schema.jobs import FINAL_STATES, JobError, JobLinks, JobProgress, JobState, JobStatus
+from schema.wire import FIELD_ERROR, FIELD_OWNER, FIELD_STATE, FIELD_STATUS, Constant
 
 WAITING = "waiting for a worker"
 NO_WORKER = "waiting: no worker is live"
 
-LOST_MARKS = ("AbandonedJobError", "Work-horse terminated", "stuck in intermediate queue")
-TIMEOUT_MARK = "JobTimeoutException"
+FIELDS = (
+    "status",
+    FIELD_STATUS,
+    FIELD_OWNER,
+    FIELD_STATE,
+    FIELD_ERROR,
+    "started_at",
+    "ended_at",
+)
+"""The fields of a job's hash that its status is made of."""
 
 
-class Constant(Frozen):
-    """The part of a job's status that never changes, kept in the RQ job's meta."""
-
-    kind: JobKind
-    created_at: Moment
-    request: Understood
+def text(value: bytes | str) -> str:
+    """What Redis answered, as text."""
+    return value.decode() if isinstance(value, bytes) else value
 
 
 @dataclass(frozen=True)
@@ -42,26 +36,42 @@ class QueuedJob:
     """What the queue knows of one job."""
 
     id: str
+    owner: str
     state: JobState
-    meta: Mapping[str, Any]
+    constant: Constant
+    error: str  # JobError as JSON; empty without one
     started_at: datetime | None
     finished_at: datetime | None
-    failure: str  # RQ's account of a failure; empty without one
     progress: Mapping[str, str]
     queue_position: int | None
     worker_is_live: bool
 
+    @classmethod
+    def of(cls, job_id: str, reply: Any) -> "QueuedJob | None":
+        """The job that the script `status` answered with; None for one that is not ours."""
+        values, progress, position, live = reply
+        status, constant, owner, state, error, started, ended = (text(v or b"") for v in values)
+        if not constant:
+            return None
+        flat = [text(item) for item in progress]
+        return cls(
+            id=job_id,
+            owner=owner,
+            state=job_state(status, state),
+            constant=Constant.model_validate_json(constant),
+            error=error,
+            started_at=datetime.fromisoformat(started) if started else None,
+            finished_at=datetime.fromisoformat(ended) if ended else None,
+            progress=dict(zip(flat[::2], flat[1::2], strict=True)),
+            queue_position=position or None,
+            worker_is_live=bool(live),
+        )
 
-def constant_meta(spec: JobSpec) -> dict[str, Any]:
-    """The meta with which a job is queued."""
-    constant = Constant(kind=spec.kind, created_at=spec.created_at, request=spec.request)
-    return {META_STATUS: constant.model_dump(mode="json")}
 
-
-def job_state(rq_status: str, meta: Mapping[str, Any]) -> JobState:
+def job_state(rq_status: str, outcome: str) -> JobState:
     """The state that a client sees; RQ says 'finished' for whatever returned."""
     if rq_status == "finished":
-        return "cancelled" if meta.get(META_STATE) == "cancelled" else "succeeded"
+        return "cancelled" if outcome == "cancelled" else "succeeded"
     if rq_status in ("canceled", "stopped"):
         return "cancelled"
     if rq_status == "failed":
@@ -71,24 +81,23 @@ def job_state(rq_status: str, meta: Mapping[str, Any]) -> JobState:
 
 def job_status(job: QueuedJob) -> JobStatus:
     """The job as its client sees it."""
-    constant = Constant.model_validate(job.meta[META_STATUS])
     has_result = job.state in ("succeeded", "cancelled")
     return JobStatus(
         id=job.id,
-        kind=constant.kind,
+        kind=job.constant.kind,
         state=job.state,
-        created_at=constant.created_at,
+        created_at=job.constant.created_at,
         started_at=job.started_at,
         finished_at=job.finished_at if job.state in FINAL_STATES else None,
-        progress=_progress(job, constant.request.num_samples),
+        progress=_progress(job, job.constant.request.num_samples),
         queue_position=job.queue_position if job.state == "queued" else None,
         error=_error(job) if job.state == "failed" else None,
         links=JobLinks(
             self=f"/jobs/{job.id}",
             result=f"/jobs/{job.id}/result" if has_result else None,
-            events=None,
+            events=f"/jobs/{job.id}/events",
         ),
-        request=constant.request,
+        request=job.constant.request,
     )
 
 
@@ -126,16 +135,9 @@ def _number(fields: Mapping[str, str], name: str) -> float | None:
 
 def _error(job: QueuedJob) -> JobError:
     try:
-        return JobError.model_validate(job.meta.get(META_ERROR))
+        return JobError.model_validate_json(job.error)
     except ValidationError:
-        pass
-    if any(mark in job.failure for mark in LOST_MARKS):
         return JobError(
-            code="worker_lost",
-            detail="The worker that ran the job stopped unexpectedly; submit the job again.",
+            code="internal_error",
+            detail="The worker failed; its log has the reason under the job id.",
         )
-    if TIMEOUT_MARK in job.failure:
-        return JobError(code="timeout", detail="The job ran longer than a job may.")
-    return JobError(
-        code="internal_error", detail="The worker failed; its log has the reason under the job id."
-    )

@@ -196,7 +196,7 @@ def main() -> None:
     parser.add_argument("model", help="name, name@version or a folder")
     parser.add_argument("--data", type=Path, required=True, help="CSV of a split")
     parser.add_argument("--out", type=Path, required=True, help="folder of the plots")
-    parser.add_argument("--store", type=Path, default=Path("model_store"))
+    parser.add_argument("--store", default="model_store")
     parser.add_argument("--limit", type=int, help="crystals read (all): parity, histograms, PCA")
     parser.add_argument("--recon", type=int, default=200, help="crystals reconstructed")
     parser.add_argument("--generate", type=int, default=1000, help="crystals generated")

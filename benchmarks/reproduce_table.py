@@ -28,8 +28,8 @@ from pathlib import Path
 from reporting import RESULTS, ROOT, Record, cached, publish, sha256
 from table_rows import FTCP, OURS, DataSet, collect, render
 
-from cdvae.errors import ModelStoreError
 from cli.console import find
+from registry.errors import StoreError
 
 DATA = {
     "perov-5": DataSet("Perov-5", "perov_5/test.csv.gz", "perov_5/train.csv.gz", 11356),
@@ -58,20 +58,20 @@ def subjects(store: Path, ftcp: Mapping[str, str]) -> list[Subject]:
     """The models of ``store`` that there are, and the FTCP folders given by data set.
 
     Raises:
-        ModelStoreError: an FTCP has no model beside it that could judge, or no folder.
+        StoreError: an FTCP has no model beside it that could judge, or no folder.
     """
     found: list[Subject] = []
     for name in DATA:
         try:
-            card = _card(find(name, store))
-        except ModelStoreError:
+            card = _card(find(name, str(store)))
+        except StoreError:
             if name in ftcp:
                 raise
             continue
         ours, weights = f"{name}@{card['version']}", card["weights_sha256"]
         found.append(Subject(name, OURS, ours, weights, card["data"]["train"], None, weights))
         if name in ftcp:
-            card = _card(find(ftcp[name], store))
+            card = _card(find(ftcp[name], str(store)))
             own, count = card["weights_sha256"], card["data"]["train"]
             found.append(Subject(name, FTCP, ftcp[name], own, count, ours, weights))
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,11 +10,16 @@ from typing import Annotated, Any
 
 import typer
 
+from registry import open_store
+from registry.errors import StoreError
+from registry.local import LocalStore
+
 Progress = Callable[[int, int], None]
 Stage = Callable[[str], Progress]
 Store = Annotated[
-    Path, typer.Option("--store", envvar="CDVAE_MODEL_STORE", help="Folder of the trained models.")
+    str, typer.Option("--store", envvar="CDVAE_MODEL_STORE", help="Folder or URL of the models.")
 ]
+DEFAULT_STORE = "model_store"
 ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="name, name@version or a folder.")]
 Sampler = Annotated[str, typer.Option(help="fast or langevin.")]
 Steps = Annotated[
@@ -49,12 +55,12 @@ def errors() -> Iterator[None]:
 
     try:
         yield
-    except (CdvaeError, ValueError) as error:
+    except (CdvaeError, StoreError, ValueError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
 
 
-def load(reference: str, store: Path) -> Any:
+def load(reference: str, store: str) -> Any:
     """The trained model of a name, name@version or folder, on the best device there is."""
     from cdvae.compute import configure, default_device
     from cdvae.trained import load_model
@@ -63,15 +69,20 @@ def load(reference: str, store: Path) -> Any:
     return load_model(find(reference, store), default_device())
 
 
-def find(reference: str, store: Path) -> Path:
-    """The model folder of a name, name@version or folder; raises ModelStoreError."""
-    from worker.models import resolve
-
+def find(reference: str, store: str) -> Path:
+    """The model folder of a name, name@version or folder; raises StoreError."""
     folder = Path(reference)
     if (folder / "card.json").is_file():
         return folder
-    name, version = resolve(store, reference)
-    return store / name / version
+    models = opened(store)
+    return models.path(*models.resolve(reference))
+
+
+def opened(store: str) -> LocalStore:
+    """The store at a folder or URL, as it is now; raises StoreError."""
+    models = open_store(store, Path(os.environ.get("CDVAE_HOME", ".cdvae")) / "models")
+    models.refresh()
+    return models
 
 
 def read(

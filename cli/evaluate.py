@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.console import (
+    DEFAULT_STORE,
     Home,
     ModelName,
     Sampler,
@@ -65,7 +66,7 @@ def evaluate(
         tuple[float, float] | None,
         typer.Option(help="gen: structure and composition; by default those of the data set."),
     ] = None,
-    store: Store = Path("model_store"),
+    store: Store = DEFAULT_STORE,
     home: Home = Path(".cdvae"),
 ) -> None:
     """Measure a model; fractions are 0 to 1."""
@@ -106,7 +107,7 @@ def evaluate(
 
 
 def _method(
-    reference: str, store: Path, sampler: str, steps: int | None
+    reference: str, store: str, sampler: str, steps: int | None
 ) -> tuple[Any, dict[str, Any], list[str]]:
     """What is evaluated, its card, and the options that say how it samples, if it can be told."""
     folder = find(reference, store)
@@ -122,7 +123,7 @@ def _method(
     return CDVAEMethod(load(str(folder), store), SamplerSpec(sampler, steps)), card, options
 
 
-def _referee(method: Any, judge: str | None, store: Path) -> Any:
+def _referee(method: Any, judge: str | None, store: str) -> Any:
     """The model whose independent property model judges."""
     if judge:
         return load(judge, store)

@@ -41,14 +41,17 @@ def serve(
 
 
 @app.command()
-def api(host: Host = "127.0.0.1", port: Port = 8000) -> None:
+def api(
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    processes: Annotated[
+        int, typer.Option(envvar="CDVAE_API_PROCESSES", min=1, help="Processes of the API.")
+    ] = 1,
+) -> None:
     """Run the HTTP front end."""
-    import uvicorn
+    from cli.api import api as run
 
-    # Open connections, such as one that waits for a job, do not hold up a shutdown.
-    uvicorn.run(
-        "app.main:create_app", factory=True, host=host, port=port, timeout_graceful_shutdown=5
-    )
+    run(host, port, processes)
 
 
 @app.command()
@@ -72,8 +75,47 @@ def demo(
     run(num_samples, seed, out, home)
 
 
+keys = typer.Typer(no_args_is_help=True, help="API keys: who may use the service.")
+app.add_typer(keys, name="keys")
+
+
+@keys.command()
+def create(
+    name: Annotated[str, typer.Argument(help="Whose key it is, for the list.")],
+    home: Home = Path(".cdvae"),
+    per_minute: Annotated[int, typer.Option(min=1, help="Requests a minute.")] = 600,
+    unfinished: Annotated[
+        int, typer.Option(min=1, help="Jobs that may wait or run at once.")
+    ] = 1000,
+) -> None:
+    """Make a key and print it, once; the service keeps a hash only."""
+    from cli.keys import create as run
+
+    run(home, name, per_minute, unfinished)
+
+
+@keys.command("list")
+def list_keys(home: Home = Path(".cdvae")) -> None:
+    """Show all keys, without the keys themselves."""
+    from cli.keys import show as run
+
+    run(home)
+
+
+@keys.command()
+def revoke(
+    identity: Annotated[str, typer.Argument(metavar="ID", help="As `cdvae keys list` shows it.")],
+    home: Home = Path(".cdvae"),
+) -> None:
+    """Make a key invalid, at once and for good."""
+    from cli.keys import revoke as run
+
+    run(home, identity)
+
+
 if importlib.util.find_spec("cli.science") is not None:
     importlib.import_module("cli.science").register(app)
+importlib.import_module("cli.models").register(app)
 
 
 if __name__ == "__main__":

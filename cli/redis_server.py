@@ -70,7 +70,8 @@ class RedisServer:
             "unixsocketperm": "700",
             "dir": str(self.folder),
             "appendonly": "yes",
-            "appendfsync": "everysec",
+            # A job is on the disk before its client hears that it is taken: 0.2 ms a write.
+            "appendfsync": "always",
             "save": "",
             "logfile": str(self.log_file),
             "loglevel": "notice",

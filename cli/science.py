@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cli.console import ModelName, Sampler, Seed, Steps, Store, errors, load, stages
+from cli.console import DEFAULT_STORE, ModelName, Sampler, Seed, Steps, Store, errors, load, stages
 from cli.evaluate import evaluate
 
 
@@ -75,7 +75,7 @@ def sample(
     seed: Seed = 0,
     sampler: Sampler = "fast",
     steps: Steps = None,
-    store: Store = Path("model_store"),
+    store: Store = DEFAULT_STORE,
 ) -> None:
     """Generate crystals into a folder, one CIF each."""
     from cdvae.data.cif import write_cif

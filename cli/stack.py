@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from cli.exposure import ExposedError, check_exposure
 from cli.process import die_with_parent, stop
 from cli.redis_server import RedisServer
 
@@ -106,6 +107,10 @@ class Stack:
 
     def start(self) -> None:
         """Start all processes; `ready` tells when they are usable. Raises StackError."""
+        try:
+            check_exposure(self.host, self.home)
+        except ExposedError as error:
+            raise StackError(str(error)) from error
         _check_port(self.host, self.port)
         self.home.mkdir(parents=True, exist_ok=True)
         self._open.enter_context(_locked(self.home))

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from schema.base import Frozen, Moment
-from schema.jobs import JobKind
+from schema.jobs import JobKind, Understood
 from schema.requests import Priority
 
 QUEUES: tuple[Priority, ...] = ("interactive", "normal", "bulk")
@@ -18,15 +18,44 @@ FUNCTIONS: dict[JobKind, str] = {
 }
 """The only functions that may run; each takes one argument, a `JobSpec` as a JSON object."""
 
-META_STATUS = "status"
-"""Entry of an RQ job's meta, set by the front end: the constant part of its `JobStatus`."""
-META_ERROR = "error"
-"""Entry of an RQ job's meta, set by a worker before it fails the job: a `JobError` object."""
-META_STATE = "state"
-"""Entry of an RQ job's meta, set by a worker whose job returned: `succeeded` or `cancelled`."""
+FIELD_STATUS = "cdvae:status"
+"""Field of a job's Redis hash: the constant part of its `JobStatus`, a `Constant` as JSON."""
+FIELD_OWNER = "cdvae:owner"
+"""Field of a job's Redis hash: who submitted it and may see it."""
+FIELD_STATE = "cdvae:state"
+"""Field of a job's Redis hash, set before a job returns: `succeeded` or `cancelled`."""
+FIELD_ERROR = "cdvae:error"
+"""Field of a job's Redis hash, set before a job fails: a `JobError` as JSON."""
+FIELD_ATTEMPTS = "cdvae:attempts"
+"""Field of a job's Redis hash: how many processes were lost while they ran it."""
+FIELD_CALLBACK = "cdvae:callback"
+"""Field of a job's Redis hash: the URL that is told of the end; absent without one."""
+FIELD_CALLBACK_TRIES = "cdvae:callback_tries"
+"""Field of a job's Redis hash: how often that failed."""
+FIELD_REQUEST = "cdvae:request"
+"""Field of a job's Redis hash: the id of the HTTP request that it came with."""
+FIELD_TRACE = "cdvae:trace"
+"""Field of a job's Redis hash: the W3C trace context of that request; may be empty."""
 
-PRESENCE_TTL = 15
-"""Seconds after which a worker that stopped renewing its presence counts as dead."""
+LEASES_KEY = "cdvae:leases"
+"""Hash from a job to the worker that has it, from the moment it leaves its queue to its end."""
+PASSED_KEY = "cdvae:passed"
+"""Hash from a queue to how often more urgent queues were served while jobs waited on it."""
+WEBHOOKS_KEY = "cdvae:webhooks"
+"""Sorted set of the jobs whose callback is due, by the time of the next try."""
+QUEUED_CHANNEL = "cdvae:queued"
+"""Channel on which every job that joins a queue is announced."""
+CHANGED_CHANNEL = "cdvae:changed"
+"""Channel on which the id of a job is published whenever its status has changed."""
+
+MAX_LOST = 1
+"""Processes that may be lost with a job before it fails: it is tried once more."""
+PATIENCE = 8
+"""Jobs of more urgent queues that are taken before one that waits on a less urgent one."""
+PRESENCE_TTL = 7
+"""Seconds after which the presence of a worker that stopped renewing it runs out."""
+ABSENCE = 4
+"""Seconds that a presence must be seen missing before the worker counts as dead."""
 CANCEL_TTL = 7 * 24 * 3600
 """Seconds that a wish to cancel is kept."""
 
@@ -46,6 +75,21 @@ def worker_key(name: str) -> str:
     return f"cdvae:worker:{name}"
 
 
+def jobs_key(owner: str) -> str:
+    """Key of the sorted set of an owner's jobs, by the time of their submission."""
+    return f"cdvae:jobs:{owner}"
+
+
+def active_key(owner: str) -> str:
+    """Key of the set of an owner's jobs that may be unfinished; ended ones leave it late."""
+    return f"cdvae:active:{owner}"
+
+
+def idempotency_key(owner: str, digest: str) -> str:
+    """Key of the hash with the job that an owner submitted under an idempotency key."""
+    return f"cdvae:once:{owner}:{digest}"
+
+
 WORKERS_KEY = "cdvae:workers"
 """Set of the names of workers that announced themselves; a name may outlive its worker."""
 
@@ -60,3 +104,11 @@ class WorkerPresence(Frozen):
     hostname: str
     pid: int
     started_at: Moment
+
+
+class Constant(Frozen):
+    """The part of a job's status that never changes."""
+
+    kind: JobKind
+    created_at: Moment
+    request: Understood

@@ -32,6 +32,16 @@ class Work:
         return (crystals.start + len(crystals) * level / levels) / self.total
 
 
+def resumed(chunks: Sequence[range], finished: Sequence[range]) -> tuple[range, ...]:
+    """The division of a job of which the chunks `finished` are there: these, then the rest.
+
+    Another device may divide otherwise; then its chunk in which the finished ones end is cut.
+    """
+    done = finished[-1].stop if finished else 0
+    rest = (range(max(chunk.start, done), chunk.stop) for chunk in chunks if chunk.stop > done)
+    return (*finished, *rest)
+
+
 def source_and_candidate(index: int, num_candidates: int) -> tuple[int, int]:
     """The input that crystal `index` reconstructs and the number of the candidate, from 0."""
     return divmod(index, num_candidates)

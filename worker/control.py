@@ -11,36 +11,45 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from cdvae.errors import Cancelled
-from schema.wire import CANCEL_TTL, cancel_key, progress_key
+from schema.wire import CANCEL_TTL, CHANGED_CHANNEL, LEASES_KEY, cancel_key, progress_key
 
 log = logging.getLogger(__name__)
 
 PROGRESS_EVERY = 0.2  # s
+OUTAGE_SECONDS = 2.0  # s without Redis before it is tried again
 # The share of a job's time that each stage is taken to need, in order; see `Control.stage`.
 SHARES = {"starting": 0.0, "optimizing": 0.95, "sampling": 0.95, "finishing": 0.05}
+
+
+class LeaseLostError(Exception):
+    """Somebody else has the job now, because this worker was taken for dead."""
 
 
 class Control:
     """Progress and cancellation of one job. A Redis that does not answer never stops a job.
 
-    stages: the names of the stages that the job goes through, in order (keys of SHARES).
+    worker: who runs the job; stages: the names of the stages that the job goes through, in order
+    (keys of SHARES).
     """
 
     def __init__(
         self,
         connection: Redis,
         job_id: str,
+        worker: str,
         total: int,
         stages: tuple[str, ...],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._connection = connection
         self._job_id = job_id
+        self._worker = worker.encode()
         self._total = total
         self._stages = stages
         self._clock = clock
         self._started = clock()
         self._written = float("-inf")
+        self._silent_until = float("-inf")
         self._stage = stages[0]
         self._fraction = 0.0
         self.done = 0
@@ -64,20 +73,33 @@ class Control:
         if now or self._clock() - self._written >= PROGRESS_EVERY:
             self._write()
 
-    def finish(self) -> None:
-        """All is done."""
+    def finish(self, number: int) -> None:
+        """All is done: `number` crystals are stored."""
+        self.done = number
         self._fraction = 1.0
         self._write()
 
     def check(self) -> None:
-        """Raise Cancelled if somebody wants the job to stop."""
-        try:
-            wanted = bool(self._connection.exists(cancel_key(self._job_id)))
-        except RedisError as error:
-            log.warning("job %s: cannot look for a cancellation: %s", self._job_id, error)
+        """Raise Cancelled if somebody wants the job to stop, LeaseLostError if it is not ours."""
+        if self._clock() < self._silent_until:
             return
+        try:
+            with self._connection.pipeline(transaction=False) as pipeline:
+                pipeline.exists(cancel_key(self._job_id))
+                pipeline.hget(LEASES_KEY, self._job_id)
+                wanted, holder = pipeline.execute()
+        except RedisError as error:
+            self._outage(error)
+            return
+        if holder != self._worker:
+            raise LeaseLostError(f"job {self._job_id}")
         if wanted:
             raise Cancelled(f"job {self._job_id}")
+
+    def _outage(self, error: RedisError) -> None:
+        # Every call would wait for its time limit, and the job is called at every noise level.
+        log.warning("goes on without Redis: %s", error)
+        self._silent_until = self._clock() + OUTAGE_SECONDS
 
     def _eta(self) -> str:
         elapsed = self._clock() - self._started
@@ -87,6 +109,8 @@ class Control:
 
     def _write(self) -> None:
         self._written = self._clock()
+        if self._written < self._silent_until:
+            return
         key = progress_key(self._job_id)
         values: Mapping[Any, str] = {
             "fraction": f"{self._fraction:.4f}",
@@ -99,6 +123,7 @@ class Control:
             with self._connection.pipeline() as pipeline:
                 pipeline.hset(key, mapping=values)
                 pipeline.expire(key, CANCEL_TTL)
+                pipeline.publish(CHANGED_CHANNEL, self._job_id)
                 pipeline.execute()
         except RedisError as error:
-            log.warning("job %s: cannot report progress: %s", self._job_id, error)
+            self._outage(error)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import time
-from pathlib import Path
 
 from redis import Redis
 from rq.job import Job
 
-from schema.results import results_root
+from backplane.results import ResultStore, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -24,23 +22,19 @@ class Expiry:
     take the results of the last days with it.
     """
 
-    def __init__(self, connection: Redis, home: Path, ttl: int) -> None:
-        self._connection, self._root, self._ttl = connection, results_root(home), ttl
+    def __init__(self, connection: Redis, store: ResultStore, ttl: int) -> None:
+        self._connection, self._store, self._ttl = connection, store, ttl
         self._next = 0.0
 
     def run(self) -> None:
         """Look through the results, at most every ten minutes."""
-        if time.monotonic() < self._next or not self._root.is_dir():
+        if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + EVERY
-        for folder in self._root.iterdir():
-            if self._is_over(folder):
-                shutil.rmtree(folder, ignore_errors=True)
-                log.info("removed the results of job %s", folder.name)
-
-    def _is_over(self, folder: Path) -> bool:
         try:
-            age = time.time() - folder.stat().st_mtime
-        except FileNotFoundError:  # another worker was faster
-            return False
-        return age > self._ttl and not self._connection.exists(Job.key_for(folder.name))
+            for job_id, age in self._store.ages():
+                if age > self._ttl and not self._connection.exists(Job.key_for(job_id)):
+                    self._store.remove(job_id)
+                    log.info("removed the results of job %s", job_id)
+        except StoreError as error:
+            log.warning("cannot remove old results: %s", error)

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from rq.exceptions import AbandonedJobError, DeserializationError
+from rq.exceptions import DeserializationError
 from rq.job import Job
 from rq.timeouts import JobTimeoutException
 
+from backplane.ledger import LOST
+from backplane.results import StoreError
 from cdvae.errors import ModelStoreError, NonFiniteSampleError
 from schema.jobs import JobError
-from schema.wire import META_ERROR
+from schema.wire import FIELD_ERROR
 from worker.allowed_job import ForbiddenJobError
 from worker.horse_process import describe_status
 
 
-def worker_lost(status: int | None = None) -> JobError:
-    """The error of a job whose process is gone; `status` is how it ended, where known."""
-    how = "" if status is None else f" ({describe_status(status)})"
-    return JobError(
-        code="worker_lost",
-        detail=f"The process that ran this job ended unexpectedly{how}. "
-        "The crystals finished before are kept; submit the job again for the rest.",
-    )
+def horse_lost(status: int) -> JobError:
+    """The error of a job whose work-horses died; `status` is how the last one ended."""
+    how = f"{LOST.detail} The last one: {describe_status(status)}."
+    return JobError(code=LOST.code, detail=how)
 
 
 def timed_out(job: Job) -> JobError:
@@ -32,6 +30,11 @@ def timed_out(job: Job) -> JobError:
         detail=f"The job was stopped after its limit of {job.timeout} s. "
         "Ask for fewer crystals or steps.",
     )
+
+
+def forbidden() -> JobError:
+    """The error of a job that cannot be read or asks for something else than our functions."""
+    return JobError(code="forbidden_job", detail="The queue held a job that may not run.")
 
 
 def explain(error: BaseException | None, job: Job) -> JobError:
@@ -55,9 +58,12 @@ def explain(error: BaseException | None, job: Job) -> JobError:
             code="model_unavailable", detail="The worker could not load the model of this job."
         )
     if isinstance(error, ForbiddenJobError | DeserializationError):
-        return JobError(code="forbidden_job", detail="The queue held a job that may not run.")
-    if isinstance(error, AbandonedJobError):
-        return worker_lost()
+        return forbidden()
+    if isinstance(error, StoreError):
+        return JobError(
+            code="storage_failed",
+            detail="The crystals could not be stored: the disk is full or the store unreachable.",
+        )
     return JobError(
         code="internal_error",
         detail="The job failed because of an error in the service; its log has the reason.",
@@ -78,11 +84,9 @@ def _out_of_memory(error: BaseException | None) -> bool:
 
 def record(job: Job, error: JobError) -> None:
     """Store `error` where the front end looks for it, before the job is marked failed."""
-    job.get_meta()
-    job.meta[META_ERROR] = error.model_dump()
-    job.save_meta()  # type: ignore[no-untyped-call]
+    job.connection.hset(job.key, FIELD_ERROR, error.model_dump_json())
 
 
 def record_failure(job: Job, kind: Any, error: BaseException, traceback: Any) -> None:
-    """RQ's hook for a job that raised or was abandoned: keep what its client may read."""
+    """RQ's hook for a job that raised: keep what its client may read."""
     record(job, explain(error, job))

@@ -6,6 +6,7 @@ job) and reports on the pipe whose number is its argument:
     {"event": "ready", "models": [...], "device": ...}    the models are loaded
     {"event": "chunk", ...}                               see worker.metrics
     {"event": "done", "models": [...], "device": ...}     the job is settled in Redis
+    {"event": "models", "models": [...], "device": ...}   a new version was loaded between jobs
 
 It ends when its input closes, even in the middle of a job: then the worker is gone.
 """
@@ -21,29 +22,59 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from io import RawIOBase
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from rq.executions import Execution
+from rq.job import Job
 from rq.queue import Queue
 from rq.serializers import JSONSerializer
+from rq.utils import as_text
 from rq.worker import BaseWorker
 
+from backplane.logs import NONE, configure_logging, job_in_logs
+from backplane.results import open_store
+from backplane.tracing import context_from, export_traces, tracer
 from cdvae.errors import ModelStoreError
-from schema.wire import FUNCTIONS
+from registry.errors import StoreError
+from schema.wire import FIELD_REQUEST, FIELD_TRACE, FUNCTIONS, LEASES_KEY
 from worker.allowed_job import AllowedJob
+from worker.control import LeaseLostError
 from worker.failures import record_failure
 from worker.horse_process import Message
+from worker.ledger import connect
 from worker.models import LoadEngine, Models, load_engine
 from worker.settings import WorkerSettings
 
 log = logging.getLogger("worker.horse")
 
+FOLLOW_SECONDS = 5.0  # s without a job after which the model store is looked at
+
 
 class Horse(BaseWorker):
-    """RQ's side of running a job: states, time limit, result, failure."""
+    """RQ's side of running a job: states, time limit, result, failure.
+
+    A job whose lease has gone to another worker is left alone, and one whose end could not be
+    written because Redis was gone is left `started`: the worker gives it back to its queue.
+    """
 
     job_class = AllowedJob
+
+    def handle_job_success(self, job: Job, *args: Any, **kwargs: Any) -> None:
+        """Record the success, if the job is still ours."""
+        if self.connection.hget(LEASES_KEY, job.id) != self.name.encode():
+            raise LeaseLostError(f"job {job.id}")
+        super().handle_job_success(job, *args, **kwargs)
+
+    def _finalize_failure(self, job: Job, *args: Any) -> None:
+        """Record the failure, if it is one of the job."""
+        kind, error, _ = args[-1]
+        if issubclass(kind, LeaseLostError | RedisConnectionError | RedisTimeoutError):
+            log.warning("its end is not recorded: %s: %s", kind.__name__, error)
+            return
+        super()._finalize_failure(job, *args)
 
 
 def main(load: LoadEngine = load_engine) -> None:
@@ -54,25 +85,19 @@ def main(load: LoadEngine = load_engine) -> None:
     commands = open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)  # noqa: SIM115
     first = json.loads(commands.readline())
     settings = WorkerSettings.model_validate(first["settings"])
-    configure_logging(settings.log_level)
+    configure_logging(settings.log_level, settings.log_json)
+    export_traces("cdvae-worker")
     messages = _read_in_background(commands)
     from cdvae.compute import configure  # torch, which the parent's imports of this module spare
 
     configure(settings.threads)
-    models = Models(settings, load)
     try:
+        models = Models(settings, load)
         models.preload()
-    except ModelStoreError as error:
-        log.error("no model to work with: %s", error)
+    except (ModelStoreError, StoreError) as error:
+        log.error("no model to work with in %s: %s", settings.model_store, error)
         raise SystemExit(os.EX_CONFIG) from error
-    _serve(settings, first["worker_key"], models, messages, reports)
-
-
-def configure_logging(level: str) -> None:
-    """Log to standard error, RQ's own messages from warnings on."""
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for name in ("rq.worker", "rq.job", "rq.registry"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    _serve(settings, first["worker"], models, messages, reports)
 
 
 def _read_in_background(commands: RawIOBase) -> queue.Queue[Message]:
@@ -90,17 +115,20 @@ def _read_in_background(commands: RawIOBase) -> queue.Queue[Message]:
 
 def _serve(
     settings: WorkerSettings,
-    worker_key: str,
+    worker: str,
     models: Models,
     messages: queue.Queue[Message],
     reports: BinaryIO,
 ) -> None:
-    connection = Redis.from_url(settings.redis_url)
-    horse = Horse.find_by_key(
-        worker_key, connection, job_class=AllowedJob, serializer=JSONSerializer
+    connection = connect(settings.redis_url)
+    horse = Horse(
+        [],
+        name=worker,
+        connection=connection,
+        job_class=AllowedJob,
+        serializer=JSONSerializer,
+        prepare_for_work=False,
     )
-    if horse is None:
-        raise SystemExit(f"the worker {worker_key} is not registered")
     horse.push_exc_handler(record_failure)  # type: ignore[no-untyped-call]
     horse.log_job_description = False
     horse.setup_work_horse_signals()  # type: ignore[no-untyped-call]
@@ -108,22 +136,33 @@ def _serve(
     def report(message: Message) -> None:
         reports.write(json.dumps(message).encode() + b"\n")
 
-    AllowedJob.functions = _functions(settings, connection, models, report)
+    AllowedJob.functions = _functions(settings, worker, connection, models, report)
     report({"event": "ready", "models": models.loaded, "device": models.device})
     while True:
-        _perform(horse, connection, messages.get())
+        try:
+            message = messages.get(timeout=FOLLOW_SECONDS)
+        except queue.Empty:
+            if models.follow():
+                report({"event": "models", "models": models.loaded, "device": models.device})
+            continue
+        try:
+            _perform(horse, connection, message)
+        except (RedisConnectionError, RedisTimeoutError) as error:
+            log.warning("cannot begin job %s: %s", message["job"], error)
         report({"event": "done", "models": models.loaded, "device": models.device})
 
 
 def _functions(
     settings: WorkerSettings,
+    worker: str,
     connection: Redis,
     models: Models,
     report: Callable[[Message], None],
 ) -> dict[str, Callable[[Message], Message]]:
     from worker import jobs
 
-    context = jobs.Context(settings.home, connection, models, report)
+    store = open_store(settings.home, settings.results_url)
+    context = jobs.Context(worker, store, connection, models, report)
     return {name: partial(getattr(jobs, kind), context) for kind, name in FUNCTIONS.items()}
 
 
@@ -132,10 +171,19 @@ def _perform(horse: BaseWorker, connection: Redis, message: Message) -> None:
     execution = Execution.fetch(message["execution"], job.id, connection)
     execution._job = job
     horse.executions = {execution.id: execution}
+    fields = connection.hmget(job.key, FIELD_REQUEST, FIELD_TRACE)
+    request_id, trace = (as_text(value or b"") for value in fields)
     job_queue = Queue(
         message["queue"], connection=connection, job_class=AllowedJob, serializer=JSONSerializer
     )
-    horse.perform_job(job, job_queue, execution)
+    with (
+        job_in_logs(job.id, request_id or NONE),
+        tracer.start_as_current_span("job", context_from(trace)) as span,
+    ):
+        span.set_attribute("cdvae.job.id", job.id)
+        log.info("starts, %s", job.description)
+        done = horse.perform_job(job, job_queue, execution)
+        log.info("ends, %s", "done" if done else "failed")
 
 
 if __name__ == "__main__":

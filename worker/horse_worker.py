@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -17,7 +18,6 @@ from rq.serializers import JSONSerializer
 from rq.utils import now
 from rq.worker import Worker
 
-from schema.wire import QUEUES
 from worker.allowed_job import AllowedJob
 from worker.failures import record_failure
 from worker.horse_process import HorseDiedError, HorseProcess, Message
@@ -59,7 +59,7 @@ class HorseWorker(Worker):
         horse_command: Sequence[str] = HORSE_COMMAND,
     ) -> None:
         super().__init__(
-            list(QUEUES),
+            list(settings.queues),
             name=name,
             connection=connection,
             job_class=AllowedJob,
@@ -111,7 +111,7 @@ class HorseWorker(Worker):
             return
         self._drop_horse()
         self._announce("starting")
-        config = {"worker_key": self.key, "settings": self.settings.model_dump(mode="json")}
+        config = {"worker": self.name, "settings": self.settings.model_dump(mode="json")}
         horse = self._horse = HorseProcess(self._horse_command, config, self._environment())
         end = time.monotonic() + self.settings.load_timeout
         try:
@@ -141,14 +141,22 @@ class HorseWorker(Worker):
     def _handle(self, message: Message) -> str:
         """Take note of one message of the horse; its name."""
         event = str(message["event"])
-        if event in ("ready", "done"):
+        if event in ("ready", "done", "models"):
             assert self._horse is not None
             self._horse.ready = True
+            self.metrics.know(message["models"])
             self.presence.models = message["models"]
             self.presence.device = message["device"]
         elif event == "chunk":
             self.metrics.chunk_done(message)
         return event
+
+    def _listen(self) -> None:
+        """Take note of what the horse said between jobs; that it died is for `_ensure_horse`."""
+        if self._horse is not None:
+            with contextlib.suppress(HorseDiedError):
+                for message in self._horse.receive(0.0):
+                    self._handle(message)
 
     def _announce(self, state: State) -> None:
         self.presence.state = state

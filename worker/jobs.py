@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from redis import Redis
-from rq import get_current_job
+from rq.job import Job
 
+from backplane.results import ResultStore
 from schema.jobs import JobSpec
-from schema.wire import META_STATE
+from schema.wire import FIELD_STATE
 from worker.control import Control
+from worker.folder import ResultFolder
 from worker.horse_process import Message
 from worker.models import Models
-from worker.records import ResultFolder
 from worker.runner import Runner
 
 Payload = dict[str, Any]
@@ -29,7 +29,8 @@ Payload = dict[str, Any]
 class Context:
     """What the jobs of one process share."""
 
-    home: Path
+    worker: str
+    store: ResultStore
     connection: Redis
     models: Models
     report: Callable[[Message], None]
@@ -55,13 +56,10 @@ def _run(context: Context, payload: Payload, kind: str, stages: tuple[str, ...])
     spec = JobSpec.model_validate(payload)
     if spec.kind != kind:
         raise ValueError(f"a {spec.kind} job was sent to {kind}")
-    control = Control(context.connection, spec.id, spec.num_samples, stages)
+    control = Control(context.connection, spec.id, context.worker, spec.num_samples, stages)
     control.stage("starting")
     engine = context.models.get(spec.model)
-    folder = ResultFolder(context.home, spec.id)
+    folder = ResultFolder(context.store, spec.id)
     state = Runner(spec, engine, control, folder, context.report).run()
-    job = get_current_job()
-    if job is not None:
-        job.meta[META_STATE] = state
-        job.save_meta()  # type: ignore[no-untyped-call]
+    context.connection.hset(Job.key_for(spec.id), FIELD_STATE, state)
     return {"state": state, "num_crystals": control.done}

@@ -14,10 +14,13 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from rq.exceptions import StopRequested
 
+from backplane.logs import configure_logging
+from registry.errors import StoreError
 from worker.device_worker import DeviceWorker
-from worker.horse import configure_logging
 from worker.horse_worker import HORSE_COMMAND, HorseStartError
-from worker.metrics import WorkerMetrics
+from worker.ledger import connect
+from worker.metrics import start as start_metrics
+from worker.models import model_store
 from worker.settings import WorkerSettings
 
 log = logging.getLogger("worker.main")
@@ -31,20 +34,25 @@ def main(horse_command: Sequence[str] = HORSE_COMMAND) -> int:
     os.EX_CONFIG says that starting again cannot help: there is no usable model.
     """
     settings = WorkerSettings()
-    configure_logging(settings.log_level)
-    connection = Redis.from_url(settings.redis_url)
+    configure_logging(settings.log_level, settings.log_json)
+    connection = connect(settings.redis_url)
     if not _wait_for(connection):
         log.error("Redis does not answer; is CDVAE_REDIS_URL right?")
         return 1
-    metrics = WorkerMetrics()
-    if settings.worker_metrics_port:
-        metrics.serve(settings.worker_metrics_host, settings.worker_metrics_port)
+    try:
+        store = model_store(settings)
+    except StoreError as error:
+        log.error("%s", error)
+        return os.EX_CONFIG
+    metrics = start_metrics(
+        store, settings.home, settings.worker_metrics_host, settings.worker_metrics_port
+    )
     name = f"{socket.gethostname()}-{secrets.token_hex(4)}"
     worker = DeviceWorker(
         connection, settings, name=name, metrics=metrics, horse_command=horse_command
     )
     try:
-        worker.work(logging_level=None)
+        worker.run()
     except StopRequested:  # while the models were being loaded
         worker.teardown()
     except HorseStartError as error:

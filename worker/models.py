@@ -1,26 +1,25 @@
-"""The models in memory, and where they lie in the store."""
+"""The models in memory."""
 
 from __future__ import annotations
 
 import logging
-import re
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cdvae.errors import ModelStoreError
-from schema.cards import NAME
+from registry import open_store
+from registry.errors import StoreError, UnknownModelError
 from worker.settings import WorkerSettings
 
 if TYPE_CHECKING:
+    from registry.local import LocalStore
     from worker.engine import Engine
 
 log = logging.getLogger(__name__)
 
 LoadEngine = Callable[[Path, str], "Engine"]
-
-_REFERENCE = re.compile(f"({NAME})(?:@({NAME}))?")
 
 
 def load_engine(folder: Path, device: str) -> Engine:
@@ -31,37 +30,9 @@ def load_engine(folder: Path, device: str) -> Engine:
     return Engine(load_model(folder, device))
 
 
-def resolve(store: Path, reference: str | None) -> tuple[str, str]:
-    """Name and version of `name`, `name@version` or None, the default; newest where unnamed.
-
-    Raises ModelStoreError for a reference that nothing in the store answers to.
-    """
-    if reference is None:
-        reference = _default(store)
-    match = _REFERENCE.fullmatch(reference)
-    if match is None:
-        raise ModelStoreError(f"{reference!r} is no model reference")
-    name, version = match.groups()
-    versions = sorted((path.parent.name for path in store.glob(f"{name}/*/card.json")), key=_order)
-    if not versions or (version is not None and version not in versions):
-        raise ModelStoreError(f"no model {reference!r} in {store.resolve()}")
-    return name, version or versions[-1]
-
-
-def _default(store: Path) -> str:
-    try:
-        return (store / "default.txt").read_text(encoding="utf-8").strip()
-    except OSError:
-        names = {path.parent.parent.name for path in store.glob("*/*/card.json")}
-    if len(names) != 1:
-        raise ModelStoreError(f"{store.resolve()} names no default model in default.txt")
-    return names.pop()
-
-
-def _order(version: str) -> list[tuple[bool, int, str]]:
-    # Version 10 comes after version 9.
-    parts = re.findall(r"\d+|\D+", version)
-    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]
+def model_store(settings: WorkerSettings) -> LocalStore:
+    """The store that the settings name, a remote one with its copy in the home folder."""
+    return open_store(settings.model_store, settings.home / "models")
 
 
 class Models:
@@ -70,7 +41,9 @@ class Models:
     def __init__(self, settings: WorkerSettings, load: LoadEngine) -> None:
         self._settings = settings
         self._load = load
+        self._store = model_store(settings)
         self._engines: OrderedDict[str, Engine] = OrderedDict()
+        self._followed: dict[str | None, tuple[str, str]] = {}
 
     @property
     def loaded(self) -> list[str]:
@@ -85,23 +58,56 @@ class Models:
 
     def preload(self) -> None:
         """Load what the settings name; raises ModelStoreError."""
-        for reference in self._settings.preload:
+        try:
+            self._store.refresh()
+        except StoreError as error:
+            log.warning("using the models that are here: %s", error)
+        wanted: list[str | None] = [*self._settings.preload] or [None]
+        for reference in wanted:
             self.get(reference)
-        if not self._settings.preload:
-            self.get(None)
+            self._followed[reference] = self._store.resolve(reference)
+
+    def follow(self) -> bool:
+        """Load what the preloaded names mean since the store has changed; whether it has.
+
+        A version that cannot be loaded is noted in the log and not tried again.
+        """
+        try:
+            self._store.refresh()
+            meant = {reference: self._store.resolve(reference) for reference in self._followed}
+            changed = [
+                reference for reference in meant if meant[reference] != self._followed[reference]
+            ]
+            self._followed = meant
+            for reference in changed:
+                self.get(reference)
+        except (StoreError, ModelStoreError) as error:
+            log.error("the model store: %s", error)
+            return False
+        return bool(changed)
 
     def get(self, reference: str | None) -> Engine:
         """The model that `reference` means, loaded now if it is not in memory."""
-        name, version = resolve(self._settings.model_store, reference)
-        key = f"{name}@{version}"
-        if key not in self._engines:
-            while len(self._engines) >= self._settings.max_models:
-                self._engines.popitem(last=False)
-            folder = self._settings.model_store / name / version
-            self._engines[key] = self._load(folder, self._device())
-            log.info("loaded %s on %s", key, self._engines[key].device)
+        try:
+            name, version = self._resolve(reference)
+            key = f"{name}@{version}"
+            if key not in self._engines:
+                engine = self._load(self._store.path(name, version), self._device())
+                while len(self._engines) >= self._settings.max_models:
+                    self._engines.popitem(last=False)
+                self._engines[key] = engine
+                log.info("loaded %s on %s", key, engine.device)
+        except StoreError as error:
+            raise ModelStoreError(str(error)) from error
         self._engines.move_to_end(key)
         return self._engines[key]
+
+    def _resolve(self, reference: str | None) -> tuple[str, str]:
+        try:
+            return self._store.resolve(reference)
+        except UnknownModelError:
+            self._store.refresh()  # it may be newer than the last look
+            return self._store.resolve(reference)
 
     def _device(self) -> str:
         if self._settings.device != "auto":

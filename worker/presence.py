@@ -13,7 +13,7 @@ from schema.wire import PRESENCE_TTL, WORKERS_KEY, WorkerPresence, worker_key
 if TYPE_CHECKING:
     from redis import Redis
 
-RENEW_EVERY = 3.0  # s; several renewals fit into the time to live
+RENEW_EVERY = 2.0  # s; several renewals fit into the time to live
 
 State = Literal["starting", "idle", "busy"]
 
@@ -58,8 +58,3 @@ class Presence:
             pipeline.delete(worker_key(self._name))
             pipeline.srem(WORKERS_KEY, self._name)
             pipeline.execute()
-
-
-def is_alive(connection: Redis, name: str) -> bool:
-    """Whether the worker `name` renewed its presence in time."""
-    return bool(connection.exists(worker_key(name)))

@@ -22,11 +22,12 @@ from cdvae.pipeline import SamplerSpec, crystal_seed
 from schema.crystals import CrystalRecord
 from schema.jobs import JobSpec
 from schema.outcomes import Provenance, ResultSummary, Seconds
-from worker.batching import Work
+from worker.batching import Work, resumed
 from worker.control import Control
 from worker.engine import Engine
+from worker.folder import Chunk, ResultFolder
 from worker.horse_process import Message
-from worker.records import Origin, ResultFolder, is_valid, make_record
+from worker.records import Origin, is_valid, make_record
 from worker.tasks import TASKS, Task
 
 Report = Callable[[Message], None]
@@ -34,31 +35,39 @@ SOFTWARE = ("cdvae-service", "torch", "torch-geometric", "pymatgen", "smact", "n
 
 
 class Runner:
-    """One job on one model. `run` does all of it and may be called once."""
+    """One job on one model. `run` does all of it and may be called once.
+
+    It goes on after the chunks that are in `folder`. A crystal depends on its chunk in the last
+    digits only, and on the same kind of device the chunks are the same.
+    """
 
     def __init__(
         self, spec: JobSpec, engine: Engine, control: Control, folder: ResultFolder, report: Report
     ) -> None:
         self._spec, self._engine, self._control = spec, engine, control
         self._folder, self._report = folder, report
-        self._work = Work(spec.num_samples, tuple(engine.chunks(spec.num_samples)))
+        finished = [chunk.crystals for chunk in folder.chunks]
+        chunks = resumed(engine.chunks(spec.num_samples), finished)
+        self._work = Work(spec.num_samples, chunks)
         self._origin = Origin(
             model=engine.reference,
             weights_sha256=engine.model.weights_sha256,
             seed=spec.seed,
             sampler=f"{spec.sampler.name} {spec.sampler.steps}",
         )
-        self._structures: list[Structure] = []
-        self._reports: list[CrystalReport] = []
+        self._reports: list[CrystalReport] = [describe(one) for one in folder.structures()]
         self._queue_seconds = max(0.0, (datetime.now(UTC) - spec.created_at).total_seconds())
         self._sample_seconds = self._check_seconds = 0.0
-        self._evaluations = 0
 
     def run(self) -> Literal["succeeded", "cancelled"]:
         """Make, check and store the crystals; what is finished when the job is cancelled is kept.
 
         Raises NonFiniteSampleError with the indices of the job's crystals.
         """
+        before = self._folder.summary()
+        if before is not None:
+            self._control.finish(int(before.metrics["num_samples"]))
+            return before.state
         state: Literal["succeeded", "cancelled"] = "succeeded"
         task: Task | None = None
         try:
@@ -67,7 +76,8 @@ class Runner:
             task = TASKS[self._spec.kind](self._spec, self._engine)
             self._sample_seconds += time.perf_counter() - begun
             self._control.stage(task.stage)
-            for number, crystals in enumerate(self._work.chunks):
+            self._control.crystals_done(len(self._folder.records()))
+            for number, crystals in list(enumerate(self._work.chunks))[len(self._folder.chunks) :]:
                 self._chunk(task, number, crystals)
         except Cancelled:
             state = "cancelled"
@@ -99,10 +109,9 @@ class Runner:
             self._record(task, index, structure, row)
             for index, structure, row in zip(crystals, structures, rows, strict=True)
         ]
-        self._folder.add(records)
+        self._folder.add(Chunk(records, structures, decoded.score_evaluations))
         self._sample_seconds += sampled - begun
         self._check_seconds += time.perf_counter() - sampled
-        self._evaluations = decoded.score_evaluations
         self._control.crystals_done(len(records))
         self._report(self._chunk_message(records))
 
@@ -110,28 +119,32 @@ class Runner:
         self, task: Task, index: int, structure: Structure, predicted: dict[str, float]
     ) -> CrystalRecord:
         report = describe(structure)
-        self._structures.append(structure)
         self._reports.append(report)
         novel = self._engine.is_novel(structure)
         record = make_record(index, structure, report, predicted, novel, self._origin)
         return task.complete(record, structure)
 
     def _chunk_message(self, records: Sequence[CrystalRecord]) -> Message:
-        cuda = self._engine.model.device.type == "cuda"
+        device = self._engine.model.device
+        cuda = device.type == "cuda"
         return {
             "event": "chunk",
             "model": self._engine.reference,
             "crystals": len(records),
             "valid": sum(is_valid(record) for record in records),
-            "score_evaluations": self._evaluations * len(records),
-            "gpu_memory_bytes": torch.cuda.max_memory_allocated() if cuda else 0,
+            "score_evaluations": self._evaluations() * len(records),
+            "gpu_memory_bytes": torch.cuda.max_memory_allocated(device) if cuda else 0,
+            "gpu_memory_total_bytes": torch.cuda.mem_get_info(device)[1] if cuda else 0,
         }
+
+    def _evaluations(self) -> int:
+        return self._folder.chunks[-1].score_evaluations if self._folder.chunks else 0
 
     def _finish(self, task: Task | None, state: Literal["succeeded", "cancelled"]) -> None:
         """Store the summary of what there is."""
         self._control.stage("finishing")
         begun = time.perf_counter()
-        equal = duplicates(self._structures)
+        equal = duplicates(self._folder.structures())
         self._folder.mark_duplicates(equal)
         records = self._folder.records()
         metrics = self._metrics(records, equal) if records else {"num_samples": 0}
@@ -147,7 +160,7 @@ class Runner:
             )
         )
         if state == "succeeded":
-            self._control.finish()
+            self._control.finish(len(records))
 
     def _metrics(
         self, records: Sequence[CrystalRecord], equal: Sequence[int | None]
@@ -173,7 +186,7 @@ class Runner:
             weights_sha256=model.weights_sha256,
             seed=self._spec.seed,
             sampler=self._spec.sampler,
-            score_evaluations=self._evaluations,
+            score_evaluations=self._evaluations(),
             device=self._engine.device,
             software=software(),
             seconds=Seconds(

@@ -9,6 +9,9 @@ from typing import Annotated
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from schema.requests import Priority
+from schema.wire import QUEUES
+
 
 def usable_cpus() -> int:
     """Number of CPU cores that this process may use."""
@@ -29,8 +32,14 @@ class WorkerSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="CDVAE_", frozen=True, extra="ignore")
 
     home: Path = Field(default=Path(".cdvae"), description="Folder of the results.")
+    results_url: str | None = Field(
+        default=None, description="Store of the results, e.g. s3://bucket/prefix; see fsspec."
+    )
     redis_url: str = "redis://127.0.0.1:6379/0"
-    model_store: Path = Path("model_store")
+    model_store: str = Field(default="model_store", description="Folder or URL of the models.")
+    queues: Annotated[list[Priority], NoDecode] = Field(
+        default=list(QUEUES), min_length=1, description="What to work on, most urgent first."
+    )
     device: str = Field(default="auto", description="`cpu`, `cuda`, `cuda:1` … or `auto`.")
     threads: PositiveInt = Field(default_factory=default_threads, description="Of torch.")
     preload: Annotated[list[str], NoDecode] = Field(
@@ -48,8 +57,9 @@ class WorkerSettings(BaseSettings):
     worker_metrics_host: str = "127.0.0.1"
     worker_metrics_port: NonNegativeInt = Field(default=9464, le=65535, description="0: off.")
     log_level: str = "INFO"
+    log_json: bool = Field(default=False, description="One JSON object a line.")
 
-    @field_validator("preload", mode="before")
+    @field_validator("preload", "queues", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         """Environment variables separate the names by commas."""

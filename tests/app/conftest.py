@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,12 @@ from rq.serializers import JSONSerializer
 
 from app.main import create_app
 from app.settings import Settings
+from backplane.results import DirectoryStore
 from schema.jobs import JobSpec
-from schema.results import SUMMARY, chunk_path, job_directory, write_whole
+from schema.results import SUMMARY, chunk_name
 from schema.wire import (
-    META_ERROR,
-    META_STATE,
+    FIELD_ERROR,
+    FIELD_STATE,
     PRESENCE_TTL,
     QUEUES,
     WORKERS_KEY,
@@ -27,6 +27,7 @@ from schema.wire import (
     progress_key,
     worker_key,
 )
+from worker.ledger import Ledger
 
 CARD: dict[str, Any] = {
     "name": "tiny",
@@ -151,8 +152,9 @@ class StandInWorker:
 
     def __init__(self, redis: Redis, home: Path, name: str = "w1") -> None:
         self.redis = redis
-        self.home = home
+        self.store = DirectoryStore(home / "results")
         self.name = name
+        self.ledger = Ledger(redis, name)
 
     def announce(self, models: tuple[str, ...] = ("tiny@1",), state: str = "idle") -> None:
         presence = WorkerPresence.model_validate(
@@ -174,12 +176,9 @@ class StandInWorker:
 
     def take(self) -> tuple[Job, JobSpec]:
         """Pops the next job and starts it."""
-        for queue in QUEUES:
-            job_id = self.redis.lpop(f"rq:queue:{queue}")
-            if job_id is not None:
-                break
+        job_id = self.ledger.take(QUEUES)
         assert job_id is not None
-        job = Job.fetch(job_id.decode(), connection=self.redis, serializer=JSONSerializer)
+        job = Job.fetch(job_id, connection=self.redis, serializer=JSONSerializer)
         with self.redis.pipeline() as pipe:
             job.prepare_for_execution(self.name, pipe)
             Execution.create(job, ttl=90, pipeline=pipe, worker_name=self.name)
@@ -191,9 +190,8 @@ class StandInWorker:
 
     def write(self, job: Job, chunks: list[list[dict[str, Any]]], **summary: Any) -> None:
         """Writes chunks, and the summary unless `state` is None."""
-        directory = job_directory(self.home, job.id)
         for number, chunk in enumerate(chunks):
-            write_whole(chunk_path(directory, number), json.dumps(chunk))
+            self.store.write(job.id, chunk_name(number), json.dumps(chunk))
         spec = JobSpec.model_validate(job.args[0])
         content = {
             "state": "succeeded",
@@ -213,32 +211,25 @@ class StandInWorker:
             **summary,
         }
         if content["state"] is not None:
-            write_whole(directory / SUMMARY, json.dumps(content))
+            self.store.write(job.id, SUMMARY, json.dumps(content))
 
-    def end(self, job: Job, status: str, state: str | None = None, failure: str = "") -> None:
-        """Ends the job as RQ does: 'finished' or 'failed'."""
+    def end(self, job: Job, status: str, state: str | None = None) -> None:
+        """Ends the job as RQ does: 'finished' or 'failed'; then gives back its lease."""
         if state is not None:
-            job.meta[META_STATE] = state
-            job.save_meta()
+            self.redis.hset(job.key, FIELD_STATE, state)
         with self.redis.pipeline() as pipe:
             job.set_status(status, pipeline=pipe)
             if status == "failed":
-                job._handle_failure(failure, pipe)
+                job._handle_failure("Traceback: KeyError in /secret/path", pipe)
             for execution in job.get_executions():
                 execution.delete(job, pipe)
             pipe.execute()
-        self.redis.hset(job.key, "ended_at", datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
+        assert self.ledger.settle(job.id, "return") == "over"
 
-    def fail(self, job: Job, error: dict[str, str] | None, failure: str = "") -> None:
+    def fail(self, job: Job, error: dict[str, str] | None) -> None:
         if error is not None:
-            job.meta[META_ERROR] = error
-            job.save_meta()
-        self.end(job, "failed", failure=failure)
-
-    def backdate(self, job: Job, seconds: float) -> None:
-        """Makes the job look started that long ago."""
-        started = datetime.now(UTC) - timedelta(seconds=seconds)
-        self.redis.hset(job.key, "started_at", started.strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
+            self.redis.hset(job.key, FIELD_ERROR, json.dumps(error))
+        self.end(job, "failed")
 
 
 @pytest.fixture
@@ -259,8 +250,12 @@ def make_client(tmp_path: Path, store: Path) -> Iterator[MakeClient]:
     opened: list[TestClient] = []
 
     def make(**changes: Any) -> TestClient:
-        settings = {"home": tmp_path / "home", "model_store": store, **changes}
-        client = TestClient(create_app(Settings(**settings)), raise_server_exceptions=False)
+        settings = {"home": tmp_path / "home", "model_store": str(store), **changes}
+        client = TestClient(
+            create_app(Settings(**settings)),
+            base_url="http://localhost",
+            raise_server_exceptions=False,
+        )
         opened.append(client.__enter__())
         return client
 

@@ -1,12 +1,17 @@
 """Health, metrics, models, documentation, and a Redis that goes away."""
 
 import re
+import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 
-from app.store import BrokenModelError, ModelStore, UnknownModelError
+from app.store import ModelStore
+from registry.errors import BrokenModelError, UnknownModelError
+from registry.local import LocalStore
+from schema.wire import FIELD_ATTEMPTS, MAX_LOST
 from tests.conftest import RedisServer
 
 from .conftest import CARD, MakeClient, StandInWorker, write_card
@@ -87,7 +92,7 @@ def test_models(client: TestClient, store: Path) -> None:
 
 
 def test_the_store_reads_a_changed_card_again(store: Path) -> None:
-    models = ModelStore(store)
+    models = ModelStore(LocalStore(store))
     assert models.card("tiny").description == CARD["description"]
     path = write_card(store, description="changed")
     stat = path.stat()
@@ -98,7 +103,7 @@ def test_the_store_reads_a_changed_card_again(store: Path) -> None:
 
 
 def test_the_store_without_a_default(tmp_path: Path) -> None:
-    models = ModelStore(tmp_path / "nowhere")
+    models = ModelStore(LocalStore(tmp_path / "nowhere"))
     with pytest.raises(UnknownModelError, match="no default"):
         models.card(None)
     write_card(tmp_path / "nowhere", name="only")
@@ -111,7 +116,7 @@ def test_the_store_without_a_default(tmp_path: Path) -> None:
 def test_a_card_belongs_to_its_folder(store: Path) -> None:
     (store / "tiny" / "1").rename(store / "tiny" / "2")
     with pytest.raises(BrokenModelError, match="tiny@2 says tiny@1"):
-        ModelStore(store).card("tiny")
+        ModelStore(LocalStore(store)).card("tiny")
 
 
 def test_metrics(client: TestClient, worker: StandInWorker) -> None:
@@ -139,6 +144,57 @@ def test_metrics(client: TestClient, worker: StandInWorker) -> None:
         'cdvae_http_request_seconds_count{method="POST",route="/generate"} 2.0',
     ):
         assert line in lines, response.text
+
+
+def test_jobs_that_end_in_the_front_end_are_counted_once(
+    make_client: MakeClient, worker: StandInWorker, redis_url: str
+) -> None:
+    """One is cancelled in its queue, the other lost with its worker, seen by two front ends."""
+    clients = [make_client(redis_url=redis_url) for _ in range(2)]
+    lost = clients[0].post("/generate").json()["id"]
+    worker.redis.hset(f"rq:job:{lost}", FIELD_ATTEMPTS, MAX_LOST)
+    worker.take()
+    cancelled = clients[0].post("/generate").json()["id"]
+    for client in reversed(clients):
+        assert client.delete(f"/jobs/{cancelled}").json()["state"] == "cancelled"
+    assert ended(clients, "cancelled") == [0, 1]
+    end = time.monotonic() + 30
+    while ended(clients, "failed") == [0, 0]:
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    time.sleep(2)  # both have looked again
+    for client in clients:
+        assert client.get(f"/jobs/{lost}").json()["error"]["code"] == "worker_lost"
+    assert ended(clients, "failed") == [0, 1]
+    assert ended(clients, "cancelled") == [0, 1]
+
+
+def ended(clients: list[TestClient], state: str) -> list[float]:
+    """How many jobs of the model each front end counted, in ascending order."""
+    series = f'cdvae_jobs_finished_total{{kind="generate",model="tiny@1",state="{state}"}} '
+    lines = [line for client in clients for line in client.get("/metrics").text.splitlines()]
+    return sorted(float(line.split()[-1]) for line in lines if line.startswith(series))
+
+
+def test_gauges_of_queue_disk_and_cards(
+    client: TestClient, worker: StandInWorker, store: Path, tmp_path: Path
+) -> None:
+    write_card(store, version="2", quality={"generation": {"validity": 0.75}})
+    (tmp_path / "home").mkdir()
+    job = client.post("/generate", json={"priority": "bulk"}).json()["id"]
+    long_ago = datetime.now(UTC) - timedelta(seconds=500)
+    worker.redis.hset(f"rq:job:{job}", "enqueued_at", long_ago.strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
+    values = {
+        line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1])
+        for line in client.get("/metrics").text.splitlines()
+        if not line.startswith("#")
+    }
+    assert 500 <= values['cdvae_queue_oldest_seconds{queue="bulk"}'] < 530
+    assert values['cdvae_queue_oldest_seconds{queue="normal"}'] == 0
+    assert values['cdvae_model_validity{model="tiny@2"}'] == 0.75
+    assert 'cdvae_model_validity{model="tiny@1"}' not in values
+    assert 0 < values["cdvae_disk_free_bytes"] <= values["cdvae_disk_size_bytes"]
+    assert values['cdvae_jobs_submitted_total{kind="optimize",model="tiny@1"}'] == 0
 
 
 def test_two_applications_count_apart(make_client: MakeClient, redis_url: str) -> None:

@@ -15,7 +15,7 @@ from app.cif import read_blocks
 from schema.base import LARGEST_SEED
 from schema.cards import Limits
 from schema.jobs import JobSpec, JobStatus
-from schema.wire import FUNCTIONS
+from schema.wire import FIELD_STATUS, FUNCTIONS
 
 from .conftest import CARD, CELL, CIF, SITES, StandInWorker, pymatgen_dict
 
@@ -77,7 +77,7 @@ def test_what_is_asked_for_is_kept(client: TestClient, worker: StandInWorker) ->
 def test_the_queue_holds_json(client: TestClient, redis_client: Redis) -> None:
     status = submitted(client.post("/generate", json={"seed": 1}))
     stored = redis_client.hgetall(f"rq:job:{status.id}")
-    assert json.loads(stored[b"meta"])["status"]["kind"] == "generate"
+    assert json.loads(stored[FIELD_STATUS.encode()])["kind"] == "generate"
     assert stored[b"timeout"] == b"86400"
     assert stored[b"failure_ttl"] == stored[b"result_ttl"] == b"604800"
 

@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,11 +81,12 @@ class Service:
     folder: Path
     port: int = field(default_factory=free_port)
     variables: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[str] | None = None
 
     def start(self, timeout: float = 60.0) -> None:
         """Returns once the service has said that it is ready."""
-        self.variables = environment(self.folder)
+        self.variables = environment(self.folder) | self.settings
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*CDVAE, "serve", "--port", str(self.port)],
@@ -115,9 +116,19 @@ class Service:
         (found,) = [p for p in self.processes() if p.cmdline()[-1] == "worker"]
         return found
 
+    def horses(self) -> list[psutil.Process]:
+        return self.worker().children()
+
     def horse(self) -> psutil.Process:
-        (found,) = self.worker().children()
+        (found,) = self.horses()
         return found
+
+    def wait_until(self, condition: Callable[[], Any], timeout: float = 60.0) -> None:
+        """Returns when the condition holds."""
+        end = time.monotonic() + timeout
+        while not condition():
+            assert time.monotonic() < end, self.log.read_text()
+            time.sleep(0.05)
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """The exit status after that signal."""
@@ -155,6 +166,19 @@ class Service:
 
     def status(self, job: str) -> dict[str, Any]:
         return self.call("GET", f"/jobs/{job}").json
+
+    def started_again(self, job: str, before: str) -> bool:
+        """Whether the job runs for another time than the one that began then."""
+        status = self.status(job)
+        return bool(status["state"] == "running" and status["started_at"] != before)
+
+    def metrics(self, *, worker: bool = False) -> dict[str, float]:
+        """The samples of the API, or of the worker, by name and labels as the text has them."""
+        port = self.variables["CDVAE_WORKER_METRICS_PORT"] if worker else self.port
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            lines = answer.read().decode().splitlines()
+        samples = [line.rsplit(" ", 1) for line in lines if not line.startswith("#")]
+        return {name: float(value) for name, value in samples}
 
     def wait(self, job: str, *states: str, timeout: float = 60.0) -> dict[str, Any]:
         """The status of the job when it is in one of the states, by default a final one."""

@@ -2,14 +2,12 @@
 
 import io
 import time
-import urllib.request
 import warnings
 import zipfile
 from pathlib import Path
 
 import ase.io
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 from pymatgen.core.structure import Structure
 from pymatgen.io.cif import CifParser
 
@@ -111,31 +109,34 @@ def test_cancel(service: Service) -> None:
     assert service.wait(running, timeout=10)["state"] == "cancelled"
 
 
-def test_a_killed_horse_fails_its_job_alone(service: Service) -> None:
+def test_a_job_whose_horse_is_killed_is_tried_once_more(service: Service) -> None:
     before = service.submit("/generate", {"num_samples": 2})
     assert service.wait(before)["state"] == "succeeded"
     job = service.submit("/generate", LONG)
     after = service.submit("/generate", {"num_samples": 2})
-    service.wait(job, "running")
+    started = service.wait(job, "running")["started_at"]
     service.horse().kill()
-    status = service.wait(job, timeout=10)
+    service.wait_until(lambda: service.started_again(job, started))
+    service.horse().kill()
+    status = service.wait(job, timeout=30)
     assert status["state"] == "failed"
     assert status["error"]["code"] == "worker_lost"
     assert status["error"]["detail"]
     assert service.wait(after)["state"] == "succeeded"
 
 
-def test_a_killed_worker_is_replaced_and_its_job_fails(service: Service) -> None:
+def test_a_killed_worker_is_replaced_and_its_job_goes_on(service: Service) -> None:
     job = service.submit("/generate", LONG)
     after = service.submit("/generate", {"num_samples": 2})
-    service.wait(job, "running")
+    started = service.wait(job, "running")["started_at"]
     worker, horse = service.worker(), service.horse()
     worker.kill()
-    status = service.wait(job, timeout=40)
-    assert (status["state"], status["error"]["code"]) == ("failed", "worker_lost")
-    assert service.wait(after)["state"] == "succeeded"
+    service.wait_until(lambda: service.started_again(job, started))
     assert service.worker() != worker
     assert not horse.is_running()
+    service.call("DELETE", f"/jobs/{job}")
+    assert service.wait(job, timeout=10)["state"] == "cancelled"
+    assert service.wait(after)["state"] == "succeeded"
 
 
 def test_a_killed_redis_comes_back_with_its_jobs(service: Service) -> None:
@@ -158,23 +159,3 @@ def _submit_when_back(service: Service) -> str:
         assert answer.status == 503, answer.body
         time.sleep(0.3)
     raise AssertionError("Redis did not come back")
-
-
-def test_worker_metrics_count_the_work(service: Service) -> None:
-    port = service.variables["CDVAE_WORKER_METRICS_PORT"]
-
-    def counted(state: str) -> float:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
-            families = {f.name: f for f in text_string_to_metric_families(answer.read().decode())}
-        labels = {"kind": "generate", "model": "tiny@1", "state": state}
-        samples = families["cdvae_jobs_finished"].samples
-        assert "cdvae_crystals" in families
-        return sum(s.value for s in samples if s.labels == labels and s.name.endswith("_total"))
-
-    before = counted("succeeded")
-    job = service.submit("/generate", {"num_samples": 2})
-    assert service.wait(job)["state"] == "succeeded"
-    end = time.monotonic() + 5
-    while counted("succeeded") == before and time.monotonic() < end:
-        time.sleep(0.1)
-    assert counted("succeeded") == before + 1

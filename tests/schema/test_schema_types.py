@@ -1,7 +1,6 @@
 """The wire types refuse what does not belong, and their examples are valid."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from schema.cards import ModelCard
 from schema.crystals import CrystalInput
 from schema.jobs import JobSpec
 from schema.requests import GenerateRequest, OptimizeRequest, ReconstructRequest
-from schema.results import chunk_path, chunk_paths, job_directory, write_whole
+from schema.results import checked_job_id, chunk_name, chunk_names
 from schema.wire import FUNCTIONS, QUEUES
 
 WITH_EXAMPLES = [JobSpec, ModelCard, GenerateRequest, ReconstructRequest, OptimizeRequest]
@@ -91,19 +90,15 @@ def test_functions_and_queues() -> None:
     assert QUEUES == ("interactive", "normal", "bulk")
 
 
-def test_result_files(tmp_path: Path) -> None:
-    directory = job_directory(tmp_path, "abc")
-    assert chunk_paths(directory) == []
-    for number in (10, 2, 100_000):
-        write_whole(chunk_path(directory, number), "[]")
-    (directory / ".chunk-00003.json.1.part").write_text("half")
-    assert [path.name for path in chunk_paths(directory)] == [
+def test_result_files() -> None:
+    names = [chunk_name(number) for number in (10, 2, 100_000)]
+    others = [".chunk-00003.json.1.part", "resume-00002.json", "result.json"]
+    assert chunk_names([*names, *others]) == [
         "chunk-00002.json",
         "chunk-00010.json",
         "chunk-100000.json",
     ]
-    write_whole(directory / "chunk-00002.json", "[1]")
-    assert (directory / "chunk-00002.json").read_text() == "[1]"
+    assert checked_job_id("abc") == "abc"
     for name in ("../up", "a/b", "", "x" * 65):
         with pytest.raises(ValueError, match="no job id"):
-            job_directory(tmp_path, name)
+            checked_job_id(name)

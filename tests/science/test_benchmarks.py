@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from cdvae.config import load_config
-from cdvae.errors import ModelStoreError
 from cdvae.lattice import from_parameters
 from cdvae.model.backbone import BackboneConfig
 from cdvae.model.cdvae import CDVAE, ModelConfig
 from cdvae.model.decoder import Condition, Decoder
 from cdvae.testing import TINY_CONFIG, perovskites
 from cdvae.torus import wrapped_normal_score
+from registry.errors import StoreError
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import ablations
@@ -158,7 +158,7 @@ def test_the_newest_models_of_the_store_are_measured(tmp_path: Path) -> None:
         Subject("perov-5", table_rows.OURS, "perov-5@10", "ten", 11356, None, "ten"),
         Subject("perov-5", table_rows.FTCP, str(baseline), "own", 11000, "perov-5@10", "ten"),
     ]
-    with pytest.raises(ModelStoreError, match="mp-20"):
+    with pytest.raises(StoreError, match="mp-20"):
         reproduce_table.subjects(store, {"mp-20": str(baseline)})
 
 

@@ -11,7 +11,18 @@ from cdvae.testing import write_tiny_model
 from cli.redis_server import RedisServer
 from tests.worker.laboratory import Lab
 
-BEHAVIOURS = ("slow", "stuck", "nan", "nan_property", "raises", "no_memory", "exits", "killed")
+BEHAVIOURS = (
+    "pairs",
+    "paced",
+    "slow",
+    "stuck",
+    "nan",
+    "nan_property",
+    "raises",
+    "no_memory",
+    "exits",
+    "killed",
+)
 
 
 @pytest.fixture(scope="module")

@@ -18,12 +18,13 @@ from rq import Queue
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
+from backplane.results import DirectoryStore
 from schema.jobs import JobError, JobSpec
-from schema.results import SUMMARY, chunk_paths, job_directory
+from schema.results import SUMMARY, chunk_names
 from schema.wire import (
+    FIELD_ERROR,
+    FIELD_STATE,
     FUNCTIONS,
-    META_ERROR,
-    META_STATE,
     WORKERS_KEY,
     WorkerPresence,
     cancel_key,
@@ -90,11 +91,15 @@ class Lab:
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
+    def store(self) -> DirectoryStore:
+        return DirectoryStore(self.folder / "home" / "results")
+
+    @property
     def log(self) -> Path:
         return self.folder / "worker.log"
 
-    def start_worker(self, **environment: str) -> subprocess.Popen[bytes]:
-        """A worker process that is ready for jobs."""
+    def start_worker(self, *wrapper: str, **environment: str) -> subprocess.Popen[bytes]:
+        """A worker process that is ready for jobs; `wrapper` is a command that runs it."""
         before = {presence.name for presence in self.presences()}
         variables = {
             "CDVAE_HOME": str(self.folder / "home"),
@@ -109,7 +114,7 @@ class Lab:
         }
         with self.log.open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, str(WORKER)], env=os.environ | variables, stderr=log
+                [*wrapper, sys.executable, str(WORKER)], env=os.environ | variables, stderr=log
             )
         self.workers.append(process)
 
@@ -148,7 +153,10 @@ class Lab:
 
     def state(self, job: Job) -> str:
         status = str(job.get_status().value)
-        return str(job.get_meta().get(META_STATE)) if status == "finished" else status
+        if status != "finished":
+            return status
+        outcome = self.redis.hget(job.key, FIELD_STATE)
+        return str(outcome.decode()) if outcome else "nothing"
 
     def end(self, job: Job, timeout: float = 40.0) -> str:
         """The final state of the job."""
@@ -160,7 +168,7 @@ class Lab:
     def error(self, job: Job) -> JobError:
         """Why the job failed."""
         assert self.end(job) == "failed"
-        return JobError.model_validate(job.get_meta()[META_ERROR])
+        return JobError.model_validate_json(self.redis.hget(job.key, FIELD_ERROR))
 
     def progress(self, job: Job) -> dict[str, str]:
         return {k.decode(): v.decode() for k, v in self.redis.hgetall(progress_key(job.id)).items()}
@@ -170,12 +178,11 @@ class Lab:
 
     def crystals(self, job: Job) -> list[dict[str, Any]]:
         """The stored records."""
-        directory = job_directory(self.folder / "home", job.id)
-        return [c for path in chunk_paths(directory) for c in json.loads(path.read_text())]
+        names = chunk_names(self.store.names(job.id))
+        return [c for name in names for c in json.loads(self.store.read(job.id, name))]
 
     def summary(self, job: Job) -> dict[str, Any]:
-        directory = job_directory(self.folder / "home", job.id)
-        return dict(json.loads((directory / SUMMARY).read_text()))
+        return dict(json.loads(self.store.read(job.id, SUMMARY)))
 
 
 def horses(worker: subprocess.Popen[bytes]) -> list[psutil.Process]:

@@ -17,11 +17,27 @@ from worker.engine import Engine, OnStep
 from worker.horse import main
 
 
-class Slow(Engine):
-    """Two crystals a chunk; the first chunk comes at once, the others take a minute."""
+class Pairs(Engine):
+    """Two crystals a chunk."""
 
     def chunks(self, number: int) -> list[range]:
         return [range(i, min(i + 2, number)) for i in range(0, number, 2)]
+
+
+class Paced(Pairs):
+    """Half a second a chunk."""
+
+    def decode(
+        self, latents: Any, seeds: Sequence[int], sampler: SamplerSpec, on_level: OnStep
+    ) -> Decoded:
+        for level in range(10):
+            time.sleep(0.05)
+            on_level(level, 10)
+        return super().decode(latents, seeds, sampler, on_level)
+
+
+class Slow(Pairs):
+    """The first chunk of a process comes at once, then every other one takes a minute."""
 
     def decode(
         self, latents: Any, seeds: Sequence[int], sampler: SamplerSpec, on_level: OnStep
@@ -76,6 +92,8 @@ class Killed(Engine):
 
 ENGINES: dict[str, type[Engine]] = {
     "tiny": Engine,
+    "pairs": Pairs,
+    "paced": Paced,
     "slow": Slow,
     "stuck": Stuck,
     "nan": Nan,

@@ -4,8 +4,8 @@ import pytest
 from redis import Redis
 
 from cdvae.errors import Cancelled
-from schema.wire import cancel_key, progress_key
-from worker.control import Control
+from schema.wire import CHANGED_CHANNEL, LEASES_KEY, cancel_key, progress_key
+from worker.control import Control, LeaseLostError
 
 STAGES = ("starting", "sampling", "finishing")
 
@@ -24,7 +24,7 @@ def progress(client: Redis) -> dict[str, str]:
 
 def test_progress_is_written_a_few_times_a_second(redis_client: Redis) -> None:
     clock = Clock()
-    control = Control(redis_client, "j", 10, STAGES, clock)
+    control = Control(redis_client, "j", "w", 10, STAGES, clock)
     control.stage("sampling")
     before = progress(redis_client)["fraction"]
     clock.now += 0.05
@@ -41,7 +41,7 @@ def test_progress_is_written_a_few_times_a_second(redis_client: Redis) -> None:
 
 
 def test_fraction_never_falls_and_ends_at_one(redis_client: Redis) -> None:
-    control = Control(redis_client, "j", 4, STAGES, Clock())
+    control = Control(redis_client, "j", "w", 4, STAGES, Clock())
     seen = []
     for stage in STAGES:
         control.stage(stage)
@@ -49,24 +49,43 @@ def test_fraction_never_falls_and_ends_at_one(redis_client: Redis) -> None:
             control.update(part, now=True)
             seen.append(float(progress(redis_client)["fraction"]))
     assert seen == sorted(seen)
-    control.crystals_done(4)
-    control.finish()
+    control.crystals_done(3)
+    control.finish(4)
     assert float(progress(redis_client)["fraction"]) == 1
     assert progress(redis_client)["samples_done"] == "4"
     assert redis_client.ttl(progress_key("j")) > 0
 
 
 def test_a_wish_to_cancel_is_seen(redis_client: Redis) -> None:
-    control = Control(redis_client, "j", 1, STAGES)
+    control = Control(redis_client, "j", "w", 1, STAGES)
+    redis_client.hset(LEASES_KEY, "j", "w")
     control.check()
     redis_client.set(cancel_key("j"), "1")
     with pytest.raises(Cancelled):
         control.check()
 
 
+def test_a_job_that_another_worker_has_is_left_alone(redis_client: Redis) -> None:
+    control = Control(redis_client, "j", "w", 1, STAGES)
+    redis_client.hset(LEASES_KEY, "j", "other")
+    redis_client.set(cancel_key("j"), "1")
+    with pytest.raises(LeaseLostError):
+        control.check()
+
+
+def test_every_progress_is_announced(redis_client: Redis) -> None:
+    with redis_client.pubsub(ignore_subscribe_messages=True) as pubsub:
+        pubsub.subscribe(CHANGED_CHANNEL)
+        pubsub.get_message(timeout=5)
+        Control(redis_client, "j", "w", 1, STAGES).stage("sampling")
+        message = pubsub.get_message(timeout=5)
+    assert message is not None
+    assert message["data"] == b"j"
+
+
 def test_a_silent_redis_does_not_stop_the_job(tmp_path: object) -> None:
     client = Redis.from_url(f"unix://{tmp_path}/nobody.sock", retry=None)
-    control = Control(client, "j", 1, STAGES)
+    control = Control(client, "j", "w", 1, STAGES)
     control.stage("sampling")
     control.check()
     client.close()

@@ -1,19 +1,13 @@
-"""Records, their files, and where models are found."""
-
-import json
-from pathlib import Path
+"""Records and their files."""
 
 import numpy as np
 import pytest
 from pymatgen.core.lattice import Lattice
 from pymatgen.core.structure import Structure
 
-from cdvae.errors import ModelStoreError
 from cdvae.metrics.report import describe
 from schema.crystals import CrystalRecord
-from schema.results import chunk_paths
-from worker.models import resolve
-from worker.records import Origin, ResultFolder, is_valid, make_record
+from worker.records import Origin, is_valid, make_record
 
 ORIGIN = Origin("perov-5@1", "ab" * 32, 7, "fast 50")
 
@@ -43,44 +37,3 @@ def test_overlapping_atoms_make_an_invalid_record() -> None:
     assert not is_valid(bad)
     assert bad.valid.composition
     assert bad.spacegroup is None
-
-
-def test_chunks_are_stored_and_duplicates_marked_later(tmp_path: Path) -> None:
-    folder = ResultFolder(tmp_path, "job")
-    folder.add([record(0), record(1)])
-    folder.add([record(2)])
-    untouched = chunk_paths(folder.folder)[0].stat().st_mtime_ns
-    folder.mark_duplicates([None, None, 0])
-    stored = [json.loads(path.read_text()) for path in chunk_paths(folder.folder)]
-    assert [[crystal["duplicate_of"] for crystal in chunk] for chunk in stored] == [
-        [None, None],
-        [0],
-    ]
-    assert chunk_paths(folder.folder)[0].stat().st_mtime_ns == untouched
-    assert [r.duplicate_of for r in folder.records()] == [None, None, 0]
-
-
-def test_a_second_attempt_starts_from_nothing(tmp_path: Path) -> None:
-    ResultFolder(tmp_path, "job").add([record(0)])
-    assert chunk_paths(ResultFolder(tmp_path, "job").folder) == []
-
-
-@pytest.mark.parametrize("job_id", ["../escape", "", "a/b"])
-def test_a_job_id_cannot_leave_the_results(tmp_path: Path, job_id: str) -> None:
-    with pytest.raises(ValueError, match="job id"):
-        ResultFolder(tmp_path, job_id)
-
-
-def test_references_to_models(tmp_path: Path) -> None:
-    for version in ("9", "10"):
-        card = tmp_path / "perov-5" / version / "card.json"
-        card.parent.mkdir(parents=True)
-        card.write_text("{}")
-    assert resolve(tmp_path, "perov-5") == ("perov-5", "10")
-    assert resolve(tmp_path, "perov-5@9") == ("perov-5", "9")
-    # The only model is the default until default.txt names one.
-    assert resolve(tmp_path, None) == ("perov-5", "10")
-    (tmp_path / "default.txt").write_text("other\n")
-    for reference in (None, "other", "perov-5@11", "../perov-5", ""):
-        with pytest.raises(ModelStoreError):
-            resolve(tmp_path, reference)

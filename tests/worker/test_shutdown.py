@@ -70,5 +70,5 @@ def test_a_worker_without_a_model_says_so_and_ends(lab: Lab) -> None:
     )
     assert ended.returncode == os.EX_CONFIG
     assert "nowhere" in ended.stderr
-    assert "names no default model" in ended.stderr
+    assert "no default model" in ended.stderr
     assert "Traceback" not in ended.stderr

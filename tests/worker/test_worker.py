@@ -6,14 +6,10 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from rq import Queue
-from rq.executions import Execution
-from rq.job import JobStatus
-from rq.serializers import JSONSerializer
 
 from schema.crystals import CrystalRecord, OptimizedRecord, ReconstructedRecord
 from schema.outcomes import ResultSummary
-from schema.wire import META_ERROR
+from schema.wire import FIELD_ATTEMPTS, LEASES_KEY, MAX_LOST, PATIENCE
 from tests.worker.laboratory import Lab, horses, wait_until
 
 SRTIO3 = {
@@ -237,23 +233,48 @@ def test_a_job_that_cannot_be_read_is_dropped(lab: Lab) -> None:
     assert lab.error(undecodable).code == "forbidden_job"
 
 
-def test_the_job_of_a_dead_worker_fails_even_while_others_are_busy(lab: Lab) -> None:
+def test_jobs_of_a_dead_worker_are_seen_even_while_others_are_busy(lab: Lab) -> None:
     busy = lab.submit("generate", "slow", num_samples=4)
     wait_until(lambda: lab.state(busy) == "started", "the start")
-    queue = Queue("bulk", connection=lab.redis, serializer=JSONSerializer)
-    lost = queue.create_job("worker.jobs.generate", args=({},), timeout=600)
-    lost.save()
-    with lab.redis.pipeline() as pipeline:
-        lost.origin = "bulk"
-        execution = Execution.create(lost, 600, pipeline, worker_name="gone")
-        lost.prepare_for_execution("gone", pipeline)
-        pipeline.execute()
-    wait_until(lambda: lost.get_status() == JobStatus.FAILED, "the verdict", timeout=15)
-    assert lost.get_meta()[META_ERROR]["code"] == "worker_lost"
-    assert not lab.redis.exists(execution.key)
+    lost, again = lab.submit("generate", priority="bulk"), lab.submit("generate", priority="bulk")
+    lab.redis.hset(lost.key, FIELD_ATTEMPTS, MAX_LOST)
+    for job in (lost, again):  # as if a worker had taken them
+        lab.queue("bulk").remove(job)
+        lab.redis.hset(LEASES_KEY, job.id, "gone")
+    assert lab.end(lost, timeout=15) == "failed"
+    assert lab.error(lost).code == "worker_lost"
+    wait_until(lambda: lab.queue("bulk").job_ids == [again.id], "another try", timeout=15)
     assert lab.state(busy) == "started"
     lab.cancel(busy)
     assert lab.end(busy) == "cancelled"
+    assert lab.end(again) == "succeeded"
+
+
+def test_a_job_that_is_on_its_queue_twice_runs_once(lab: Lab) -> None:
+    job = lab.submit("generate")
+    lab.queue().push_job_id(job.id)
+    assert lab.end(job) == "succeeded"
+    first = lab.summary(job)
+    assert lab.end(lab.submit("generate")) == "succeeded"
+    job.refresh()
+    assert lab.state(job) == "succeeded"
+    assert lab.summary(job) == first
+    assert lab.queue().job_ids == []
+
+
+def test_no_job_starves(lab: Lab) -> None:
+    blocking = lab.submit("generate", "slow", num_samples=4)
+    wait_until(lambda: lab.state(blocking) == "started", "the start")
+    bulk = lab.submit("generate", priority="bulk", num_samples=1)
+    urgent = [
+        lab.submit("generate", priority="interactive", num_samples=1) for _ in range(PATIENCE + 4)
+    ]
+    lab.cancel(blocking)
+    for job in (bulk, *urgent):
+        assert lab.end(job) == "succeeded"
+        job.refresh()
+    before = [job for job in urgent if job.started_at < bulk.started_at]
+    assert 0 < len(before) <= PATIENCE
 
 
 def test_the_worker_is_back_to_idle(lab: Lab) -> None:

@@ -1,0 +1,48 @@
+"""A finished result on its way to a client: chosen form, headers, pieces."""
+
+from collections.abc import Iterator
+
+from anyio.to_thread import run_sync
+from fastapi.responses import Response, StreamingResponse
+
+from app.deps import Services
+from app.errors import ApiError
+from app.export import FORMS, StoredResult, as_cif, as_json, as_ndjson, as_zip, stored_result
+from schema.jobs import FINAL_STATES, JobStatus
+
+NOT_DONE_SECONDS = 1
+
+
+async def finished_result(parts: Services, status: JobStatus) -> StoredResult:
+    """The stored result of a job that has one; 409 or 410 for others."""
+    if status.state not in FINAL_STATES:
+        headers = {"Retry-After": str(NOT_DONE_SECONDS)}
+        raise ApiError(409, f"The job is {status.state}; it has no result yet.", headers=headers)
+    if status.state == "failed":
+        reason = status.error.detail if status.error else ""
+        raise ApiError(409, f"The job failed and has no result: {reason}")
+    result = await run_sync(stored_result, parts.store, status.id)
+    if status.state == "succeeded" and result.summary is None:
+        raise ApiError(410, "The result of this job is no longer stored.")
+    return result
+
+
+async def result_response(
+    parts: Services, status: JobStatus, form: str, headers: dict[str, str] | None = None
+) -> Response:
+    """The result in one of `FORMS`, in pieces; raises as `finished_result`."""
+    result = await finished_result(parts, status)
+    sent = {"Vary": "Accept", **(headers or {})}
+    if form != "json":
+        sent["Content-Disposition"] = f'attachment; filename="{status.id}.{form}"'
+    return StreamingResponse(_pieces(form, status, result), headers=sent, media_type=FORMS[form])
+
+
+def _pieces(form: str, status: JobStatus, result: StoredResult) -> Iterator[str] | Iterator[bytes]:
+    if form == "cif":
+        return as_cif(result)
+    if form == "ndjson":
+        return as_ndjson(result)
+    if form == "zip":
+        return as_zip(status, result)
+    return as_json(status, result)

@@ -1,0 +1,13 @@
+-- Cancel a job that waits; leave a wish for one that runs.
+-- ARGV: id, now, the same moment as RQ writes it, seconds that the wish is kept
+-- The answer: 1 where the job ended by this, which one caller alone hears; else nothing
+local id = ARGV[1]
+local status, origin = unpack(redis.call('HMGET', job_key(id), 'status', 'origin'))
+if not status or FINAL[status] then return end
+-- The wish comes first: a worker that has just taken the job finds it before the first level.
+redis.call('SET', CANCEL_PREFIX .. id, '1', 'EX', ARGV[4])
+if redis.call('LREM', queue_key(origin), 1, id) > 0 then
+  redis.call('HSET', job_key(id), 'status', 'canceled')
+  close(id, ARGV[2], ARGV[3])
+  return 1
+end

@@ -1,0 +1,46 @@
+"""OpenTelemetry traces, from an HTTP request to the job in its work-horse; optional.
+
+Without the extra `telemetry`, or without `OTEL_EXPORTER_OTLP_ENDPOINT`, all of this does nothing.
+"""
+
+import logging
+import os
+
+from opentelemetry import propagate, trace
+from opentelemetry.context import Context
+
+log = logging.getLogger(__name__)
+
+ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
+_HEADER = "traceparent"
+
+tracer = trace.get_tracer("cdvae")
+
+
+def export_traces(service: str) -> None:
+    """Send the spans of this process to the collector that the environment names, if it does."""
+    if not os.environ.get(ENDPOINT):
+        return
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    except ImportError:
+        log.warning("%s is set, but the extra 'telemetry' is not installed: no traces", ENDPOINT)
+        return
+    provider = TracerProvider(resource=Resource.create({SERVICE_NAME: service}))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    trace.set_tracer_provider(provider)
+
+
+def carried_context() -> str:
+    """The current span as text for another process; empty without one (W3C trace context)."""
+    carrier: dict[str, str] = {}
+    propagate.inject(carrier)
+    return carrier.get(_HEADER, "")
+
+
+def context_from(text: str) -> Context:
+    """The context that `carried_context` put into a text, or that of a `traceparent` header."""
+    return propagate.extract({_HEADER: text})

@@ -1,0 +1,117 @@
+"""What counting costs a worker, as a share of the sampling that it counts.
+
+Claim: the metrics take at most 2 % of the time of sampling.
+
+    python benchmarks/metrics_overhead.py [--crystals 8] [--steps 100] [--out FILE]
+
+Processor time, so that other processes do not matter: of decoding one batch, and of what the
+metrics do for it (the horse's message through a pipe, the counters in their files, the end of the
+job) together with its part of the scrapes, one every 15 s. Prints the numbers as JSON; exit status
+1 above 2 %.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+from reporting import commit, hardware
+
+from cdvae.compute import configure
+from cdvae.pipeline import SamplerSpec, crystal_seed
+from cli.stack import free_port
+from registry.local import LocalStore
+from worker.metrics import WorkerMetrics, start
+from worker.models import load_engine
+
+ROOT = Path(__file__).parents[1]
+LIMIT = 0.02
+REPEATS = 2000
+SCRAPES = 50
+SCRAPE_EVERY = 15.0  # s, as in deploy/prometheus.yml
+
+
+def sampling(store: LocalStore, model: str, crystals: int, steps: int) -> tuple[str, float]:
+    """The exact reference, and seconds of one batch: the second, when all is warm."""
+    name, version = store.resolve(model)
+    engine = load_engine(store.path(name, version), "cpu")
+    seeds = [crystal_seed(1, index) for index in range(crystals)]
+    for _ in range(2):
+        begun = time.process_time()
+        latents = engine.sample_latents(seeds)
+        engine.decode(latents, seeds, SamplerSpec("fast", steps), lambda done, total: None)
+        seconds = time.process_time() - begun
+    return engine.reference, seconds
+
+
+def counting(metrics: WorkerMetrics, model: str, crystals: int, steps: int) -> float:
+    """Seconds for one batch: message, pipe, counters."""
+    reader, writer = os.pipe()
+    message = {
+        "event": "chunk",
+        "model": model,
+        "crystals": crystals,
+        "valid": crystals,
+        "score_evaluations": crystals * steps,
+        "gpu_memory_bytes": 0,
+        "gpu_memory_total_bytes": 0,
+    }
+    begun = time.process_time()
+    for _ in range(REPEATS):
+        os.write(writer, json.dumps(message).encode() + b"\n")
+        metrics.chunk_done(json.loads(os.read(reader, 65536)))
+    return (time.process_time() - begun) / REPEATS
+
+
+def scraping(port: int) -> float:
+    """Seconds for one scrape, the asking included."""
+    begun = time.process_time()
+    for _ in range(SCRAPES):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+            answer.read()
+    return (time.process_time() - begun) / SCRAPES
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--model", default="perov-5")
+    parser.add_argument("--crystals", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    configure(1)
+    store = LocalStore(ROOT / "model_store")
+    size = (arguments.crystals, arguments.steps)
+    model, sample = sampling(store, arguments.model, *size)
+    with tempfile.TemporaryDirectory() as home:
+        port = free_port()
+        metrics = start(store, Path(home), "127.0.0.1", port)
+        metrics.know(store.references())
+        count = counting(metrics, model, *size)
+        scrape = scraping(port)
+    share = count / sample + scrape / SCRAPE_EVERY
+    record = {
+        "commit": commit(),
+        "hardware": hardware(),
+        "model": model,
+        "crystals": arguments.crystals,
+        "steps": arguments.steps,
+        "sampling_seconds": round(sample, 4),
+        "counting_seconds": round(count, 7),
+        "scrape_seconds": round(scrape, 5),
+        "share": round(share, 6),
+    }
+    text = json.dumps(record, indent=2)
+    print(text)
+    if arguments.out:
+        arguments.out.write_text(text + "\n", encoding="utf-8")
+    return int(share > LIMIT)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,13 @@
+"""What can be wrong with a model store; catch `StoreError` to catch it all."""
+
+
+class StoreError(Exception):
+    """Base of the errors of this package; their texts are fit for a client."""
+
+
+class UnknownModelError(StoreError, LookupError):
+    """No model answers to the reference."""
+
+
+class BrokenModelError(StoreError):
+    """A model folder that cannot be used: a bad card, a missing or a changed file."""

@@ -1,0 +1,77 @@
+"""A model store elsewhere, at any URL that fsspec reads, with a copy of what is needed here.
+
+Cards and the alias are copied by `refresh`, the other files of a version when somebody asks for its
+folder. The front end, which needs cards only, therefore never downloads weights.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+try:
+    import fsspec
+except ImportError:
+    fsspec = None
+
+from registry.checksums import read_card
+from registry.errors import StoreError
+from registry.local import ALIAS, CARD, WEIGHTS, LocalStore
+from registry.publish import checked_copy
+from schema.cards import ModelCard
+from schema.files import write_whole
+
+
+class RemoteStore(LocalStore):
+    """The store at `url`, copied to the folder `cache`; what has been copied outlives an outage."""
+
+    def __init__(self, url: str, cache: Path) -> None:
+        super().__init__(cache)
+        self.url = url
+        if fsspec is None:
+            raise StoreError(f"{url} needs fsspec: pip install 'cdvae-service[s3]'")
+        try:
+            self._files, self._root = fsspec.core.url_to_fs(url)
+        except (ImportError, ValueError) as error:
+            raise StoreError(f"{url}: {error}") from error
+
+    def refresh(self) -> None:
+        """Copy new cards and the alias; raises StoreError where the store does not answer."""
+        with self._errors():
+            self._files.invalidate_cache()
+            cards = self._files.glob(f"{self._root}/*/*/{CARD}")
+            for card in cards:
+                name, version = card.split("/")[-3:-1]
+                target = self.folder / name / version / CARD
+                if not target.exists():  # versions do not change
+                    write_whole(target, self._read(card))
+            alias = f"{self._root}/{ALIAS}"
+            if self._files.exists(alias):
+                write_whole(self.folder / ALIAS, self._read(alias))
+
+    def path(self, name: str, version: str) -> Path:
+        """The folder of a version, downloaded and checked if it is not here yet."""
+        target = super().path(name, version)
+        if not (target / WEIGHTS).exists():
+            card = read_card(target, f"{name}@{version}")
+            with checked_copy(target.parent, card, partial(self._fetch, card)) as folder:
+                for file in (*card.files_sha256, WEIGHTS):  # the weights say that all is here
+                    (folder / file).replace(target / file)
+        return target
+
+    def _fetch(self, card: ModelCard, file: str, to: Path) -> None:
+        with self._errors():
+            self._files.get_file(f"{self._root}/{card.name}/{card.version}/{file}", str(to))
+
+    def _read(self, place: str) -> str:
+        content: Any = self._files.cat_file(place)
+        return bytes(content).decode()
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Whatever the file system raises, as a StoreError: each protocol has its own errors."""
+        try:
+            yield
+        except Exception as error:
+            raise StoreError(f"{self.url}: {type(error).__name__}: {error}") from error

@@ -1,0 +1,168 @@
+"""One service in pieces that can be killed one by one, and its client."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import psutil
+from redis import Redis
+
+from cli.redis_server import RedisServer
+from cli.stack import free_port
+from schema.wire import FIELD_ATTEMPTS, LEASES_KEY
+from tests.worker.laboratory import Lab, horses, wait_until
+
+FINAL = ("succeeded", "failed", "cancelled")
+
+
+@dataclass
+class FrontEnd:
+    """A running `cdvae api`."""
+
+    process: subprocess.Popen[bytes]
+    client: httpx2.Client
+
+
+@dataclass
+class Site:
+    """Redis, a laboratory for workers, any number of front ends."""
+
+    folder: Path
+    front_ends: list[FrontEnd] = field(default_factory=list)
+
+    def open(self) -> None:
+        self.redis = RedisServer(self.folder / "redis")
+        self.redis.start()
+        self.lab = Lab(self.folder, self.redis.url, Redis.from_url(self.redis.url))
+
+    def close(self) -> None:
+        running = [one.process for one in self.front_ends] + self.lab.workers
+        for process in running:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        for process in running:
+            process.wait(20)
+        for one in self.front_ends:
+            one.client.close()
+        self.lab.redis.close()
+        self.redis.stop()
+
+    def start_api(self, **environment: str) -> httpx2.Client:
+        """A client of a new front end that answers."""
+        port = free_port()
+        variables = {
+            "CDVAE_HOME": str(self.folder / "home"),
+            "CDVAE_REDIS_URL": self.redis.url,
+            "CDVAE_MODEL_STORE": str(self.folder / "store"),
+            **environment,
+        }
+        with (self.folder / "api.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "cli.main", "api", "--port", str(port)],
+                env=os.environ | variables,
+                stderr=log,
+            )
+        client = httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=30)
+        self.front_ends.append(FrontEnd(process, client))
+
+        def answers() -> bool:
+            assert process.poll() is None, (self.folder / "api.log").read_text()
+            try:
+                return bool(client.get("/healthz").status_code == 200)
+            except httpx2.TransportError:
+                return False
+
+        wait_until(answers, "a front end")
+        return client
+
+    def kill_redis(self) -> None:
+        """As a crash of the machine's Redis would."""
+        process = self.redis._process
+        assert process is not None
+        process.kill()
+        process.wait()
+
+    def attempts(self, job: str) -> int:
+        """How many processes were lost with the job."""
+        return int(self.lab.redis.hget(f"rq:job:{job}", FIELD_ATTEMPTS) or 0)
+
+
+def submit(client: httpx2.Client, model: str, **body: Any) -> str:
+    """The id of a job that was taken."""
+    answer = client.post("/generate", json={"model": model, "sampler": FAST, **body})
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["id"])
+
+
+FAST = {"name": "fast", "steps": 5}
+
+
+def status(client: httpx2.Client, job: str) -> dict[str, Any]:
+    answer = client.get(f"/jobs/{job}")
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def wait_for(client: httpx2.Client, job: str, *states: str, timeout: float = 40) -> dict[str, Any]:
+    """The status when the job is in one of these states, by default a final one."""
+    wanted = states or FINAL
+
+    def there() -> dict[str, Any] | None:
+        answer = client.get(f"/jobs/{job}")  # an outage may be part of the test
+        found: dict[str, Any] = answer.json()
+        return found if answer.status_code == 200 and found["state"] in wanted else None
+
+    reached: dict[str, Any] = wait_until(there, f"{wanted} of {job}", timeout)
+    return reached
+
+
+def wait_for_crystals(client: httpx2.Client, job: str, number: int) -> None:
+    """Returns when so many crystals of a running job are stored."""
+    wait_until(lambda: status(client, job)["progress"]["samples_done"] >= number, "crystals")
+
+
+def crystals(client: httpx2.Client, job: str, model: str) -> str:
+    """The crystals of a result as text, without the name of the model that they are marked with."""
+    answer = client.get(f"/jobs/{job}/result")
+    assert answer.status_code == 200, answer.text
+    return json.dumps(answer.json()["crystals"]).replace(f"{model}@1", "MODEL")
+
+
+def undisturbed(client: httpx2.Client, **body: Any) -> str:
+    """The crystals of the same request to a model with the same chunks that behaves."""
+    job = submit(client, "pairs", **body)
+    assert wait_for(client, job)["state"] == "succeeded"
+    return crystals(client, job, "pairs")
+
+
+def holder(site: Site, job: str) -> subprocess.Popen[bytes]:
+    """The worker process that has the job."""
+    name = site.lab.redis.hget(LEASES_KEY, job)
+    (pid,) = [one.pid for one in site.lab.presences() if one.name.encode() == name]
+    (found,) = [worker for worker in site.lab.workers if worker.pid == pid]
+    return found
+
+
+def family(worker: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """A worker and its work-horses."""
+    return [psutil.Process(worker.pid), *horses(worker)]
+
+
+def events(lines: Iterator[str]) -> Iterator[tuple[str, str, str]]:
+    """Id, name and data of the server-sent events in a response."""
+    fields: dict[str, str] = {}
+    for line in lines:
+        name, _, value = line.partition(": ")
+        if line and name:
+            fields[name] = value
+        elif "event" in fields:
+            yield fields["id"], fields["event"], fields["data"]
+            fields = {}

@@ -1,0 +1,71 @@
+"""The worker's side of the ledger: leases of jobs taken and given back; see `backplane.ledger`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from redis import Redis
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
+from rq.utils import as_text
+
+from backplane.ledger import now, source
+from schema.jobs import JobError
+from schema.wire import LEASES_KEY, WORKERS_KEY, worker_key
+
+Verdict = Literal["return", "retry", "fail"]
+
+REDIS_SECONDS = 5.0  # s that one call may take
+RETRIES, RETRY_SECONDS = 4, 0.25  # a restart of Redis is bridged without an error
+
+
+def connect(url: str) -> Redis:
+    """A client that bridges a short absence of Redis and does not hang in a longer one.
+
+    Whatever is repeated may have been carried out the first time: the scripts allow for that.
+    """
+    return Redis.from_url(
+        url,
+        socket_timeout=REDIS_SECONDS,
+        socket_connect_timeout=REDIS_SECONDS,
+        retry=Retry(ConstantBackoff(RETRY_SECONDS), RETRIES),
+    )
+
+
+class Ledger:
+    """Takes and gives back jobs in the name of `worker`."""
+
+    def __init__(self, connection: Redis, worker: str) -> None:
+        self._connection, self._worker = connection, worker
+        self._take = connection.register_script(source("take"))
+        self._settle = connection.register_script(source("settle"))
+        self._rescue = connection.register_script(source("rescue"))
+
+    def take(self, queues: Sequence[str]) -> str | None:
+        """The id of the next job, now leased to the worker; None where nothing waits."""
+        found = self._take(args=[self._worker, *queues])
+        return None if found is None else as_text(found)
+
+    def settle(self, job_id: str, verdict: Verdict, error: JobError | None = None) -> str:
+        """End the lease; says what became of the job: see `resolve` in `lua/common.lua`."""
+        problem = "" if error is None else error.model_dump_json()
+        return as_text(self._settle(args=[job_id, self._worker, verdict, problem, *now()]))
+
+    def present(self) -> dict[str, bool]:
+        """Every worker that announced itself or holds a job, and whether it shows signs of life."""
+        with self._connection.pipeline(transaction=False) as pipeline:
+            pipeline.smembers(WORKERS_KEY)
+            pipeline.hvals(LEASES_KEY)
+            members, holders = pipeline.execute()
+        names = sorted({as_text(name) for name in (*members, *holders)})
+        if not names:
+            return {}
+        presences = self._connection.mget([worker_key(name) for name in names])
+        return {name: found is not None for name, found in zip(names, presences, strict=True)}
+
+    def rescue(self, dead: str, error: JobError) -> list[tuple[str, str]]:
+        """The jobs that the dead worker had, and what became of each."""
+        answer: list[Any] = self._rescue(args=[dead, error.model_dump_json(), *now()])
+        texts = [as_text(item) for item in answer]
+        return list(zip(texts[::2], texts[1::2], strict=True))
