@@ -109,8 +109,9 @@ async def at_rate(rate: float, seconds: float, send: Any) -> None:
     await asyncio.gather(*tasks)
 
 
-async def start_delays(connections: Connections) -> list[float]:
+async def start_delays(port: int) -> list[float]:
     """Seconds from submission to start of interactive jobs, sent one after another."""
+    connections = Connections(port, 1)
     delays = []
     for _ in range(INTERACTIVE):
         job = None
@@ -133,8 +134,7 @@ async def start_delays(connections: Connections) -> list[float]:
 
 async def measure(port: int, seconds: float, submits: float, polls: float) -> dict[str, Any]:
     """The facts of all phases."""
-    calm = Connections(port, 4)
-    unloaded = await start_delays(calm)
+    unloaded = await start_delays(port)
     connections = Connections(port, CONNECTIONS)
     submitted, polled = Answers(), Answers()
     known: list[str] = []
@@ -159,7 +159,7 @@ async def measure(port: int, seconds: float, submits: float, polls: float) -> di
         await timed(connections, flood, due, "POST", "/generate", body)
 
     overloaded, _ = await asyncio.gather(
-        start_delays(calm), at_rate(10 * submits, max(seconds / 6, 2), push)
+        start_delays(port), at_rate(10 * submits, max(seconds / 6, 2), push)
     )
     return {
         "submits_per_second": submits,
