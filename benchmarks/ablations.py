@@ -25,6 +25,7 @@ from variants import VARIANTS, Variant
 
 from cdvae.compute import available_threads, configure, default_device
 from cdvae.config import TrainConfig, build_prior
+from cdvae.crystal import element_counts
 from cdvae.data.dataset import CrystalDataset
 from cdvae.data.structures import to_structures
 from cdvae.evaluation.method import CDVAEMethod
@@ -92,8 +93,8 @@ def trained_prior(
         prior.load_state_dict(groups["prior"])
         return prior.eval().requires_grad_(False)
     posterior = encode_all(network, data)
-    max_atoms = config.model.max_atoms
-    prior = fit_prior(posterior, data.crystals, max_atoms, config.prior, lambda *done: None)
+    counts, max_atoms = element_counts(data.crystals), config.model.max_atoms
+    prior = fit_prior(posterior.z, counts, max_atoms, config.prior, lambda *done: None)
     save_state(path, {"prior": prior.state_dict()}, {})
     return prior
 

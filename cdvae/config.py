@@ -24,6 +24,7 @@ class OptimiserConfig:
     batch_size: int = 64  # crystals of one process
     noisy_copies: int = 2  # corruptions of each crystal in a step
     perturbed_share: float = 0.0  # of the crystals that are distorted first, for small data sets
+    codeless_share: float = 0.2  # of the noisy copies, decoded from z alone
     learning_rate: float = 1e-3
     warmup_steps: int = 300
     final_fraction: float = 0.02  # of the learning rate, at the end of the cosine
@@ -45,7 +46,13 @@ class PriorConfig:
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
     seed: int = 0
-    blur: float = 0.0  # 0 to 1: how far the decoder distrusts codes that the prior has drawn
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """How the sampler ``fast`` divides its score evaluations."""
+
+    run: int = 100  # of one run; where z alone tells the sites, several short runs are better
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,7 @@ class TrainConfig:
     model: ModelConfig
     optimiser: OptimiserConfig
     prior: PriorConfig
+    sampling: SamplingConfig
     estimator: EstimatorConfig
     loss: LossWeights
     units: dict[str, str]  # of each property
@@ -131,6 +139,4 @@ def load_config(path: Path) -> TrainConfig:
 def build_prior(config: TrainConfig) -> LatentPrior:
     """The prior of these settings, untrained."""
     model, settings = config.model, config.prior
-    return LatentPrior(
-        model.latent_dim, model.max_atoms, settings.width, settings.blocks, model.code_dim
-    )
+    return LatentPrior(model.latent_dim, model.max_atoms, settings.width, settings.blocks)

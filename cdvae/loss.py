@@ -40,6 +40,15 @@ class LossWeights:
 
 
 @dataclass(frozen=True)
+class Corruption:
+    """What the decoder is given in training."""
+
+    schedule: NoiseSchedule  # the range of the noise levels drawn
+    copies: int  # of each crystal, each with noise of its own; the encoder runs once for all
+    codeless: float  # the share of them that is decoded from z alone
+
+
+@dataclass(frozen=True)
 class LossTerms:
     """The mean of each term over the batch, unweighted scalars."""
 
@@ -127,23 +136,13 @@ def place_loss(model: CDVAE, codes: Tensor, crystals: CrystalBatch) -> Tensor:
     return _per_crystal(error, crystals)
 
 
-def draw_blur(n: int, rng: torch.Generator) -> Tensor:
-    """(B,) noise in the codes: none for two fifths, all for one fifth, uniform for the others.
-
-    The decoder has to work with codes as the encoder makes them, with codes from the prior, which
-    are never quite right, and without any.
-    """
-    draw = torch.rand(n, generator=rng, device=rng.device)
-    return ((draw - 0.4) / 0.4).clamp(0, 1)
-
-
 def compute_loss(
     model: CDVAE,
     crystals: CrystalBatch,
     properties: Tensor,
-    schedule: NoiseSchedule,
-    noisy_copies: int,
+    corruption: Corruption,
     rng: torch.Generator,
+    distorted: Tensor | None = None,
 ) -> LossTerms:
     """All terms for a batch.
 
@@ -151,20 +150,23 @@ def compute_loss(
         model: the model in training.
         crystals: B clean crystals.
         properties: (B, P) in the units of the data, NaN where unknown.
-        schedule: the range of the noise levels drawn.
-        noisy_copies: corruptions of each crystal; the encoder runs once for all of them.
+        corruption: what the decoder is given to denoise.
         rng: source of every random number.
+        distorted: (B,) bool, crystals that no data set holds: they are always decoded from their
+            codes, so that the decoder does not take them for what it may make without.
     """
     graph = model.encoder.geometry(crystals)
     posterior = model.encoder(crystals, graph)
     z, codes = posterior.z.sample(rng), posterior.codes.sample(rng)
     heads = model.attributes(z)
-    copies = torch.arange(len(crystals), device=z.device).repeat(noisy_copies)
+    copies = torch.arange(len(crystals), device=z.device).repeat(corruption.copies)
     repeated = crystals.select(copies)
-    batch = corrupt(repeated, schedule.draw(repeated, rng), rng)
-    blur = draw_blur(len(copies), rng)
-    condition = Condition(z[copies], codes.repeat(noisy_copies, 1), blur, repeated.n_atoms)
-    coordinates, species = score_loss(model, condition.noised(rng), batch)
+    batch = corrupt(repeated, corruption.schedule.draw(repeated, rng), rng)
+    coded = torch.rand(len(copies), generator=rng, device=z.device) >= corruption.codeless
+    if distorted is not None:
+        coded |= distorted[copies]
+    condition = Condition(z[copies], codes.repeat(corruption.copies, 1), coded, repeated.n_atoms)
+    coordinates, species = score_loss(model, condition, batch)
     return LossTerms(
         num_atoms=cross_entropy(heads.num_atoms_logits, crystals.n_atoms),
         lattice=(heads.log_metric - model.heads.lattice_target(crystals.lattice, crystals.n_atoms))

@@ -19,7 +19,7 @@ from cdvae.crystal import CrystalBatch
 from cdvae.errors import NonFiniteSampleError
 from cdvae.model.encoder import Latents, Posterior
 from cdvae.noise import NoiseSchedule
-from cdvae.sampling.ancestral import Ancestral
+from cdvae.sampling.ancestral import Ancestral, Plan
 from cdvae.sampling.best_of import BestOf
 from cdvae.sampling.langevin import Langevin
 from cdvae.sampling.protocol import OnLevel, Sampler
@@ -27,7 +27,6 @@ from cdvae.sampling.start import begin, read_counts
 from cdvae.trained import TrainedModel
 
 FAST_STEPS = 100
-FAST_LEVELS = 25
 LANGEVIN_LEVELS = 50
 PRIOR_DRAWS = 10
 CHUNK_ATOMS = 320
@@ -77,7 +76,7 @@ def _normal(seeds: Sequence[int], model: TrainedModel, stream: str) -> Tensor:
 def sample_latents(
     model: TrainedModel, seeds: Sequence[int], prior: Literal["learned", "normal"] = "learned"
 ) -> Latents:
-    """Latents for new crystals, from the learned prior or from N(0, I); codes come when decoding.
+    """Latents for new crystals, from the learned prior or from N(0, I).
 
     The learned prior draws a composition and then z for it; a z that the composition head reads
     otherwise is drawn again, up to PRIOR_DRAWS times.
@@ -85,7 +84,7 @@ def sample_latents(
     if prior == "normal":
         return Latents.of(_normal(seeds, model, "latent 0"))
     rngs = _generators(seeds, "composition")
-    uniform = torch.stack([torch.rand(model.config.model.max_atoms, generator=r) for r in rngs])
+    uniform = torch.stack([torch.rand(model.prior.composition.draws, generator=r) for r in rngs])
     counts = model.prior.composition.sample(uniform.to(model.device))
     latents = counts.new_empty(len(seeds), model.config.model.latent_dim)
     pending = torch.arange(len(seeds), device=model.device)
@@ -153,8 +152,9 @@ def build_sampler(
 ) -> Sampler:
     """The sampler of that name with the noise levels that the model was trained for.
 
-    ``fast`` divides its steps among runs of about FAST_LEVELS levels and keeps the run whose
-    crystal has the least ``misfit``; ``langevin`` is one run of LANGEVIN_LEVELS levels.
+    ``fast`` divides its steps among runs of about as many as the settings of the model say and
+    keeps the run whose crystal has the least ``misfit``; ``langevin`` is one run of
+    LANGEVIN_LEVELS levels.
 
     Raises:
         ValueError: the name is unknown or the number of steps is impossible.
@@ -164,8 +164,8 @@ def build_sampler(
         steps = FAST_STEPS if spec.steps is None else spec.steps
         if steps < 1:
             raise ValueError(f"sampler fast takes at least 1 step, not {steps}")
-        runs = max(1, round(steps / FAST_LEVELS))
-        return BestOf(Ancestral(schedule, steps // runs), runs, misfit)
+        runs = max(1, round(steps / model.config.sampling.run))
+        return BestOf(Ancestral(schedule, Plan.of(steps // runs)), runs, misfit)
     if spec.name == "langevin":
         steps = 100 * LANGEVIN_LEVELS if spec.steps is None else spec.steps
         if steps < LANGEVIN_LEVELS or steps % LANGEVIN_LEVELS:
@@ -201,9 +201,9 @@ def decode(
         ValueError: the sampler does not exist.
     """
     _require_finite(~latents.z.isfinite().all(-1))
-    network, blur = model.network, model.config.prior.blur
+    network = model.network
     rngs = _generators(seeds, "decode")
-    start, condition = begin(network.heads, model.prior, latents, blur, rngs)
+    start, condition = begin(network, latents, rngs)
     chosen = build_sampler(model, sampler, partial(network.misfit, condition))
     crystals = chosen(network.decoder.bind(condition), start, rngs, on_level)
     broken = ~crystals.lattice.flatten(1).isfinite().all(-1)

@@ -54,8 +54,8 @@ def restoring_force(
     """
     crystals = crystals.to(model.device)
     found = encode(model, crystals).means()
-    clear = found.z.new_zeros(len(crystals))
-    condition = Condition(found.z, found.codes, clear, crystals.n_atoms)
+    coded = torch.ones(len(crystals), dtype=torch.bool, device=model.device)
+    condition = Condition(found.z, found.codes, coded, crystals.n_atoms)
     score = model.network.decoder.bind(condition)
     to_frac = inverse(crystals.lattice)[crystals.owner]
     results = []

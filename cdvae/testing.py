@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from cdvae.config import load_config
-from cdvae.crystal import CrystalBatch
+from cdvae.crystal import CrystalBatch, element_counts
 from cdvae.data.dataset import CrystalDataset
 from cdvae.lattice import from_parameters
 from cdvae.model.cdvae import CDVAE
@@ -50,11 +50,13 @@ batch_size = 4
 [loss]
 
 [prior]
-blur = 0.5
 width = 16
 blocks = 1
 steps = 2
 batch_size = 8
+
+[sampling]
+run = 25
 
 [estimator]
 steps = 2
@@ -118,9 +120,8 @@ def write_tiny_model(folder: Path, seed: int = 0) -> Path:
     estimator.fit_scalers(data.crystals, data.properties)
     network.heads.fit_scalers(data.crystals, data.properties)
     posterior = encode_all(network, data)
-    prior = fit_prior(
-        posterior, data.crystals, config.model.max_atoms, config.prior, lambda *done: None
-    )
+    counts, max_atoms = element_counts(data.crystals), config.model.max_atoms
+    prior = fit_prior(posterior.z, counts, max_atoms, config.prior, lambda *done: None)
     facts = {
         "commit": "none",
         "counts": {"train": len(data)},

@@ -59,7 +59,7 @@ class CDVAE(nn.Module):
         """(B,) how far ``crystals`` are from those that ``condition`` describes.
 
         Mean squared distance of their own z and codes from it; zero for the crystal that was
-        encoded. Codes count as far as they are not blurred.
+        encoded. Codes count where they are looked at.
         """
         found = self.encode(crystals)
         misfit = (found.z.mean - condition.z).square().mean(-1)
@@ -67,4 +67,4 @@ class CDVAE(nn.Module):
             return misfit
         away = (found.codes.mean - condition.codes).square().mean(-1)
         away = scatter(away, crystals.owner, 0, len(crystals), reduce="mean")
-        return misfit + (1 - condition.blur) * away
+        return misfit + condition.coded * away

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -29,14 +29,8 @@ class Condition:
 
     z: Tensor  # (B, D)
     codes: Tensor  # (A, K) of each atom; K is 0 for a model without codes
-    blur: Tensor  # (B,) 0 to 1: the noise in the codes; at 1 they are not looked at
+    coded: Tensor  # (B,) bool: whether the codes are looked at, or z alone
     n_atoms: Tensor  # (B,) int64
-
-    def noised(self, rng: torch.Generator) -> Condition:
-        """The same with noise in its codes, as much as ``blur`` says."""
-        blur = self.blur.repeat_interleave(self.n_atoms)[:, None]
-        noise = torch.randn(self.codes.shape, generator=rng, device=rng.device)
-        return replace(self, codes=(1 - blur.square()).sqrt() * self.codes + blur * noise)
 
 
 class Decoder(nn.Module):
@@ -67,11 +61,11 @@ class Decoder(nn.Module):
     def bind(self, condition: Condition) -> Score:
         """The score of the crystals of ``condition``: their share of the work is done once."""
         latent = self.latent(condition.z)
-        blur = condition.blur.repeat_interleave(condition.n_atoms)[:, None]
-        codes = condition.codes * (1 - blur)  # the more they are blurred, the less is seen
+        coded = condition.coded.repeat_interleave(condition.n_atoms)[:, None].to(latent)
+        codes = condition.codes * coded
 
         def score(crystals: CrystalBatch, sigma: Tensor) -> ScoreOutput:
-            return self._score(latent, codes, blur, crystals, sigma)
+            return self._score(latent, codes, coded, crystals, sigma)
 
         return score
 
@@ -90,7 +84,7 @@ class Decoder(nn.Module):
         return species + self.atom(torch.cat([species, own, species * own], 1))
 
     def _score(
-        self, latent: Tensor, codes: Tensor, blur: Tensor, crystals: CrystalBatch, sigma: Tensor
+        self, latent: Tensor, codes: Tensor, coded: Tensor, crystals: CrystalBatch, sigma: Tensor
     ) -> ScoreOutput:
         owner = crystals.owner
         spacing = crystals.spacing
@@ -107,7 +101,7 @@ class Decoder(nn.Module):
         context = self.context(torch.cat([latent, noise], 1))
         atoms, vectors = self._atoms(latent, crystals), None
         if self.code is not None:
-            atoms = atoms + self.code(torch.cat([codes, blur], 1))
+            atoms = atoms + self.code(torch.cat([codes, 1 - coded], 1))
             scalars, vectors = self.place(codes, atoms, crystals)
             atoms = atoms + scalars
         scalars, vectors = self.backbone(

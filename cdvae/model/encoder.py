@@ -35,7 +35,7 @@ class Latent:
 
 @dataclass(frozen=True)
 class Latents:
-    """What B crystals are decoded from. A crystal without codes gets them from the prior."""
+    """What B crystals are decoded from; new ones have no codes."""
 
     z: Tensor  # (B, D)
     codes: Tensor  # (A, K)

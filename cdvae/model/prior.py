@@ -2,8 +2,8 @@
 
 p(z) = Σ_c p(c) p(z | c): first a composition c, then z by flow matching with straight paths (Lipman
 et al. 2023), which carries N(0, I) to where the encoder puts crystals of that composition. The
-standard normal stays available, but with a weak KL term it has holes. Given z, the codes of the
-atoms follow (:mod:`cdvae.model.code_prior`).
+standard normal stays available, but with a weak KL term it has holes. New crystals are decoded from
+z alone: there is no prior of the codes of atoms.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from cdvae.elements import NUM_SPECIES
-from cdvae.model.code_prior import CodePrior
 from cdvae.model.composition_prior import CompositionPrior
 
 
@@ -38,16 +37,10 @@ class _Block(nn.Module):
 
 
 class LatentPrior(nn.Module):
-    """Composition, then a velocity field on z; buffers kept with the weights standardise z.
+    """Composition, then a velocity field on z; buffers kept with the weights standardise z."""
 
-    In a model whose atoms have codes, :attr:`codes` draws these given z and the elements.
-    """
-
-    def __init__(
-        self, latent_dim: int, max_atoms: int, width: int, blocks: int, code_dim: int
-    ) -> None:
+    def __init__(self, latent_dim: int, max_atoms: int, width: int, blocks: int) -> None:
         super().__init__()
-        self.codes = CodePrior(latent_dim, code_dim, width, blocks) if code_dim else None
         self.composition = CompositionPrior(max_atoms, width)
         self.register_buffer("mean", torch.zeros(latent_dim))
         self.register_buffer("std", torch.ones(latent_dim))

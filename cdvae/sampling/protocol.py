@@ -15,7 +15,7 @@ from cdvae.score import Score
 from cdvae.torus import wrap
 
 OnLevel = Callable[[int, int], None]
-"""Called with (levels done, levels in all); it may raise to stop the sampler."""
+"""Called with (steps done, steps in all) of the sampler; it may raise to stop it."""
 
 
 class Sampler(Protocol):
@@ -39,7 +39,7 @@ class Sampler(Protocol):
             score: the score, z and weights bound.
             start: B crystals at the highest noise level.
             rngs: one CPU generator a crystal, so that no crystal depends on its batch.
-            on_level: called after every noise level.
+            on_level: called at least after every noise level.
         """
         ...
 

@@ -8,13 +8,10 @@ import torch
 from torch import Tensor
 
 from cdvae.crystal import CrystalBatch
+from cdvae.model.cdvae import CDVAE
 from cdvae.model.decoder import Condition
 from cdvae.model.encoder import Latents
 from cdvae.model.heads import Heads
-from cdvae.model.prior import LatentPrior
-
-CODE_STEPS = 20
-"""Of Heun's method, from noise to the codes of the prior."""
 
 
 def likeliest_counts(logits: Tensor, n_atoms: Tensor) -> Tensor:
@@ -61,57 +58,34 @@ def read_counts(heads: Heads, latents: Tensor) -> Tensor:
 
 
 def begin(
-    heads: Heads,
-    prior: LatentPrior,
+    network: CDVAE,
     latents: Latents,
-    blur: float,
     rngs: Sequence[torch.Generator],
 ) -> tuple[CrystalBatch, Condition]:
     """The crystals that sampling starts from, and what they are decoded from.
 
     N, cell and composition are those that the heads read from z, the coordinates are uniform. Where
-    an atom has a code, the code says its element; a crystal without codes, or with codes of
-    another number of atoms than z says, gets codes from the prior, which are blurred.
+    an atom has a code, the code says its element; codes of another number of atoms than z says are
+    dropped.
 
     Args:
-        heads: the trained heads.
-        prior: the trained prior.
+        network: the trained network.
         latents: of B crystals.
-        blur: 0 to 1, how far codes from the prior are distrusted.
         rngs: one CPU generator a crystal.
     """
-    z = latents.z
+    heads, z, code_dim = network.heads, latents.z, network.config.code_dim
     counts = read_counts(heads, z)
     n_atoms = counts.sum(-1)
     lattice = heads.lattice_of(heads(z).log_metric, n_atoms)
     sizes = n_atoms.tolist()
     frac = torch.cat([torch.rand(n, 3, generator=rng) for n, rng in zip(sizes, rngs, strict=True)])
     crystals = CrystalBatch(frac.to(lattice), species_of(counts), lattice, n_atoms)
-    if prior.codes is None:
-        none = Condition(z, z.new_zeros(len(frac), 0), z.new_zeros(len(z)), n_atoms)
-        return crystals, none
-    fits = latents.n_codes == n_atoms
-    given = fits[crystals.owner]
-    codes = z.new_empty(len(given), len(prior.codes.mean))
+    coded = latents.n_codes == n_atoms
+    codes = z.new_zeros(len(frac), code_dim)
     species = crystals.species.clone()
-    if fits.any():
-        own = latents.codes[fits.repeat_interleave(latents.n_codes)]
+    if code_dim and coded.any():
+        own = latents.codes[coded.repeat_interleave(latents.n_codes)]
+        given = coded[crystals.owner]
         codes[given] = own
         species[given] = heads.species_logits(own).argmax(-1) + 1
-    without = (~fits).nonzero().squeeze(-1).tolist()
-    if without:
-        chosen = [rngs[i] for i in without]
-        codes[~given] = draw_codes(prior, z[without], crystals.select(without), chosen)
-    blurs = torch.where(fits, 0.0, blur).to(z)
-    return crystals.replace(species=species), Condition(z, codes, blurs, n_atoms)
-
-
-def draw_codes(
-    prior: LatentPrior, z: Tensor, crystals: CrystalBatch, rngs: Sequence[torch.Generator]
-) -> Tensor:
-    """(A, K) codes from the prior for the elements of ``crystals`` and their z (B, D)."""
-    width = len(prior.codes.mean)
-    sizes = zip(crystals.n_atoms.tolist(), rngs, strict=True)
-    noise = torch.cat([torch.randn(n, width, generator=rng) for n, rng in sizes]).to(z)
-    latents = prior.standardised(z)
-    return prior.codes.transport(noise, latents, crystals.species, crystals.owner, CODE_STEPS)
+    return crystals.replace(species=species), Condition(z, codes, coded, n_atoms)

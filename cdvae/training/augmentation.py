@@ -17,11 +17,12 @@ STRAIN = 0.04
 
 def perturb(
     crystals: CrystalBatch, properties: Tensor, share: float, rng: torch.Generator
-) -> tuple[CrystalBatch, Tensor]:
+) -> tuple[CrystalBatch, Tensor, Tensor]:
     """About a ``share`` of the crystals displaced and strained at random, the others as they are.
 
     To encode and decode a crystal is a task of geometry alone, for which a distorted crystal is as
-    good an example as a relaxed one. Its properties (B, P) are unknown, NaN.
+    good an example as a relaxed one. Its properties (B, P) are unknown, NaN. Which ones are
+    distorted comes third, (B,) bool.
     """
     b, device = len(crystals), crystals.lattice.device
 
@@ -40,4 +41,5 @@ def perturb(
     strain = STRAIN * normal(b, 3, 3) * chosen[:, None, None]
     lattice = crystals.lattice + crystals.lattice @ (strain + strain.mT) / 2
     unknown = torch.where(chosen > 0, torch.nan, 0.0)[:, None]
-    return crystals.replace(frac=wrap(frac), lattice=lattice), properties + unknown
+    distorted = crystals.replace(frac=wrap(frac), lattice=lattice)
+    return distorted, properties + unknown, chosen > 0

@@ -21,7 +21,7 @@ from cdvae.config import OptimiserConfig, TrainConfig
 from cdvae.crystal import CrystalBatch
 from cdvae.data.dataset import CrystalDataset
 from cdvae.errors import DataError
-from cdvae.loss import LossTerms, compute_loss
+from cdvae.loss import Corruption, LossTerms, compute_loss
 from cdvae.model.cdvae import CDVAE
 from cdvae.noise import NoiseSchedule
 from cdvae.training.augmentation import perturb
@@ -46,23 +46,20 @@ class Objective(nn.Module):
         super().__init__()
         self.model = model
         self.config = config
-        self.schedule = NoiseSchedule(config.model.sigma_max, config.model.sigma_min)
+        self.corruption = Corruption(
+            NoiseSchedule(config.model.sigma_max, config.model.sigma_min),
+            config.optimiser.noisy_copies,
+            config.optimiser.codeless_share,
+        )
 
     def forward(
         self, crystals: CrystalBatch, properties: Tensor, rng: torch.Generator
     ) -> tuple[Tensor, LossTerms]:
         """The weighted total and its terms."""
-        share = self.config.optimiser.perturbed_share
+        share, distorted = self.config.optimiser.perturbed_share, None
         if share > 0:
-            crystals, properties = perturb(crystals, properties, share, rng)
-        terms = compute_loss(
-            self.model,
-            crystals,
-            properties,
-            self.schedule,
-            self.config.optimiser.noisy_copies,
-            rng,
-        )
+            crystals, properties, distorted = perturb(crystals, properties, share, rng)
+        terms = compute_loss(self.model, crystals, properties, self.corruption, rng, distorted)
         return terms.total(self.config.loss), terms
 
 

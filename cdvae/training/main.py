@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from cdvae.compute import available_threads, configure
 from cdvae.config import TrainConfig, build_prior, load_config
+from cdvae.crystal import element_counts
 from cdvae.data.dataset import CrystalDataset, load_cache
 from cdvae.errors import DataError
 from cdvae.model.cdvae import CDVAE
@@ -73,7 +74,13 @@ def train_prior(config: TrainConfig, folder: Path, run: Path) -> tuple[LatentPri
             if step % 100 == 0:
                 bar.set_postfix({name: f"{loss:.4f}" for name, loss in losses.items()})
 
-        prior = fit_prior(posterior, data.crystals, config.model.max_atoms, config.prior, on_step)
+        prior = fit_prior(
+            posterior.z,
+            element_counts(data.crystals),
+            config.model.max_atoms,
+            config.prior,
+            on_step,
+        )
     save_state(path, {"prior": prior.state_dict()}, {"network_step": step})
     return prior, posterior
 

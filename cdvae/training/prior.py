@@ -9,17 +9,15 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from cdvae.config import PriorConfig
-from cdvae.crystal import CrystalBatch, element_counts
-from cdvae.model.encoder import Latent, Posterior
+from cdvae.model.encoder import Latent
 from cdvae.model.prior import LatentPrior
 
-WEIGHTS = {"flow": 1.0, "composition": 0.1, "codes": 1.0}
-CODE_CRYSTALS = 32
+WEIGHTS = {"flow": 1.0, "composition": 0.1}
 
 
 def fit_prior(
-    posterior: Posterior,
-    crystals: CrystalBatch,
+    latent: Latent,
+    counts: Tensor,
     max_atoms: int,
     config: PriorConfig,
     on_step: Callable[[int, dict[str, float]], None],
@@ -27,25 +25,22 @@ def fit_prior(
     """A prior trained on draws from the posterior of every training crystal.
 
     Args:
-        posterior: of the training crystals.
-        crystals: the N training crystals.
+        latent: posterior of the N training crystals over z.
+        counts: (N, Z) their compositions.
         max_atoms: largest cell that the model makes.
         config: size and schedule.
-        on_step: called with the number of steps done and the losses: ``flow`` and ``codes``,
-            squared errors, and ``composition``, nats.
+        on_step: called with the number of steps done and the losses: ``flow``,
+            a squared error, and ``composition``, nats.
     """
-    latent, device = posterior.z, posterior.z.mean.device
-    counts, crystals = element_counts(crystals).to(device), crystals.to(device)
+    device = latent.mean.device
+    counts = counts.to(device)
     rng = torch.Generator(device).manual_seed(config.seed)
-    code_dim = posterior.codes.mean.shape[1]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        prior = LatentPrior(latent.mean.shape[1], max_atoms, config.width, config.blocks, code_dim)
+        prior = LatentPrior(latent.mean.shape[1], max_atoms, config.width, config.blocks)
     prior.to(device)
-    for own, seen in ((prior, latent), (prior.codes, posterior.codes)):
-        if own is not None:
-            own.mean.copy_(seen.mean.mean(0))
-            own.std.copy_((seen.logvar.exp().mean(0) + seen.mean.var(0)).sqrt())
+    prior.mean.copy_(latent.mean.mean(0))
+    prior.std.copy_((latent.logvar.exp().mean(0) + latent.mean.var(0)).sqrt())
     prior.composition.restrict_to(counts)
     # The average looks back over a tenth of the run, at most over a thousand steps.
     decay = min(0.999, max(0.0, 1 - 10 / config.steps))
@@ -63,8 +58,6 @@ def fit_prior(
             "flow": prior.flow_loss(z, counts[rows], rng),
             "composition": -prior.composition.log_prob(counts[rows]).mean(),
         }
-        if prior.codes is not None:
-            losses["codes"] = _code_loss(prior, z, posterior, crystals, rows, rng)
         optimiser.zero_grad(set_to_none=True)
         sum(WEIGHTS[name] * loss for name, loss in losses.items()).backward()
         torch.nn.utils.clip_grad_norm_(prior.parameters(), 1.0)
@@ -74,22 +67,3 @@ def fit_prior(
         on_step(step + 1, {name: float(loss.detach()) for name, loss in losses.items()})
     result: LatentPrior = average.module
     return result.eval().requires_grad_(False)
-
-
-def _code_loss(
-    prior: LatentPrior,
-    z: Tensor,
-    posterior: Posterior,
-    crystals: CrystalBatch,
-    rows: Tensor,
-    rng: torch.Generator,
-) -> Tensor:
-    """Of the codes of the first CODE_CRYSTALS of the crystals ``rows`` (B,), z (B, D) being theirs.
-
-    The transformer costs more than the flow on z, which wants the larger batch.
-    """
-    rows = rows[:CODE_CRYSTALS]
-    chosen = crystals.select(rows)
-    codes = posterior.select(rows.tolist()).codes.sample(rng)
-    latents = prior.standardised(z[:CODE_CRYSTALS])
-    return prior.codes.loss(codes, latents, chosen.species, chosen.owner, rng)

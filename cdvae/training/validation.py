@@ -7,7 +7,7 @@ import torch
 from cdvae.config import TrainConfig
 from cdvae.crystal import element_counts
 from cdvae.data.dataset import CrystalDataset
-from cdvae.loss import compute_loss
+from cdvae.loss import Corruption, compute_loss
 from cdvae.model.cdvae import CDVAE
 from cdvae.noise import NoiseSchedule
 from cdvae.sampling.start import likeliest_counts
@@ -28,8 +28,9 @@ def validate(
     chosen = data.select(range(min(len(data), CRYSTALS)))
     crystals, properties = chosen.crystals.to(device), chosen.properties.to(device)
     schedule = NoiseSchedule(config.model.sigma_max, config.model.sigma_min)
+    corruption = Corruption(schedule, 1, config.optimiser.codeless_share)
     rng = torch.Generator(device).manual_seed(SEED)
-    terms = compute_loss(model, crystals, properties, schedule, 1, rng)
+    terms = compute_loss(model, crystals, properties, corruption, rng)
     posterior = model.encode(crystals)
     heads = model.attributes(posterior.z.mean)
     counts = likeliest_counts(heads.count_logits, crystals.n_atoms)

@@ -6,6 +6,7 @@ import torch
 
 from cdvae.crystal import element_counts
 from cdvae.loss import (
+    Corruption,
     LossTerms,
     LossWeights,
     composition_loss,
@@ -81,7 +82,9 @@ def test_a_handful_of_crystals_is_learned_by_heart() -> None:
     weights = replace(LossWeights(), kl=1e-5)
     totals = []
     for _ in range(350):
-        terms = compute_loss(model, data.crystals, data.properties, SCHEDULE, 4, rng)
+        terms = compute_loss(
+            model, data.crystals, data.properties, Corruption(SCHEDULE, 4, 0.2), rng
+        )
         optimiser.zero_grad()
         terms.total(weights).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)

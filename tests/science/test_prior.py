@@ -8,7 +8,7 @@ import torch
 from cdvae.config import PriorConfig
 from cdvae.crystal import element_counts
 from cdvae.model.composition_prior import CompositionPrior
-from cdvae.model.encoder import Latent, Posterior
+from cdvae.model.encoder import Latent
 from cdvae.testing import perovskites
 from cdvae.training.prior import fit_prior
 
@@ -24,18 +24,19 @@ def untrained() -> CompositionPrior:
     examples[0, [2, 7]] = 1
     examples[1, [7, 21]] = torch.tensor([2.0, 1.0])
     prior.restrict_to(examples)
-    return prior.requires_grad_(False)
+    return prior.eval().requires_grad_(False)
 
 
 def all_compositions() -> torch.Tensor:
-    """Every multiset of KNOWN elements with one of SIZES atoms."""
+    """Every multiset of one or two KNOWN elements with one of SIZES atoms."""
     rows = []
     for size in SIZES:
         for atoms in itertools.combinations_with_replacement(KNOWN, size):
             row = torch.zeros(100)
             for z in atoms:
                 row[z - 1] += 1
-            rows.append(row)
+            if (row > 0).sum() <= 2:  # as in the examples
+                rows.append(row)
     return torch.stack(rows)
 
 
@@ -53,7 +54,7 @@ def test_other_elements_and_sizes_are_impossible(untrained: CompositionPrior) ->
 
 def test_samples_follow_the_probabilities(untrained: CompositionPrior) -> None:
     n = 20_000
-    uniform = torch.rand(n, 4, generator=torch.Generator().manual_seed(1))
+    uniform = torch.rand(n, untrained.draws, generator=torch.Generator().manual_seed(1))
     samples = untrained.sample(uniform)
     compositions = all_compositions()
     probability = untrained.log_prob(compositions).exp()
@@ -69,23 +70,11 @@ def test_fitted_prior_finds_compositions_and_latents() -> None:
     # Latents that depend on the composition alone: the flow has to bring each to its place.
     projection = torch.randn(100, 6, generator=torch.Generator().manual_seed(2))
     mean = counts @ projection
-    codes = torch.randn(100, 4, generator=torch.Generator().manual_seed(4))[data.crystals.species]
-    posterior = Posterior(
-        Latent(mean, torch.full_like(mean, -6)),
-        Latent(codes, torch.full_like(codes, -6)),
-        data.crystals.n_atoms,
-    )
+    latent = Latent(mean, torch.full_like(mean, -6))
     losses: list[dict[str, float]] = []
     config = PriorConfig(width=64, blocks=2, steps=400, batch_size=64)
-    prior = fit_prior(posterior, data.crystals, 5, config, lambda step, loss: losses.append(loss))
+    prior = fit_prior(latent, counts, 5, config, lambda step, loss: losses.append(loss))
     assert losses[-1]["composition"] < 0.5 * losses[0]["composition"]
     noise = torch.randn(64, 6, generator=torch.Generator().manual_seed(3))
     error = (prior.transport(noise, counts) - mean).norm(dim=1)
     assert error.median() < 0.5 * mean.sub(mean.mean(0)).norm(dim=1).median()
-
-    noise = torch.randn(len(codes), 4, generator=torch.Generator().manual_seed(5))
-    owner = data.crystals.owner
-    found = prior.codes.transport(noise, prior.standardised(mean), data.crystals.species, owner, 10)
-    assert (found - codes).norm(dim=1).median() < 0.5 * codes.sub(codes.mean(0)).norm(
-        dim=1
-    ).median()

@@ -10,7 +10,7 @@ from torch import Tensor
 from cdvae.crystal import CrystalBatch
 from cdvae.errors import Cancelled
 from cdvae.noise import NoiseSchedule, remove_mean
-from cdvae.sampling.ancestral import Ancestral
+from cdvae.sampling.ancestral import CORRECTION, Ancestral, Plan
 from cdvae.sampling.assignment import assign_species
 from cdvae.sampling.best_of import BestOf
 from cdvae.sampling.langevin import Langevin
@@ -60,10 +60,11 @@ def generators(n: int = COPIES) -> list[torch.Generator]:
 
 
 SCHEDULE = NoiseSchedule(0.6 / float(CELL.norm(dim=-1).max()), 0.01)
+PLAN, UNCORRECTED = Plan(1, 20, 2, 14), Plan(1, 30, 0, 30)
 
 
 @pytest.mark.parametrize(
-    "sampler", [Ancestral(SCHEDULE, 40), Langevin(SCHEDULE, 40, steps_per_level=20)]
+    "sampler", [Ancestral(SCHEDULE, UNCORRECTED), Langevin(SCHEDULE, 40, steps_per_level=20)]
 )
 def test_spread_of_the_samples_is_that_of_the_data(sampler: Sampler) -> None:
     samples = sampler(NormalData(), start(), generators())
@@ -78,8 +79,14 @@ def test_spread_of_the_samples_is_that_of_the_data(sampler: Sampler) -> None:
     assert cart.mean(0).abs().max() < 1e-4
 
 
+def test_corrections_narrow_the_spread_no_more_than_they_say() -> None:
+    samples = Ancestral(SCHEDULE, PLAN)(NormalData(), start(), generators())
+    variance = (NormalData.deviation(samples) @ CELL).square().sum() / (COPIES * 2 * 3)
+    assert (1 + math.exp(-CORRECTION)) / 2 < variance.item() / WIDTH**2 < 1
+
+
 @pytest.mark.parametrize(
-    "sampler", [Ancestral(SCHEDULE, 40), Langevin(SCHEDULE, 40, steps_per_level=2)]
+    "sampler", [Ancestral(SCHEDULE, PLAN), Langevin(SCHEDULE, 40, steps_per_level=2)]
 )
 def test_a_crystal_does_not_depend_on_its_batch(sampler: Sampler) -> None:
     together = sampler(NormalData(), start(), generators())
@@ -89,7 +96,7 @@ def test_a_crystal_does_not_depend_on_its_batch(sampler: Sampler) -> None:
 
 
 def test_evaluations_are_counted_exactly() -> None:
-    for sampler in (Ancestral(SCHEDULE, 40), Langevin(SCHEDULE, 40, steps_per_level=3)):
+    for sampler in (Ancestral(SCHEDULE, PLAN), Langevin(SCHEDULE, 40, steps_per_level=3)):
         calls = 0
 
         class Counting(NormalData):
@@ -103,7 +110,7 @@ def test_evaluations_are_counted_exactly() -> None:
 
 
 @pytest.mark.parametrize(
-    "sampler", [Ancestral(SCHEDULE, 40), Langevin(SCHEDULE, 40, steps_per_level=2)]
+    "sampler", [Ancestral(SCHEDULE, PLAN), Langevin(SCHEDULE, 40, steps_per_level=2)]
 )
 def test_stops_within_a_level_when_told_to(sampler: Sampler) -> None:
     seen = []
@@ -115,14 +122,21 @@ def test_stops_within_a_level_when_told_to(sampler: Sampler) -> None:
 
     with pytest.raises(Cancelled):
         sampler(NormalData(), start().select([0]), generators(1), stop)
-    assert seen == [(1, 40), (2, 40), (3, 40)]
+    assert seen == [(i, seen[0][1]) for i in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("evaluations", range(1, 131))
+def test_a_plan_makes_good_use_of_its_evaluations(evaluations: int) -> None:
+    plan = Plan.of(evaluations)
+    assert evaluations - plan.corrections <= plan.evaluations <= evaluations
+    assert plan.above > 0 or plan.within > 0
 
 
 def test_best_of_keeps_the_least_misfit_of_each_crystal() -> None:
     def misfit(crystals: CrystalBatch) -> Tensor:
         return crystals.frac[::3, 0]  # anything that differs from run to run
 
-    inner = Ancestral(SCHEDULE, 5)
+    inner = Ancestral(SCHEDULE, Plan.of(5))
     begin = start().select(range(40))
     once = inner(NormalData(), begin, generators(40))
     levels = []
