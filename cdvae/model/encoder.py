@@ -12,7 +12,7 @@ from torch_geometric.utils import scatter
 from cdvae.crystal import CrystalBatch
 from cdvae.elements import NUM_SPECIES
 from cdvae.lattice import to_log_metric
-from cdvae.model.backbone import Backbone, BackboneConfig, Geometry, geometry, mlp
+from cdvae.model.backbone import Backbone, BackboneConfig, Geometry, geometry, mlp, neighbour_search
 from cdvae.model.waves import PlaceEncoder
 
 
@@ -126,7 +126,8 @@ class Encoder(nn.Module):
 
     def geometry(self, crystals: CrystalBatch) -> Geometry:
         """The edges that the encoder sees."""
-        return geometry(crystals, self.config)
+        search = neighbour_search(crystals, self.config)
+        return geometry(search, crystals.frac, self.config.radial)
 
     def forward(self, crystals: CrystalBatch, graph: Geometry) -> Posterior:
         """The posterior of each crystal, ``graph`` being its :meth:`geometry`."""
