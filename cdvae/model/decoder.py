@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -32,6 +33,22 @@ class Condition:
     codes: Tensor  # (A, K) of each atom; K is 0 for a model without codes
     blur: Tensor  # (B,) 0 to 1: the noise in the codes; at 1 they are not looked at
     n_atoms: Tensor  # (B,) int64
+
+    def select(self, crystals: Sequence[int]) -> Condition:
+        """Those of the crystals with these indices."""
+        rows = list(crystals)
+        parts = self.codes.split(self.n_atoms.tolist())
+        codes = torch.cat([parts[i] for i in rows])
+        return Condition(self.z[rows], codes, self.blur[rows], self.n_atoms[rows])
+
+    def repeat(self, times: int) -> Condition:
+        """The same crystals ``times`` over, one copy of all after the other."""
+        return Condition(
+            self.z.repeat(times, 1),
+            self.codes.repeat(times, 1),
+            self.blur.repeat(times),
+            self.n_atoms.repeat(times),
+        )
 
     def noised(self, rng: torch.Generator) -> Condition:
         """The same with noise in its codes, as much as ``blur`` says."""

@@ -47,6 +47,17 @@ class Latents:
         none = torch.zeros(len(z), dtype=torch.int64, device=z.device)
         return Latents(z, z.new_zeros(0, 0), none)
 
+    @staticmethod
+    def cat(parts: Sequence[Latents]) -> Latents:
+        """Those of all ``parts``, which come of one model."""
+        widest = max((part.codes.shape[1] for part in parts), default=0)
+        codes = [part.codes for part in parts if part.codes.shape[1] == widest]
+        return Latents(
+            torch.cat([part.z for part in parts]),
+            torch.cat(codes),
+            torch.cat([part.n_codes for part in parts]),
+        )
+
     def __len__(self) -> int:
         return len(self.z)
 

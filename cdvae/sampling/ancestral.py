@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from cdvae.crystal import CrystalBatch
 from cdvae.noise import NoiseSchedule
 from cdvae.sampling.assignment import assign_species
-from cdvae.sampling.protocol import Mover, OnLevel
+from cdvae.sampling.protocol import Mover, OnLevel, normal
 from cdvae.score import Score
 
 
@@ -37,6 +38,11 @@ class Ancestral:
         """One a level."""
         return self.levels
 
+    @property
+    def copies(self) -> int:
+        """The crystals alone."""
+        return 1
+
     @torch.no_grad()
     def __call__(
         self,
@@ -46,10 +52,19 @@ class Ancestral:
         on_level: OnLevel | None = None,
     ) -> CrystalBatch:
         """See :class:`cdvae.sampling.protocol.Sampler`."""
+        return self.run(score, start, self.noise(start, rngs), on_level)
+
+    def noise(self, crystals: CrystalBatch, rngs: Sequence[torch.Generator]) -> Tensor:
+        """(L, A, 3) what :meth:`run` adds at each level, before it is scaled."""
+        return normal(crystals, rngs, self.levels)
+
+    def run(
+        self, score: Score, start: CrystalBatch, noise: Tensor, on_level: OnLevel | None = None
+    ) -> CrystalBatch:
+        """The samples that ``noise`` (L, A, 3) leads to."""
         ladder = self.schedule.ladder(start, self.levels)
         crystals, owner = start, start.owner
         move = Mover(start)
-        noise = move.noise(rngs, self.levels, start.frac)
         ends = torch.cat([ladder, torch.zeros_like(ladder[:1])])
         for i, (sigma, below) in enumerate(itertools.pairwise(ends)):
             output = score(crystals, sigma)
