@@ -7,6 +7,7 @@ own that is not finite.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -17,9 +18,11 @@ from cdvae.model.encoder import Latents
 from cdvae.pipeline import Decoded, SamplerSpec
 from worker.engine import Engine, OnStep
 
+log = logging.getLogger(__name__)
+
 CRYSTALS = 256
 """Crystals of a batch of several jobs; those of one job may be more."""
-WAIT_SECONDS = 0.1  # in slices, between which the exception of a time limit gets in
+LOOK_SECONDS = 0.5  # s between two looks of a waiting job at its levels, its limit, its client
 
 
 class _NobodyWaitsError(Exception):
@@ -34,7 +37,7 @@ class _Wish:
     latents: Latents | None
     seeds: Sequence[int]
     sampler: SamplerSpec
-    on_level: OnStep
+    level: tuple[int, int] = (0, 1)  # done, in all
     over: threading.Event = field(default_factory=threading.Event)
     abandoned: bool = False
     decoded: Decoded | None = None
@@ -66,10 +69,12 @@ class Together:
     ) -> Decoded:
         """`Engine.decode`, perhaps with what others ask for; None: latents from the prior.
 
-        Raises what `on_level` raises, or NonFiniteSampleError with indices of these crystals.
+        `on_level` is called a few times a second, and by the thread that waits: what it has to
+        ask of others holds up nobody else's computation. Raises what it raises, or
+        NonFiniteSampleError with indices of these crystals.
         """
         lane = self._urgent if urgent else self._others
-        return lane.decode(_Wish(engine, latents, seeds, sampler, on_level))
+        return lane.decode(_Wish(engine, latents, seeds, sampler), on_level)
 
 
 class _Lane:
@@ -78,13 +83,13 @@ class _Lane:
         self._changed = threading.Condition()
         threading.Thread(target=self._serve, name=f"decode-{name}", daemon=True).start()
 
-    def decode(self, wish: _Wish) -> Decoded:
+    def decode(self, wish: _Wish, on_level: OnStep) -> Decoded:
         with self._changed:
             self._wishes.append(wish)
             self._changed.notify()
         try:
-            while not wish.over.wait(WAIT_SECONDS):
-                pass
+            while not wish.over.wait(LOOK_SECONDS):
+                on_level(*wish.level)
         except BaseException:
             wish.abandoned = True
             self._leave(wish)
@@ -164,19 +169,14 @@ def _places(group: Sequence[_Wish]) -> list[range]:
 def _decode(group: Sequence[_Wish]) -> Decoded:
     def on_level(level: int, levels: int) -> None:
         for wish in group:
-            if wish.over.is_set():
-                continue
+            wish.level = (level, levels)
             if wish.abandoned:
                 wish.end(error=_NobodyWaitsError())
-                continue
-            try:
-                wish.on_level(level, levels)
-            except BaseException as error:  # it is the job's, and the job raises it
-                wish.end(error=error)
         if all(wish.over.is_set() for wish in group):
             raise _NobodyWaitsError
 
     first = group[0]
+    log.debug("%d crystals for %d jobs", sum(len(wish.seeds) for wish in group), len(group))
     drawn = [seed for wish in group if wish.latents is None for seed in wish.seeds]
     prior = first.engine.sample_latents(drawn) if drawn else None
     parts, row = [], 0

@@ -15,7 +15,7 @@ from cdvae.model.encoder import Latents
 from cdvae.pipeline import Decoded, SamplerSpec
 from tests.worker.laboratory import Lab, wait_until
 from worker.running import CHUNK, FULL, Running, queues_with_room
-from worker.together import CRYSTALS, Together
+from worker.together import CRYSTALS, LOOK_SECONDS, Together
 
 SAMPLER = SamplerSpec("fast", 4)
 
@@ -29,6 +29,7 @@ class Recorder:
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
         self.go = threading.Event()
+        self.pause = 0.0  # s after each level
 
     def sample_latents(self, seeds: Sequence[int]) -> Latents:
         return Latents.of(torch.tensor(seeds, dtype=torch.float)[:, None])
@@ -41,6 +42,7 @@ class Recorder:
         self.go.wait(10)
         for level in range(1, 5):
             on_level(level, 4)
+            time.sleep(self.pause)
         if 13 in seeds:
             raise NonFiniteSampleError([list(seeds).index(13)])
         if 66 in seeds:
@@ -107,17 +109,25 @@ def test_what_waits_is_computed_together_and_given_to_whom_it_belongs() -> None:
 def test_a_cancelled_job_leaves_the_batch_to_the_others() -> None:
     seen = []
 
+    def forbid(level: int, levels: int) -> None:
+        raise Cancelled
+
     def cancel(level: int, levels: int) -> None:
-        seen.append(level)
-        if level == 2:
+        seen.append(level / levels)
+        if level > 0:
             raise Cancelled
 
     jobs = Jobs()
+    jobs.engine.pause = 2 * LOOK_SECONDS
     jobs.ask("stays", [2])
     jobs.ask("goes", [3], cancel)
+    jobs.ask("never", [4], forbid)  # and this one before anybody computes it
+    wait_until(lambda: "never" in jobs.results, "a cancellation of what waits")
     jobs.end()
     assert isinstance(jobs.results["goes"], Cancelled)
-    assert seen == [1, 2]
+    assert isinstance(jobs.results["never"], Cancelled)
+    assert jobs.engine.batches == [[1000], [2, 3]]
+    assert 0 < seen[-1] < 1
     assert edges(jobs.results["stays"]) == [2]
 
 
