@@ -39,8 +39,8 @@ SOFTWARE = ("cdvae-service", "torch", "torch-geometric", "pymatgen", "smact", "n
 class Runner:
     """One job on one model. `run` does all of it and may be called once.
 
-    It goes on after the chunks that are in `folder`. A crystal depends on its chunk in the last
-    digits only, and on the same kind of device the chunks are the same.
+    It goes on after the chunks that are in `folder`: on the same kind of CPU no bit of a crystal
+    depends on its chunk, nor on what other jobs have decoded beside it.
     """
 
     def __init__(
