@@ -33,7 +33,7 @@ LANGEVIN_LEVELS = 50
 PRIOR_DRAWS = 10
 CHUNK_CRYSTALS, CHUNK_CRYSTALS_CUDA = 64, 1024
 """Crystals that are decoded, checked and stored together."""
-BATCH_ATOMS, BATCH_ATOMS_CUDA = 320, 16384
+BATCH_ATOMS, BATCH_ATOMS_CUDA = 640, 16384
 """Atoms in one evaluation: on CPU larger temporaries leave the caches, on GPU more fit."""
 PRIOR_ROWS = 32
 """Latents that a thread draws together."""
