@@ -66,12 +66,14 @@ class Control:
         self._write()
 
     def update(self, part: float, *, now: bool = False) -> None:
-        """`part` of the current stage is done; written a few times a second, or `now`."""
+        """`part` of the current stage is done; if new, written a few times a second, or `now`."""
         weight = sum(SHARES[name] for name in self._stages)
         before = self._stages[: self._stages.index(self._stage)]
         reached = sum(SHARES[name] for name in before) + SHARES[self._stage] * part
-        self._fraction = max(self._fraction, min(1.0, reached / weight))
-        if now or self._clock() - self._written >= PROGRESS_EVERY:
+        fraction = max(self._fraction, min(1.0, reached / weight))
+        due = fraction > self._fraction and self._clock() - self._written >= PROGRESS_EVERY
+        self._fraction = fraction
+        if now or due:
             self._write()
 
     def level(self, part: float) -> None:
