@@ -5,8 +5,14 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import torch
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
@@ -14,6 +20,9 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 def available_threads() -> int:
     """Cores that this process may really use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+_threads = 0  # what `configure` was told; 0 before
 
 
 def configure(threads: int | None = None) -> None:
@@ -24,7 +33,9 @@ def configure(threads: int | None = None) -> None:
     system and faults their pages in again, which more than doubles the time of sampling; it is told
     to keep them. Call it once, before the first computation.
     """
-    torch.set_num_threads(threads or available_threads())
+    global _threads
+    _threads = threads or available_threads()
+    torch.set_num_threads(_threads)
     torch.set_flush_denormal(True)
     with contextlib.suppress(AttributeError, OSError):  # another C library: nothing to tell
         libc = ctypes.CDLL(None)
@@ -35,3 +46,23 @@ def configure(threads: int | None = None) -> None:
 def default_device() -> str:
     """``cuda`` where there is one, else ``cpu``."""
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def spread(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """``function`` of each item in their order, over all threads, each operation on one.
+
+    Operations on a few hundred atoms are too short to be divided among threads; independent ones
+    are not. An operation on one thread also gives the same bits whatever the number of threads.
+    Gradients are off, as everything else that belongs to a thread is at its default.
+    """
+    threads = min(_threads or torch.get_num_threads(), len(items))
+    if not items:
+        return []
+    with ThreadPoolExecutor(threads, "compute", _compute_alone) as pool:
+        return list(pool.map(torch.no_grad()(function), items))
+
+
+def _compute_alone() -> None:
+    # Both belong to the thread; the number is also what threads to come begin with.
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -45,7 +46,7 @@ class CrystalBatch:
     def __len__(self) -> int:
         return len(self.n_atoms)
 
-    @property
+    @cached_property
     def owner(self) -> Tensor:
         """(A,) index of the crystal that each atom belongs to."""
         index = torch.arange(len(self), device=self.n_atoms.device)
@@ -61,14 +62,19 @@ class CrystalBatch:
         """(B,) cell volumes, Å³."""
         return volume(self.lattice)
 
-    @property
+    @cached_property
     def spacing(self) -> Tensor:
         """(B,) (V/N)^(1/3), Å: the length scale of a crystal, whatever cell describes it."""
-        return (self.volume / self.n_atoms) ** (1 / 3)
+        # In double, because single powers round by the place of a number among the others.
+        return ((self.volume / self.n_atoms).double() ** (1 / 3)).to(self.lattice)
 
     def replace(self, **fields: Tensor) -> CrystalBatch:
         """The same crystals with some fields exchanged."""
-        return replace(self, **fields)
+        changed = replace(self, **fields)
+        if "n_atoms" not in fields:  # what is known of the sizes and cells remains so
+            kept = ("owner",) if "lattice" in fields else ("owner", "spacing")
+            vars(changed).update({name: vars(self)[name] for name in kept if name in vars(self)})
+        return changed
 
     def to(self, device: torch.device | str) -> CrystalBatch:
         """The batch on ``device``."""

@@ -73,6 +73,11 @@ def to_parameters(lattice: Tensor) -> tuple[Tensor, Tensor]:
 _SYMMETRIC = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))  # xx yy zz yz xz xy
 
 
+def _length_scale(n_atoms: Tensor, like: Tensor) -> Tensor:
+    """(B, 1, 1) N^(1/3). In double, because single powers round by their place among others."""
+    return (n_atoms.double() ** (1 / 3)).to(like)[:, None, None]
+
+
 def to_log_metric(lattice: Tensor, n_atoms: Tensor) -> Tensor:
     """(B, 6) the upper triangle of ½ log(L Lᵀ / N^(2/3)): any six numbers are a valid cell.
 
@@ -80,7 +85,7 @@ def to_log_metric(lattice: Tensor, n_atoms: Tensor) -> Tensor:
     vector space, so a regression on it can neither leave the set of cells nor meet an angle's
     singularity.
     """
-    metric = (lattice @ lattice.mT) / n_atoms[:, None, None] ** (2 / 3)
+    metric = (lattice @ lattice.mT) / _length_scale(n_atoms, lattice) ** 2
     values, vectors = torch.linalg.eigh(metric)
     log = vectors @ torch.diag_embed(0.5 * values.log()) @ vectors.mT
     return log[:, _SYMMETRIC[0], _SYMMETRIC[1]]
@@ -91,7 +96,7 @@ def from_log_metric(log_metric: Tensor, n_atoms: Tensor) -> Tensor:
     log = log_metric.new_zeros(len(log_metric), 3, 3)
     log[:, _SYMMETRIC[0], _SYMMETRIC[1]] = log_metric
     log[:, _SYMMETRIC[1], _SYMMETRIC[0]] = log_metric
-    metric = torch.linalg.matrix_exp(2 * log) * n_atoms[:, None, None] ** (2 / 3)
+    metric = torch.linalg.matrix_exp(2 * log) * _length_scale(n_atoms, log) ** 2
     lengths = metric.diagonal(dim1=-2, dim2=-1).sqrt()
     cosines = metric / (lengths[:, :, None] * lengths[:, None, :])
     angles = torch.stack([cosines[:, 1, 2], cosines[:, 0, 2], cosines[:, 0, 1]], -1)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from cdvae.batches import Levels, filled, of_one_size, ranges
+from cdvae.compute import spread
 from cdvae.crystal import CrystalBatch
 from cdvae.errors import NonFiniteSampleError
 from cdvae.model.encoder import Latents, Posterior
@@ -29,9 +30,12 @@ from cdvae.trained import TrainedModel
 FAST_STEPS = 100
 LANGEVIN_LEVELS = 50
 PRIOR_DRAWS = 10
-CHUNK_ATOMS = 320
-"""Atoms sampled together: on CPU larger temporaries leave the caches, on GPU more fit."""
-CHUNK_ATOMS_CUDA = 16384
+CHUNK_CRYSTALS, CHUNK_CRYSTALS_CUDA = 64, 1024
+"""Crystals that are decoded, checked and stored together."""
+BATCH_ATOMS, BATCH_ATOMS_CUDA = 640, 16384
+"""Atoms in one evaluation: on CPU larger temporaries leave the caches, on GPU more fit."""
+PRIOR_ROWS = 32
+"""Latents that a thread draws together."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,12 @@ class Decoded:
     crystals: CrystalBatch
     properties: dict[str, Tensor]  # (B,) each, in the card's units, as the estimator has it
     score_evaluations: int  # of each crystal
+
+    def select(self, rows: Sequence[int]) -> Decoded:
+        """Those of the crystals ``rows``."""
+        own = list(rows)
+        properties = {name: values[own] for name, values in self.properties.items()}
+        return Decoded(self.crystals.select(own), properties, self.score_evaluations)
 
 
 def crystal_seed(seed: int, index: int) -> int:
@@ -83,20 +93,28 @@ def sample_latents(
     """
     if prior == "normal":
         return Latents.of(_normal(seeds, model, "latent 0"))
-    rngs = _generators(seeds, "composition")
+    parts = ranges(len(seeds), PRIOR_ROWS)
+    drawn = spread(lambda part: _draw(model, [seeds[i] for i in part]), parts)
+    return Latents.of(torch.cat(drawn))
+
+
+def _draw(model: TrainedModel, seeds: Sequence[int]) -> Tensor:
+    """(B, D) latents of the learned prior."""
+    every = filled(range(len(seeds)))
+    rngs = _generators([seeds[i] for i in every], "composition")
     uniform = torch.stack([torch.rand(model.prior.composition.draws, generator=r) for r in rngs])
     counts = model.prior.composition.sample(uniform.to(model.device))
-    latents = counts.new_empty(len(seeds), model.config.model.latent_dim)
-    pending = torch.arange(len(seeds), device=model.device)
+    latents = counts.new_empty(len(every), model.config.model.latent_dim)
+    pending = every
     for attempt in range(PRIOR_DRAWS):
-        chosen = [seeds[i] for i in pending.tolist()]
-        noise = _normal(chosen, model, f"latent {attempt}")
+        noise = _normal([seeds[i] for i in pending], model, f"latent {attempt}")
         latents[pending] = model.prior.transport(noise, counts[pending])
         agrees = (read_counts(model.network.heads, latents[pending]) == counts[pending]).all(-1)
-        pending = pending[~agrees]
-        if not len(pending):
+        left = sorted({i for i, fine in zip(pending, agrees.tolist(), strict=True) if not fine})
+        if not left:
             break
-    return Latents.of(latents)
+        pending = filled(left)
+    return latents[: len(seeds)]
 
 
 @torch.no_grad()
@@ -201,16 +219,60 @@ def decode(
         ValueError: the sampler does not exist.
     """
     _require_finite(~latents.z.isfinite().all(-1))
-    network = model.network
-    rngs = _generators(seeds, "decode")
-    start, condition = begin(network, latents, rngs)
-    chosen = build_sampler(model, sampler, partial(network.misfit, condition))
-    crystals = chosen(network.decoder.bind(condition), start, rngs, on_level)
+    copies = build_sampler(model, sampler, lambda crystals: crystals.volume).copies
+    atoms = BATCH_ATOMS_CUDA if model.device.type == "cuda" else BATCH_ATOMS
+    batches = of_one_size(_sizes(model, latents.z), copies, atoms)
+    levels = Levels(len(batches), on_level)
+
+    def one(rows: list[int]) -> Decoded:
+        chosen = [seeds[row] for row in rows]
+        return _decode_batch(model, latents.select(rows), chosen, sampler, levels.one_more)
+
+    parts = spread(one, batches)
+    order = torch.tensor([row for rows in batches for row in rows]).argsort()
+    crystals = CrystalBatch.cat([part.crystals for part in parts]).select(order)
     broken = ~crystals.lattice.flatten(1).isfinite().all(-1)
     broken[crystals.owner[~crystals.frac.isfinite().all(-1)]] = True
     _require_finite(broken)
+    properties = {
+        name: torch.cat([part.properties[name] for part in parts])[order]
+        for name in model.properties
+    }
+    return Decoded(crystals, properties, parts[0].score_evaluations)
+
+
+def _sizes(model: TrainedModel, z: Tensor) -> list[int]:
+    """The number of atoms of each crystal, as the heads read it from ``z`` (B, D)."""
+    every = filled(range(len(z)))
+    sizes: list[int] = model.network.heads.size_logits(z[every]).argmax(-1).tolist()
+    return sizes[: len(z)]
+
+
+def _decode_batch(
+    model: TrainedModel,
+    latents: Latents,
+    seeds: Sequence[int],
+    sampler: SamplerSpec,
+    on_level: OnLevel,
+) -> Decoded:
+    """The crystals of ``latents``, which all have one number of atoms, on the CPU."""
+    network, number = model.network, len(latents)
+    every = filled(range(number))
+    rngs = _generators([seeds[i] for i in every], "decode")
+    start, condition = begin(network, latents.select(every), rngs)
+
+    def misfit(crystals: CrystalBatch) -> Tensor:
+        return network.misfit(copied, crystals)
+
+    chosen = build_sampler(model, sampler, misfit)
+    live = filled(range(number), chosen.copies)
+    copied = condition.select(live).repeat(chosen.copies)
+    score = network.decoder.bind(copied)
+    crystals = chosen(score, start.select(live), rngs[: len(live)], on_level)
     # Not read from the latents by the heads: an optimised latent lies where its head is wrong.
-    return Decoded(crystals.to("cpu"), estimate(model, crystals), chosen.evaluations)
+    values = model.estimator.values(crystals.select(filled(live)))[:number]
+    properties = dict(zip(model.properties, values.cpu().unbind(-1), strict=True))
+    return Decoded(crystals.select(range(number)).to("cpu"), properties, chosen.evaluations)
 
 
 def decode_finite(
@@ -241,7 +303,5 @@ def _require_finite(broken: Tensor) -> None:
 
 
 def chunks(n: int, model: TrainedModel) -> list[range]:
-    """Ranges that cover ``range(n)``, each small enough to sample at once."""
-    atoms = CHUNK_ATOMS_CUDA if model.device.type == "cuda" else CHUNK_ATOMS
-    size = max(1, atoms // model.card["limits"]["max_atoms"])
-    return [range(first, min(first + size, n)) for first in range(0, n, size)]
+    """Ranges that cover ``range(n)``, each of as many crystals as are decoded in one call."""
+    return ranges(n, CHUNK_CRYSTALS_CUDA if model.device.type == "cuda" else CHUNK_CRYSTALS)

@@ -16,6 +16,7 @@ from schema.wire import CANCEL_TTL, CHANGED_CHANNEL, LEASES_KEY, cancel_key, pro
 log = logging.getLogger(__name__)
 
 PROGRESS_EVERY = 0.2  # s
+CHECK_EVERY = 0.2  # s between two looks for a wish to cancel
 OUTAGE_SECONDS = 2.0  # s without Redis before it is tried again
 # The share of a job's time that each stage is taken to need, in order; see `Control.stage`.
 SHARES = {"starting": 0.0, "optimizing": 0.95, "sampling": 0.95, "finishing": 0.05}
@@ -48,7 +49,7 @@ class Control:
         self._stages = stages
         self._clock = clock
         self._started = clock()
-        self._written = float("-inf")
+        self._written = self._checked = float("-inf")
         self._silent_until = float("-inf")
         self._stage = stages[0]
         self._fraction = 0.0
@@ -65,13 +66,22 @@ class Control:
         self._write()
 
     def update(self, part: float, *, now: bool = False) -> None:
-        """`part` of the current stage is done; written a few times a second, or `now`."""
+        """`part` of the current stage is done; if new, written a few times a second, or `now`."""
         weight = sum(SHARES[name] for name in self._stages)
         before = self._stages[: self._stages.index(self._stage)]
         reached = sum(SHARES[name] for name in before) + SHARES[self._stage] * part
-        self._fraction = max(self._fraction, min(1.0, reached / weight))
-        if now or self._clock() - self._written >= PROGRESS_EVERY:
+        fraction = max(self._fraction, min(1.0, reached / weight))
+        due = fraction > self._fraction and self._clock() - self._written >= PROGRESS_EVERY
+        self._fraction = fraction
+        if now or due:
             self._write()
+
+    def level(self, part: float) -> None:
+        """Like `update`, and like `check` a few times a second: levels may take milliseconds."""
+        if self._clock() - self._checked >= CHECK_EVERY:
+            self._checked = self._clock()
+            self.check()
+        self.update(part)
 
     def finish(self, number: int) -> None:
         """All is done: `number` crystals are stored."""

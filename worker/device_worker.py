@@ -1,4 +1,4 @@
-"""The RQ worker of a device: one job at a time, in a work-horse that keeps its models loaded."""
+"""The RQ worker of a device: jobs side by side, in a work-horse that keeps its models loaded."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from rq.exceptions import NoSuchJobError, StopRequested
-from rq.executions import Execution
-from rq.job import Job
 from rq.queue import Queue
 from rq.utils import now
 from rq.worker import WorkerStatus
@@ -19,19 +17,22 @@ from rq.worker import WorkerStatus
 from backplane.ledger import ENDED
 from backplane.results import open_store
 from schema.jobs import JobError
+from schema.wire import FIELD_ATTEMPTS
 from worker.allowed_job import AllowedJob
 from worker.doorbell import Doorbell
 from worker.expiry import Expiry
 from worker.failures import forbidden, horse_lost, timed_out
-from worker.horse_process import HorseDiedError
-from worker.horse_worker import TICK, HorseStartError, HorseWorker
+from worker.horse_process import HorseDiedError, Message
+from worker.horse_worker import HorseStartError, HorseWorker
 from worker.ledger import Ledger, Verdict
 from worker.presence import RENEW_EVERY
 from worker.rescue import Rescue
+from worker.running import Running, queues_with_room
 
 log = logging.getLogger(__name__)
 
 IDLE_SECONDS = 1.0  # s between two looks at the queues, should no announcement come
+BUSY_SECONDS = 0.05  # s between two looks at the queues while jobs run
 OUTAGE_SECONDS = 0.5  # s between two tries while Redis does not answer
 REDIS_GONE = (RedisConnectionError, RedisTimeoutError)
 
@@ -39,10 +40,11 @@ REDIS_GONE = (RedisConnectionError, RedisTimeoutError)
 class DeviceWorker(HorseWorker):
     """Takes jobs off the queues and has its horse run them.
 
-    RQ's worker without its loop: a job is leased from the moment it leaves its queue (see
-    `backplane.ledger`); the jobs of a dead worker are looked after within seconds; a job that
-    runs when the worker is told to stop gets `shutdown_grace` seconds and goes back to the front
-    of its queue, to be continued after its last finished chunk; an outage of Redis is waited out.
+    RQ's worker without its loop: several jobs run at a time and share batches; a job is leased
+    from the moment it leaves its queue (see `backplane.ledger`); the jobs of a dead worker are
+    looked after within seconds; a job that runs when the worker is told to stop gets
+    `shutdown_grace` seconds and goes back to the front of its queue, to be continued after its
+    last finished chunk; an outage of Redis is waited out.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -53,118 +55,145 @@ class DeviceWorker(HorseWorker):
         store = open_store(settings.home, settings.results_url)
         self._expiry = Expiry(self.connection, store, settings.result_ttl)
         self._next_heartbeat = 0.0
+        self._running: dict[str, Running] = {}
+        self._alone: str | None = None  # a job that nothing runs beside: it is next, or it runs
 
     def run(self) -> None:
         """Work until a signal comes; raises HorseStartError where no model can be loaded."""
         self.bootstrap(None)
         try:
-            while not self._stop_requested:
+            while self._running or not self._stop_requested:
                 try:
-                    job_id = self._ledger.take(self.settings.queues) or self._wait_for_job()
-                    if job_id is not None:
-                        self._work_on(job_id)
+                    if not self._take():
+                        self._wait()
                     self._look_around()
+                except HorseDiedError as death:
+                    self._give_back_all("retry", horse_lost(death.status))
                 except REDIS_GONE as error:
                     log.warning("waiting for Redis: %s", error)
                     time.sleep(OUTAGE_SECONDS)
+            if self._alone is not None:
+                self._end(self._alone, "return", None)
         except StopRequested:
             log.info("stopped while the models were being loaded")
         finally:
             self.teardown()
 
-    def _wait_for_job(self) -> str | None:
-        """The next job, sooner or later; None when the worker is to stop."""
-        self.set_state(WorkerStatus.IDLE)
-        self._announce("idle")
-        with Doorbell(self.connection) as doorbell:
-            while not self._stop_requested:
-                job_id = self._ledger.take(self.settings.queues)
-                if job_id is not None:
-                    return job_id
-                self._look_around()
-                doorbell.wait(IDLE_SECONDS)
-        return None
+    def _take(self) -> bool:
+        """Begin one more job, if there is one and room for it."""
+        if self._stop_requested or self._alone is not None:
+            return False
+        running = list(self._running.values())
+        queues = queues_with_room(running, self.settings.queues, self.settings.jobs_at_once)
+        job_id = self._ledger.take(queues, self._running) if queues else None
+        if job_id is None:
+            return False
+        attempts = self.connection.hget(AllowedJob.key_for(job_id), FIELD_ATTEMPTS)
+        if attempts and int(attempts):
+            self._alone = job_id  # a process was lost with it: the jobs of others shall not be
+        else:
+            self._begin(job_id)
+        return True
 
-    def _look_around(self) -> None:
-        """Signs of life, jobs of the dead, results whose time is over, a horse that died idle."""
-        self._beat()
-        self._rescue.run()
-        self._expiry.run()
-        self._listen()
-        self._ensure_horse()
-
-    def _beat(self) -> None:
-        if time.monotonic() >= self._next_heartbeat:
-            self._next_heartbeat = time.monotonic() + RENEW_EVERY
-            self.heartbeat()
-
-    def _work_on(self, job_id: str) -> None:
-        """Run one leased job to its end: result, failure, cancellation, or back to its queue."""
+    def _begin(self, job_id: str) -> None:
+        """Give one leased job to the horse."""
         try:
             job = AllowedJob.fetch(job_id, self.connection, self.serializer)
         except NoSuchJobError:  # it cannot be read: see AllowedJob.restore
-            self._settle(job_id, "fail", forbidden())
+            self._end(job_id, "fail", forbidden())
             return
-        verdict: Verdict = "return"
-        problem: JobError | None = None
         try:
-            self._ensure_horse()
-            verdict, problem = self._run(job)
+            if not self._running:
+                self._ensure_horse()
+            assert self._horse is not None
+            queue = Queue(job.origin, connection=self.connection)
+            execution = self.prepare_execution(job)
+            job.started_at = now()
+            limit = job.timeout or self.queue_class.DEFAULT_TIMEOUT
+            self._running[job_id] = Running(job, execution, float(limit))
+            if len(self._running) == 1:
+                self._announce("busy")
+            self._horse.send({"job": job.id, "execution": execution.id, "queue": queue.name})
         except (*REDIS_GONE, HorseStartError, StopRequested):
-            self._settle(job_id, "return", None)
+            self._end(job_id, "return", None)
             raise
+
+    def _wait(self) -> None:
+        """Return when a job has ended or may be taken, or after a short while."""
+        if self._running:
+            self._listen(BUSY_SECONDS)
+            return
+        if self._alone is not None:
+            self._begin(self._alone)
+            return
+        self.set_state(WorkerStatus.IDLE)
+        self._announce("idle")
+        with Doorbell(self.connection) as doorbell:
+            while not self._stop_requested and not self._take():
+                self._look_around()
+                doorbell.wait(IDLE_SECONDS)
+
+    def _look_around(self) -> None:
+        """Signs of life, jobs of the dead, results whose time is over, a horse that died idle."""
+        try:
+            self._beat()
+            self._rescue.run()
+            self._expiry.run()
+        except REDIS_GONE as error:
+            if not self._running:
+                raise
+            # The jobs may well outlive a short outage; if not, their ends will say so.
+            log.warning("no heartbeat: Redis does not answer (%s)", error)
+        self._listen(0.0)
+        if not self._running:
+            self._ensure_horse()
+        elif late := [one for one in self._running.values() if self._is_late(one)]:
+            self._kill_horse()
+            for one in late:
+                log.warning("job %s ignored its time limit; its process is killed", one.job.id)
+                self._end(one.job.id, "fail", timed_out(one.job))
+            self._give_back_all("return", None)
+        elif self._grace_is_over():
+            log.warning("%d jobs are stopped: the worker shuts down", len(self._running))
+            self._kill_horse()
+            self._give_back_all("return", None)
+
+    def _is_late(self, one: Running) -> bool:
+        return one.over_its_time(self.settings.timeout_grace)
+
+    def _beat(self) -> None:
+        if time.monotonic() < self._next_heartbeat:
+            return
+        self._next_heartbeat = time.monotonic() + RENEW_EVERY
+        self.heartbeat()
+        for one in self._running.values():
+            self.maintain_heartbeats(one.job, one.execution)
+
+    def _handle(self, message: Message) -> str:
+        """Take note of one message of the horse; its name."""
+        event = super()._handle(message)
+        if event == "done" and message["job"] in self._running:
+            self._end(message["job"], "return", None)  # back to its queue unless it has ended
+        return event
+
+    def _give_back_all(self, verdict: Verdict, problem: JobError | None) -> None:
+        """What becomes of all jobs whose process is gone."""
+        self._drop_horse()
+        for job_id in list(self._running):
+            self._end(job_id, verdict, problem)
+
+    def _end(self, job_id: str, verdict: Verdict, problem: JobError | None) -> None:
+        """Forget a job: result, failure, cancellation, or back to its queue."""
+        one = self._running.pop(job_id, None)
+        if one is not None:
+            self.executions.pop(one.execution.id, None)
+        if self._alone == job_id:
+            self._alone = None
         if self._settle(job_id, verdict, problem) == "requeued":
             log.warning("job %s goes back to its queue", job_id)
-        self.set_state(WorkerStatus.IDLE)
-        if not self._stop_requested:
+        if not self._running and not self._stop_requested:
+            self.set_state(WorkerStatus.IDLE)
             self._announce("starting" if self._horse is None else "idle")
-
-    def _run(self, job: Job) -> tuple[Verdict, JobError | None]:
-        """What is to become of the job, unless its horse has settled that already."""
-        queue = Queue(job.origin, connection=self.connection)
-        execution = self.prepare_execution(job)
-        self._announce("busy")
-        job.started_at = now()
-        try:
-            return self._run_in_horse(job, queue, execution)
-        except HorseDiedError as death:
-            self._drop_horse()
-            return "retry", horse_lost(death.status)
-        finally:
-            self.executions.pop(execution.id, None)
-            self._horse_pid = 0
-
-    def _run_in_horse(
-        self, job: Job, queue: Queue, execution: Execution
-    ) -> tuple[Verdict, JobError | None]:
-        horse = self._horse
-        assert horse is not None
-        self._horse_pid = horse.pid
-        horse.send({"job": job.id, "execution": execution.id, "queue": queue.name})
-        started = time.monotonic()
-        limit = job.timeout or self.queue_class.DEFAULT_TIMEOUT
-        while True:
-            if any(self._handle(message) == "done" for message in horse.receive(TICK)):
-                return "return", None
-            self._keep_alive(job, execution)
-            if limit > 0 and time.monotonic() - started > limit + self.settings.timeout_grace:
-                log.warning("job %s ignored its time limit of %s s; killing it", job.id, limit)
-                self._kill_horse()
-                return "fail", timed_out(job)
-            if self._grace_is_over():
-                log.warning("job %s is stopped: the worker shuts down", job.id)
-                self._kill_horse()
-                return "return", None
-
-    def _keep_alive(self, job: Job, execution: Execution) -> None:
-        try:
-            if time.monotonic() >= self._next_heartbeat:
-                self._next_heartbeat = time.monotonic() + RENEW_EVERY
-                self.maintain_heartbeats(job, execution)
-            self._rescue.run()
-        except REDIS_GONE as error:
-            # The job may well outlive a short outage; if not, its end will say so.
-            log.warning("no heartbeat: Redis does not answer (%s)", error)
 
     def _grace_is_over(self) -> bool:
         requested = self._shutdown_requested_date

@@ -1,11 +1,11 @@
-"""The work-horse: the process that holds the models and runs the jobs, one after another.
+"""The work-horse: the process that holds the models and runs the jobs, each in a thread.
 
 It is told what to do by JSON lines on its standard input (first its settings, then one line a
 job) and reports on the pipe whose number is its argument:
 
     {"event": "ready", "models": [...], "device": ...}    the models are loaded
     {"event": "chunk", ...}                               see worker.metrics
-    {"event": "done", "models": [...], "device": ...}     the job is settled in Redis
+    {"event": "done", "job": ..., "models": [...], "device": ...}   the job is settled in Redis
     {"event": "models", "models": [...], "device": ...}   a new version was loaded between jobs
 
 It ends when its input closes, even in the middle of a job: then the worker is gone.
@@ -17,6 +17,7 @@ import json
 import logging
 import os
 import queue
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -31,6 +32,7 @@ from rq.executions import Execution
 from rq.job import Job
 from rq.queue import Queue
 from rq.serializers import JSONSerializer
+from rq.timeouts import TimerDeathPenalty
 from rq.utils import as_text
 from rq.worker import BaseWorker
 
@@ -61,6 +63,7 @@ class Horse(BaseWorker):
     """
 
     job_class = AllowedJob
+    death_penalty_class = TimerDeathPenalty  # signals reach the main thread alone
 
     def handle_job_success(self, job: Job, *args: Any, **kwargs: Any) -> None:
         """Record the success, if the job is still ours."""
@@ -121,35 +124,37 @@ def _serve(
     reports: BinaryIO,
 ) -> None:
     connection = connect(settings.redis_url)
-    horse = Horse(
-        [],
-        name=worker,
-        connection=connection,
-        job_class=AllowedJob,
-        serializer=JSONSerializer,
-        prepare_for_work=False,
-    )
-    horse.push_exc_handler(record_failure)  # type: ignore[no-untyped-call]
-    horse.log_job_description = False
-    horse.setup_work_horse_signals()  # type: ignore[no-untyped-call]
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the worker to deal with
+    writing = threading.Lock()
 
     def report(message: Message) -> None:
-        reports.write(json.dumps(message).encode() + b"\n")
+        with writing:
+            reports.write(json.dumps(message).encode() + b"\n")
+
+    def state(event: str, **facts: str) -> None:
+        report({"event": event, **facts, "models": models.loaded, "device": models.device})
+
+    def perform(message: Message) -> None:
+        try:
+            _perform(worker, connection, message)
+        except (RedisConnectionError, RedisTimeoutError) as error:
+            log.warning("cannot begin job %s: %s", message["job"], error)
+        except Exception:
+            log.exception("job %s", message["job"])
+        finally:
+            state("done", job=message["job"])
 
     AllowedJob.functions = _functions(settings, worker, connection, models, report)
-    report({"event": "ready", "models": models.loaded, "device": models.device})
+    state("ready")
     while True:
         try:
             message = messages.get(timeout=FOLLOW_SECONDS)
         except queue.Empty:
             if models.follow():
-                report({"event": "models", "models": models.loaded, "device": models.device})
+                state("models")
             continue
-        try:
-            _perform(horse, connection, message)
-        except (RedisConnectionError, RedisTimeoutError) as error:
-            log.warning("cannot begin job %s: %s", message["job"], error)
-        report({"event": "done", "models": models.loaded, "device": models.device})
+        name = f"job-{message['job'][:8]}"
+        threading.Thread(target=perform, args=(message,), name=name, daemon=True).start()
 
 
 def _functions(
@@ -160,13 +165,24 @@ def _functions(
     report: Callable[[Message], None],
 ) -> dict[str, Callable[[Message], Message]]:
     from worker import jobs
+    from worker.together import Together
 
     store = open_store(settings.home, settings.results_url)
-    context = jobs.Context(worker, store, connection, models, report)
+    context = jobs.Context(worker, store, connection, models, Together(), report)
     return {name: partial(getattr(jobs, kind), context) for kind, name in FUNCTIONS.items()}
 
 
-def _perform(horse: BaseWorker, connection: Redis, message: Message) -> None:
+def _perform(worker: str, connection: Redis, message: Message) -> None:
+    horse = Horse(
+        [],
+        name=worker,
+        connection=connection,
+        job_class=AllowedJob,
+        serializer=JSONSerializer,
+        prepare_for_work=False,
+    )
+    horse.push_exc_handler(record_failure)  # type: ignore[no-untyped-call]
+    horse.log_job_description = False
     job = AllowedJob.fetch(message["job"], connection, JSONSerializer)
     execution = Execution.fetch(message["execution"], job.id, connection)
     execution._job = job

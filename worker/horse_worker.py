@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import sys
@@ -151,12 +150,11 @@ class HorseWorker(Worker):
             self.metrics.chunk_done(message)
         return event
 
-    def _listen(self) -> None:
-        """Take note of what the horse said between jobs; that it died is for `_ensure_horse`."""
+    def _listen(self, seconds: float) -> None:
+        """Take note of what the horse says within so many seconds; HorseDiedError if it died."""
         if self._horse is not None:
-            with contextlib.suppress(HorseDiedError):
-                for message in self._horse.receive(0.0):
-                    self._handle(message)
+            for message in self._horse.receive(seconds):
+                self._handle(message)
 
     def _announce(self, state: State) -> None:
         self.presence.state = state

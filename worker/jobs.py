@@ -21,6 +21,7 @@ from worker.folder import ResultFolder
 from worker.horse_process import Message
 from worker.models import Models
 from worker.runner import Runner
+from worker.together import Together
 
 Payload = dict[str, Any]
 
@@ -33,6 +34,7 @@ class Context:
     store: ResultStore
     connection: Redis
     models: Models
+    together: Together
     report: Callable[[Message], None]
 
 
@@ -60,6 +62,7 @@ def _run(context: Context, payload: Payload, kind: str, stages: tuple[str, ...])
     control.stage("starting")
     engine = context.models.get(spec.model)
     folder = ResultFolder(context.store, spec.id)
-    state = Runner(spec, engine, control, folder, context.report).run()
+    runner = Runner(spec, engine, context.together, control, folder, context.report)
+    state = runner.run()
     context.connection.hset(Job.key_for(spec.id), FIELD_STATE, state)
     return {"state": state, "num_crystals": control.done}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Literal
 
 from redis import Redis
@@ -42,9 +42,13 @@ class Ledger:
         self._settle = connection.register_script(source("settle"))
         self._rescue = connection.register_script(source("rescue"))
 
-    def take(self, queues: Sequence[str]) -> str | None:
-        """The id of the next job, now leased to the worker; None where nothing waits."""
-        found = self._take(args=[self._worker, *queues])
+    def take(self, queues: Sequence[str], known: Collection[str] = ()) -> str | None:
+        """The id of the next job, now leased to the worker; None where nothing waits.
+
+        known: the jobs that the worker has; a lease beside them was granted before, and the answer
+        was lost.
+        """
+        found = self._take(args=[self._worker, len(known), *known, *queues])
         return None if found is None else as_text(found)
 
     def settle(self, job_id: str, verdict: Verdict, error: JobError | None = None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -36,24 +37,30 @@ def model_store(settings: WorkerSettings) -> LocalStore:
 
 
 class Models:
-    """The models of one process, at most `settings.max_models` of them, least used go first."""
+    """The models of one process, at most `settings.max_models` of them, least used go first.
+
+    Jobs ask for them from threads of their own.
+    """
 
     def __init__(self, settings: WorkerSettings, load: LoadEngine) -> None:
         self._settings = settings
         self._load = load
         self._store = model_store(settings)
         self._engines: OrderedDict[str, Engine] = OrderedDict()
+        self._lock = threading.RLock()
         self._followed: dict[str | None, tuple[str, str]] = {}
 
     @property
     def loaded(self) -> list[str]:
         """`name@version` of every model in memory."""
-        return sorted(self._engines)
+        with self._lock:
+            return sorted(self._engines)
 
     @property
     def device(self) -> str:
         """The device of the models, in words; empty before the first is loaded."""
-        engine = next(iter(self._engines.values()), None)
+        with self._lock:
+            engine = next(iter(self._engines.values()), None)
         return "" if engine is None else engine.device
 
     def preload(self) -> None:
@@ -88,6 +95,10 @@ class Models:
 
     def get(self, reference: str | None) -> Engine:
         """The model that `reference` means, loaded now if it is not in memory."""
+        with self._lock:
+            return self._get(reference)
+
+    def _get(self, reference: str | None) -> Engine:
         try:
             name, version = self._resolve(reference)
             key = f"{name}@{version}"

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
@@ -22,13 +22,15 @@ from cdvae.pipeline import SamplerSpec, crystal_seed
 from schema.crystals import CrystalRecord
 from schema.jobs import JobSpec
 from schema.outcomes import Provenance, ResultSummary, Seconds
+from schema.wire import QUEUES
 from worker.batching import Work, resumed
 from worker.control import Control
 from worker.engine import Engine
 from worker.folder import Chunk, ResultFolder
 from worker.horse_process import Message
 from worker.records import Origin, is_valid, make_record
-from worker.tasks import TASKS, Task
+from worker.tasks import TASKS, Decode, Task
+from worker.together import Together
 
 Report = Callable[[Message], None]
 SOFTWARE = ("cdvae-service", "torch", "torch-geometric", "pymatgen", "smact", "numpy")
@@ -37,14 +39,21 @@ SOFTWARE = ("cdvae-service", "torch", "torch-geometric", "pymatgen", "smact", "n
 class Runner:
     """One job on one model. `run` does all of it and may be called once.
 
-    It goes on after the chunks that are in `folder`. A crystal depends on its chunk in the last
-    digits only, and on the same kind of device the chunks are the same.
+    It goes on after the chunks that are in `folder`: on the same kind of CPU no bit of a crystal
+    depends on its chunk, nor on what other jobs have decoded beside it.
     """
 
     def __init__(
-        self, spec: JobSpec, engine: Engine, control: Control, folder: ResultFolder, report: Report
+        self,
+        spec: JobSpec,
+        engine: Engine,
+        together: Together,
+        control: Control,
+        folder: ResultFolder,
+        report: Report,
     ) -> None:
         self._spec, self._engine, self._control = spec, engine, control
+        self._decode: Decode = partial(together.decode, engine, spec.priority == QUEUES[0])
         self._folder, self._report = folder, report
         finished = [chunk.crystals for chunk in folder.chunks]
         chunks = resumed(engine.chunks(spec.num_samples), finished)
@@ -73,7 +82,7 @@ class Runner:
         try:
             self._control.check()
             begun = time.perf_counter()
-            task = TASKS[self._spec.kind](self._spec, self._engine)
+            task = TASKS[self._spec.kind](self._spec, self._engine, self._decode)
             self._sample_seconds += time.perf_counter() - begun
             self._control.stage(task.stage)
             self._control.crystals_done(len(self._folder.records()))
@@ -88,8 +97,7 @@ class Runner:
         """Make, check and store one chunk."""
 
         def on_level(level: int, levels: int) -> None:
-            self._control.check()
-            self._control.update(self._work.fraction(number, level, levels))
+            self._control.level(self._work.fraction(number, level, levels))
 
         begun = time.perf_counter()
         seeds = [crystal_seed(self._spec.seed, index) for index in crystals]

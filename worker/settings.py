@@ -46,6 +46,9 @@ class WorkerSettings(BaseSettings):
         default=[], description="Models to load at start; none: the store's default model."
     )
     max_models: PositiveInt = Field(default=2, description="Models kept in memory at a time.")
+    jobs_at_once: PositiveInt = Field(
+        default=64, description="Jobs that run side by side and share batches."
+    )
     load_timeout: PositiveFloat = Field(default=300.0, description="For loading at start, s.")
     timeout_grace: PositiveFloat = Field(
         default=10.0, description="Until a job over its time that does not stop is killed, s."

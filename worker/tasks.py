@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -14,12 +14,16 @@ from torch import Tensor
 from cdvae.crystal import CrystalBatch
 from cdvae.data.structures import from_structure, to_structures
 from cdvae.metrics.matching import match
+from cdvae.model.encoder import Latents
 from cdvae.pipeline import Decoded, SamplerSpec, crystal_seed
 from schema.crystals import CrystalInput, CrystalRecord, OptimizedRecord, ReconstructedRecord
 from schema.jobs import JobSpec, UnderstoodOptimize, UnderstoodReconstruct
 from worker.batching import draw_starts, percentile, source_and_candidate
 from worker.engine import Engine, OnStep
 from worker.records import is_valid
+
+Decode = Callable[[Latents | None, Sequence[int], SamplerSpec, OnStep], Decoded]
+"""`Engine.decode` beside other jobs; without latents they are drawn from the prior."""
 
 
 class Task(Protocol):
@@ -49,14 +53,13 @@ class Generate:
 
     stage = "sampling"
 
-    def __init__(self, spec: JobSpec, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, spec: JobSpec, engine: Engine, decode: Decode) -> None:
+        self._decode = decode
 
     def decode(
         self, crystals: range, seeds: Sequence[int], sampler: SamplerSpec, on_step: OnStep
     ) -> Decoded:
-        latents = self._engine.sample_latents(seeds)
-        return self._engine.decode(latents, seeds, sampler, on_step)
+        return self._decode(None, seeds, sampler, on_step)
 
     def complete(self, record: CrystalRecord, structure: Structure) -> CrystalRecord:
         return record
@@ -73,8 +76,9 @@ class Reconstruct:
 
     stage = "sampling"
 
-    def __init__(self, spec: JobSpec, engine: Engine) -> None:
+    def __init__(self, spec: JobSpec, engine: Engine, decode: Decode) -> None:
         assert isinstance(spec.request, UnderstoodReconstruct)
+        self._decode = decode
         self._candidates = spec.request.num_candidates
         inputs = read_inputs(spec.structures)
         self._engine = engine
@@ -88,7 +92,7 @@ class Reconstruct:
         sources = [source for source, _ in places]
         width = torch.tensor([float(candidate > 0) for _, candidate in places])
         latents = self._engine.sample_posterior(self._posterior.select(sources), seeds, width)
-        return self._engine.decode(latents, seeds, sampler, on_step)
+        return self._decode(latents, seeds, sampler, on_step)
 
     def complete(self, record: CrystalRecord, structure: Structure) -> CrystalRecord:
         source, _ = source_and_candidate(record.index, self._candidates)
@@ -119,7 +123,7 @@ class Optimize:
 
     stage = "optimizing"
 
-    def __init__(self, spec: JobSpec, engine: Engine) -> None:
+    def __init__(self, spec: JobSpec, engine: Engine, decode: Decode) -> None:
         request = spec.request
         assert isinstance(request, UnderstoodOptimize)
         self._request = request

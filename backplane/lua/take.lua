@@ -1,20 +1,23 @@
 -- Lease the next job to a worker. The most urgent queue comes first, but where others were served
 -- PATIENCE times while jobs waited on a less urgent one, that one is next: nothing starves.
--- ARGV: the worker, then the queues that it serves
+-- ARGV: the worker, how many jobs it knows to have, these jobs, then the queues that it serves
 -- The answer: the job's id, or nothing
 local worker = ARGV[1]
--- A lease that the worker asks for again: the answer with it was lost on its way.
+local first = 3 + tonumber(ARGV[2])
+local known = {}
+for i = 3, first - 1 do known[ARGV[i]] = true end
+-- A lease that the worker does not know of: the answer with it was lost on its way.
 local leases = redis.call('HGETALL', LEASES_KEY)
 for i = 1, #leases, 2 do
-  if leases[i + 1] == worker then return leases[i] end
+  if leases[i + 1] == worker and not known[leases[i]] then return leases[i] end
 end
 local order = {}
-for i = #ARGV, 3, -1 do
+for i = #ARGV, first + 1, -1 do
   if tonumber(redis.call('HGET', PASSED_KEY, ARGV[i]) or 0) >= PATIENCE then
     order[#order + 1] = ARGV[i]
   end
 end
-for i = 2, #ARGV do order[#order + 1] = ARGV[i] end
+for i = first, #ARGV do order[#order + 1] = ARGV[i] end
 
 for _, queue in ipairs(order) do
   local id = redis.call('LPOP', queue_key(queue))
@@ -24,7 +27,7 @@ for _, queue in ipairs(order) do
     if status == 'queued' and redis.call('HEXISTS', LEASES_KEY, id) == 0 then
       redis.call('HSET', LEASES_KEY, id, worker)
       redis.call('HSET', PASSED_KEY, queue, 0)
-      for i = #ARGV, 2, -1 do
+      for i = #ARGV, first, -1 do
         if ARGV[i] == queue then break end
         if redis.call('LLEN', queue_key(ARGV[i])) > 0 then
           redis.call('HINCRBY', PASSED_KEY, ARGV[i], 1)

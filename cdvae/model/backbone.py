@@ -13,10 +13,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.utils import scatter
 
 from cdvae.crystal import CrystalBatch
-from cdvae.neighbors import periodic_edges
+from cdvae.neighbors import NeighbourSearch
 
 
 @dataclass(frozen=True)
@@ -46,12 +45,15 @@ class Geometry:
     def spread(self, atoms: Tensor) -> Tensor:
         """(B, N, …) rows of ``atoms`` (A, …) in their places, zero where there is no atom."""
         b, n = self.radial.shape[:2]
+        if len(atoms) == b * n:
+            return atoms.view(b, n, *atoms.shape[1:])
         padded = atoms.new_zeros(b * n, *atoms.shape[1:])
         return padded.index_copy(0, self.place, atoms).view(b, n, *atoms.shape[1:])
 
     def gather(self, padded: Tensor) -> Tensor:
         """(A, …) the rows of ``padded`` (B, N, …) that are atoms."""
-        return padded.flatten(0, 1).index_select(0, self.place)
+        rows = padded.flatten(0, 1)
+        return rows if len(rows) == len(self.place) else rows.index_select(0, self.place)
 
 
 def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
@@ -60,33 +62,59 @@ def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
 
 
 def radial_basis(distance: Tensor, size: int) -> Tensor:
-    """(E, R) Bessel functions of ``distance`` in [0, 1] under a smooth envelope (Gasteiger 2020).
+    """(R, E) Bessel functions of ``distance`` in [0, 1] under a smooth envelope (Gasteiger 2020).
 
     The envelope is 1 at 0 and has zero value, slope and curvature at 1, so an atom that crosses
     the cutoff changes nothing abruptly. Its high power keeps second neighbours and the nearest
     images of an atom itself, which tell where the lattice points, at a weight that can be learned
     from.
+
+    sin kx for k = 1 … R by doubling: the sines of k + m from those of k and of m = 1, 2, 4 …
     """
-    frequency = math.pi * torch.arange(1, size + 1, device=distance.device)
-    bessel = torch.sinc(distance[:, None] * frequency / math.pi) * frequency / math.pi
-    envelope = 1 - 45 * distance**8 + 80 * distance**9 - 36 * distance**10
-    return bessel * envelope[:, None] * math.sqrt(2 / size)
+    x = distance.clamp(min=1e-6)
+    x4 = x.square().square()
+    envelope = (1 - x4.square() * (45 - 80 * x + 36 * x.square())) * math.sqrt(2 / size) / math.pi
+    sine, cosine = (math.pi * x).sin(), (math.pi * x).cos()
+    sines = (sine * envelope / x)[None]
+    cosines = (cosine * envelope / x)[None]
+    while len(sines) < size:
+        grown = sines * cosine + cosines * sine
+        if 2 * len(sines) < size:
+            cosines = torch.cat([cosines, cosines * cosine - sines * sine])
+            sine, cosine = 2 * sine * cosine, 1 - 2 * sine.square()
+        sines = torch.cat([sines, grown])
+    return sines[:size]
 
 
-def geometry(crystals: CrystalBatch, config: BackboneConfig) -> Geometry:
-    """All neighbours within the cutoff, image by image, summed for each pair of atoms."""
-    cutoff = config.cutoff * crystals.spacing
-    edges = periodic_edges(crystals, cutoff)
-    owner = crystals.owner
-    first = crystals.n_atoms.cumsum(0) - crystals.n_atoms
-    place = torch.arange(len(owner), device=owner.device) - first[owner]
-    b, n = len(crystals), int(crystals.n_atoms.max())
-    pair = (owner[edges.target] * n + place[edges.target]) * n + place[edges.source]
-    basis = radial_basis(edges.length / cutoff[owner[edges.target]], config.radial)
-    unit = edges.vector / edges.length.clamp(min=1e-6)[:, None]
-    terms = torch.cat([basis, (unit[:, :, None] * basis[:, None]).flatten(1)], 1)
-    summed = scatter(terms, pair, 0, b * n * n, reduce="sum").view(b, n, n, 4, config.radial)
-    return Geometry(summed[..., 0, :], summed[..., 1:, :], owner * n + place)
+def neighbour_search(crystals: CrystalBatch, config: BackboneConfig) -> NeighbourSearch:
+    """The search that :func:`geometry` makes, for crystals whose atoms will move."""
+    return NeighbourSearch(crystals, config.cutoff * crystals.spacing)
+
+
+def geometry(search: NeighbourSearch, frac: Tensor, radial: int) -> Geometry:
+    """All neighbours within the cutoff, image by image, summed for each pair of atoms.
+
+    Args:
+        search: of the crystals.
+        frac: (A, 3) where their atoms are.
+        radial: the number R of radial functions.
+    """
+    found = search.pairs(frac)
+    b, n = search.crystals, search.largest
+    relative = found.length / search.cutoff[search.crystal].index_select(0, found.image)
+    basis = radial_basis(relative, radial)
+    unit = found.vector / found.length.clamp(min=1e-6)
+    terms = basis.T.contiguous()
+    along = unit.T[:, :, None] * terms[:, None]
+    return Geometry(
+        _sum(terms, found.pair, b * n * n).view(b, n, n, radial),
+        _sum(along.flatten(1), found.pair, b * n * n).view(b, n, n, 3, radial),
+        search.place,
+    )
+
+
+def _sum(terms: Tensor, pair: Tensor, pairs: int) -> Tensor:
+    return terms.new_zeros(pairs, terms.shape[1]).index_add_(0, pair, terms)
 
 
 def neighbour_density(graph: Geometry) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,8 +11,9 @@ from torch import Tensor, nn
 
 from cdvae.crystal import CrystalBatch
 from cdvae.elements import NUM_SPECIES
-from cdvae.model.backbone import Backbone, BackboneConfig, geometry, mlp
+from cdvae.model.backbone import Backbone, BackboneConfig, geometry, mlp, neighbour_search
 from cdvae.model.waves import PlaceReader
+from cdvae.neighbors import NeighbourSearch
 from cdvae.noise import remove_mean
 from cdvae.score import Score, ScoreOutput
 
@@ -31,6 +33,22 @@ class Condition:
     codes: Tensor  # (A, K) of each atom; K is 0 for a model without codes
     coded: Tensor  # (B,) bool: whether the codes are looked at, or z alone
     n_atoms: Tensor  # (B,) int64
+
+    def select(self, crystals: Sequence[int]) -> Condition:
+        """Those of the crystals with these indices."""
+        rows = list(crystals)
+        parts = self.codes.split(self.n_atoms.tolist())
+        codes = torch.cat([parts[i] for i in rows])
+        return Condition(self.z[rows], codes, self.coded[rows], self.n_atoms[rows])
+
+    def repeat(self, times: int) -> Condition:
+        """The same crystals ``times`` over, one copy of all after the other."""
+        return Condition(
+            self.z.repeat(times, 1),
+            self.codes.repeat(times, 1),
+            self.coded.repeat(times),
+            self.n_atoms.repeat(times),
+        )
 
 
 class Decoder(nn.Module):
@@ -60,14 +78,7 @@ class Decoder(nn.Module):
 
     def bind(self, condition: Condition) -> Score:
         """The score of the crystals of ``condition``: their share of the work is done once."""
-        latent = self.latent(condition.z)
-        coded = condition.coded.repeat_interleave(condition.n_atoms)[:, None].to(latent)
-        codes = condition.codes * coded
-
-        def score(crystals: CrystalBatch, sigma: Tensor) -> ScoreOutput:
-            return self._score(latent, codes, coded, crystals, sigma)
-
-        return score
+        return _Bound(self, condition)
 
     def forward(self, condition: Condition, crystals: CrystalBatch, sigma: Tensor) -> ScoreOutput:
         """The score at noise level ``sigma`` (B,) Å under ``condition``."""
@@ -75,19 +86,23 @@ class Decoder(nn.Module):
 
     def sites(self, z: Tensor, crystals: CrystalBatch) -> Tensor:
         """(A, R) the neighbour density that ``z`` (B, D) gives to the species of each atom."""
-        return self.site(self._atoms(self.latent(z), crystals))
+        return self.site(self.atoms(self.latent(z), crystals.owner, crystals.species - 1))
 
-    def _atoms(self, latent: Tensor, crystals: CrystalBatch) -> Tensor:
-        species = self.species(crystals.species - 1)
-        own = latent[crystals.owner]
+    def atoms(self, latent: Tensor, owner: Tensor, classes: Tensor) -> Tensor:
+        """(A, S) how atoms of ``classes`` (A,), atomic numbers less 1, begin in their crystals.
+
+        Args:
+            latent: (B, S) of the crystals.
+            owner: (A,) crystal of each atom.
+            classes: (A,).
+        """
+        species = self.species(classes)
+        own = latent.index_select(0, owner)
         # The product lets an atom ask "which site does z give my element?" for unseen pairs too.
         return species + self.atom(torch.cat([species, own, species * own], 1))
 
-    def _score(
-        self, latent: Tensor, codes: Tensor, coded: Tensor, crystals: CrystalBatch, sigma: Tensor
-    ) -> ScoreOutput:
-        owner = crystals.owner
-        spacing = crystals.spacing
+    def levels(self, latent: Tensor, sigma: Tensor, spacing: Tensor) -> Tensor:
+        """(B, layers, S) what the layers are told of ``latent`` (B, S) and the noise level."""
         noise = self.noise(
             torch.cat(
                 [
@@ -99,21 +114,58 @@ class Decoder(nn.Module):
             )
         )
         context = self.context(torch.cat([latent, noise], 1))
-        atoms, vectors = self._atoms(latent, crystals), None
-        if self.code is not None:
-            atoms = atoms + self.code(torch.cat([codes, 1 - coded], 1))
-            scalars, vectors = self.place(codes, atoms, crystals)
+        return context.unflatten(1, (self.config.layers, -1))
+
+
+class _Bound:
+    """The score of given crystals: what does not move with the atoms is worked out once."""
+
+    def __init__(self, decoder: Decoder, condition: Condition) -> None:
+        self._decoder = decoder
+        self._latent = decoder.latent(condition.z)
+        coded = condition.coded.repeat_interleave(condition.n_atoms)[:, None].to(condition.z)
+        self._codes = condition.codes * coded
+        self._said: Tensor | None = None  # (A, S) what the codes say to the atoms that have them
+        if decoder.code is not None:
+            self._said = decoder.code(torch.cat([self._codes, 1 - coded], 1))
+        self._search: NeighbourSearch | None = None
+        self._pairs = condition.n_atoms.new_empty(0)
+        self._table = self._latent[:0]
+
+    def __call__(self, crystals: CrystalBatch, sigma: Tensor) -> ScoreOutput:
+        """See :class:`cdvae.score.Score`."""
+        decoder, config = self._decoder, self._decoder.config
+        if self._search is None or self._search.lattice is not crystals.lattice:
+            self._search = neighbour_search(crystals, config)
+        owner = self._search.owner
+        atoms, vectors = self._atoms(crystals, owner), None
+        if decoder.place is not None:
+            atoms = atoms + self._said
+            scalars, vectors = decoder.place(self._codes, atoms, crystals)
             atoms = atoms + scalars
-        scalars, vectors = self.backbone(
+        scalars, vectors = decoder.backbone(
             atoms,
-            geometry(crystals, self.config),
-            context.unflatten(1, (self.config.layers, -1)),
+            geometry(self._search, crystals.frac, config.radial),
+            decoder.levels(self._latent, sigma, crystals.spacing),
             vectors,
         )
-        scalars = self.norm(scalars)
-        displacement = (vectors * self.gate(scalars)[:, None]).sum(-1)
+        scalars = decoder.norm(scalars)
+        displacement = (vectors * decoder.gate(scalars)[:, None]).sum(-1)
         # σ·score is the displacement to the clean site over σ; the network gives the numerator's
         # shape and this factor the growth towards small σ, bounded so that training starts calm.
         scaled = displacement * (0.3 / (sigma**2 + 0.01).sqrt())[owner, None]
         shift = remove_mean(scaled, crystals) / sigma[owner, None]
-        return ScoreOutput(shift, self.logits(scalars))
+        return ScoreOutput(shift, decoder.logits(scalars))
+
+    def _atoms(self, crystals: CrystalBatch, owner: Tensor) -> Tensor:
+        """(A, S) from a table with a row for each crystal and element in it.
+
+        Samplers exchange the species of atoms, not those of crystals.
+        """
+        wanted = owner * NUM_SPECIES + crystals.species - 1
+        row = torch.searchsorted(self._pairs, wanted).clamp(max=len(self._pairs) - 1)
+        if not len(self._pairs) or not torch.equal(self._pairs[row], wanted):
+            self._pairs, row = wanted.unique(return_inverse=True)
+            crystal, classes = self._pairs // NUM_SPECIES, self._pairs % NUM_SPECIES
+            self._table = self._decoder.atoms(self._latent, crystal, classes)
+        return self._table.index_select(0, row)

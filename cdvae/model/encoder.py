@@ -12,7 +12,7 @@ from torch_geometric.utils import scatter
 from cdvae.crystal import CrystalBatch
 from cdvae.elements import NUM_SPECIES
 from cdvae.lattice import to_log_metric
-from cdvae.model.backbone import Backbone, BackboneConfig, Geometry, geometry, mlp
+from cdvae.model.backbone import Backbone, BackboneConfig, Geometry, geometry, mlp, neighbour_search
 from cdvae.model.waves import PlaceEncoder
 
 
@@ -46,6 +46,17 @@ class Latents:
         """``z`` (B, D) alone."""
         none = torch.zeros(len(z), dtype=torch.int64, device=z.device)
         return Latents(z, z.new_zeros(0, 0), none)
+
+    @staticmethod
+    def cat(parts: Sequence[Latents]) -> Latents:
+        """Those of all ``parts``, which come of one model."""
+        widest = max((part.codes.shape[1] for part in parts), default=0)
+        codes = [part.codes for part in parts if part.codes.shape[1] == widest]
+        return Latents(
+            torch.cat([part.z for part in parts]),
+            torch.cat(codes),
+            torch.cat([part.n_codes for part in parts]),
+        )
 
     def __len__(self) -> int:
         return len(self.z)
@@ -126,7 +137,8 @@ class Encoder(nn.Module):
 
     def geometry(self, crystals: CrystalBatch) -> Geometry:
         """The edges that the encoder sees."""
-        return geometry(crystals, self.config)
+        search = neighbour_search(crystals, self.config)
+        return geometry(search, crystals.frac, self.config.radial)
 
     def forward(self, crystals: CrystalBatch, graph: Geometry) -> Posterior:
         """The posterior of each crystal, ``graph`` being its :meth:`geometry`."""

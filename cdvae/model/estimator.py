@@ -8,7 +8,7 @@ from torch_geometric.utils import scatter
 
 from cdvae.crystal import CrystalBatch
 from cdvae.elements import NUM_SPECIES
-from cdvae.model.backbone import Backbone, BackboneConfig, Geometry, geometry, mlp
+from cdvae.model.backbone import Backbone, BackboneConfig, Geometry, geometry, mlp, neighbour_search
 
 SPACING_RANGE = 5.0
 """Standard deviations of log (V/N)^(1/3) from the training mean beyond which density is not read.
@@ -51,7 +51,8 @@ class PropertyEstimator(nn.Module):
 
     def geometry(self, crystals: CrystalBatch) -> Geometry:
         """The edges that the network sees."""
-        return geometry(crystals, self.config)
+        search = neighbour_search(crystals, self.config)
+        return geometry(search, crystals.frac, self.config.radial)
 
     def forward(self, crystals: CrystalBatch, graph: Geometry) -> Tensor:
         """(B, P) standardised properties, ``graph`` being the crystals' :meth:`geometry`."""

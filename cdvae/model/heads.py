@@ -72,13 +72,17 @@ class Heads(nn.Module):
 
     def forward(self, z: Tensor) -> Attributes:
         """All heads on latents ``z`` (B, D)."""
-        num_atoms = self.num_atoms(z).masked_fill(~self.known_sizes, -torch.inf)
+        num_atoms = self.size_logits(z)
         counts = self.composition(z).unflatten(1, (NUM_SPECIES, -1))
         impossible = ~self.known_species[:, None] & (torch.arange(counts.shape[2]) > 0).to(z.device)
         counts = counts.masked_fill(impossible, -torch.inf)
         properties = [head(z) for head in self.properties]
         stacked = torch.cat(properties, 1) if properties else z.new_zeros(len(z), 0)
         return Attributes(num_atoms, self.lattice(z), counts, stacked)
+
+    def size_logits(self, z: Tensor) -> Tensor:
+        """(B, N+1) of each number of atoms, given latents ``z`` (B, D)."""
+        return self.num_atoms(z).masked_fill(~self.known_sizes, -torch.inf)
 
     def species_logits(self, codes: Tensor) -> Tensor:
         """(A, Z) which element the ``codes`` (A, K) of the atoms say; K must not be zero."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from cdvae.crystal import CrystalBatch
 from cdvae.noise import NoiseSchedule
 from cdvae.sampling.assignment import assign_species
-from cdvae.sampling.protocol import Mover, OnLevel
+from cdvae.sampling.protocol import Mover, OnLevel, normal
 from cdvae.score import Score
 
 BAND = (0.5, 0.045)
@@ -74,6 +74,11 @@ class Ancestral:
         """Those of the plan."""
         return self.plan.evaluations
 
+    @property
+    def copies(self) -> int:
+        """The crystals alone."""
+        return 1
+
     @torch.no_grad()
     def __call__(
         self,
@@ -83,9 +88,18 @@ class Ancestral:
         on_level: OnLevel | None = None,
     ) -> CrystalBatch:
         """See :class:`cdvae.sampling.protocol.Sampler`."""
+        return self.run(score, start, self.noise(start, rngs), on_level)
+
+    def noise(self, crystals: CrystalBatch, rngs: Sequence[torch.Generator]) -> Tensor:
+        """(L, A, 3) what :meth:`run` adds at each evaluation, before it is scaled."""
+        return normal(crystals, rngs, self.evaluations)
+
+    def run(
+        self, score: Score, start: CrystalBatch, noise: Tensor, on_level: OnLevel | None = None
+    ) -> CrystalBatch:
+        """The samples that ``noise`` (L, A, 3) leads to."""
         crystals, owner = start, start.owner
         move = Mover(start)
-        noise = move.noise(rngs, self.evaluations, start.frac)
         for i, (level, following) in enumerate(self._moves(start)):
             output = score(crystals, level)
             sigma = level[owner, None]

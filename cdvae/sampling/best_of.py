@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from cdvae.crystal import CrystalBatch
-from cdvae.sampling.protocol import OnLevel, Sampler
+from cdvae.sampling.ancestral import Ancestral
+from cdvae.sampling.protocol import OnLevel
 from cdvae.score import Score
 
 
@@ -20,16 +21,25 @@ class BestOf:
     A run that settles on the wrong sites early cannot leave them at the later, smaller noise
     levels; another start costs the same as doubling the levels and helps more. The first run begins
     at the given start, the others at fresh uniform coordinates and the same species.
+
+    All runs go side by side, as one batch of ``candidates`` times the crystals: so few crystals
+    take a fraction of the time. ``misfit`` and the score are those of that batch, in which the
+    crystals of a run follow those of the run before.
     """
 
-    inner: Sampler
+    inner: Ancestral
     candidates: int
-    misfit: Callable[[CrystalBatch], Tensor]  # (B,), knows nothing of the true crystals
+    misfit: Callable[[CrystalBatch], Tensor]  # (candidates · B,), blind to the true crystals
 
     @property
     def evaluations(self) -> int:
         """Those of all runs."""
         return self.candidates * self.inner.evaluations
+
+    @property
+    def copies(self) -> int:
+        """One for each run."""
+        return self.candidates
 
     @torch.no_grad()
     def __call__(
@@ -40,25 +50,17 @@ class BestOf:
         on_level: OnLevel | None = None,
     ) -> CrystalBatch:
         """See :class:`cdvae.sampling.protocol.Sampler`."""
-        best, least = start, start.lattice.new_full((len(start),), torch.inf)
+        starts, noises = [], []
         for run in range(self.candidates):
-            begin = start if run == 0 else _scattered(start, rngs)
-
-            def count(level: int, levels: int, run: int = run) -> None:
-                if on_level:
-                    on_level(run * levels + level, self.candidates * levels)
-
-            crystals = self.inner(score, begin, rngs, count)
-            misfit = self.misfit(crystals)
-            # "not worse" also takes the first run where the misfit is NaN: a broken crystal shows.
-            better = ~(misfit >= least)
-            atoms = better[crystals.owner]
-            best = best.replace(
-                frac=torch.where(atoms[:, None], crystals.frac, best.frac),
-                species=torch.where(atoms, crystals.species, best.species),
-            )
-            least = torch.where(better, misfit, least)
-        return best
+            starts.append(_scattered(start, rngs) if run else start)
+            noises.append(self.inner.noise(start, rngs))
+        begin = CrystalBatch.cat(starts)
+        crystals = self.inner.run(score, begin, torch.cat(noises, 1), on_level)
+        misfit = self.misfit(crystals).view(self.candidates, len(start))
+        # What is not a number is the worst: a crystal all of whose runs broke remains broken.
+        best = misfit.nan_to_num(nan=torch.inf, posinf=torch.inf).argmin(0)
+        first = torch.arange(len(start), device=best.device)
+        return crystals.select(best * len(start) + first)
 
 
 def _scattered(crystals: CrystalBatch, rngs: Sequence[torch.Generator]) -> CrystalBatch:

@@ -10,7 +10,7 @@ import torch
 from cdvae.crystal import CrystalBatch
 from cdvae.noise import NoiseSchedule
 from cdvae.sampling.assignment import assign_species
-from cdvae.sampling.protocol import Mover, OnLevel
+from cdvae.sampling.protocol import Mover, OnLevel, normal
 from cdvae.score import Score
 
 
@@ -35,6 +35,11 @@ class Langevin:
         """``steps_per_level`` a level."""
         return self.levels * self.steps_per_level
 
+    @property
+    def copies(self) -> int:
+        """The crystals alone."""
+        return 1
+
     @torch.no_grad()
     def __call__(
         self,
@@ -48,7 +53,7 @@ class Langevin:
         move = Mover(start)
         for i, level in enumerate(self.schedule.ladder(start, self.levels)):
             sigma = level[owner, None]
-            noise = move.noise(rngs, self.steps_per_level, start.frac)
+            noise = normal(start, rngs, self.steps_per_level)
             alpha = self.step_ratio * sigma**2
             for j in range(self.steps_per_level):
                 output = score(crystals, level)

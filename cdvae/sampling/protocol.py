@@ -26,6 +26,11 @@ class Sampler(Protocol):
         """Score evaluations that each crystal costs."""
         ...
 
+    @property
+    def copies(self) -> int:
+        """Copies of the crystals that it samples at once: the score has to be that of so many."""
+        ...
+
     def __call__(
         self,
         score: Score,
@@ -49,7 +54,6 @@ class Mover:
 
     def __init__(self, crystals: CrystalBatch) -> None:
         self._inverse = inverse(crystals.lattice)[crystals.owner]
-        self._sizes = crystals.n_atoms.tolist()
 
     def __call__(self, crystals: CrystalBatch, step: Tensor) -> CrystalBatch:
         """``crystals`` with every atom moved by its ``step`` (A, 3) Å, less the common drift."""
@@ -57,10 +61,9 @@ class Mover:
         frac = crystals.frac + torch.einsum("ai,aij->aj", step, self._inverse)
         return crystals.replace(frac=wrap(frac))
 
-    def noise(self, rngs: Sequence[torch.Generator], steps: int, like: Tensor) -> Tensor:
-        """(steps, A, 3) standard normal, each crystal's part from its own generator."""
-        parts = [
-            torch.randn(steps, n, 3, generator=rng)
-            for n, rng in zip(self._sizes, rngs, strict=True)
-        ]
-        return torch.cat(parts, 1).to(like)
+
+def normal(crystals: CrystalBatch, rngs: Sequence[torch.Generator], steps: int) -> Tensor:
+    """(steps, A, 3) standard normal, each crystal's part from its own generator."""
+    sizes = zip(crystals.n_atoms.tolist(), rngs, strict=True)
+    parts = [torch.randn(steps, n, 3, generator=rng) for n, rng in sizes]
+    return torch.cat(parts, 1).to(crystals.frac)

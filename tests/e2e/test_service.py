@@ -101,10 +101,11 @@ def test_optimize(service: Service) -> None:
 
 def test_cancel(service: Service) -> None:
     running = service.submit("/generate", LONG)
-    queued = service.submit("/generate", LONG)
+    beside = service.submit("/generate", LONG)
     service.wait(running, "running")
-    assert service.call("DELETE", f"/jobs/{queued}").status in (200, 202)
-    assert service.status(queued)["state"] == "cancelled"
+    assert service.call("DELETE", f"/jobs/{beside}").status in (200, 202)
+    assert service.wait(beside, timeout=10)["state"] == "cancelled"
+    assert service.status(running)["state"] == "running"
     assert service.call("DELETE", f"/jobs/{running}").status in (200, 202)
     assert service.wait(running, timeout=10)["state"] == "cancelled"
 

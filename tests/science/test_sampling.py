@@ -143,11 +143,26 @@ def test_best_of_keeps_the_least_misfit_of_each_crystal() -> None:
     sampler = BestOf(inner, 3, misfit)
     best = sampler(NormalData(), begin, generators(40), lambda *level: levels.append(level))
     assert sampler.evaluations == 15
-    assert levels == [(i, 15) for i in range(1, 16)]
+    assert sampler.copies == 3
+    assert levels == [(i, 5) for i in range(1, 6)]  # all runs go side by side
     assert (misfit(best) <= misfit(once)).all()
     assert (misfit(best) < misfit(once)).any()
     same = (best.frac == once.frac).all(-1).view(-1, 3).all(1)
     assert torch.equal(same, misfit(best) == misfit(once))  # whole crystals are chosen, not atoms
+
+
+def test_best_of_prefers_any_number_to_none() -> None:
+    def misfit(crystals: CrystalBatch) -> Tensor:
+        values = torch.zeros(3, 4)
+        values[0] = torch.nan
+        values[1, 1:] = torch.inf
+        return values.flatten()
+
+    inner, begin = Ancestral(SCHEDULE, 5), start().select(range(4))
+    rngs = generators(4)
+    first = inner(NormalData(), begin, rngs)
+    best = BestOf(inner, 3, misfit)(NormalData(), begin, generators(4))
+    assert not (best.frac == first.frac).all(-1).view(4, 3).all(-1).any()
 
 
 def test_assignment_keeps_the_composition_and_is_optimal() -> None:

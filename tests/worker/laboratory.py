@@ -107,6 +107,7 @@ class Lab:
             "CDVAE_MODEL_STORE": str(self.folder / "store"),
             "CDVAE_DEVICE": "cpu",
             "CDVAE_THREADS": "1",
+            "CDVAE_JOBS_AT_ONCE": "1",  # tests say when they want more
             "CDVAE_TIMEOUT_GRACE": "1",
             "CDVAE_SHUTDOWN_GRACE": "1",
             "CDVAE_WORKER_METRICS_PORT": "0",

@@ -1,0 +1,58 @@
+"""What the checks of crystals cost beside sampling them.
+
+    python benchmarks/metrics_speed.py [--model perov-5] [--crystals 1000] [--out FILE]
+
+Processor time on one thread, of sampling and of each check of the same crystals: what is said of a
+crystal (validity, contacts, density, space group), novelty, duplicates, CIF. `ratio` is all checks
+over sampling; below 1 the checks are not the bottleneck.
+"""
+
+from __future__ import annotations
+
+from pymatgen.core.structure import Structure
+from timing import arguments, emit, load, sample, timed
+
+from cdvae.compute import configure
+from cdvae.data.cif import write_cif
+from cdvae.data.structures import to_structures
+from cdvae.evaluation.sampling import novelty_index
+from cdvae.metrics.matching import duplicates
+from cdvae.metrics.report import describe
+from cdvae.pipeline import SamplerSpec, chunks, score_evaluations
+
+
+def main() -> None:
+    """Prints milliseconds a crystal."""
+    options = arguments(__doc__ or "", model="perov-5", crystals=1000)
+    configure(1)
+    model, sampler = load(options.model), SamplerSpec("fast")
+    known = novelty_index(model)
+    (warm,) = to_structures(sample(model, 1, sampler).crystals)
+    describe(warm), known.is_novel(warm), write_cif(warm, {"index": 0})
+    structures: list[Structure] = []
+
+    def run() -> None:
+        for part in chunks(options.crystals, model):
+            structures.extend(to_structures(sample(model, len(part), sampler, part.start).crystals))
+
+    sampling = timed(run).cpu
+    checks = {
+        "describe": timed(lambda: [describe(one) for one in structures]).cpu,
+        "novelty": timed(lambda: [known.is_novel(one) for one in structures]).cpu,
+        "duplicates": timed(lambda: duplicates(structures)).cpu,
+        "cif": timed(lambda: [write_cif(s, {"index": i}) for i, s in enumerate(structures)]).cpu,
+    }
+    each = {name: round(1000 * s / options.crystals, 3) for name, s in checks.items()}
+    figures = {
+        "model": options.model,
+        "crystals": options.crystals,
+        "evaluations": score_evaluations(model, sampler),
+        "sampling_cpu_ms_a_crystal": round(1000 * sampling / options.crystals, 2),
+        "checks_cpu_ms_a_crystal": each,
+        "ratio": round(sum(checks.values()) / sampling, 3),
+    }
+    emit(figures, options.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""Crystals a second: the default sampler against our own 5,000-step `langevin`, by batch.
+
+    python benchmarks/sampling_speed.py [--model NAME] [--batch 1 16 256] [--threads 1 2] [--out F]
+
+`langevin` is run for `--langevin-steps` evaluations of its 5,000 and scaled by their number: each
+costs the same. `ratio` is that of processor times. `share` divides the processor time of `fast`
+(one thread, the largest batch): the prior, the search for neighbours and their basis, the network,
+the rest of the sampler, and what is said of the finished crystals.
+"""
+
+from __future__ import annotations
+
+import statistics
+from contextlib import ExitStack
+from typing import Any
+
+from timing import Seconds, Watch, arguments, emit, load, sample, timed
+
+from cdvae import pipeline
+from cdvae.compute import configure
+from cdvae.data.cif import write_cif
+from cdvae.data.structures import to_structures
+from cdvae.metrics.matching import duplicates
+from cdvae.metrics.report import describe
+from cdvae.model import decoder
+from cdvae.model.backbone import Backbone
+from cdvae.pipeline import LANGEVIN_LEVELS, SamplerSpec, score_evaluations
+from cdvae.trained import TrainedModel
+
+FAST = SamplerSpec("fast")
+LANGEVIN_EVALUATIONS = 100 * LANGEVIN_LEVELS
+
+
+def median(model: TrainedModel, batch: int, sampler: SamplerSpec, repeats: int) -> Seconds:
+    """Seconds of the call, all warm."""
+    runs = [timed(lambda: sample(model, batch, sampler)) for _ in range(repeats)]
+    return Seconds(statistics.median(r.wall for r in runs), statistics.median(r.cpu for r in runs))
+
+
+def compare(model: TrainedModel, batch: int, langevin_steps: int, repeats: int) -> dict[str, Any]:
+    """One row: rates of both samplers."""
+    fast = median(model, batch, FAST, repeats)
+    prior = timed(lambda: pipeline.sample_latents(model, list(range(batch))))
+    part = median(model, batch, SamplerSpec("langevin", langevin_steps), 1)
+    slow = prior.cpu + (part.cpu - prior.cpu) * LANGEVIN_EVALUATIONS / langevin_steps
+    return {
+        "batch": batch,
+        "fast_wall_ms_a_crystal": round(1000 * fast.wall / batch, 2),
+        "fast_cpu_ms_a_crystal": round(1000 * fast.cpu / batch, 2),
+        "crystals_a_second": round(batch / fast.wall, 2),
+        "langevin_cpu_ms_a_crystal": round(1000 * slow / batch),
+        "ratio": round(slow / fast.cpu, 1),
+    }
+
+
+def shares(model: TrainedModel, batch: int) -> dict[str, float]:
+    """Milliseconds of processor time a crystal, by part."""
+    watch = Watch()
+    parts = [
+        (pipeline, "_draw", "prior"),
+        (pipeline, "begin", "start"),
+        (decoder, "geometry", "graph"),
+        (Backbone, "interact", "network"),
+        (type(model.network), "misfit", "choice"),
+        (type(model.estimator), "values", "properties"),
+    ]
+    with ExitStack() as stack:
+        for part in parts:
+            stack.enter_context(watch.on(*part))
+        crystals = []
+        whole = timed(lambda: crystals.append(sample(model, batch, FAST).crystals)).cpu
+    structures = to_structures(crystals[0])
+    checks = timed(
+        lambda: (
+            [describe(one) for one in structures],
+            duplicates(structures),
+            [write_cif(one, {"index": i}) for i, one in enumerate(structures)],
+        )
+    ).cpu
+    found = {name: 1000 * seconds / batch for name, seconds in watch.seconds.items()}
+    found["rest"] = 1000 * whole / batch - sum(found.values())
+    found["checks"] = 1000 * checks / batch
+    return {name: round(value, 2) for name, value in found.items()}
+
+
+def main() -> None:
+    """Prints the rows of every number of threads, and the shares."""
+    options = arguments(
+        __doc__ or "",
+        model="perov-5",
+        batch=[1, 16, 256],
+        threads=[1, 2],
+        langevin_steps=50,
+        repeats=3,
+    )
+    model = load(options.model)
+    rows: dict[str, Any] = {}
+    for threads in options.threads:
+        configure(threads)
+        sample(model, 4, FAST)
+        rows[f"threads_{threads}"] = [
+            compare(model, batch, options.langevin_steps, options.repeats)
+            for batch in options.batch
+        ]
+    configure(1)
+    figures = {
+        "model": options.model,
+        "evaluations": {
+            "fast": score_evaluations(model, FAST),
+            "langevin": LANGEVIN_EVALUATIONS,
+        },
+        **rows,
+        "cpu_ms_a_crystal": shares(model, max(options.batch)),
+    }
+    emit(figures, options.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""Crystals a second in training, and what a step is made of.
+
+    python benchmarks/training_speed.py [--config configs/perov-5.toml] [--steps 10] [--out FILE]
+
+Steps of the settings' batch on made-up perovskites, so no data set is needed: loss (encoder, heads,
+decoder on every noisy copy), gradients, optimiser. Nothing is compiled, so that the parts can be
+told from each other; `--compile` compiles the networks as training does where the settings say so.
+Medians over the steps; the first two are left out.
+"""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+
+import torch
+from timing import ROOT, arguments, emit, timed
+
+from cdvae.compute import configure
+from cdvae.config import load_config
+from cdvae.loss import LossTerms, compute_loss
+from cdvae.model.cdvae import CDVAE
+from cdvae.noise import NoiseSchedule
+from cdvae.testing import perovskites
+
+WARM = 2
+
+
+def main() -> None:
+    """Prints the rate and the parts of a step."""
+    options = arguments(
+        __doc__ or "", config="configs/perov-5.toml", steps=10, threads=1, compile=False
+    )
+    configure(options.threads)
+    config = load_config(ROOT / Path(options.config))
+    settings = config.optimiser
+    data = perovskites(settings.batch_size)
+    values = data.properties[:, : len(config.model.properties)]
+    model = CDVAE(config.model)
+    model.heads.fit_scalers(data.crystals, values)
+    if options.compile:
+        for network in (model.encoder.backbone, model.decoder.backbone):
+            network.interact = torch.compile(network.interact)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    schedule = NoiseSchedule(config.model.sigma_max, config.model.sigma_min)
+    rng = torch.Generator().manual_seed(0)
+    losses: list[LossTerms] = []
+    parts: dict[str, list[float]] = {"loss": [], "gradients": [], "optimiser": []}
+    walls: list[float] = []
+    for step in range(WARM + options.steps):
+        optimiser.zero_grad(set_to_none=True)
+        losses.clear()
+        seconds = {
+            "loss": timed(
+                lambda: losses.append(
+                    compute_loss(model, data.crystals, values, schedule, settings.noisy_copies, rng)
+                )
+            ),
+            "gradients": timed(lambda: losses[0].total(config.loss).backward()),
+            "optimiser": timed(optimiser.step),
+        }
+        if step >= WARM:
+            walls.append(sum(part.wall for part in seconds.values()))
+            for name, part in seconds.items():
+                parts[name].append(part.cpu)
+    cpu = {name: statistics.median(own) for name, own in parts.items()}
+    batch = settings.batch_size
+    figures = {
+        "config": options.config,
+        "batch": batch,
+        "noisy_copies": settings.noisy_copies,
+        "threads": options.threads,
+        "compiled": options.compile,
+        "crystals_a_second": round(batch / statistics.median(walls), 1),
+        "crystals_a_cpu_second": round(batch / sum(cpu.values()), 1),
+        "cpu_ms_a_step": {name: round(1000 * value, 1) for name, value in cpu.items()},
+    }
+    emit(figures, options.out)
+
+
+if __name__ == "__main__":
+    main()

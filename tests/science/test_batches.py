@@ -1,0 +1,78 @@
+"""Batches: who shares one changes no bit of a crystal."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from cdvae.batches import ROWS, Levels, filled, of_one_size
+from cdvae.compute import configure, spread
+from cdvae.pipeline import Decoded, SamplerSpec, crystal_seed, decode, sample_latents
+from cdvae.trained import TrainedModel, load_model
+
+STORE = Path(__file__).parents[2] / "model_store"
+SAMPLER = SamplerSpec("fast", 8)
+LANGEVIN = SamplerSpec("langevin", 50)
+
+
+@pytest.fixture(scope="module", params=["perov-5", "mp-20"])
+def model(request: pytest.FixtureRequest) -> TrainedModel:
+    return load_model(max((STORE / request.param).iterdir()))
+
+
+def made(model: TrainedModel, indices: Sequence[int], sampler: SamplerSpec) -> Decoded:
+    seeds = [crystal_seed(5, i) for i in indices]
+    return decode(model, sample_latents(model, seeds), seeds, sampler)
+
+
+@pytest.mark.parametrize("sampler", [SAMPLER, LANGEVIN], ids=["fast", "langevin"])
+def test_a_crystal_has_the_same_bits_in_any_batch_on_any_number_of_threads(
+    model: TrainedModel, sampler: SamplerSpec
+) -> None:
+    before = torch.get_num_threads()
+    try:
+        configure(1)
+        together = made(model, range(9), sampler)
+        configure(2)
+        for part in ([4], [7, 2, 5], [8, 6, 4, 2, 0]):
+            alone, expected = made(model, part, sampler), together.crystals.select(part)
+            assert torch.equal(alone.crystals.frac, expected.frac)
+            assert torch.equal(alone.crystals.lattice, expected.lattice)
+            assert torch.equal(alone.crystals.species, expected.species)
+            for name, values in alone.properties.items():
+                assert torch.equal(values, together.properties[name][part])
+    finally:
+        configure(before)
+
+
+def test_batches_hold_every_crystal_once_and_one_size_each() -> None:
+    sizes = [5, 2, 5, 9, 2, 5, 5, 20]
+    batches = of_one_size(sizes, copies=4, atoms=60)
+    assert sorted(row for rows in batches for row in rows) == list(range(8))
+    for rows in batches:
+        assert len({sizes[row] for row in rows}) == 1
+        assert len(rows) == 1 or len(rows) * 4 * sizes[rows[0]] <= 60
+
+
+def test_batches_are_filled_with_their_last_crystal() -> None:
+    assert filled([3]) == [3] * ROWS
+    assert filled([3, 8, 1, 4]) == [3, 8, 1, 4]
+    assert filled([3, 8], copies=4) == [3, 8]
+    assert filled([3], copies=2) == [3, 3]
+
+
+def test_levels_of_several_batches_add_up() -> None:
+    seen: list[tuple[int, int]] = []
+    levels = Levels(2, lambda *level: seen.append(level))
+    for level in (1, 2, 3):
+        levels.one_more(level, 3)
+        levels.one_more(level, 3)
+    assert seen == [(i, 6) for i in range(1, 7)]
+
+
+def test_spread_keeps_the_order_and_computes_without_gradients() -> None:
+    weight = torch.ones(2, requires_grad=True)
+    values = spread(lambda i: (i, (weight * i).requires_grad), range(5))
+    assert values == [(i, False) for i in range(5)]
+    assert spread(lambda i: i, []) == []

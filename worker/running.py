@@ -1,0 +1,50 @@
+"""The jobs that a worker has at a time, and whether it may have more."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from rq.executions import Execution
+from rq.job import Job
+
+CHUNK = 64
+"""Crystals that count of a job, however many it has: it asks for one chunk at a time."""
+FULL = 256
+"""Crystals at a time from which on only the most urgent jobs are taken."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """A job that the work-horse runs."""
+
+    job: Job
+    execution: Execution
+    limit: float  # s; 0: none
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def crystals(self) -> int:
+        """What it adds to a batch."""
+        try:
+            return min(int(self.job.args[0]["num_samples"]), CHUNK)
+        except (LookupError, TypeError, ValueError):
+            return 1  # it will fail
+
+    def over_its_time(self, grace: float) -> bool:
+        """Whether it runs so much longer than it may that it cannot have noticed."""
+        return 0 < self.limit < time.monotonic() - self.started - grace
+
+
+def queues_with_room(
+    running: Sequence[Running], queues: Sequence[str], jobs_at_once: int
+) -> Sequence[str]:
+    """The queues from which one more job may be taken.
+
+    What fills a batch is enough, because jobs wait better on their queues, where other workers
+    see them; only the most urgent queue is served on, so that a bulk job keeps nobody waiting.
+    """
+    if len(running) >= jobs_at_once:
+        return ()
+    return queues if sum(one.crystals for one in running) < FULL else queues[:1]
