@@ -156,21 +156,31 @@ class AsyncJob:
         self.status = await self._client._run(self._client._calls.status(self.id))
         return self.status
 
-    async def wait(self, timeout: float | None = None, *, progress: Progress = False) -> Result:
-        """As `Job.wait`."""
+    async def finish(
+        self, timeout: float | None = None, *, progress: Progress = False
+    ) -> JobStatus:
+        """As `Job.finish`."""
         with shown(progress) as told:
             self.status = await self._client._run(self._client._calls.end(self.id, timeout, told))
         raise_unless_whole(self.status)
+        return self.status
+
+    async def wait(self, timeout: float | None = None, *, progress: Progress = False) -> Result:
+        """As `Job.wait`."""
+        await self.finish(timeout, progress=progress)
         return await self.result()
 
     async def result(self) -> Result:
         """As `Job.result`."""
         return await self._client._run(self._client._calls.result(self.id))
 
+    async def read(self, form: Form) -> bytes:
+        """As `Job.read`."""
+        return await self._client._run(self._client._calls.download(self.id, form))
+
     async def download(self, path: str | Path, form: Form = "zip") -> Path:
         """As `Job.download`."""
-        content = await self._client._run(self._client._calls.download(self.id, form))
-        await asyncio.to_thread(Path(path).write_bytes, content)
+        await asyncio.to_thread(Path(path).write_bytes, await self.read(form))
         return Path(path)
 
     async def cancel(self) -> JobStatus:

@@ -5,6 +5,7 @@ pymatgen and ASE are imported when they are asked for, so that the client needs 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import StringIO
@@ -65,6 +66,15 @@ class OptimizedCrystal(_Convertible, OptimizedRecord):
 
 
 AnyCrystal = Crystal | ReconstructedCrystal | OptimizedCrystal
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9.]+")
+
+
+def file_stem(crystal: CrystalRecord) -> str:
+    """A name for a crystal's file, as in the service's zip: `00003-SrTiO3`."""
+    formula = _UNSAFE.sub("", crystal.reduced_formula) or "crystal"
+    return f"{crystal.index:05d}-{formula}"
+
 
 _TYPES: dict[JobKind, TypeAdapter[Any]] = {
     "generate": TypeAdapter(list[Crystal]),

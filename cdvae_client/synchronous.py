@@ -176,24 +176,32 @@ class Job:
         self.status = self._client._run(self._client._calls.status(self.id))
         return self.status
 
-    def wait(self, timeout: float | None = None, *, progress: Progress = False) -> Result:
-        """The result, once the job is over; progress: True for a bar, or what to tell.
+    def finish(self, timeout: float | None = None, *, progress: Progress = False) -> JobStatus:
+        """The state once the job is over; progress: True for a bar, or what to tell.
 
         Raises JobFailedError, JobCancelledError, and WaitTimeoutError after `timeout` seconds.
         """
         with shown(progress) as told:
             self.status = self._client._run(self._client._calls.end(self.id, timeout, told))
         raise_unless_whole(self.status)
+        return self.status
+
+    def wait(self, timeout: float | None = None, *, progress: Progress = False) -> Result:
+        """The result, once the job is over; as `finish`."""
+        self.finish(timeout, progress=progress)
         return self.result()
 
     def result(self) -> Result:
         """The result of a finished or cancelled job, without waiting: ConflictError before."""
         return self._client._run(self._client._calls.result(self.id))
 
+    def read(self, form: Form) -> bytes:
+        """The result in one of the service's forms."""
+        return self._client._run(self._client._calls.download(self.id, form))
+
     def download(self, path: str | Path, form: Form = "zip") -> Path:
         """Write the result into a file, in one of the service's forms; returns the path."""
-        content = self._client._run(self._client._calls.download(self.id, form))
-        Path(path).write_bytes(content)
+        Path(path).write_bytes(self.read(form))
         return Path(path)
 
     def cancel(self) -> JobStatus:

@@ -59,7 +59,7 @@ def given_forms(folder: Path) -> list[Any]:
     return [SRTIO3, path, str(path), structure, structure.as_dict(), ase.io.read(path), record]
 
 
-@pytest.mark.filterwarnings("ignore:No _symmetry_equiv_pos_as_xyz")  # pymatgen about P 1
+@pytest.mark.filterwarnings("ignore:.*No _symmetry_equiv_pos_as_xyz")  # pymatgen about P 1
 def test_crystals_are_taken_in_every_usual_form(tmp_path: Path) -> None:
     forms = given_forms(tmp_path)
     together = json.loads(reconstruct_body(forms, {}))["structures"]
