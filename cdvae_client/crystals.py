@@ -35,21 +35,25 @@ class _Convertible:
     """What a record can be turned into."""
 
     def structure(self: _Record) -> Structure:
-        """The crystal as a pymatgen `Structure`, in the cell's own orientation."""
+        """The crystal as a pymatgen `Structure`: orientation of the cell and order as decoded."""
         from pymatgen.core.structure import Structure
-        from pymatgen.io.cif import CifParser
+        from pymatgen.io.cif import CifFile
 
-        # By default the parser moves coordinates near 1/3, 2/3, … onto them, by up to 1e-4 Å.
-        parser = CifParser.from_str(self.cif, frac_tolerance=0)
-        (read,) = parser.parse_structures(primitive=False)
-        return Structure(self.lattice.matrix, read.species, read.frac_coords)
+        # The CIF is P1, so its loop has every atom. pymatgen's parser for any CIF would group them
+        # by element, and move coordinates near 1/3 and 2/3 onto these by up to 1e-4.
+        (block,) = CifFile.from_str(self.cif).data.values()
+        columns = [[float(text) for text in block[f"_atom_site_fract_{axis}"]] for axis in "xyz"]
+        sites = list(zip(*columns, strict=True))
+        return Structure(self.lattice.matrix, block["_atom_site_type_symbol"], sites)
 
     def atoms(self: _Record) -> Atoms:
-        """The crystal as ASE `Atoms`, in the cell's own orientation."""
-        import ase.io
+        """The crystal as ASE `Atoms`: orientation of the cell and order as decoded."""
+        from ase.io.cif import parse_cif
 
-        atoms: Any = ase.io.read(StringIO(self.cif), format="cif")
+        (block,) = parse_cif(StringIO(self.cif))
+        atoms: Any = block.get_unsymmetrized_structure()
         atoms.set_cell(self.lattice.matrix, scale_atoms=True)
+        atoms.pbc = True
         return cast("Atoms", atoms)
 
 

@@ -8,11 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pymatgen.core import Element
+from pymatgen.core.structure import Structure
 
+from cdvae.data.cif import write_cif
 from cdvae_client import (
     AsyncClient,
     Client,
     ConflictError,
+    Crystal,
     InvalidRequestError,
     JobCancelledError,
     NotFoundError,
@@ -20,6 +24,7 @@ from cdvae_client import (
     ReconstructedCrystal,
     Result,
 )
+from tests.client import stub
 from tests.e2e.service import SRTIO3, Service
 
 LONG = {"name": "langevin", "steps": 5000}
@@ -62,6 +67,22 @@ def test_crystals_come_as_they_were_decoded(service: Service) -> None:
             np.testing.assert_allclose(atoms.positions, structure.cart_coords, atol=1e-6)
             assert structure.composition.formula == crystal.formula
             assert list(atoms.symbols) == [site.specie.symbol for site in structure]
+
+
+def test_conversions_keep_order_orientation_and_digits() -> None:
+    """Coordinates next to 1/3, elements mixed: what the usual readers of CIF change."""
+    rng = np.random.default_rng(1)
+    frac = rng.uniform(0, 1, (5, 3))
+    frac[0] = (1 / 3 + 2e-5, 2 / 3 - 3e-5, 0.0)
+    made = Structure(rng.normal(size=(3, 3)) + 4 * np.eye(3), ["O", "Sr", "O", "Ti", "O"], frac)
+    cell = {**stub.CELL, "matrix": made.lattice.matrix.tolist()}
+    read = Crystal.model_validate(stub.crystal(0, cif=write_cif(made, {"index": 0}), lattice=cell))
+    for species, positions in (
+        (read.structure().species, read.structure().cart_coords),
+        (map(Element, read.atoms().symbols), read.atoms().positions),
+    ):
+        assert list(species) == made.species
+        np.testing.assert_allclose(positions, made.cart_coords, atol=1e-6)
 
 
 def test_the_asynchronous_client(service: Service) -> None:
