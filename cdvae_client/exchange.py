@@ -19,6 +19,7 @@ from cdvae_client.errors import UnreachableError, refusal, retry_after
 T = TypeVar("T")
 
 WORTH_REPEATING = frozenset({408, 429, 502, 503, 504})
+HOPELESS = (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)  # the caller's own mistakes
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def exchange(request: httpx2.Request, retries: Retries) -> Flow[httpx2.Response]
         tried += 1
         if isinstance(reply, httpx2.TransportError):
             pause = retries.pause(tried, None)
-            if pause is None or isinstance(reply, httpx2.UnsupportedProtocol):
+            if pause is None or isinstance(reply, HOPELESS):
                 raise unreachable(request, reply) from reply
         else:
             assert reply is not None

@@ -31,11 +31,9 @@ def jobs(
     if as_json:
         echo_json([status.model_dump(mode="json") for status in found])
         return
-    from rich.console import Console
+    from cli.show import jobs_table, wide_console
 
-    from cli.show import jobs_table
-
-    Console().print(jobs_table(found))
+    wide_console().print(jobs_table(found))
 
 
 def cancel(

@@ -89,10 +89,8 @@ def _finish(job: Job) -> None:
 
 
 def _show(client: Client, job: Job, output: Output) -> None:
-    from rich.console import Console
-
     from cdvae_client import Result
-    from cli.show import crystals_table, summary_table, write_cifs
+    from cli.show import crystals_table, summary_table, wide_console, write_cifs
 
     content = job.read("json")
     result = Result.of(content)
@@ -100,7 +98,7 @@ def _show(client: Client, job: Job, output: Output) -> None:
         typer.echo(content.decode())
     else:
         card = client.model(job.status.request.model)
-        console = Console()
+        console = wide_console()
         units = {name: prop.unit for name, prop in card.properties.items()}
         console.print(crystals_table(result, f"{job.status.kind} {card.reference}", units))
         console.print(summary_table(result))

@@ -22,6 +22,15 @@ from schema.jobs import JobStatus
 
 COLUMNS = ("", "formula", "space group", "density\ng/cm³", "min.\ndist.\nÅ", "valid")
 TEXTS = ("formula", "space group")
+PIPE_WIDTH = 200
+
+
+def wide_console() -> Console:
+    """Standard output; a file or a pipe is never too narrow for a table."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, PIPE_WIDTH)
+    return console
 
 
 def bars(console: Console) -> Progress:
@@ -55,7 +64,8 @@ def crystals_table(crystals: Iterable[AnyCrystal], title: str, units: Mapping[st
     table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     predicted = ["\n".join(["predicted", *name.split("_"), unit]) for name, unit in units.items()]
     own = [_own(crystal) for crystal in crystals[:1]]
-    for name in (*COLUMNS, *predicted, *(name for one in own for name in one)):
+    titles = (*COLUMNS[:2], *(name for one in own for name in one), *COLUMNS[2:], *predicted)
+    for name in titles:
         justify: JustifyMethod = "left" if name in TEXTS else "right"
         table.add_column(name, justify=justify, no_wrap=True)
     for crystal in crystals:
@@ -63,12 +73,12 @@ def crystals_table(crystals: Iterable[AnyCrystal], title: str, units: Mapping[st
         table.add_row(
             str(crystal.index),
             crystal.reduced_formula,
+            *_own(crystal).values(),
             f"{group.symbol} ({group.number})" if group else "–",
             _number(crystal.density),
             _number(crystal.min_distance),
             "yes" if crystal.valid.structure and crystal.valid.composition else "no",
             *(_number(crystal.predicted.get(name)) for name in units),
-            *_own(crystal).values(),
         )
     return table
 

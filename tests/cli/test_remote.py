@@ -24,7 +24,6 @@ QUICK = ("--sampler", "fast", "--steps", "5")
 @pytest.fixture(autouse=True)
 def _here(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CDVAE_SERVER", f"http://127.0.0.1:{service.port}")
-    monkeypatch.setenv("COLUMNS", "200")
 
 
 def run(*words: str | Path) -> Result:
