@@ -31,7 +31,7 @@ def draw(crystals: Sequence[Any], path: Path) -> int:
         panel.set_axis_off()
     for panel, atoms in zip(panels.flat, shown, strict=False):
         cell = atoms if len(atoms) >= LARGE_CELL else atoms.repeat(2)
-        plot_atoms(cell, panel, rotation="12x,-18y,3z", radii=0.35, show_unit_cell=1)
+        plot_atoms(cell, panel, rotation="12x,-18y,3z", radii=0.35, show_unit_cell=2)
         lengths = ", ".join(f"{length:.2f}" for length in atoms.cell.lengths())
         panel.set_title(f"{atoms.get_chemical_formula('metal')}\n{lengths} Å", fontsize=9)
         panel.set_axis_off()
