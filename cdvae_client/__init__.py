@@ -7,7 +7,9 @@ with Client("http://127.0.0.1:8000") as client:
         print(crystal.formula, crystal.structure().volume)
 """
 
-from cdvae_client.asynchronous import AsyncClient, AsyncJob
+from cdvae_client.async_client import AsyncClient
+from cdvae_client.async_job import AsyncJob
+from cdvae_client.client import Client
 from cdvae_client.crystals import Crystal, OptimizedCrystal, ReconstructedCrystal, Result
 from cdvae_client.errors import (
     CdvaeClientError,
@@ -28,7 +30,7 @@ from cdvae_client.errors import (
     WaitTimeoutError,
 )
 from cdvae_client.exchange import Retries
-from cdvae_client.synchronous import Client, Job
+from cdvae_client.job import Job
 
 __all__ = [
     "AsyncClient",

@@ -137,10 +137,11 @@ def test_refusals_say_what_and_where(service: Service) -> None:
             client.job("unknown")
 
 
-def test_jobs_are_listed_over_pages(service: Service) -> None:
+def test_jobs_are_listed_over_pages(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cdvae_client.calls.PAGE", 2)
     with Client(url(service)) as client:
         made = [client.generate(num_samples=1, priority="interactive") for _ in range(3)]
-        listed = client._run(client._calls.jobs(None, "generate", 3))
+        listed = client.jobs(kind="generate", limit=3)
         assert [one.id for one in listed] == [one.id for one in reversed(made)]
 
 
