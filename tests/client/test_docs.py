@@ -28,7 +28,7 @@ def run(words: list[str], service: Service, folder: Path) -> str:
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
     answer = subprocess.run(
-        words, env=variables, cwd=folder, capture_output=True, text=True, timeout=300
+        words, env=variables, cwd=folder, capture_output=True, text=True, timeout=600
     )
     assert answer.returncode == 0, answer.stdout + answer.stderr
     return answer.stdout
