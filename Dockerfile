@@ -3,7 +3,8 @@
 #   docker build --target worker-cpu --build-arg TORCH_INDEX=… --tag cdvae-worker:0.1.0 .
 #   docker build --target worker-gpu --tag cdvae-worker:0.1.0-gpu .
 # Torch from the usual index brings CUDA with it, several GB: TORCH_INDEX is one of CPU-only builds.
-# EXTRAS="s3 telemetry" adds what results or models at an s3:// URL and traces need.
+# EXTRAS="s3 telemetry optimade" adds what results or models at an s3:// URL, traces and the
+# OPTIMADE endpoint need.
 ARG PYTHON_IMAGE=python:3.11.13-slim-bookworm
 
 # What pip has to install for each image, and an empty environment to install it into.
@@ -47,6 +48,7 @@ COPY README.md LICENSE ./
 COPY app ./app
 COPY backplane ./backplane
 COPY cdvae ./cdvae
+COPY cdvae_client ./cdvae_client
 COPY cli ./cli
 COPY registry ./registry
 COPY schema ./schema

@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test lint audit clean
+.PHONY: help setup demo serve test lint docs audit clean
 
 help:  ## list these commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -42,6 +42,9 @@ test: lint  ## everything CI checks; CDVAE_DATA=<folder> adds the tests on the r
 	@if [ "$$CI" = "true" ] && [ -z "$$CDVAE_DATA" ]; then \
 	  echo "CI must run the tests on real data: set CDVAE_DATA"; exit 1; fi
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS) </dev/null
+
+docs: setup  ## the reference of the Python client, into out/docs
+	$(BIN)/pdoc cdvae_client schema --output-directory out/docs
 
 audit: setup  ## known vulnerabilities of the installed packages (needs the network)
 	$(VENV)/bin/pip-audit --local --skip-editable

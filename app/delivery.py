@@ -1,16 +1,55 @@
 """A finished result on its way to a client: chosen form, headers, pieces."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from anyio.to_thread import run_sync
 from fastapi.responses import Response, StreamingResponse
 
 from app.deps import Services
 from app.errors import ApiError
-from app.export import FORMS, StoredResult, as_cif, as_json, as_ndjson, as_zip, stored_result
+from app.export import (
+    CRYSTAL_FORMS,
+    FORMS,
+    StoredResult,
+    as_cif,
+    as_json,
+    as_ndjson,
+    as_pymatgen,
+    as_xyz,
+    as_zip,
+    stored_result,
+)
+from schema.crystals import CrystalRecord
 from schema.jobs import FINAL_STATES, JobStatus
+from schema.outcomes import JobResult
 
 NOT_DONE_SECONDS = 1
+
+_TEXT = {"schema": {"type": "string"}}
+RESULT_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "model": JobResult,
+        "content": {
+            FORMS["cif"]: _TEXT,
+            FORMS["ndjson"]: _TEXT,
+            FORMS["xyz"]: _TEXT,
+            FORMS["pymatgen"]: {"schema": {"type": "array", "items": {"type": "object"}}},
+            FORMS["zip"]: {"schema": {"type": "string", "format": "binary"}},
+        },
+    }
+}
+CRYSTAL_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "model": CrystalRecord,
+        "content": {
+            **{CRYSTAL_FORMS[name]: _TEXT for name in ("cif", "xyz", "poscar")},
+            CRYSTAL_FORMS["pymatgen"]: {"schema": {"type": "object"}},
+        },
+    }
+}
+
+_WRITERS = {"cif": as_cif, "ndjson": as_ndjson, "xyz": as_xyz, "pymatgen": as_pymatgen}
 
 
 async def finished_result(parts: Services, status: JobStatus) -> StoredResult:
@@ -34,15 +73,13 @@ async def result_response(
     result = await finished_result(parts, status)
     sent = {"Vary": "Accept", **(headers or {})}
     if form != "json":
-        sent["Content-Disposition"] = f'attachment; filename="{status.id}.{form}"'
+        ending = "json" if form == "pymatgen" else form
+        sent["Content-Disposition"] = f'attachment; filename="{status.id}.{ending}"'
     return StreamingResponse(_pieces(form, status, result), headers=sent, media_type=FORMS[form])
 
 
 def _pieces(form: str, status: JobStatus, result: StoredResult) -> Iterator[str] | Iterator[bytes]:
-    if form == "cif":
-        return as_cif(result)
-    if form == "ndjson":
-        return as_ndjson(result)
     if form == "zip":
         return as_zip(status, result)
-    return as_json(status, result)
+    writer = _WRITERS.get(form)
+    return writer(result) if writer else as_json(status, result)

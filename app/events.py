@@ -17,7 +17,8 @@ from redis.exceptions import RedisError
 from sse_starlette import ServerSentEvent
 
 from app.deps import Services
-from app.export import compact, stored_result
+from app.export import stored_result
+from app.formats import compact
 from app.queue import JobNotFoundError
 from app.waiting import LOOK_AGAIN
 from backplane.results import StoreError

@@ -1,4 +1,4 @@
-"""Finished results in the forms that clients ask for: JSON, JSON lines, CIF, zip."""
+"""Finished results in the forms that clients ask for: see `FORMS`."""
 
 import json
 import re
@@ -6,22 +6,25 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
-from typing import Any
 
+from app.formats import Record, compact, poscar, pymatgen_dict, xyz
 from backplane.results import ResultStore
 from schema.jobs import JobStatus
 from schema.outcomes import ResultSummary
 from schema.results import SUMMARY, chunk_names
-
-Record = dict[str, Any]
 
 FORMS = {
     "json": "application/json",
     "cif": "chemical/x-cif",
     "ndjson": "application/x-ndjson",
     "zip": "application/zip",
+    "xyz": "chemical/x-xyz",
+    "pymatgen": "application/vnd.pymatgen+json",
 }
-CRYSTAL_FORMS = {name: FORMS[name] for name in ("json", "cif")}
+CRYSTAL_FORMS = {
+    **{name: FORMS[name] for name in ("json", "cif", "xyz", "pymatgen")},
+    "poscar": "chemical/x-poscar",
+}
 
 SPOOL_BYTES = 8 * 1024 * 1024
 READ_BYTES = 256 * 1024
@@ -97,6 +100,33 @@ def as_cif(result: StoredResult) -> Iterator[str]:
         yield "".join(crystal_cif(record) for record in batch)
 
 
+def as_xyz(result: StoredResult) -> Iterator[str]:
+    """One frame of extended XYZ a crystal."""
+    for batch in result.batches():
+        yield "".join(map(xyz, batch))
+
+
+def as_pymatgen(result: StoredResult) -> Iterator[str]:
+    """A JSON list of pymatgen's dictionaries."""
+    before = "["
+    for batch in result.batches():
+        for record in batch:
+            yield before + compact(pymatgen_dict(record))
+            before = ","
+    yield "]" if before == "," else "[]"
+
+
+def crystal_in(form: str, record: Record) -> str:
+    """One crystal in one of `CRYSTAL_FORMS`."""
+    if form == "cif":
+        return crystal_cif(record)
+    if form == "xyz":
+        return xyz(record)
+    if form == "poscar":
+        return poscar(record)
+    return compact(pymatgen_dict(record) if form == "pymatgen" else record)
+
+
 def crystal_cif(record: Record) -> str:
     """The CIF of a crystal under a block name that no other crystal of its job has."""
     text: str = record["cif"]
@@ -105,7 +135,7 @@ def crystal_cif(record: Record) -> str:
 
 
 def as_zip(status: JobStatus, result: StoredResult) -> Iterator[bytes]:
-    """A zip archive with one CIF for each crystal and `summary.json`."""
+    """A zip archive with a CIF and a POSCAR for each crystal and `summary.json`."""
     with SpooledTemporaryFile(max_size=SPOOL_BYTES) as file:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
             crystals: list[Record] = []
@@ -113,6 +143,8 @@ def as_zip(status: JobStatus, result: StoredResult) -> Iterator[bytes]:
                 for record in batch:
                     name = f"{_name(record)}.cif"
                     _add(archive, status, name, crystal_cif(record))
+                    # By this name both ASE and pymatgen know the format.
+                    _add(archive, status, f"{_name(record)}.POSCAR", poscar(record))
                     bare = {key: value for key, value in record.items() if key != "cif"}
                     crystals.append({**bare, "file": name})
             summary = result.summary
@@ -135,11 +167,6 @@ def _add(archive: zipfile.ZipFile, status: JobStatus, name: str, text: str) -> N
     entry.compress_type = zipfile.ZIP_DEFLATED
     entry.external_attr = 0o644 << 16
     archive.writestr(entry, text)
-
-
-def compact(value: Any) -> str:
-    """JSON text without spaces."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def _name(record: Record) -> str:

@@ -8,11 +8,11 @@ from fastapi import APIRouter, Header, Path, Query, Request
 from fastapi.responses import Response
 from sse_starlette import EventSourceResponse
 
-from app.delivery import finished_result, result_response
+from app.delivery import CRYSTAL_ANSWERS, RESULT_ANSWERS, finished_result, result_response
 from app.deps import Parts
 from app.errors import ApiError
 from app.events import END, crystals_seen, job_events
-from app.export import CRYSTAL_FORMS, FORMS, compact, crystal_cif
+from app.export import CRYSTAL_FORMS, FORMS, crystal_in
 from app.listing import list_jobs, next_link
 from app.negotiation import choose
 from app.queue import JobNotFoundError
@@ -21,9 +21,7 @@ from app.security import LimitedCaller
 from app.waiting import PreferHeader, wait_for_end, wanted_wait
 from backplane.logs import note_job
 from schema.base import Frozen
-from schema.crystals import CrystalRecord
 from schema.jobs import FINAL_STATES, JobKind, JobState, JobStatus
-from schema.outcomes import JobResult
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
@@ -33,24 +31,10 @@ PING_SECONDS = 15
 JobIdPath = Annotated[str, Path(description="The id that the POST answered with.")]
 Form = Annotated[str | None, Query(alias="format", description="Overrides `Accept`.")]
 
-_TEXT = {"schema": {"type": "string"}}
-_RESULT: dict[int | str, dict[str, Any]] = {
-    200: {
-        "model": JobResult,
-        "content": {
-            FORMS["cif"]: _TEXT,
-            FORMS["ndjson"]: _TEXT,
-            FORMS["zip"]: {"schema": {"type": "string", "format": "binary"}},
-        },
-    }
-}
-_CRYSTAL: dict[int | str, dict[str, Any]] = {
-    200: {"model": CrystalRecord, "content": {FORMS["cif"]: _TEXT}}
-}
 _EVENTS: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "`crystal`, `progress` and a final `done` event.",
-        "content": {"text/event-stream": _TEXT},
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
     },
     204: {"description": "The `done` event was received before: there is no more."},
 }
@@ -169,7 +153,7 @@ async def show_events(
     return EventSourceResponse(events, ping=PING_SECONDS)
 
 
-@router.get("/{job_id}/result", responses=_RESULT, summary="The crystals")
+@router.get("/{job_id}/result", responses=RESULT_ANSWERS, summary="The crystals")
 async def show_result(
     request: Request, job_id: JobIdPath, parts: Parts, caller: LimitedCaller, form: Form = None
 ) -> Response:
@@ -181,7 +165,7 @@ async def show_result(
     return await result_response(parts, await job_of(parts, job_id, caller), chosen)
 
 
-@router.get("/{job_id}/crystals/{index}", responses=_CRYSTAL, summary="One crystal")
+@router.get("/{job_id}/crystals/{index}", responses=CRYSTAL_ANSWERS, summary="One crystal")
 async def show_crystal(
     request: Request,
     job_id: JobIdPath,
@@ -190,11 +174,11 @@ async def show_crystal(
     caller: LimitedCaller,
     form: Form = None,
 ) -> Response:
-    """Returns the crystal with this index, as JSON or CIF."""
+    """Returns the crystal with this index, in the form that `Accept` asks for."""
     chosen = choose(request, CRYSTAL_FORMS)
     result = await finished_result(parts, await job_of(parts, job_id, caller))
     record = await run_sync(result.crystal, index)
     if record is None:
         raise ApiError(404, f"The job has no crystal {index}.")
-    text = crystal_cif(record) if chosen == "cif" else compact(record)
+    text = await run_sync(crystal_in, chosen, record)
     return Response(text, media_type=CRYSTAL_FORMS[chosen], headers={"Vary": "Accept"})

@@ -61,7 +61,7 @@ async def list_jobs(
         batch = await _behind(queue, owner, place)
         if not batch:
             return Page(found, None)
-        for status, place in zip(await _statuses(queue, owner, batch), batch, strict=True):
+        for status, place in zip(await statuses(queue, owner, batch), batch, strict=True):
             if status is None or state not in (None, status.state):
                 continue
             if kind in (None, status.kind):
@@ -81,18 +81,19 @@ async def _behind(queue: JobQueue, owner: str, place: Place) -> list[Place]:
     return [one for one in places if one < place]
 
 
-async def _statuses(queue: JobQueue, owner: str, places: list[Place]) -> list[JobStatus | None]:
+async def statuses(queue: JobQueue, owner: str, places: list[Place]) -> list[JobStatus | None]:
+    """The jobs at these places; None for one that has expired."""
     async with queue.redis.pipeline(transaction=False) as pipeline:
         for place in places:
             await queue.scripts["status"](args=queue.asked(place.job_id), client=pipeline)
         replies = await pipeline.execute()
-    statuses: list[JobStatus | None] = []
+    found: list[JobStatus | None] = []
     for place, reply in zip(places, replies, strict=True):
         try:
-            statuses.append(queue.described(place.job_id, owner, reply))
-        except JobNotFoundError:  # expired
-            statuses.append(None)
-    return statuses
+            found.append(queue.described(place.job_id, owner, reply))
+        except JobNotFoundError:
+            found.append(None)
+    return found
 
 
 def next_link(path: str, query: dict[str, str], cursor: str) -> str:

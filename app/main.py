@@ -11,7 +11,7 @@ from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CollectorRegistry
 
-from app import errors, health, jobs, tasks
+from app import errors, health, jobs, optimade_api, tasks
 from app import models as model_routes
 from app.background import Rescue, end, keep_doing
 from app.changes import Changes
@@ -82,6 +82,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(Observer, metrics=HttpMetrics(parts.counters))
     for module in (tasks, jobs, model_routes, health):
         app.include_router(module.router)
+    optimade_api.install(app, parts)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_api_route("/docs", _docs, include_in_schema=False)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]

@@ -82,5 +82,11 @@ async def limit_rate(parts: Parts, caller: Annotated[Caller, Depends(authenticat
     return caller
 
 
+async def caller_of(request: Request, parts: Services) -> Caller:
+    """The caller of a request that a mounted application answers; raises as `LimitedCaller`."""
+    caller = await authenticate(request, parts, await _bearer(request), await _header(request))
+    return await limit_rate(parts, caller)
+
+
 Authenticated = Annotated[Caller, Depends(authenticate)]
 LimitedCaller = Annotated[Caller, Depends(limit_rate)]

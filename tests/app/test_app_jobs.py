@@ -128,7 +128,7 @@ def test_the_result_as_zip(client: TestClient, finished: str) -> None:
     with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
         assert archive.testzip() is None
         names = archive.namelist()
-        assert len(names) == 5
+        assert len(names) == 9  # a CIF and a POSCAR each, and the summary
         assert names[0] == "00000-SrTiO3.cif"
         assert not any("/" in name for name in names)
         summary = json.loads(archive.read("summary.json"))

@@ -1,0 +1,111 @@
+"""The client for asyncio: the calls of `client.py`, which explains them, to be awaited."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Unpack
+
+import httpx2
+
+from cdvae_client.async_job import AsyncJob
+from cdvae_client.exchange import Retries
+from cdvae_client.fields import (
+    GenerateFields,
+    OptimizeFields,
+    ReconstructFields,
+    generate_body,
+    optimize_body,
+    reconstruct_body,
+)
+from cdvae_client.session import AsyncSession
+from cdvae_client.settings import TIMEOUT, http_options
+from cdvae_client.structures import Given
+from schema.cards import ModelCard
+from schema.jobs import JobKind, JobState
+
+
+class AsyncClient:
+    """A CDVAE service, for asyncio; the arguments and errors are those of `Client`."""
+
+    def __init__(
+        self,
+        url: str | None = None,
+        key: str | None = None,
+        *,
+        retries: Retries | None = None,
+        timeout: float = TIMEOUT,
+        transport: httpx2.AsyncBaseTransport | None = None,
+    ) -> None:
+        http = httpx2.AsyncClient(**http_options(url, key, timeout), transport=transport)
+        self._session = AsyncSession(http, retries or Retries())
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._session.http.aclose()
+
+    async def generate(
+        self, *, idempotency_key: str | None = None, **fields: Unpack[GenerateFields]
+    ) -> AsyncJob:
+        """As `Client.generate`."""
+        return await self._submit("/generate", generate_body(fields), idempotency_key)
+
+    async def reconstruct(
+        self,
+        structures: Given | Iterable[Given],
+        *,
+        idempotency_key: str | None = None,
+        **fields: Unpack[ReconstructFields],
+    ) -> AsyncJob:
+        """As `Client.reconstruct`."""
+        body = reconstruct_body(structures, fields)
+        return await self._submit("/reconstruct", body, idempotency_key)
+
+    async def optimize(
+        self,
+        prop: str,
+        *,
+        idempotency_key: str | None = None,
+        **fields: Unpack[OptimizeFields],
+    ) -> AsyncJob:
+        """As `Client.optimize`."""
+        params = {"property": prop}
+        return await self._submit("/optimize", optimize_body(fields), idempotency_key, params)
+
+    async def job(self, job_id: str) -> AsyncJob:
+        """As `Client.job`."""
+        return AsyncJob(self._session, await self._session.run(self._session.calls.status(job_id)))
+
+    async def jobs(
+        self, *, state: JobState | None = None, kind: JobKind | None = None, limit: int = 20
+    ) -> list[AsyncJob]:
+        """As `Client.jobs`."""
+        found = await self._session.run(self._session.calls.jobs(state, kind, limit))
+        return [AsyncJob(self._session, one) for one in found]
+
+    async def models(self) -> list[ModelCard]:
+        """As `Client.models`."""
+        return await self._session.run(self._session.calls.models())
+
+    async def model(self, name: str) -> ModelCard:
+        """As `Client.model`."""
+        return await self._session.run(self._session.calls.model(name))
+
+    async def _submit(
+        self, path: str, body: bytes, key: str | None, params: dict[str, str] | None = None
+    ) -> AsyncJob:
+        return AsyncJob(
+            self._session,
+            await self._session.run(self._session.calls.submit(path, body, key, params)),
+        )

@@ -1,0 +1,113 @@
+"""A job of the client for asyncio; `job.py` explains its calls."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from pathlib import Path
+
+import httpx2
+
+from cdvae_client.calls import Form, raise_unless_whole
+from cdvae_client.crystals import AnyCrystal, Result
+from cdvae_client.following import SILENCE, Follower, polled
+from cdvae_client.progress import Progress, shown
+from cdvae_client.session import AsyncSession
+from cdvae_client.settings import patient
+from schema.jobs import JobState, JobStatus
+
+
+class AsyncJob:
+    """A job of a service; `async for` gives its crystals as they are made. See `Job`."""
+
+    def __init__(self, session: AsyncSession, status: JobStatus) -> None:
+        self._session = session
+        self.status = status
+
+    def __repr__(self) -> str:
+        return f"<AsyncJob {self.id}: {self.status.kind}, {self.state}>"
+
+    @property
+    def id(self) -> str:
+        """What names the job; `AsyncClient.job` finds it again."""
+        return self.status.id
+
+    @property
+    def state(self) -> JobState:
+        """The state that was last heard of."""
+        return self.status.state
+
+    async def refresh(self) -> JobStatus:
+        """As `Job.refresh`."""
+        self.status = await self._session.run(self._session.calls.status(self.id))
+        return self.status
+
+    async def finish(
+        self, timeout: float | None = None, *, progress: Progress = False
+    ) -> JobStatus:
+        """As `Job.finish`."""
+        with shown(progress) as told:
+            self.status = await self._session.run(self._session.calls.end(self.id, timeout, told))
+        raise_unless_whole(self.status)
+        return self.status
+
+    async def wait(self, timeout: float | None = None, *, progress: Progress = False) -> Result:
+        """As `Job.wait`."""
+        await self.finish(timeout, progress=progress)
+        return await self.result()
+
+    async def result(self) -> Result:
+        """As `Job.result`."""
+        return await self._session.run(self._session.calls.result(self.id))
+
+    async def read(self, form: Form) -> bytes:
+        """As `Job.read`."""
+        return await self._session.run(self._session.calls.download(self.id, form))
+
+    async def download(self, path: str | Path, form: Form = "zip") -> Path:
+        """As `Job.download`."""
+        await asyncio.to_thread(Path(path).write_bytes, await self.read(form))
+        return Path(path)
+
+    async def cancel(self) -> JobStatus:
+        """As `Job.cancel`."""
+        self.status = await self._session.run(self._session.calls.cancel(self.id))
+        return self.status
+
+    def __aiter__(self) -> AsyncIterator[AnyCrystal]:
+        return self.crystals()
+
+    async def crystals(self, *, progress: Progress = False) -> AsyncGenerator[AnyCrystal]:
+        """As `Job.crystals`."""
+        follower = Follower(self.status)
+        with shown(progress) as told:
+            while follower.going_on:
+                async for crystal in self._connection(follower):
+                    if told is not None:
+                        told(follower.status)
+                    if crystal is not None:
+                        yield crystal
+            if not follower.over:
+                for one in await self._session.run(polled(self._session.calls, follower, told)):
+                    yield one
+        self.status = follower.status
+        raise_unless_whole(self.status)
+
+    async def _connection(self, follower: Follower) -> AsyncGenerator[AnyCrystal | None]:
+        http = self._session.http
+        timeout = patient(http.timeout, SILENCE)
+        path = f"/jobs/{self.id}/events"
+        try:
+            async with http.sse(path, headers=follower.headers, timeout=timeout) as events:
+                if events.response.is_error:
+                    await events.response.aread()
+                    follower.refused(events.response)
+                    return
+                async for event in events:
+                    yield follower.take(event)
+                    if follower.over:
+                        return
+            pause = follower.lost()
+        except httpx2.TransportError as error:
+            pause = follower.lost(error)
+        await asyncio.sleep(pause)

@@ -1,0 +1,132 @@
+"""The calls of the API as flows (see `exchange`): what is asked, and what the answer means."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar
+
+import httpx2
+from pydantic import BaseModel
+from pydantic_core import from_json
+
+from cdvae_client.crystals import Result
+from cdvae_client.errors import JobCancelledError, JobFailedError, WaitTimeoutError
+from cdvae_client.exchange import Flow, Pause, Retries, exchange
+from cdvae_client.settings import TIMEOUT, patient
+from schema.cards import ModelCard
+from schema.jobs import FINAL_STATES, JobKind, JobState, JobStatus
+
+Form = Literal["json", "cif", "ndjson", "zip", "xyz", "pymatgen"]
+Told = Callable[[JobStatus], None]
+M = TypeVar("M", bound=BaseModel)
+
+LONG_WAIT = 30  # s that the service is asked to hold an answer
+SHORT_WAIT = 1  # s, where somebody watches the progress
+PAGE = 100  # jobs of one answer, the most there are
+
+
+class Calls:
+    """The calls over one HTTP client, which they only use to build requests."""
+
+    def __init__(self, http: httpx2.Client | httpx2.AsyncClient, retries: Retries) -> None:
+        self._http, self.retries = http, retries
+
+    def _ask(self, method: str, path: str, **options: Any) -> Flow[httpx2.Response]:
+        request = self._http.build_request(method, path, **options)
+        return exchange(request, self.retries)
+
+    def submit(
+        self, path: str, body: bytes, key: str | None, params: dict[str, str] | None = None
+    ) -> Flow[JobStatus]:
+        """Queues a job. Without a key one is drawn: a repeated request makes no second job."""
+        headers = {
+            "Content-Type": "application/json",
+            "Idempotency-Key": key or uuid.uuid4().hex,
+        }
+        response = yield from self._ask("POST", path, content=body, headers=headers, params=params)
+        return _read(JobStatus, response)
+
+    def status(self, job_id: str, wait: float = 0.0) -> Flow[JobStatus]:
+        """The job now, or at its end if that comes within `wait` seconds."""
+        options: dict[str, Any] = {}
+        if wait:
+            options["headers"] = {"Prefer": f"wait={round(wait)}"}
+            options["timeout"] = patient(self._http.timeout, wait + TIMEOUT)
+        response = yield from self._ask("GET", f"/jobs/{job_id}", **options)
+        return _read(JobStatus, response)
+
+    def end(self, job_id: str, timeout: float | None, told: Told | None) -> Flow[JobStatus]:
+        """The job at its end, `told` of every state on the way. Raises WaitTimeoutError."""
+        stop = None if timeout is None else time.monotonic() + timeout
+        status = yield from self.status(job_id)
+        while True:
+            if told is not None:
+                told(status)
+            if status.state in FINAL_STATES:
+                return status
+            asked = time.monotonic()
+            left = LONG_WAIT if stop is None else stop - asked
+            if left <= 0:
+                raise WaitTimeoutError(f"job {job_id} is still {status.state} after {timeout:g} s")
+            wait = min(LONG_WAIT if told is None else SHORT_WAIT, max(left, 1.0))
+            status = yield from self.status(job_id, wait)
+            # A service with too many waiting clients answers at once.
+            early = asked + min(SHORT_WAIT, left) - time.monotonic()
+            if status.state not in FINAL_STATES and early > 0:
+                yield Pause(early)
+
+    def result(self, job_id: str) -> Flow[Result]:
+        """The crystals of a finished job."""
+        return Result.of((yield from self.download(job_id, "json")))
+
+    def download(self, job_id: str, form: Form) -> Flow[bytes]:
+        """The result in one of its forms."""
+        path = f"/jobs/{job_id}/result"
+        response = yield from self._ask("GET", path, params={"format": form})
+        return response.content
+
+    def cancel(self, job_id: str) -> Flow[JobStatus]:
+        """Asks for the end of a job and returns its state then."""
+        return _read(JobStatus, (yield from self._ask("DELETE", f"/jobs/{job_id}")))
+
+    def jobs(
+        self, state: JobState | None, kind: JobKind | None, limit: int
+    ) -> Flow[list[JobStatus]]:
+        """The newest jobs, at most `limit`, over as many pages as that takes."""
+        filters = {"state": state, "kind": kind}
+        params = {name: value for name, value in filters.items() if value is not None}
+        found: list[JobStatus] = []
+        cursor: dict[str, str] = {}
+        while True:
+            query = {**params, **cursor, "limit": str(min(limit - len(found), PAGE))}
+            response = yield from self._ask("GET", "/jobs", params=query)
+            listed = from_json(response.content)["jobs"]
+            found += [JobStatus.model_validate(one, extra="ignore") for one in listed]
+            following = response.links.get("next")
+            if following is None or len(found) >= limit:
+                return found
+            cursor = {"cursor": httpx2.URL(following["url"]).params["cursor"]}
+
+    def models(self) -> Flow[list[ModelCard]]:
+        """The cards of all models."""
+        response = yield from self._ask("GET", "/models")
+        listed = from_json(response.content)["models"]
+        return [ModelCard.model_validate(one, extra="ignore") for one in listed]
+
+    def model(self, name: str) -> Flow[ModelCard]:
+        """The card of one model."""
+        return _read(ModelCard, (yield from self._ask("GET", f"/models/{name}")))
+
+
+def raise_unless_whole(status: JobStatus) -> None:
+    """Raises JobFailedError or JobCancelledError for a job that ended so."""
+    if status.state == "failed":
+        raise JobFailedError(status)
+    if status.state == "cancelled":
+        raise JobCancelledError(status)
+
+
+def _read(model: type[M], response: httpx2.Response) -> M:
+    return model.model_validate_json(response.content, extra="ignore")

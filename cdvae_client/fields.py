@@ -1,0 +1,88 @@
+"""The keyword arguments of the three tasks, and the bodies that they make.
+
+They are the fields of the request models in `schema/requests.py`, where each is explained; what is
+left out gets the service's default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal, TypedDict
+
+from pydantic import BaseModel
+
+from cdvae_client.structures import Given, as_inputs
+from schema.requests import (
+    Direction,
+    ElementFilter,
+    GenerateRequest,
+    LatticeChoice,
+    OptimizeRequest,
+    Priority,
+    PropertyTarget,
+    ReconstructRequest,
+    SamplerChoice,
+)
+
+Json = dict[str, Any]
+
+
+class TaskFields(TypedDict, total=False):
+    """Of every task; a nested model may be given as a dictionary."""
+
+    model: str | None
+    seed: int | None
+    sampler: SamplerChoice | Json | None
+    priority: Priority
+
+
+class GenerateFields(TaskFields, total=False):
+    """Of `generate`."""
+
+    num_samples: int
+    num_atoms: int | None
+    composition: str | None
+    elements: ElementFilter | Json | None
+    lattice: LatticeChoice | Json | None
+    spacegroup: int | None
+    target: PropertyTarget | Json | None
+    callback_url: str | None
+
+
+class ReconstructFields(TaskFields, total=False):
+    """Of `reconstruct`, beside the crystals."""
+
+    num_candidates: int
+
+
+class OptimizeFields(TaskFields, total=False):
+    """Of `optimize`, beside the property."""
+
+    direction: Direction
+    value: float | None
+    num_samples: int | None
+    start: Literal["dataset", "prior"] | Given | Iterable[Given]
+    steps: int
+    learning_rate: float
+
+
+def generate_body(fields: GenerateFields) -> bytes:
+    """The body of POST /generate; pydantic's ValidationError, a ValueError, for a wrong field."""
+    return _json(GenerateRequest.model_validate(fields))
+
+
+def reconstruct_body(structures: Given | Iterable[Given], fields: ReconstructFields) -> bytes:
+    """The body of POST /reconstruct; raises as `generate_body`."""
+    return _json(ReconstructRequest.model_validate({**fields, "structures": as_inputs(structures)}))
+
+
+def optimize_body(fields: OptimizeFields) -> bytes:
+    """The body of POST /optimize; raises as `generate_body`."""
+    given: Json = dict(fields)
+    if given.get("start", "dataset") not in ("dataset", "prior"):
+        given["start"] = {"structures": as_inputs(given["start"])}
+    return _json(OptimizeRequest.model_validate(given))
+
+
+def _json(request: BaseModel) -> bytes:
+    return request.model_dump_json(exclude_unset=True).encode()

@@ -1,0 +1,36 @@
+"""A bar of a job's progress, in a terminal or a notebook."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from cdvae_client.calls import Told
+from schema.jobs import JobStatus
+
+Progress = bool | Told
+"""True for a bar, or a function that is told of every state of the job."""
+
+FORMAT = "{percentage:3.0f}%|{bar}| {desc}"
+
+
+@contextmanager
+def shown(progress: Progress) -> Iterator[Told | None]:
+    """What is to be told of the job's states; None where nobody is interested."""
+    if not isinstance(progress, bool):
+        yield progress
+    elif not progress:
+        yield None
+    else:
+        from tqdm.auto import tqdm
+
+        with tqdm(total=1.0, bar_format=FORMAT) as bar:
+
+            def show(status: JobStatus) -> None:
+                done = status.progress
+                left = "" if done.eta_seconds is None else f", {done.eta_seconds:.0f} s left"
+                count = f"{done.samples_done} of {done.samples_total} crystals"
+                bar.n = done.fraction
+                bar.set_description_str(f"{done.stage}: {count}{left}")
+
+            yield show

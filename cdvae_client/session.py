@@ -1,0 +1,64 @@
+"""What does the steps of flows (see `exchange`): one session that waits, one that awaits."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TypeVar
+
+import httpx2
+
+from cdvae_client.calls import Calls
+from cdvae_client.exchange import Flow, Pause, Reply, Retries
+
+T = TypeVar("T")
+
+
+class Session:
+    """A connection to a service for `Client` and its jobs."""
+
+    def __init__(self, http: httpx2.Client, retries: Retries) -> None:
+        self.http, self.calls = http, Calls(http, retries)
+
+    def run(self, flow: Flow[T]) -> T:
+        """What a flow returns once all of its steps are done."""
+        reply: Reply = None
+        while True:
+            try:
+                step = flow.send(reply)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            if isinstance(step, Pause):
+                time.sleep(step.seconds)
+                reply = None
+                continue
+            try:
+                reply = self.http.send(step)
+            except httpx2.TransportError as error:
+                reply = error
+
+
+class AsyncSession:
+    """A connection to a service for `AsyncClient` and its jobs."""
+
+    def __init__(self, http: httpx2.AsyncClient, retries: Retries) -> None:
+        self.http, self.calls = http, Calls(http, retries)
+
+    async def run(self, flow: Flow[T]) -> T:
+        """As `Session.run`."""
+        reply: Reply = None
+        while True:
+            try:
+                step = flow.send(reply)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            if isinstance(step, Pause):
+                await asyncio.sleep(step.seconds)
+                reply = None
+                continue
+            try:
+                reply = await self.http.send(step)
+            except httpx2.TransportError as error:
+                reply = error

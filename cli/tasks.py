@@ -1,0 +1,149 @@
+"""`cdvae generate`, `reconstruct`, `optimize`: the tasks of a service from the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli.options import AsJson, Key, Model, NoWait, Once, Out, Png, Server
+from cli.remote import EXIT_CODES, PANEL, Output, connected, follow
+from schema.requests import Direction, Priority
+
+Seed = Annotated[int | None, typer.Option(min=0, help="Seed; drawn and told where none is given.")]
+Sampler = Annotated[str | None, typer.Option(help="Sampler of the model's card.")]
+Steps = Annotated[int | None, typer.Option(min=1, help="Score evaluations a crystal.")]
+Urgency = Annotated[Priority, typer.Option(help="Queue.")]
+
+
+def generate(
+    number: Annotated[int, typer.Option("-n", "--number", min=1, help="How many.")] = 16,
+    model: Model = None,
+    composition: Annotated[str | None, typer.Option(help="Exactly, e.g. SrTiO3.")] = None,
+    num_atoms: Annotated[int | None, typer.Option(min=1, help="In the cell, exactly.")] = None,
+    include: Annotated[list[str] | None, typer.Option(help="Element that must occur.")] = None,
+    exclude: Annotated[list[str] | None, typer.Option(help="Element that must not.")] = None,
+    spacegroup: Annotated[int | None, typer.Option(min=1, max=230, help="Number.")] = None,
+    target: Annotated[str | None, typer.Option(help="PROPERTY=VALUE to aim at.")] = None,
+    seed: Seed = None,
+    sampler: Sampler = None,
+    steps: Steps = None,
+    priority: Urgency = "normal",
+    idempotency_key: Once = None,
+    server: Server = None,
+    key: Key = None,
+    as_json: AsJson = False,
+    png: Png = None,
+    out: Out = None,
+    no_wait: NoWait = False,
+) -> None:
+    """Sample new crystals."""
+    fields = {
+        **_task(model, seed, sampler, steps, priority),
+        "num_samples": number,
+        "composition": composition,
+        "num_atoms": num_atoms,
+        "elements": {"include": include or [], "exclude": exclude or []}
+        if include or exclude
+        else None,
+        "spacegroup": spacegroup,
+        "target": _target(target),
+    }
+    with connected(server, key) as client:
+        job = client.generate(idempotency_key=idempotency_key, **_given(fields))
+        follow(client, job, Output(as_json, png, out), no_wait)
+
+
+def reconstruct(
+    files: Annotated[list[Path], typer.Argument(metavar="CIF…", help="CIF files.")],
+    candidates: Annotated[int, typer.Option(min=1, help="Crystals for each given one.")] = 1,
+    model: Model = None,
+    seed: Seed = None,
+    sampler: Sampler = None,
+    steps: Steps = None,
+    priority: Urgency = "normal",
+    idempotency_key: Once = None,
+    server: Server = None,
+    key: Key = None,
+    as_json: AsJson = False,
+    png: Png = None,
+    out: Out = None,
+    no_wait: NoWait = False,
+) -> None:
+    """Encode and decode given crystals."""
+    fields = {**_task(model, seed, sampler, steps, priority), "num_candidates": candidates}
+    with connected(server, key) as client:
+        job = client.reconstruct(files, idempotency_key=idempotency_key, **_given(fields))
+        follow(client, job, Output(as_json, png, out), no_wait)
+
+
+def optimize(
+    prop: Annotated[str, typer.Argument(metavar="PROPERTY", help="Of the model's card.")],
+    number: Annotated[int | None, typer.Option("-n", "--number", min=1, help="How many.")] = None,
+    direction: Annotated[
+        Direction | None, typer.Option(help="minimize, unless a value is given: target.")
+    ] = None,
+    value: Annotated[float | None, typer.Option(help="The value to reach.")] = None,
+    start: Annotated[
+        list[str] | None, typer.Option(help="dataset, prior, or a CIF file (repeatable).")
+    ] = None,
+    search_steps: Annotated[int | None, typer.Option(min=1, help="Gradient steps.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Of the search.")] = None,
+    model: Model = None,
+    seed: Seed = None,
+    sampler: Sampler = None,
+    steps: Steps = None,
+    priority: Urgency = "normal",
+    idempotency_key: Once = None,
+    server: Server = None,
+    key: Key = None,
+    as_json: AsJson = False,
+    png: Png = None,
+    out: Out = None,
+    no_wait: NoWait = False,
+) -> None:
+    """Search crystals with a better property."""
+    named = start is not None and start[0] in ("dataset", "prior")
+    fields = {
+        **_task(model, seed, sampler, steps, priority),
+        "num_samples": number,
+        "direction": direction or (None if value is None else "target"),
+        "value": value,
+        "start": start[0] if start and named else start,
+        "steps": search_steps,
+        "learning_rate": learning_rate,
+    }
+    with connected(server, key) as client:
+        job = client.optimize(prop, idempotency_key=idempotency_key, **_given(fields))
+        follow(client, job, Output(as_json, png, out), no_wait)
+
+
+def _task(
+    model: str | None, seed: int | None, sampler: str | None, steps: int | None, priority: str
+) -> dict[str, Any]:
+    if steps is not None and sampler is None:
+        raise typer.BadParameter("name the sampler too", param_hint="--steps")
+    choice = None if sampler is None else {"name": sampler, "steps": steps}
+    return {"model": model, "seed": seed, "sampler": choice, "priority": priority}
+
+
+def _target(text: str | None) -> dict[str, Any] | None:
+    if text is None:
+        return None
+    name, _, value = text.partition("=")
+    try:
+        return {"property": name, "value": float(value)}
+    except ValueError:
+        raise typer.BadParameter("it is PROPERTY=VALUE", param_hint="--target") from None
+
+
+def _given(fields: dict[str, Any]) -> Any:
+    """The fields that were given."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands to the console program."""
+    for command in (generate, reconstruct, optimize):
+        app.command(epilog=EXIT_CODES, rich_help_panel=PANEL)(command)
