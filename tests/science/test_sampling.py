@@ -158,7 +158,7 @@ def test_best_of_prefers_any_number_to_none() -> None:
         values[1, 1:] = torch.inf
         return values.flatten()
 
-    inner, begin = Ancestral(SCHEDULE, 5), start().select(range(4))
+    inner, begin = Ancestral(SCHEDULE, Plan.of(5)), start().select(range(4))
     rngs = generators(4)
     first = inner(NormalData(), begin, rngs)
     best = BestOf(inner, 3, misfit)(NormalData(), begin, generators(4))
