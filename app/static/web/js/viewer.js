@@ -1,0 +1,122 @@
+// The interactive 3D view of one crystal, by 3Dmol.js (loaded when the first one is shown).
+import { h } from "./dom.js";
+import { drawing } from "./drawing.js";
+import { element } from "./elements.js";
+import { atomsToDraw, cellEdges } from "./geometry.js";
+import { themeColour } from "./theme.js";
+
+const BALL = 0.42; // of the covalent radius
+const AXES = [["a", "#d1495b"], ["b", "#3c9d5f"], ["c", "#3b7dd8"]];
+const STEP = 12; // degrees for a key
+const KEYS = {
+  ArrowLeft: (view) => view.rotate(-STEP, "vy"),
+  ArrowRight: (view) => view.rotate(STEP, "vy"),
+  ArrowUp: (view) => view.rotate(-STEP, "vx"),
+  ArrowDown: (view) => view.rotate(STEP, "vx"),
+  "+": (view) => view.zoom(1.15),
+  "=": (view) => view.zoom(1.15),
+  "-": (view) => view.zoom(1 / 1.15),
+};
+
+const library = () => import("../../3dmol/3Dmol.es6-min.js");
+
+/**
+ * A view {element, show(structure, name, options), reset()}; options: {cell, bonds, supercell}.
+ * Where the browser has no WebGL the crystal is drawn flat, and the view says so.
+ */
+export function crystalView(signal) {
+  const stage = h("div", { class: "stage" });
+  const element_ = h("div", { class: "view", tabindex: "0", role: "img" }, stage);
+  let shown = null; // what to draw: [structure, name, options]
+  let view = null;
+  let failed = false;
+
+  async function start() {
+    const { createViewer } = await library();
+    try {
+      view = createViewer(stage, { backgroundAlpha: 0, backgroundColor: "white", antialias: true, disableFog: true, orthographic: true });
+    } catch {
+      view = null;
+    }
+    failed = !view;
+    if (failed) return;
+    const resized = new ResizeObserver(() => view.resize());
+    resized.observe(stage);
+    signal.addEventListener("abort", () => {
+      resized.disconnect();
+      stage.querySelector("canvas")?.getContext("webgl2")?.getExtension("WEBGL_lose_context")?.loseContext();
+    });
+  }
+
+  const started = start();
+
+  async function show(...wanted) {
+    const isOther = shown?.[0] !== wanted[0] || shown?.[2].supercell !== wanted[2].supercell;
+    shown = wanted;
+    element_.setAttribute("aria-label", `Crystal structure of ${wanted[1]}. Arrow keys turn it, plus and minus zoom, 0 resets the view.`);
+    await started;
+    if (signal.aborted || shown !== wanted) return;
+    if (failed) stage.replaceChildren(drawing(wanted[0]), h("p", { class: "hint" }, "This browser shows no WebGL: the crystal is drawn flat."));
+    else draw(view, wanted[0], wanted[2], isOther);
+    element_.dataset.ready = wanted[1];
+  }
+
+  function reset() {
+    if (view && shown) aim(view);
+  }
+
+  element_.addEventListener("keydown", (event) => {
+    const act = KEYS[event.key] ?? (event.key === "0" ? reset : null);
+    if (!act || !view || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    act(view);
+    view.render();
+  });
+  // The wheel scrolls the page until the view has been clicked or tabbed to.
+  element_.addEventListener("wheel", (event) => {
+    if (document.activeElement !== element_) event.stopImmediatePropagation();
+  }, { capture: true });
+  element_.addEventListener("pointerdown", () => element_.focus({ preventScroll: true }));
+  window.addEventListener("cdvae:theme", () => { if (shown) show(...shown); }, { signal });
+  return { element: element_, show, reset };
+}
+
+function draw(view, crystal, { cell, bonds, supercell }, isOther) {
+  view.removeAllModels();
+  view.removeAllShapes();
+  view.removeAllLabels();
+  const atoms = atomsToDraw(crystal, supercell, bonds);
+  const model = view.addModel();
+  model.addAtoms(atoms.map(({ number, position: [x, y, z], bonds: joined }, index) => ({
+    elem: element(number).symbol, x, y, z, serial: index, index, bonds: joined, bondOrder: joined.map(() => 1), hetflag: true,
+  })));
+  for (const number of new Set(crystal.sites.map((site) => site.number))) {
+    const { symbol, radius, colour: color } = element(number);
+    view.setStyle({ elem: symbol }, { sphere: { radius: BALL * radius, color }, ...(bonds ? { stick: { radius: 0.1, color } } : {}) });
+  }
+  if (cell) drawCell(view, crystal.matrix, supercell);
+  if (isOther) aim(view);
+  view.render();
+}
+
+function drawCell(view, matrix, supercell) {
+  const point = ([x, y, z]) => ({ x, y, z });
+  const plain = themeColour("--cell-edge");
+  for (const { axis, atOrigin, from, to } of cellEdges(matrix)) {
+    const color = atOrigin ? AXES[axis][1] : plain;
+    view.addCylinder({ start: point(from), end: point(to), radius: atOrigin ? 0.045 : 0.025, color, fromCap: 1, toCap: 1 });
+    if (atOrigin) view.addLabel(AXES[axis][0], { position: point(to.map((x, i) => from[i] + 1.14 * (x - from[i]))), fontColor: color, showBackground: false, fontSize: 15, alignment: "center", inFront: true });
+  }
+  if (supercell === 1) return;
+  for (const { from, to } of cellEdges(matrix, supercell)) view.addCylinder({ start: point(from), end: point(to), radius: 0.02, color: plain, opacity: 0.6 });
+}
+
+/** Turns the view to where the small drawings look from, with everything in it. */
+function aim(view) {
+  view.setView([0, 0, 0, 0, 0, 0, 0, 1]);
+  view.rotate(-24, "y");
+  view.rotate(16, "x");
+  view.zoomTo();
+  view.zoom(1.45);
+  view.render();
+}
