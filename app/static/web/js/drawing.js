@@ -4,7 +4,7 @@ import { element } from "./elements.js";
 import { atomsToDraw, cellEdges, centre } from "./geometry.js";
 
 const TURN = { yaw: -0.42, pitch: 0.28 }; // radians; the 3D view begins the same way
-const SIZE = 0.42; // of the covalent radius
+const SIZE = 0.36; // of the covalent radius
 const FEW = 400; // atoms; what is larger is drawn without bonds
 
 const [SIN_Y, COS_Y, SIN_P, COS_P] = [Math.sin(TURN.yaw), Math.cos(TURN.yaw), Math.sin(TURN.pitch), Math.cos(TURN.pitch)];
@@ -23,7 +23,8 @@ export function drawing(crystal) {
   const atoms = atomsToDraw(crystal, 1, crystal.sites.length <= FEW)
     .map((atom) => ({ ...atom, ...element(atom.number), at: turned(atom.position, middle) }));
   const lines = cellEdges(crystal.matrix).map(({ from, to }) => [turned(from, middle), turned(to, middle)]);
-  const extent = 0.6 + Math.max(...[...lines.flat(), ...atoms.map((atom) => atom.at)].map(([x, y]) => Math.max(Math.abs(x), Math.abs(y))));
+  const reach = ([x, y], r = 0) => Math.max(Math.abs(x), Math.abs(y)) + r;
+  const extent = 0.1 + Math.max(...lines.flat().map((point) => reach(point)), ...atoms.map((atom) => reach(atom.at, SIZE * atom.radius)));
 
   const parts = lines.map(([a, b]) => ({ depth: (a[2] + b[2]) / 2, element: line("edge", a, b) }));
   for (const [i, atom] of atoms.entries()) {

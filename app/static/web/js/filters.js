@@ -73,7 +73,7 @@ export function filterBar(card, onchange) {
       select("validity", "Validity", [["all", "All"], ["valid", "Valid"], ["invalid", "Not valid"]]),
       select("group", "Space group", [["all", "All"], ...byCount]),
       select("novelty", "Novelty", [["all", "All"], ["novel", "New"], ["known", "In the training data"]]),
-      h("div", { class: "range" }, select("quantity", "Range of", names), bound("least", "from"), bound("most", "to")),
+      h("div", { class: "range" }, select("quantity", "Only where", names), bound("least", "from"), bound("most", "to")),
       h("label", { class: "check" }, h("input", { type: "checkbox", checked: wish.unique, onchange: (event) => set("unique", event.target.checked) }), "Without repeats"));
   }
 

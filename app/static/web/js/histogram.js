@@ -52,7 +52,7 @@ export function histogram({ title, unit, values, quantiles, distance = null }) {
       sentence, distance === null ? null : `. Wasserstein distance ${fixed(distance, 3)}`)),
     svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `Histogram of the ${title.toLowerCase()}. ${sentence}.` },
       bars, training ? outline(training, edges, x, y) : null, axis, marks),
-    h("p", { class: "key small soft" }, h("span", { class: "swatch made" }), "these crystals",
+    h("p", { class: "key small soft" }, h("span", { class: "swatch made" }), "valid crystals",
       training ? [h("span", { class: "swatch known" }), "training data"] : null));
 }
 

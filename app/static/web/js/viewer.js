@@ -5,9 +5,10 @@ import { element } from "./elements.js";
 import { atomsToDraw, cellEdges } from "./geometry.js";
 import { themeColour } from "./theme.js";
 
-const BALL = 0.42; // of the covalent radius
+const BALL = 0.36; // of the covalent radius
 const AXES = [["a", "#d1495b"], ["b", "#3c9d5f"], ["c", "#3b7dd8"]];
 const STEP = 12; // degrees for a key
+const BEYOND = 1; // Å from the end of a cell edge to its letter
 const KEYS = {
   ArrowLeft: (view) => view.rotate(-STEP, "vy"),
   ArrowRight: (view) => view.rotate(STEP, "vy"),
@@ -105,10 +106,16 @@ function drawCell(view, matrix, supercell) {
   for (const { axis, atOrigin, from, to } of cellEdges(matrix)) {
     const color = atOrigin ? AXES[axis][1] : plain;
     view.addCylinder({ start: point(from), end: point(to), radius: atOrigin ? 0.045 : 0.025, color, fromCap: 1, toCap: 1 });
-    if (atOrigin) view.addLabel(AXES[axis][0], { position: point(to.map((x, i) => from[i] + 1.14 * (x - from[i]))), fontColor: color, showBackground: false, fontSize: 15, alignment: "center", inFront: true });
+    if (atOrigin) view.addLabel(AXES[axis][0], { position: point(beyond(from, to)), fontColor: color, showBackground: false, bold: true, fontSize: 15, alignment: "center", inFront: true });
   }
   if (supercell === 1) return;
   for (const { from, to } of cellEdges(matrix, supercell)) view.addCylinder({ start: point(from), end: point(to), radius: 0.02, color: plain, opacity: 0.6 });
+}
+
+function beyond(from, to) {
+  const way = to.map((x, axis) => x - from[axis]);
+  const length = Math.hypot(...way);
+  return to.map((x, axis) => x + (BEYOND * way[axis]) / length);
 }
 
 /** Turns the view to where the small drawings look from, with everything in it. */
