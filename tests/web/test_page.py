@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Locator, Page, expect
 from pymatgen.core.structure import Structure
 
 from app.keys import key_file
@@ -41,12 +41,16 @@ def finished(page: Page) -> None:
     expect(page.get_by_role("progressbar")).to_be_hidden()
 
 
+def crystals(page: Page) -> Locator:
+    return page.get_by_role("listbox", name="Crystals").get_by_role("option")
+
+
 def test_from_a_request_to_crystals_on_the_disk(page: Page, tmp_path: Path) -> None:
     expect(page.get_by_role("status").filter(has_text="1 worker ready")).to_be_visible()
     expect(page.get_by_role("img", name="It knows 56 elements")).to_be_visible()
     generate(page, 12)
     finished(page)
-    expect(page.get_by_role("option")).to_have_count(12)
+    expect(crystals(page)).to_have_count(12)
     expect(page.get_by_role("img", name=re.compile("Histogram of the density"))).to_be_visible()
     energies = page.get_by_role("img", name=re.compile("Histogram of the predicted formation"))
     assert energies.locator(".line-known").count() == 1
@@ -56,7 +60,7 @@ def test_from_a_request_to_crystals_on_the_disk(page: Page, tmp_path: Path) -> N
     assert colours(view) > 200  # shaded spheres, not an empty stage
     one_cell = view.screenshot()
     page.get_by_text("2×2×2").click()
-    page.wait_for_function("before => document.querySelector('.view canvas')", arg="")
+    expect(view.locator("canvas")).to_have_count(1)
     assert view.screenshot() != one_cell
 
     for form in ("CIF", "Zip", "JSON"):
@@ -87,7 +91,7 @@ def test_crystals_are_sorted_filtered_and_walked_through_by_keyboard(page: Page)
     values = [float(text.split()[0].replace("−", "-")) for text in numbers.all_inner_texts()]
     assert values == sorted(values, reverse=True)
 
-    tiles = page.get_by_role("option")
+    tiles = crystals(page)
     group = page.get_by_label("Space group").locator("option").nth(1)
     name, count = re.fullmatch(r"(.*) \((\d+)\)", group.inner_text()).groups()
     page.get_by_label("Space group").select_option(group.get_attribute("value"))
@@ -116,7 +120,7 @@ def test_a_dropped_cif_comes_back_beside_its_input(page: Page) -> None:
     page.get_by_text("Reconstruct", exact=True).click()
     file = {"name": "two.cif", "mimeType": "chemical/x-cif", "buffer": SRTIO3.encode()}
     page.get_by_label("Crystals (CIF)").set_input_files(file)
-    expect(page.get_by_text("two.cif")).to_be_visible()
+    expect(page.get_by_text("two.cif", exact=True)).to_be_visible()
     submit(page, "Reconstruct")
     finished(page)
     expect(page.get_by_text("Given: SrTiO3")).to_be_visible()

@@ -25,10 +25,21 @@ async function problemOf(response) {
   const requestId = response.headers.get("X-Request-ID");
   const retryAfter = Number(response.headers.get("Retry-After")) || null;
   try {
-    return new Problem({ ...(await response.json()), status: response.status, requestId, retryAfter });
+    return new Problem({
+      ...(await response.json()),
+      status: response.status,
+      requestId,
+      retryAfter,
+    });
   } catch {
     const detail = `The service answered ${response.status} without saying why.`;
-    return new Problem({ status: response.status, title: "Unexpected answer", detail, requestId, retryAfter });
+    return new Problem({
+      status: response.status,
+      title: "Unexpected answer",
+      detail,
+      requestId,
+      retryAfter,
+    });
   }
 }
 
@@ -59,10 +70,14 @@ export const getJson = async (path, signal) => (await call(path, { signal })).js
 export function pause(milliseconds, signal) {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(resolve, milliseconds);
-    signal?.addEventListener("abort", () => {
-      clearTimeout(timer);
-      reject(new DOMException("left", "AbortError"));
-    }, { once: true });
+    signal?.addEventListener(
+      "abort",
+      () => {
+        clearTimeout(timer);
+        reject(new DOMException("left", "AbortError"));
+      },
+      { once: true },
+    );
   });
 }
 

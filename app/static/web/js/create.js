@@ -13,23 +13,49 @@ const entered = { model: null, kind: "generate", values: {} };
 /** Shows the form in `outlet`. */
 export async function createView(outlet, signal) {
   document.title = "New request · CDVAE";
-  outlet.append(h("h1", {}, "New request"), h("div", { class: "create", "aria-busy": "true" },
-    h("div", { class: "card skeleton tall" }), h("div", { class: "card skeleton tall" })));
+  outlet.append(
+    h("h1", {}, "New request"),
+    h(
+      "div",
+      { class: "create", "aria-busy": "true" },
+      h("div", { class: "card skeleton tall" }),
+      h("div", { class: "card skeleton tall" }),
+    ),
+  );
   const body = outlet.lastChild;
   try {
     const list = await getJson("models", signal);
     body.replaceWith(list.models.length === 0 ? emptyStore() : page(list));
   } catch (error) {
     if (error.name === "AbortError") return;
-    const again = h("button", { type: "button", onclick: () => { outlet.replaceChildren(); createView(outlet, signal); } }, "Try again");
+    const again = h(
+      "button",
+      {
+        type: "button",
+        onclick: () => {
+          outlet.replaceChildren();
+          createView(outlet, signal);
+        },
+      },
+      "Try again",
+    );
     body.replaceWith(problemNotice(error, h("p", {}, again)));
   }
 }
 
 function emptyStore() {
-  return h("div", { class: "card empty" },
+  return h(
+    "div",
+    { class: "card empty" },
     h("h2", {}, "There is no model yet"),
-    h("p", {}, "Train one and add it with ", h("code", {}, "cdvae models add"), "; it appears here by itself."));
+    h(
+      "p",
+      {},
+      "Train one and add it with ",
+      h("code", {}, "cdvae models add"),
+      "; it appears here by itself.",
+    ),
+  );
 }
 
 function page({ models, default: standard }) {
@@ -44,14 +70,47 @@ function page({ models, default: standard }) {
   const button = h("button", { type: "submit", class: "primary" });
   let current;
 
-  const choice = h("fieldset", {}, h("legend", {}, "Model"), h("div", { class: "models" }, cards.map((card) =>
-    h("label", { class: "model" },
-      h("input", { type: "radio", name: "model", value: card.name, checked: card.name === entered.model,
-        onchange: () => { entered.model = card.name; draw(); } }),
-      h("span", {}, h("strong", {}, card.name), h("span", { class: "small soft" }, card.dataset))))));
-  const task = segments({ name: "task", legend: "Task", value: entered.kind,
+  const choice = h(
+    "fieldset",
+    {},
+    h("legend", {}, "Model"),
+    h(
+      "div",
+      { class: "models" },
+      cards.map((card) =>
+        h(
+          "label",
+          { class: "model" },
+          h("input", {
+            type: "radio",
+            name: "model",
+            value: card.name,
+            checked: card.name === entered.model,
+            onchange: () => {
+              entered.model = card.name;
+              draw();
+            },
+          }),
+          h(
+            "span",
+            {},
+            h("strong", {}, card.name),
+            h("span", { class: "small soft" }, card.dataset),
+          ),
+        ),
+      ),
+    ),
+  );
+  const task = segments({
+    name: "task",
+    legend: "Task",
+    value: entered.kind,
     options: ["generate", "reconstruct", "optimize"].map((kind) => [kind, kindName(kind)]),
-    onchange: (kind) => { entered.kind = kind; draw(); } });
+    onchange: (kind) => {
+      entered.kind = kind;
+      draw();
+    },
+  });
 
   function draw() {
     const card = cards.find((one) => one.name === entered.model);
@@ -76,7 +135,11 @@ function page({ models, default: standard }) {
     button.disabled = true;
     try {
       const request = buildRequest(entered.kind, entered.model, current.read());
-      const answer = await call(request.path, { method: "POST", body: request.body(), type: request.type });
+      const answer = await call(request.path, {
+        method: "POST",
+        body: request.body(),
+        type: request.type,
+      });
       const job = await answer.json();
       announce("The job is queued.");
       location.hash = `#/jobs/${job.id}`;

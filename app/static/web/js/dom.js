@@ -9,7 +9,11 @@ function fill(element, attributes, children) {
     else if (name === "value" || name === "checked") element[name] = value;
     else element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(
+    ...children
+      .flat(Infinity)
+      .filter((child) => child !== null && child !== undefined && child !== false),
+  );
   return element;
 }
 
@@ -34,23 +38,45 @@ export const uniqueId = (name) => `${name}-${++ids}`;
 export function segments({ name, legend, options, value, onchange, compact = false }) {
   const group = uniqueId(name);
   const labels = options.map(([key, label]) =>
-    h("label", {},
-      h("input", { type: "radio", name: group, value: key, checked: key === value, onchange: () => onchange(key) }),
-      label),
+    h(
+      "label",
+      {},
+      h("input", {
+        type: "radio",
+        name: group,
+        value: key,
+        checked: key === value,
+        onchange: () => onchange(key),
+      }),
+      label,
+    ),
   );
   const heading = h("legend", { class: compact ? "unseen" : null }, legend);
-  return h("fieldset", { "data-field": name }, heading,
-    h("div", { class: compact ? "segments compact" : "segments" }, labels));
+  return h(
+    "fieldset",
+    { "data-field": name },
+    heading,
+    h("div", { class: compact ? "segments compact" : "segments" }, labels),
+  );
 }
 
 /** A block that says what went wrong; the first thing that a screen reader reads. */
 export function problemNotice(problem, action = null) {
-  return h("div", { class: "notice bad", role: "alert" },
+  return h(
+    "div",
+    { class: "notice bad", role: "alert" },
     h("strong", {}, problem.title),
     h("p", {}, problem.detail),
     problem.errors.length > 1
-      ? h("ul", {}, problem.errors.map((error) => h("li", {}, error.detail)))
+      ? h(
+          "ul",
+          {},
+          problem.errors.map((error) => h("li", {}, error.detail)),
+        )
       : null,
-    problem.requestId ? h("p", { class: "small soft" }, "Request ", h("code", {}, problem.requestId)) : null,
-    action);
+    problem.requestId
+      ? h("p", { class: "small soft" }, "Request ", h("code", {}, problem.requestId))
+      : null,
+    action,
+  );
 }

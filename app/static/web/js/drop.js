@@ -12,9 +12,24 @@ export function dropZone({ name, card, file, onchange }) {
   const atoms = least === most ? `${most} atoms` : `${least} to ${most} atoms`;
   const fault = h("p", { class: "fault", id: `${id}-fault`, hidden: true });
   const words = h("div", {});
-  const input = h("input", { type: "file", id, accept: ".cif,chemical/x-cif,text/plain", "aria-describedby": `${id}-fault`,
-    onchange: () => read(input.files[0]) });
-  const zone = h("div", { class: "drop", ondragover: over, ondragleave: () => zone.classList.remove("over"), ondrop: drop }, words, input);
+  const input = h("input", {
+    type: "file",
+    id,
+    accept: ".cif,chemical/x-cif,text/plain",
+    "aria-describedby": `${id}-fault`,
+    onchange: () => read(input.files[0]),
+  });
+  const zone = h(
+    "div",
+    {
+      class: "drop",
+      ondragover: over,
+      ondragleave: () => zone.classList.remove("over"),
+      ondrop: drop,
+    },
+    words,
+    input,
+  );
 
   function over(event) {
     event.preventDefault();
@@ -38,13 +53,25 @@ export function dropZone({ name, card, file, onchange }) {
   function show(taken) {
     zone.classList.toggle("filled", Boolean(taken));
     if (!taken) {
-      words.replaceChildren(h("strong", {}, "Drop a CIF here, or choose one"),
-        h("p", { class: "small soft" }, `One or more crystals of ${atoms} a cell, up to ${whole(card.limits.max_structures)}`));
+      words.replaceChildren(
+        h("strong", {}, "Drop a CIF here, or choose one"),
+        h(
+          "p",
+          { class: "small soft" },
+          `One or more crystals of ${atoms} a cell, up to ${whole(card.limits.max_structures)}`,
+        ),
+      );
       return;
     }
     const blocks = countBlocks(taken.text);
-    words.replaceChildren(h("strong", {}, taken.name),
-      h("p", { class: "small soft" }, `${counted(blocks, "block")}, ${whole(taken.text.length)} characters. Choose another to replace it`));
+    words.replaceChildren(
+      h("strong", {}, taken.name),
+      h(
+        "p",
+        { class: "small soft" },
+        `${counted(blocks, "block")}, ${whole(taken.text.length)} characters. Choose another to replace it`,
+      ),
+    );
   }
 
   function setFault(text) {

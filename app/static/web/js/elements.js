@@ -30,7 +30,13 @@ const LIGHT = 205;
 
 function softened(colour) {
   const parts = [0, 2, 4].map((at) => parseInt(colour.slice(at, at + 2), 16));
-  return `#${parts.map((part) => Math.round(part + PALER * (LIGHT - part)).toString(16).padStart(2, "0")).join("")}`;
+  return `#${parts
+    .map((part) =>
+      Math.round(part + PALER * (LIGHT - part))
+        .toString(16)
+        .padStart(2, "0"),
+    )
+    .join("")}`;
 }
 
 /** {symbol, radius (Å), colour} of an atomic number; heavier ones look like curium. */

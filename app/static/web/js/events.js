@@ -24,7 +24,8 @@ async function* parse(body) {
         continue;
       }
       const [, field, value] = line.match(/^([^:]*):? ?(.*)$/);
-      if (field === "data") event.data = event.data === undefined ? value : `${event.data}\n${value}`;
+      if (field === "data")
+        event.data = event.data === undefined ? value : `${event.data}\n${value}`;
       else if (field) event[field] = value;
     }
   }
@@ -40,7 +41,10 @@ export async function* jobEvents(id, signal) {
   let wait = FIRST_PAUSE;
   for (;;) {
     try {
-      const headers = { Accept: "text/event-stream", ...(last === null ? {} : { "Last-Event-ID": last }) };
+      const headers = {
+        Accept: "text/event-stream",
+        ...(last === null ? {} : { "Last-Event-ID": last }),
+      };
       const response = await call(`jobs/${id}/events`, { headers, signal });
       for await (const event of parse(response.body)) {
         wait = FIRST_PAUSE;

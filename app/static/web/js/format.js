@@ -10,7 +10,8 @@ export function fixed(value, decimals = 2) {
   return Number(text) === 0 ? text.replace("-", "") : text.replace("-", "−");
 }
 
-export const percent = (share) => (share === null || share === undefined ? DASH : `${fixed(100 * share, 1)} %`);
+export const percent = (share) =>
+  share === null || share === undefined ? DASH : `${fixed(100 * share, 1)} %`;
 
 export const whole = (value) => value.toLocaleString("en");
 
@@ -35,14 +36,23 @@ export function duration(seconds) {
 export function ago(text) {
   const moment = new Date(text);
   const seconds = (Date.now() - moment.getTime()) / 1000;
-  const words = seconds < 45 ? "just now" : seconds < 86400 ? `${duration(seconds)} ago` : moment.toLocaleDateString("en-GB");
+  const words =
+    seconds < 45
+      ? "just now"
+      : seconds < 86400
+        ? `${duration(seconds)} ago`
+        : moment.toLocaleDateString("en-GB");
   return h("time", { datetime: text, title: moment.toLocaleString("en-GB") }, words);
 }
 
 /** A formula such as SrTiO3 with its numbers lowered. */
 export function formula(text) {
   const parts = text.match(/[A-Z][a-z]?|[\d.]+|\s+|./g) ?? [];
-  return h("span", { class: "formula" }, parts.map((part) => (/^[\d.]+$/.test(part) ? h("sub", {}, part) : part)));
+  return h(
+    "span",
+    { class: "formula" },
+    parts.map((part) => (/^[\d.]+$/.test(part) ? h("sub", {}, part) : part)),
+  );
 }
 
 /** A Hermann-Mauguin symbol such as Pm-3m: a minus becomes a bar over the digit behind it. */
@@ -53,7 +63,11 @@ export function spaceGroup(group) {
     if (part.length === 1) return /[A-Za-z]/.test(part) ? h("i", {}, part) : part;
     return part[0] === "-" ? h("span", { class: "overline" }, part[1]) : h("sub", {}, part[1]);
   });
-  return h("span", { class: "group", "aria-label": `${group.symbol}, number ${group.number}`, role: "img" }, shown);
+  return h(
+    "span",
+    { class: "group", "aria-label": `${group.symbol}, number ${group.number}`, role: "img" },
+    shown,
+  );
 }
 
 const TITLES = { generate: "Generate", reconstruct: "Reconstruct", optimize: "Optimise" };
@@ -64,7 +78,9 @@ export function jobTitle({ request }) {
   if (request.kind === "generate") return `Generate ${counted(request.num_samples, "crystal")}`;
   if (request.kind === "reconstruct") {
     const given = request.structures;
-    return given.length === 1 ? `Reconstruct ${given[0].formula}` : `Reconstruct ${counted(given.length, "crystal")}`;
+    return given.length === 1
+      ? `Reconstruct ${given[0].formula}`
+      : `Reconstruct ${counted(given.length, "crystal")}`;
   }
   const verb = { minimize: "Minimise", maximize: "Maximise", target: "Aim at" }[request.direction];
   const goal = request.direction === "target" ? `${fixed(request.value)} of the ` : "the ";

@@ -10,11 +10,29 @@ const MOVES = { ArrowRight: 1, ArrowLeft: -1, Home: -Infinity, End: Infinity };
 
 /** A gallery {element, update(records)}; `onchoose` is called with the record that is to be shown. */
 export function gallery(card, onchoose) {
-  const filters = filterBar(card, () => { limit = PAGE; draw(); });
+  const filters = filterBar(card, () => {
+    limit = PAGE;
+    draw();
+  });
   const heading = h("h2", { id: "crystals" }, "Crystals");
   const count = h("p", { class: "soft small", role: "status" });
-  const list = h("div", { class: "tiles", role: "listbox", "aria-labelledby": "crystals", onkeydown: move });
-  const more = h("button", { type: "button", onclick: () => { limit += PAGE; draw(); } }, "Show more");
+  const list = h("div", {
+    class: "tiles",
+    role: "listbox",
+    "aria-labelledby": "crystals",
+    onkeydown: move,
+  });
+  const more = h(
+    "button",
+    {
+      type: "button",
+      onclick: () => {
+        limit += PAGE;
+        draw();
+      },
+    },
+    "Show more",
+  );
   const tiles = new Map(); // record → its tile
   let records = [];
   let shown = [];
@@ -24,30 +42,42 @@ export function gallery(card, onchoose) {
   function tile(record) {
     const known = tiles.get(record);
     if (known) return known;
-    const made = h("div", { class: "tile", role: "option", onclick: () => choose(record), "data-index": record.index },
-      h("div", { class: "picture" }), h("strong", {}, formula(record.reduced_formula)),
+    const made = h(
+      "div",
+      { class: "tile", role: "option", onclick: () => choose(record), "data-index": record.index },
+      h("div", { class: "picture" }),
+      h("strong", {}, formula(record.reduced_formula)),
       h("span", { class: "small soft" }, spaceGroup(record.spacegroup)),
-      h("span", { class: "small number" }, headline(record, card)), marks(record));
+      h("span", { class: "small number" }, headline(record, card)),
+      marks(record),
+    );
     tiles.set(record, made);
     seen.observe(made);
     return made;
   }
 
   // A drawing is made when its tile comes near the window.
-  const seen = new IntersectionObserver((entries) => {
-    for (const { isIntersecting, target } of entries) {
-      if (!isIntersecting) continue;
-      seen.unobserve(target);
-      const record = records.find((one) => String(one.index) === target.dataset.index);
-      if (record) target.querySelector(".picture").append(drawing(structureOf(record)));
-    }
-  }, { rootMargin: "300px" });
+  const seen = new IntersectionObserver(
+    (entries) => {
+      for (const { isIntersecting, target } of entries) {
+        if (!isIntersecting) continue;
+        seen.unobserve(target);
+        const record = records.find((one) => String(one.index) === target.dataset.index);
+        if (record) target.querySelector(".picture").append(drawing(structureOf(record)));
+      }
+    },
+    { rootMargin: "300px" },
+  );
 
   function draw() {
     shown = chosen(records, filters.wish, quantities(card, records));
-    count.textContent = shown.length === records.length ? counted(records.length, "crystal") : `${shown.length} of ${counted(records.length, "crystal")}`;
+    count.textContent =
+      shown.length === records.length
+        ? counted(records.length, "crystal")
+        : `${shown.length} of ${counted(records.length, "crystal")}`;
     list.replaceChildren(...shown.slice(0, limit).map(tile));
-    if (shown.length === 0 && records.length > 0) list.replaceChildren(h("p", { class: "soft none" }, "No crystal passes these filters."));
+    if (shown.length === 0 && records.length > 0)
+      list.replaceChildren(h("p", { class: "soft none" }, "No crystal passes these filters."));
     more.hidden = shown.length <= limit;
     if (!shown.includes(current)) current = shown[0] ?? null;
     mark();
@@ -72,7 +102,10 @@ export function gallery(card, onchoose) {
     const step = { ...MOVES, ArrowDown: row, ArrowUp: -row }[event.key];
     if (step === undefined || !current) return;
     event.preventDefault();
-    const place = Math.max(0, Math.min(Math.min(shown.length, limit) - 1, shown.indexOf(current) + step));
+    const place = Math.max(
+      0,
+      Math.min(Math.min(shown.length, limit) - 1, shown.indexOf(current) + step),
+    );
     choose(shown[place]);
     tiles.get(current).scrollIntoView({ block: "nearest" });
   }
@@ -88,8 +121,14 @@ export function gallery(card, onchoose) {
     if (hadFocus) tiles.get(current)?.focus({ preventScroll: true });
   }
 
-  const element = h("section", { class: "stack gallery", "aria-labelledby": "crystals" },
-    h("div", { class: "row" }, heading, count), filters.element, list, more);
+  const element = h(
+    "section",
+    { class: "stack gallery", "aria-labelledby": "crystals" },
+    h("div", { class: "row" }, heading, count),
+    filters.element,
+    list,
+    more,
+  );
   return { element, update };
 }
 
@@ -97,14 +136,25 @@ export function gallery(card, onchoose) {
 function headline(record, card) {
   if ("matched" in record) return record.matched ? `RMSE ${fixed(record.rmse, 3)}` : "no match";
   const [name, value] = Object.entries(record.predicted)[0] ?? [];
-  return name ? `${fixed(value)} ${card?.properties[name]?.unit ?? ""}` : `${fixed(record.density)} g/cm³`;
+  return name
+    ? `${fixed(value)} ${card?.properties[name]?.unit ?? ""}`
+    : `${fixed(record.density)} g/cm³`;
 }
 
 function marks(record) {
   const valid = record.valid.structure && record.valid.composition;
-  const words = [valid ? null : ["bad", record.valid.structure ? "composition" : "structure"], record.novel ? ["good", "new"] : null,
-    record.duplicate_of === null ? null : ["", `repeats ${record.duplicate_of}`]];
-  return h("span", { class: "row marks" }, words.filter(Boolean).map(([state, text]) =>
-    h("span", { class: "badge", "data-state": state }, state === "bad" ? `✕ ${text}` : text)));
+  const words = [
+    valid ? null : ["bad", record.valid.structure ? "composition" : "structure"],
+    record.novel ? ["good", "new"] : null,
+    record.duplicate_of === null ? null : ["", `repeats ${record.duplicate_of}`],
+  ];
+  return h(
+    "span",
+    { class: "row marks" },
+    words
+      .filter(Boolean)
+      .map(([state, text]) =>
+        h("span", { class: "badge", "data-state": state }, state === "bad" ? `✕ ${text}` : text),
+      ),
+  );
 }
-

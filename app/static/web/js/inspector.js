@@ -18,18 +18,70 @@ export function inspector(jobId, card, given, signal) {
   let current = null;
 
   const redraw = () => current && draw(current);
-  const toggle = (name, text) => h("label", { class: "check" },
-    h("input", { type: "checkbox", checked: options[name], onchange: (event) => { options[name] = event.target.checked; redraw(); } }), text);
-  const controls = h("div", { class: "row controls" }, toggle("cell", "Unit cell"), toggle("bonds", "Bonds"),
-    segments({ name: "supercell", legend: "Supercell", compact: true, value: "1", options: [["1", "1×"], ["2", "2×2×2"], ["3", "3×3×3"]],
-      onchange: (n) => { options.supercell = Number(n); redraw(); } }),
-    h("button", { type: "button", class: "compact", onclick: () => { result.view.reset(); source?.view.reset(); } }, "Reset view"));
+  const toggle = (name, text) =>
+    h(
+      "label",
+      { class: "check" },
+      h("input", {
+        type: "checkbox",
+        checked: options[name],
+        onchange: (event) => {
+          options[name] = event.target.checked;
+          redraw();
+        },
+      }),
+      text,
+    );
+  const controls = h(
+    "div",
+    { class: "row controls" },
+    toggle("cell", "Unit cell"),
+    toggle("bonds", "Bonds"),
+    segments({
+      name: "supercell",
+      legend: "Supercell",
+      compact: true,
+      value: "1",
+      options: [
+        ["1", "1×"],
+        ["2", "2×2×2"],
+        ["3", "3×3×3"],
+      ],
+      onchange: (n) => {
+        options.supercell = Number(n);
+        redraw();
+      },
+    }),
+    h(
+      "button",
+      {
+        type: "button",
+        class: "compact",
+        onclick: () => {
+          result.view.reset();
+          source?.view.reset();
+        },
+      },
+      "Reset view",
+    ),
+  );
 
-  const views = h("div", { class: source ? "views two" : "views" },
+  const views = h(
+    "div",
+    { class: source ? "views two" : "views" },
     source ? h("figure", {}, source.view.element, source.caption) : null,
-    h("figure", {}, result.view.element, result.caption));
-  const panel = h("section", { class: "card stack inspector", "aria-label": "Chosen crystal" },
-    title, views, controls, legend, facts, actions);
+    h("figure", {}, result.view.element, result.caption),
+  );
+  const panel = h(
+    "section",
+    { class: "card stack inspector", "aria-label": "Chosen crystal" },
+    title,
+    views,
+    controls,
+    legend,
+    facts,
+    actions,
+  );
 
   function draw(record) {
     const crystal = structureOf(record);
@@ -42,31 +94,56 @@ export function inspector(jobId, card, given, signal) {
       const input = structure(before.lattice, before.species, before.frac);
       source.view.show(input, before.label, { ...options });
       source.caption.textContent = `Given: ${before.label}`;
-      result.caption.textContent = "matched" in record
-        ? `Reconstructed: ${record.matched ? `matches, RMSE ${fixed(record.rmse, 4)}` : "does not match"}` : "Optimised";
+      result.caption.textContent =
+        "matched" in record
+          ? `Reconstructed: ${record.matched ? `matches, RMSE ${fixed(record.rmse, 4)}` : "does not match"}`
+          : "Optimised";
       input.sites.forEach((site) => numbers.add(site.number));
     }
-    legend.replaceChildren(...[...numbers].map((number) => {
-      const { symbol, colour } = element(number);
-      const dot = h("span", { class: "dot" });
-      dot.style.background = colour;
-      return h("span", { class: "small" }, dot, symbol);
-    }));
+    legend.replaceChildren(
+      ...[...numbers].map((number) => {
+        const { symbol, colour } = element(number);
+        const dot = h("span", { class: "dot" });
+        dot.style.background = colour;
+        return h("span", { class: "small" }, dot, symbol);
+      }),
+    );
   }
 
   function show(record) {
     panel.hidden = record === null;
     if (!record || record === current) return;
     current = record;
-    title.replaceChildren(formula(record.reduced_formula), " ", h("span", { class: "soft" }, spaceGroup(record.spacegroup)));
-    facts.replaceChildren(...rows(record, card).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", { class: "number" }, value))));
+    title.replaceChildren(
+      formula(record.reduced_formula),
+      " ",
+      h("span", { class: "soft" }, spaceGroup(record.spacegroup)),
+    );
+    facts.replaceChildren(
+      ...rows(record, card).map(([name, value]) =>
+        h("div", {}, h("dt", {}, name), h("dd", { class: "number" }, value)),
+      ),
+    );
     const name = `${String(record.index).padStart(5, "0")}-${record.reduced_formula}.cif`;
     actions.replaceChildren(
-      h("button", { type: "button", class: "compact", onclick: () => fetchCif(jobId, record, name) }, "Download CIF"),
-      h("button", { type: "button", class: "compact", onclick: async () => {
-        await navigator.clipboard.writeText(record.cif);
-        announce("Copied.");
-      } }, "Copy CIF"));
+      h(
+        "button",
+        { type: "button", class: "compact", onclick: () => fetchCif(jobId, record, name) },
+        "Download CIF",
+      ),
+      h(
+        "button",
+        {
+          type: "button",
+          class: "compact",
+          onclick: async () => {
+            await navigator.clipboard.writeText(record.cif);
+            announce("Copied.");
+          },
+        },
+        "Copy CIF",
+      ),
+    );
     draw(record);
   }
 
@@ -86,10 +163,18 @@ const yes = (flag) => (flag ? "yes" : "no");
 
 function rows(record, card) {
   const { a, b, c, alpha, beta, gamma } = record.lattice;
-  const predicted = Object.entries(record.predicted).map(([name, value]) => [spoken(name), `${fixed(value, 3)} ${card?.properties[name]?.unit ?? ""}`]);
+  const predicted = Object.entries(record.predicted).map(([name, value]) => [
+    spoken(name),
+    `${fixed(value, 3)} ${card?.properties[name]?.unit ?? ""}`,
+  ]);
   return [
     ...predicted,
-    ...("start_value" in record ? [["Before the search", fixed(record.start_value, 3)], ["Percentile of the data", fixed(record.percentile, 1)]] : []),
+    ...("start_value" in record
+      ? [
+          ["Before the search", fixed(record.start_value, 3)],
+          ["Percentile of the data", fixed(record.percentile, 1)],
+        ]
+      : []),
     ["Density", `${fixed(record.density)} g/cm³`],
     ["a, b, c", `${fixed(a)}, ${fixed(b)}, ${fixed(c)} Å`],
     ["α, β, γ", `${fixed(alpha, 1)}, ${fixed(beta, 1)}, ${fixed(gamma, 1)}°`],

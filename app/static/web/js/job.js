@@ -2,32 +2,46 @@
 import { Problem, call, download, getJson, pause } from "./api.js";
 import { announce, h, problemNotice } from "./dom.js";
 import { jobEvents } from "./events.js";
-import { ago, duration, jobTitle, kindName } from "./format.js";
+import { jobTitle } from "./format.js";
 import { gallery } from "./gallery.js";
 import { inspector } from "./inspector.js";
+import { isOver, jobHead } from "./job-head.js";
 import { progressPanel } from "./progress.js";
 import { charts, tiles } from "./summary.js";
 
-const FINAL = new Set(["succeeded", "failed", "cancelled"]);
 const LOOK_EVERY = 2000;
-const FILES = [["cif", "CIF"], ["zip", "Zip"], ["json", "JSON"]];
+const FILES = [
+  ["cif", "CIF"],
+  ["zip", "Zip"],
+  ["json", "JSON"],
+];
 
 /** Shows the job with this id in `outlet`. */
 export async function jobView(outlet, signal, id) {
   document.title = "Job · CDVAE";
-  const body = h("div", { class: "stack job", "aria-busy": "true" }, h("div", { class: "card skeleton tall" }));
+  const body = h(
+    "div",
+    { class: "stack job", "aria-busy": "true" },
+    h("div", { class: "card skeleton tall" }),
+  );
   outlet.append(body);
   try {
     const status = await getJson(`jobs/${id}`, signal);
     const [card, statistics, given] = await Promise.all([
       optional(getJson(`models/${status.request.model}`, signal)),
       optional(getJson(`models/${status.request.model}/statistics`, signal)),
-      status.request.structures?.length ? getJson(`jobs/${id}/structures`, signal).then((answer) => answer.structures) : [],
+      status.request.structures?.length
+        ? getJson(`jobs/${id}/structures`, signal).then((answer) => answer.structures)
+        : [],
     ]);
     await new JobPage(body, signal, status, card, statistics, given).run();
   } catch (error) {
     if (error.name === "AbortError") return;
-    body.replaceChildren(h("h1", {}, "Job"), problemNotice(asProblem(error)), h("p", {}, h("a", { href: "#/jobs" }, "All jobs")));
+    body.replaceChildren(
+      h("h1", {}, "Job"),
+      problemNotice(asProblem(error)),
+      h("p", {}, h("a", { href: "#/jobs" }, "All jobs")),
+    );
     if (!(error instanceof Problem)) throw error;
   } finally {
     body.removeAttribute("aria-busy");
@@ -44,8 +58,20 @@ async function optional(promise) {
   }
 }
 
-const asProblem = (error) => (error instanceof Problem ? error
-  : new Problem({ status: 0, title: "This page failed", detail: "Reload it; the job is not touched by this." }));
+/** The status with newer progress; where there is some, the job no longer waits. */
+function withProgress(status, progress) {
+  const begun = progress.fraction > 0 ? { state: "running", queue_position: null } : {};
+  return { ...status, ...begun, progress };
+}
+
+const asProblem = (error) =>
+  error instanceof Problem
+    ? error
+    : new Problem({
+        status: 0,
+        title: "This page failed",
+        detail: "Reload it; the job is not touched by this.",
+      });
 
 class JobPage {
   constructor(body, signal, status, card, statistics, given) {
@@ -57,16 +83,27 @@ class JobPage {
     this.summary = h("div", { class: "stack" });
     this.chosen = inspector(status.id, card, given, signal);
     this.gallery = gallery(card, (record) => this.chosen.show(record));
-    this.results = h("div", { class: given.length ? "results wide" : "results" }, this.gallery.element, this.chosen.element);
+    this.results = h(
+      "div",
+      { class: given.length ? "results wide" : "results" },
+      this.gallery.element,
+      this.chosen.element,
+    );
     this.results.hidden = true;
-    body.replaceChildren(this.header, this.notes, this.progress.element, this.summary, this.results);
+    body.replaceChildren(
+      this.header,
+      this.notes,
+      this.progress.element,
+      this.summary,
+      this.results,
+    );
     document.title = `${jobTitle(status)} · CDVAE`;
     this.drawHeader();
   }
 
   /** Follows the job to its end and shows what came of it. */
   async run() {
-    if (!FINAL.has(this.status.state)) {
+    if (!isOver(this.status)) {
       this.progress.show(this.status);
       await Promise.race([this.follow(), this.watchState()]);
     }
@@ -80,28 +117,26 @@ class JobPage {
     for await (const { event, data } of jobEvents(this.status.id, this.signal)) {
       this.progress.interrupted(event === "interrupted");
       if (event === "crystal") this.arrived(data);
-      if (event === "progress") this.moved(data);
+      if (event === "progress") this.moved(withProgress(this.status, data));
       if (event === "done") this.status = data;
     }
   }
 
   /** Place in the queue and state, which are no events; ends after `follow`. */
   async watchState() {
-    while (!FINAL.has(this.status.state)) {
+    while (!isOver(this.status)) {
       await pause(LOOK_EVERY, this.signal);
       const status = await optional(getJson(`jobs/${this.status.id}`, this.signal));
-      if (status && !FINAL.has(status.state)) {
-        const changed = status.state !== this.status.state;
-        this.status = status;
-        this.progress.show(status);
-        if (changed) this.drawHeader();
-      }
+      // The end may have come while the answer was on its way.
+      if (status && !isOver(status) && !isOver(this.status)) this.moved(status);
     }
   }
 
-  moved(progress) {
-    this.status = { ...this.status, progress };
-    this.progress.show(this.status);
+  moved(status) {
+    const changed = status.state !== this.status.state;
+    this.status = status;
+    this.progress.show(status);
+    if (changed) this.drawHeader();
   }
 
   /** Crystals come in bunches; they are drawn once for a bunch. */
@@ -124,9 +159,20 @@ class JobPage {
     this.status = result.job;
     this.drawHeader(result.provenance);
     const { request } = this.status;
-    this.summary.replaceChildren(...tiles(request, result.metrics), ...charts(request, result, this.card, this.statistics));
+    this.summary.replaceChildren(
+      ...tiles(request, result.metrics),
+      ...charts(request, result, this.card, this.statistics),
+    );
     if (this.records.length) this.drawCrystals();
-    else this.notes.append(h("div", { class: "card empty" }, h("h2", {}, "No crystals"), h("p", {}, "The job was cancelled before the first one was done.")));
+    else
+      this.notes.append(
+        h(
+          "div",
+          { class: "card empty" },
+          h("h2", {}, "No crystals"),
+          h("p", {}, "The job was cancelled before the first one was done."),
+        ),
+      );
     announce(`The job has ${this.status.state}. ${this.records.length} crystals.`);
   }
 
@@ -138,31 +184,29 @@ class JobPage {
   }
 
   drawHeader(provenance = null) {
-    const { status } = this;
-    const { request, state } = status;
-    const facts = [`${request.model}`, `${request.sampler.name}, ${request.sampler.steps} evaluations`, `seed ${request.seed}`,
-      provenance ? `${duration(provenance.seconds.sample + provenance.seconds.check)} on ${provenance.device}` : null];
-    this.header.replaceChildren(
-      h("div", {},
-        h("p", { class: "small soft" }, h("a", { href: "#/jobs" }, "Jobs"), ` / ${kindName(status.kind)} / ${status.id.slice(0, 8)}`),
-        h("div", { class: "row" }, h("h1", {}, jobTitle(status)), h("span", { class: "badge", "data-state": state }, state)),
-        h("p", { class: "small soft facts-line" }, facts.filter(Boolean).map((text) => h("span", {}, text)), ago(status.created_at))),
-      h("div", { class: "row" }, FINAL.has(state) ? this.downloads() : this.cancelButton()));
+    const buttons = isOver(this.status) ? this.downloads() : [this.cancelButton()];
+    this.header.replaceChildren(...jobHead(this.status, provenance, buttons));
   }
 
   cancelButton() {
-    const button = h("button", { type: "button", class: "danger", onclick: async () => {
+    const { id } = this.status;
+    const button = h("button", { type: "button", class: "danger" }, "Cancel");
+    button.addEventListener("click", async () => {
       button.disabled = true;
       button.textContent = "Stopping…";
-      await this.attempt(() => call(`jobs/${this.status.id}`, { method: "DELETE" }));
-    } }, "Cancel");
+      await this.attempt(() => call(`jobs/${id}`, { method: "DELETE" }));
+    });
     return button;
   }
 
   downloads() {
-    if (this.status.state === "failed") return [];
-    return FILES.map(([form, label]) => h("button", { type: "button", class: "compact", onclick: () =>
-      this.attempt(() => download(`jobs/${this.status.id}/result?format=${form}`, `${this.status.id}.${form}`)) }, `Download ${label}`));
+    const { id, state } = this.status;
+    if (state === "failed") return [];
+    return FILES.map(([form, label]) => {
+      const save = () => download(`jobs/${id}/result?format=${form}`, `${id}.${form}`);
+      const attributes = { type: "button", class: "compact", onclick: () => this.attempt(save) };
+      return h("button", attributes, `Download ${label}`);
+    });
   }
 
   /** Does it; shows the problem where it fails. */

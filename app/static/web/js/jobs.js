@@ -5,7 +5,14 @@ import { ago, jobTitle, kindName } from "./format.js";
 
 const PAGE = 20;
 const LOOK_EVERY = 3000;
-const STATES = [["", "All"], ["queued", "Queued"], ["running", "Running"], ["succeeded", "Succeeded"], ["failed", "Failed"], ["cancelled", "Cancelled"]];
+const STATES = [
+  ["", "All"],
+  ["queued", "Queued"],
+  ["running", "Running"],
+  ["succeeded", "Succeeded"],
+  ["failed", "Failed"],
+  ["cancelled", "Cancelled"],
+];
 
 /** Where the next page begins, from the `Link` header; null on the last one. */
 const nextPage = (response) => response.headers.get("Link")?.match(/<\/?([^>]*)>/)?.[1] ?? null;
@@ -14,13 +21,45 @@ const nextPage = (response) => response.headers.get("Link")?.match(/<\/?([^>]*)>
 export async function jobsView(outlet, signal) {
   document.title = "Jobs · CDVAE";
   const list = h("div", { class: "stack", "aria-busy": "true" });
-  const more = h("button", { type: "button", hidden: true, onclick: () => { pages += 1; look(); } }, "Older jobs");
+  const more = h(
+    "button",
+    {
+      type: "button",
+      hidden: true,
+      onclick: () => {
+        pages += 1;
+        look();
+      },
+    },
+    "Older jobs",
+  );
   let state = "";
   let pages = 1;
-  outlet.append(h("div", { class: "stack jobs" },
-    h("div", { class: "row between" }, h("h1", {}, "Jobs"),
-      segments({ name: "state", legend: "State", compact: true, value: "", options: STATES, onchange: (value) => { state = value; pages = 1; look(); } })),
-    list, more));
+  outlet.append(
+    h(
+      "div",
+      { class: "stack jobs" },
+      h(
+        "div",
+        { class: "row between" },
+        h("h1", {}, "Jobs"),
+        segments({
+          name: "state",
+          legend: "State",
+          compact: true,
+          value: "",
+          options: STATES,
+          onchange: (value) => {
+            state = value;
+            pages = 1;
+            look();
+          },
+        }),
+      ),
+      list,
+      more,
+    ),
+  );
   for (let i = 0; i < 3; i++) list.append(h("div", { class: "card skeleton" }));
 
   async function look() {
@@ -44,8 +83,13 @@ export async function jobsView(outlet, signal) {
   function nothing() {
     return state
       ? h("div", { class: "card empty" }, h("h2", {}, "No job is in this state"))
-      : h("div", { class: "card empty" }, h("h2", {}, "No jobs yet"), h("p", {}, "What you submit appears here and is kept for a week."),
-        h("a", { class: "button primary", href: "#/" }, "Make a request"));
+      : h(
+          "div",
+          { class: "card empty" },
+          h("h2", {}, "No jobs yet"),
+          h("p", {}, "What you submit appears here and is kept for a week."),
+          h("a", { class: "button primary", href: "#/" }, "Make a request"),
+        );
   }
 
   async function cancel(job) {
@@ -60,22 +104,72 @@ export async function jobsView(outlet, signal) {
 
   function table(jobs) {
     const heads = ["Job", "State", "Progress", "Model", "Submitted", ""];
-    return h("table", { class: "card" },
-      h("thead", {}, h("tr", {}, heads.map((text) => h("th", { scope: "col" }, text || h("span", { class: "unseen" }, "Action"))))),
-      h("tbody", {}, jobs.map((job) => row(job))));
+    return h(
+      "table",
+      { class: "card" },
+      h(
+        "thead",
+        {},
+        h(
+          "tr",
+          {},
+          heads.map((text) =>
+            h("th", { scope: "col" }, text || h("span", { class: "unseen" }, "Action")),
+          ),
+        ),
+      ),
+      h(
+        "tbody",
+        {},
+        jobs.map((job) => row(job)),
+      ),
+    );
   }
 
   function row(job) {
     const { fraction, samples_done: done, samples_total: total } = job.progress;
     const active = job.state === "queued" || job.state === "running";
-    return h("tr", {},
-      h("th", { scope: "row" }, h("a", { href: `#/jobs/${job.id}` }, jobTitle(job)), h("span", { class: "small soft" }, `${kindName(job.kind)} · ${job.id.slice(0, 8)}`)),
+    return h(
+      "tr",
+      {},
+      h(
+        "th",
+        { scope: "row" },
+        h("a", { href: `#/jobs/${job.id}` }, jobTitle(job)),
+        h("span", { class: "small soft" }, `${kindName(job.kind)} · ${job.id.slice(0, 8)}`),
+      ),
       h("td", {}, h("span", { class: "badge", "data-state": job.state }, job.state)),
-      h("td", { class: "number small", "data-label": "Progress" }, active ? h("progress", { max: 1, value: fraction, "aria-label": `Progress of ${job.id.slice(0, 8)}` }) : null,
-        job.queue_position ? `number ${job.queue_position} in the queue` : `${done} of ${total}`),
+      h(
+        "td",
+        { class: "number small", "data-label": "Progress" },
+        active
+          ? h("progress", {
+              max: 1,
+              value: fraction,
+              "aria-label": `Progress of ${job.id.slice(0, 8)}`,
+            })
+          : null,
+        job.queue_position ? `number ${job.queue_position} in the queue` : `${done} of ${total}`,
+      ),
       h("td", { class: "small", "data-label": "Model" }, job.request.model),
       h("td", { class: "small", "data-label": "Submitted" }, ago(job.created_at)),
-      h("td", {}, active ? h("button", { type: "button", class: "compact danger", "aria-label": `Cancel ${jobTitle(job)}`, onclick: () => cancel(job) }, "Cancel") : null));
+      h(
+        "td",
+        {},
+        active
+          ? h(
+              "button",
+              {
+                type: "button",
+                class: "compact danger",
+                "aria-label": `Cancel ${jobTitle(job)}`,
+                onclick: () => cancel(job),
+              },
+              "Cancel",
+            )
+          : null,
+      ),
+    );
   }
 
   for (;;) {

@@ -17,7 +17,10 @@ const ROUTES = [
 
 /** Shows the view of the present address. A view gets an element, a signal of its end, a part of the address. */
 function show({ focus = true } = {}) {
-  const [match, page, view] = ROUTES.map(([pattern, ...rest]) => [location.hash.match(pattern), ...rest]).find(([found]) => found);
+  const [match, page, view] = ROUTES.map(([pattern, ...rest]) => [
+    location.hash.match(pattern),
+    ...rest,
+  ]).find(([found]) => found);
   leave.abort();
   leave = new AbortController();
   for (const link of document.querySelectorAll("nav [data-page]")) {
@@ -31,7 +34,9 @@ function show({ focus = true } = {}) {
 }
 
 document.getElementById("skip").addEventListener("click", () => main.focus());
-installTheme(document.getElementById("theme"), () => window.dispatchEvent(new Event("cdvae:theme")));
+installTheme(document.getElementById("theme"), () =>
+  window.dispatchEvent(new Event("cdvae:theme")),
+);
 installKeyDialog(document.getElementById("key"), show);
 followService(document.getElementById("service"));
 window.addEventListener("hashchange", () => show());

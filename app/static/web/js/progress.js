@@ -9,9 +9,18 @@ export function progressPanel() {
   const bar = h("progress", { max: 1, "aria-label": "Progress" });
   const stage = h("strong", {});
   const numbers = h("span", { class: "soft small number" });
-  const broken = h("p", { class: "small fault", hidden: true }, "The connection is lost; the job is not. Trying again…");
-  const element = h("section", { class: "card stack", "aria-label": "Progress", hidden: true },
-    h("div", { class: "row between" }, stage, numbers), bar, broken);
+  const broken = h(
+    "p",
+    { class: "small fault", hidden: true },
+    "The connection is lost; the job is not. Trying again…",
+  );
+  const element = h(
+    "section",
+    { class: "card stack", "aria-label": "Progress", hidden: true },
+    h("div", { class: "row between" }, stage, numbers),
+    bar,
+    broken,
+  );
   let said = null;
 
   function show(status) {
@@ -25,11 +34,19 @@ export function progressPanel() {
       `${whole(progress.samples_done)} of ${whole(progress.samples_total)} crystals`,
       `${Math.round(100 * progress.fraction)} %`,
       progress.eta_seconds === null ? null : `about ${duration(progress.eta_seconds)} left`,
-    ].filter(Boolean).join("  ·  ");
+    ]
+      .filter(Boolean)
+      .join("  ·  ");
     const now = `${progress.stage} ${Math.floor(progress.fraction / SAY_EVERY)}`;
     if (now !== said) announce(`${stage.textContent}. ${numbers.textContent}`);
     said = now;
   }
 
-  return { element, show, interrupted: (flag) => { broken.hidden = !flag; } };
+  return {
+    element,
+    show,
+    interrupted: (flag) => {
+      broken.hidden = !flag;
+    },
+  };
 }

@@ -9,11 +9,16 @@ export function ticks(low, high, count = 5) {
   const first = Math.ceil(low / step - 1e-9);
   const last = Math.floor(high / step + 1e-9);
   const decimals = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
-  return Array.from({ length: last - first + 1 }, (_, i) => Number(((first + i) * step).toFixed(decimals)));
+  return Array.from({ length: last - first + 1 }, (_, i) =>
+    Number(((first + i) * step).toFixed(decimals)),
+  );
 }
 
 /** The function that takes `domain` linearly to `range`. */
-export const linear = ([a, b], [from, to]) => (value) => from + ((value - a) / (b - a || 1)) * (to - from);
+export const linear =
+  ([a, b], [from, to]) =>
+  (value) =>
+    from + ((value - a) / (b - a || 1)) * (to - from);
 
 /** The p-th quantile (0 to 1) of a list of numbers. */
 export function quantile(values, p) {

@@ -6,7 +6,11 @@ import { atomsToDraw, cellEdges } from "./geometry.js";
 import { themeColour } from "./theme.js";
 
 const BALL = 0.36; // of the covalent radius
-const AXES = [["a", "#d1495b"], ["b", "#3c9d5f"], ["c", "#3b7dd8"]];
+const AXES = [
+  ["a", "#d1495b"],
+  ["b", "#3c9d5f"],
+  ["c", "#3b7dd8"],
+];
 const STEP = 12; // degrees for a key
 const BEYOND = 1; // Å from the end of a cell edge to its letter
 const KEYS = {
@@ -35,7 +39,13 @@ export function crystalView(signal) {
   async function start() {
     const { createViewer } = await library();
     try {
-      view = createViewer(stage, { backgroundAlpha: 0, backgroundColor: "white", antialias: true, disableFog: true, orthographic: true });
+      view = createViewer(stage, {
+        backgroundAlpha: 0,
+        backgroundColor: "white",
+        antialias: true,
+        disableFog: true,
+        orthographic: true,
+      });
     } catch {
       view = null;
     }
@@ -45,7 +55,11 @@ export function crystalView(signal) {
     resized.observe(stage);
     signal.addEventListener("abort", () => {
       resized.disconnect();
-      stage.querySelector("canvas")?.getContext("webgl2")?.getExtension("WEBGL_lose_context")?.loseContext();
+      stage
+        .querySelector("canvas")
+        ?.getContext("webgl2")
+        ?.getExtension("WEBGL_lose_context")
+        ?.loseContext();
     });
   }
 
@@ -54,10 +68,17 @@ export function crystalView(signal) {
   async function show(...wanted) {
     const isOther = shown?.[0] !== wanted[0] || shown?.[2].supercell !== wanted[2].supercell;
     shown = wanted;
-    element_.setAttribute("aria-label", `Crystal structure of ${wanted[1]}. Arrow keys turn it, plus and minus zoom, 0 resets the view.`);
+    element_.setAttribute(
+      "aria-label",
+      `Crystal structure of ${wanted[1]}. Arrow keys turn it, plus and minus zoom, 0 resets the view.`,
+    );
     await started;
     if (signal.aborted || shown !== wanted) return;
-    if (failed) stage.replaceChildren(drawing(wanted[0]), h("p", { class: "hint" }, "This browser shows no WebGL: the crystal is drawn flat."));
+    if (failed)
+      stage.replaceChildren(
+        drawing(wanted[0]),
+        h("p", { class: "hint" }, "This browser shows no WebGL: the crystal is drawn flat."),
+      );
     else draw(view, wanted[0], wanted[2], isOther);
     element_.dataset.ready = wanted[1];
   }
@@ -74,11 +95,21 @@ export function crystalView(signal) {
     view.render();
   });
   // The wheel scrolls the page until the view has been clicked or tabbed to.
-  element_.addEventListener("wheel", (event) => {
-    if (document.activeElement !== element_) event.stopImmediatePropagation();
-  }, { capture: true });
+  element_.addEventListener(
+    "wheel",
+    (event) => {
+      if (document.activeElement !== element_) event.stopImmediatePropagation();
+    },
+    { capture: true },
+  );
   element_.addEventListener("pointerdown", () => element_.focus({ preventScroll: true }));
-  window.addEventListener("cdvae:theme", () => { if (shown) show(...shown); }, { signal });
+  window.addEventListener(
+    "cdvae:theme",
+    () => {
+      if (shown) show(...shown);
+    },
+    { signal },
+  );
   return { element: element_, show, reset };
 }
 
@@ -88,12 +119,28 @@ function draw(view, crystal, { cell, bonds, supercell }, isOther) {
   view.removeAllLabels();
   const atoms = atomsToDraw(crystal, supercell, bonds);
   const model = view.addModel();
-  model.addAtoms(atoms.map(({ number, position: [x, y, z], bonds: joined }, index) => ({
-    elem: element(number).symbol, x, y, z, serial: index, index, bonds: joined, bondOrder: joined.map(() => 1), hetflag: true,
-  })));
+  model.addAtoms(
+    atoms.map(({ number, position: [x, y, z], bonds: joined }, index) => ({
+      elem: element(number).symbol,
+      x,
+      y,
+      z,
+      serial: index,
+      index,
+      bonds: joined,
+      bondOrder: joined.map(() => 1),
+      hetflag: true,
+    })),
+  );
   for (const number of new Set(crystal.sites.map((site) => site.number))) {
     const { symbol, radius, colour: color } = element(number);
-    view.setStyle({ elem: symbol }, { sphere: { radius: BALL * radius, color }, ...(bonds ? { stick: { radius: 0.1, color } } : {}) });
+    view.setStyle(
+      { elem: symbol },
+      {
+        sphere: { radius: BALL * radius, color },
+        ...(bonds ? { stick: { radius: 0.1, color } } : {}),
+      },
+    );
   }
   if (cell) drawCell(view, crystal.matrix, supercell);
   if (isOther) aim(view);
@@ -105,11 +152,34 @@ function drawCell(view, matrix, supercell) {
   const plain = themeColour("--cell-edge");
   for (const { axis, atOrigin, from, to } of cellEdges(matrix)) {
     const color = atOrigin ? AXES[axis][1] : plain;
-    view.addCylinder({ start: point(from), end: point(to), radius: atOrigin ? 0.045 : 0.025, color, fromCap: 1, toCap: 1 });
-    if (atOrigin) view.addLabel(AXES[axis][0], { position: point(beyond(from, to)), fontColor: color, showBackground: false, bold: true, fontSize: 15, alignment: "center", inFront: true });
+    view.addCylinder({
+      start: point(from),
+      end: point(to),
+      radius: atOrigin ? 0.045 : 0.025,
+      color,
+      fromCap: 1,
+      toCap: 1,
+    });
+    if (atOrigin)
+      view.addLabel(AXES[axis][0], {
+        position: point(beyond(from, to)),
+        fontColor: color,
+        showBackground: false,
+        bold: true,
+        fontSize: 15,
+        alignment: "center",
+        inFront: true,
+      });
   }
   if (supercell === 1) return;
-  for (const { from, to } of cellEdges(matrix, supercell)) view.addCylinder({ start: point(from), end: point(to), radius: 0.02, color: plain, opacity: 0.6 });
+  for (const { from, to } of cellEdges(matrix, supercell))
+    view.addCylinder({
+      start: point(from),
+      end: point(to),
+      radius: 0.02,
+      color: plain,
+      opacity: 0.6,
+    });
 }
 
 function beyond(from, to) {
