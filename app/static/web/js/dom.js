@@ -30,6 +30,19 @@ export function announce(text) {
   document.getElementById("announcer").textContent = text;
 }
 
+/** Puts a text on the clipboard; beyond localhost and without TLS there is only the old way. */
+export async function copy(text) {
+  if (navigator.clipboard) await navigator.clipboard.writeText(text);
+  else {
+    const area = h("textarea", { value: text, class: "unseen" });
+    document.body.append(area);
+    area.select();
+    document.execCommand("copy");
+    area.remove();
+  }
+  announce("Copied.");
+}
+
 let ids = 0;
 /** An id that nothing else on the page has. */
 export const uniqueId = (name) => `${name}-${++ids}`;

@@ -1,6 +1,6 @@
 // One crystal: its 3D view, beside the given one where there is one, and all that is known of it.
 import { download, save } from "./api.js";
-import { announce, h, segments } from "./dom.js";
+import { copy, h, segments } from "./dom.js";
 import { fixed, formula, spaceGroup, spoken } from "./format.js";
 import { structure, structureOf } from "./geometry.js";
 import { element } from "./elements.js";
@@ -136,10 +136,7 @@ export function inspector(jobId, card, given, signal) {
         {
           type: "button",
           class: "compact",
-          onclick: async () => {
-            await navigator.clipboard.writeText(record.cif);
-            announce("Copied.");
-          },
+          onclick: () => copy(record.cif),
         },
         "Copy CIF",
       ),

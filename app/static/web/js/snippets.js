@@ -1,6 +1,6 @@
 // The present request as a command and as a program, to be copied.
 import { apiKey } from "./api.js";
-import { announce, h, segments } from "./dom.js";
+import { copy, h, segments } from "./dom.js";
 
 const DEFAULT_FILE = "crystals.cif";
 const PLACE = "@cif@"; // stands for the text of the file, which the reader has as a file
@@ -90,15 +90,14 @@ export function snippetPanel() {
     code.textContent = LANGUAGES[language](request);
   };
   const copied = h("span", { class: "small soft", "aria-hidden": "true" });
-  const copy = h(
+  const button = h(
     "button",
     {
       type: "button",
       class: "compact",
       onclick: async () => {
-        await navigator.clipboard.writeText(code.textContent);
+        await copy(code.textContent);
         copied.textContent = "Copied";
-        announce("Copied.");
         setTimeout(() => {
           copied.textContent = "";
         }, 2000);
@@ -130,7 +129,7 @@ export function snippetPanel() {
       choice,
       h("span", { class: "grow" }),
       copied,
-      copy,
+      button,
     ),
     h("pre", { tabindex: "0", role: "region", "aria-label": "Code" }, code),
   );
