@@ -44,7 +44,7 @@ export function curve(request, records, unit, quantiles) {
     h(
       "figcaption",
       {},
-      h("h3", {}, `${name} during the search`, h("span", { class: "soft" }, ` (${unit})`)),
+      h("h2", {}, `${name} during the search`, h("span", { class: "soft" }, ` (${unit})`)),
       h("p", { class: "small soft number" }, sentence),
     ),
     svg(

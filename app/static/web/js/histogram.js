@@ -80,7 +80,7 @@ export function histogram({ title, unit, values, quantiles, distance = null }) {
     h(
       "figcaption",
       {},
-      h("h3", {}, title, h("span", { class: "soft" }, ` (${unit})`)),
+      h("h2", {}, title, h("span", { class: "soft" }, ` (${unit})`)),
       h(
         "p",
         { class: "small soft number" },

@@ -15,7 +15,9 @@ export function inspector(jobId, card, given, signal) {
   const legend = h("div", { class: "row legend" });
   const facts = h("dl", { class: "facts" });
   const actions = h("div", { class: "row" });
+  const inputs = given.map(({ lattice, species, frac }) => structure(lattice, species, frac));
   let current = null;
+  let crystal = null; // the structure of the current record: the same as long as that is the same
 
   const redraw = () => current && draw(current);
   const toggle = (name, text) =>
@@ -84,14 +86,13 @@ export function inspector(jobId, card, given, signal) {
   );
 
   function draw(record) {
-    const crystal = structureOf(record);
     result.view.show(crystal, record.reduced_formula, { ...options });
     const numbers = new Set(crystal.sites.map((site) => site.number));
     const before = source && record.source !== null ? given[record.source] : null;
     views.classList.toggle("two", Boolean(before));
     if (source) source.view.element.parentElement.hidden = !before;
     if (before) {
-      const input = structure(before.lattice, before.species, before.frac);
+      const input = inputs[record.source];
       source.view.show(input, before.label, { ...options });
       source.caption.textContent = `Given: ${before.label}`;
       result.caption.textContent =
@@ -114,6 +115,7 @@ export function inspector(jobId, card, given, signal) {
     panel.hidden = record === null;
     if (!record || record === current) return;
     current = record;
+    crystal = structureOf(record);
     title.replaceChildren(
       formula(record.reduced_formula),
       " ",

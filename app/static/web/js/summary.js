@@ -19,7 +19,7 @@ const tile = (name, value, hint) =>
     {},
     h("dt", {}, name),
     h("dd", { class: "number" }, value),
-    h("p", { class: "small soft" }, hint),
+    h("dd", { class: "small soft" }, hint),
   );
 
 /** The rates of a result; none where a job was stopped before they were made. */

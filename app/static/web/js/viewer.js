@@ -23,6 +23,26 @@ const KEYS = {
   "-": (view) => view.zoom(1 / 1.15),
 };
 
+const LOOK = {
+  backgroundAlpha: 0,
+  backgroundColor: "white",
+  antialias: true,
+  disableFog: true,
+  orthographic: true,
+};
+
+const context = (canvas) => canvas?.getContext("webgl2") ?? canvas?.getContext("webgl");
+
+/** Gives the WebGL context of a canvas back: a browser has about sixteen. */
+const freed = (canvas) => context(canvas)?.getExtension("WEBGL_lose_context")?.loseContext();
+
+function hasWebGl() {
+  const canvas = document.createElement("canvas");
+  const found = Boolean(context(canvas));
+  freed(canvas);
+  return found;
+}
+
 const library = () => import("../../3dmol/3Dmol.es6-min.js");
 
 /**
@@ -33,40 +53,24 @@ export function crystalView(signal) {
   const stage = h("div", { class: "stage" });
   const element_ = h("div", { class: "view", tabindex: "0", role: "img" }, stage);
   let shown = null; // what to draw: [structure, name, options]
+  let drawn = null; // what is there: the view is turned back for another crystal only
   let view = null;
-  let failed = false;
 
   async function start() {
+    if (!hasWebGl()) return;
     const { createViewer } = await library();
-    try {
-      view = createViewer(stage, {
-        backgroundAlpha: 0,
-        backgroundColor: "white",
-        antialias: true,
-        disableFog: true,
-        orthographic: true,
-      });
-    } catch {
-      view = null;
-    }
-    failed = !view;
-    if (failed) return;
+    view = createViewer(stage, LOOK);
     const resized = new ResizeObserver(() => view.resize());
     resized.observe(stage);
     signal.addEventListener("abort", () => {
       resized.disconnect();
-      stage
-        .querySelector("canvas")
-        ?.getContext("webgl2")
-        ?.getExtension("WEBGL_lose_context")
-        ?.loseContext();
+      freed(stage.querySelector("canvas"));
     });
   }
 
   const started = start();
 
   async function show(...wanted) {
-    const isOther = shown?.[0] !== wanted[0] || shown?.[2].supercell !== wanted[2].supercell;
     shown = wanted;
     element_.setAttribute(
       "aria-label",
@@ -74,12 +78,16 @@ export function crystalView(signal) {
     );
     await started;
     if (signal.aborted || shown !== wanted) return;
-    if (failed)
+    if (!view)
       stage.replaceChildren(
         drawing(wanted[0]),
         h("p", { class: "hint" }, "This browser shows no WebGL: the crystal is drawn flat."),
       );
-    else draw(view, wanted[0], wanted[2], isOther);
+    else {
+      const isOther = drawn?.[0] !== wanted[0] || drawn[2].supercell !== wanted[2].supercell;
+      draw(view, wanted[0], wanted[2], isOther);
+      drawn = wanted;
+    }
     element_.dataset.ready = wanted[1];
   }
 
