@@ -55,10 +55,10 @@ COPY schema ./schema
 COPY worker ./worker
 RUN pip --python /opt/venv/bin/python install --no-deps .
 
-# The front end reads the cards of the models and the name of the default one.
+# The front end reads cards and statistics of the models and the name of the default one.
 FROM build AS cards
 COPY model_store /model_store
-RUN find /model_store -type f ! -name card.json ! -name default.txt -delete
+RUN find /model_store -type f ! -name card.json ! -name reference.json ! -name default.txt -delete
 
 FROM ${PYTHON_IMAGE} AS runtime
 ARG PYTHON_IMAGE

@@ -13,6 +13,7 @@ from app.deps import Parts
 from app.errors import ApiError
 from app.events import END, crystals_seen, job_events
 from app.export import CRYSTAL_FORMS, FORMS, crystal_in
+from app.inputs import given_structures
 from app.listing import list_jobs, next_link
 from app.negotiation import choose
 from app.queue import JobNotFoundError
@@ -21,6 +22,7 @@ from app.security import LimitedCaller
 from app.waiting import PreferHeader, wait_for_end, wanted_wait
 from backplane.logs import note_job
 from schema.base import Frozen
+from schema.crystals import CrystalInput
 from schema.jobs import FINAL_STATES, JobKind, JobState, JobStatus
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
@@ -44,6 +46,12 @@ class JobList(Frozen):
     """Some of the caller's jobs, newest first; the `Link` header leads to the next ones."""
 
     jobs: list[JobStatus]
+
+
+class GivenStructures(Frozen):
+    """The crystals that a job was given, in the order of `request.structures`."""
+
+    structures: list[CrystalInput]
 
 
 async def job_of(parts: Parts, job_id: JobIdPath, caller: LimitedCaller) -> JobStatus:
@@ -151,6 +159,24 @@ async def show_events(
         raise ApiError(503, "Too many event streams are open.", headers=headers)
     events = job_events(parts, status, caller.owner, crystals_seen(last_event_id))
     return EventSourceResponse(events, ping=PING_SECONDS)
+
+
+@router.get(
+    "/{job_id}/structures",
+    response_model=GivenStructures,
+    summary="The crystals that it was given",
+)
+async def show_structures(job_id: JobIdPath, parts: Parts, caller: LimitedCaller) -> Response:
+    """Returns the given crystals as they were understood, with their symmetry expanded.
+
+    Empty for a job that was given none. They are kept as long as the job.
+    """
+    status = await job_of(parts, job_id, caller)
+    try:
+        structures = await given_structures(parts.queue, status.id)
+    except JobNotFoundError as error:
+        raise ApiError(404, str(error)) from error
+    return json_reply(GivenStructures(structures=structures))
 
 
 @router.get("/{job_id}/result", responses=RESULT_ANSWERS, summary="The crystals")

@@ -4,14 +4,11 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 from fastapi import FastAPI
-from fastapi.responses import FileResponse
-from fastapi.staticfiles import StaticFiles
 from prometheus_client import CollectorRegistry
 
-from app import errors, health, jobs, optimade_api, tasks
+from app import errors, health, jobs, optimade_api, pages, tasks
 from app import models as model_routes
 from app.background import Rescue, end, keep_doing
 from app.changes import Changes
@@ -31,7 +28,6 @@ from app.webhooks import Webhooks
 from backplane.results import open_store
 from registry import open_store as open_model_store
 
-STATIC = Path(__file__).parent / "static"
 VERSION = "0.1.0"
 DESCRIPTION = (
     "Crystals from a Crystal Diffusion Variational Autoencoder. A POST queues a job and answers "
@@ -80,11 +76,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     errors.install(app)
     app.add_middleware(Admission, gate=parts.gate)
     app.add_middleware(Observer, metrics=HttpMetrics(parts.counters))
-    for module in (tasks, jobs, model_routes, health):
+    for module in (tasks, jobs, model_routes, health, pages):
         app.include_router(module.router)
     optimade_api.install(app, parts)
-    app.mount("/static", StaticFiles(directory=STATIC), name="static")
-    app.add_api_route("/docs", _docs, include_in_schema=False)
+    app.mount("/static", pages.Assets(directory=pages.STATIC), name="static")
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]
     return app
 
@@ -116,8 +111,3 @@ def _parts(settings: Settings) -> Services:
         job_metrics=job_metrics,
         parsers=Parsers(settings.parsers, settings.parse_seconds),
     )
-
-
-async def _docs() -> FileResponse:
-    """The OpenAPI page; all of its scripts and styles come from this service."""
-    return FileResponse(STATIC / "docs.html", media_type="text/html")

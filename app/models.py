@@ -1,5 +1,8 @@
 """`GET /models`: what can be asked of which model, and how good it is."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from fastapi import APIRouter, Depends
 from fastapi.responses import Response
 
@@ -9,7 +12,7 @@ from app.replies import json_reply
 from app.security import authenticate
 from registry.errors import BrokenModelError, UnknownModelError
 from schema.base import Frozen
-from schema.cards import ModelCard
+from schema.cards import ModelCard, TrainingStatistics
 
 router = APIRouter(tags=["models"], dependencies=[Depends(authenticate)])
 
@@ -33,8 +36,25 @@ def list_models(models: Models) -> Response:
 @router.get("/models/{name}", response_model=ModelCard, summary="One model's card")
 def show_model(name: str, models: Models) -> Response:
     """Returns the card of `name@version`, or of the version that `name` alone means."""
-    try:
+    with _found():
         return json_reply(models.card(name))
+
+
+@router.get(
+    "/models/{name}/statistics",
+    response_model=TrainingStatistics,
+    summary="How its training data are distributed",
+)
+def show_statistics(name: str, models: Models) -> Response:
+    """Returns quantiles of density and properties of the data that the model was trained on."""
+    with _found():
+        return json_reply(models.statistics(name))
+
+
+@contextmanager
+def _found() -> Iterator[None]:
+    try:
+        yield
     except UnknownModelError as error:
         raise ApiError(404, str(error)) from error
     except BrokenModelError as error:

@@ -3,10 +3,10 @@
 import logging
 import threading
 
-from registry.checksums import read_card
+from registry.checksums import read_card, read_statistics
 from registry.errors import StoreError
 from registry.local import CARD, LocalStore
-from schema.cards import ModelCard
+from schema.cards import ModelCard, TrainingStatistics
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +47,11 @@ class ModelStore:
     def cards(self) -> list[ModelCard]:
         """The card that each model's name alone refers to; raises BrokenModelError."""
         return [self.card(name) for name in self._store.names()]
+
+    def statistics(self, reference: str) -> TrainingStatistics:
+        """The training data's distributions of the model; raises as `card` does."""
+        card = self.card(reference)
+        return read_statistics(self._store.folder / card.name / card.version, card)
 
     def follow(self, stop: threading.Event, every: float) -> None:
         """Look for new versions every so many seconds until `stop` is set; for a thread."""

@@ -180,16 +180,17 @@ class _Search:
             crystals = decoded.crystals.to(model.device)
             again = encode(model, crystals).z.mean
             counts = element_counts(crystals)
-            badness = self.goal.badness(self.goal.read(again)).tolist()
+            read = self.goal.read(again)
+            badness, values = self.goal.badness(read).tolist(), self.goal.in_units(read).tolist()
             noise = self._noise_of(again, counts)
             parts = zip(rows, decoded.crystals.split(), to_structures(crystals), strict=True)
             for place, (row, crystal, structure) in enumerate(parts):
                 valid = structure_valid(structure) and neutral(key(counts[place]))
-                better[row] = self.paths[row].add(crystal, valid, badness[place])
+                better[row] = self.paths[row].add(crystal, valid, badness[place], values[place])
                 if better[row]:
                     self.counts[row], self.noise[row] = counts[place], noise[place]
         for row in set(range(len(seeds))) - set(rows):
-            self.paths[row].add(None, False, math.inf)
+            self.paths[row].add(None, False, math.inf, math.nan)
         for row, improved in better.items():
             self.radius[row] *= GROW if improved else SHRINK
             if not improved:

@@ -6,8 +6,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from registry.errors import BrokenModelError
-from registry.local import CARD, WEIGHTS
-from schema.cards import ModelCard
+from registry.local import CARD, STATISTICS, WEIGHTS
+from schema.cards import ModelCard, TrainingStatistics
 
 _BLOCK = 1 << 20
 
@@ -23,6 +23,16 @@ def read_card(folder: Path, reference: str) -> ModelCard:
     if card.reference != reference:
         raise BrokenModelError(f"the card of {reference} says {card.reference}")
     return card
+
+
+def read_statistics(folder: Path, card: ModelCard) -> TrainingStatistics:
+    """The statistics in the folder of that card's model; raises BrokenModelError."""
+    try:
+        return TrainingStatistics.model_validate_json((folder / STATISTICS).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise BrokenModelError(
+            f"the statistics of {card.reference} cannot be used: {_reason(error)}"
+        ) from error
 
 
 def verify(folder: Path, reference: str) -> ModelCard:

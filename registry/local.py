@@ -12,6 +12,7 @@ from registry.errors import UnknownModelError
 from schema.cards import NAME
 
 CARD = "card.json"
+STATISTICS = "reference.json"
 WEIGHTS = "weights.safetensors"
 ALIAS = "default.txt"
 

@@ -1,7 +1,7 @@
 """A model store elsewhere, at any URL that fsspec reads, with a copy of what is needed here.
 
-Cards and the alias are copied by `refresh`, the other files of a version when somebody asks for its
-folder. The front end, which needs cards only, therefore never downloads weights.
+Cards, statistics and the alias are copied by `refresh`, the other files of a version when somebody
+asks for its folder. The front end therefore never downloads weights.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ except ImportError:
 
 from registry.checksums import read_card
 from registry.errors import StoreError
-from registry.local import ALIAS, CARD, WEIGHTS, LocalStore
+from registry.local import ALIAS, CARD, STATISTICS, WEIGHTS, LocalStore
 from registry.publish import checked_copy
 from schema.cards import ModelCard
 from schema.files import write_whole
@@ -37,15 +37,19 @@ class RemoteStore(LocalStore):
             raise StoreError(f"{url}: {error}") from error
 
     def refresh(self) -> None:
-        """Copy new cards and the alias; raises StoreError where the store does not answer."""
+        """Copy new cards, their statistics and the alias; StoreError if the store is away."""
         with self._errors():
             self._files.invalidate_cache()
             cards = self._files.glob(f"{self._root}/*/*/{CARD}")
             for card in cards:
                 name, version = card.split("/")[-3:-1]
-                target = self.folder / name / version / CARD
-                if not target.exists():  # versions do not change
-                    write_whole(target, self._read(card))
+                target = self.folder / name / version
+                if (target / CARD).exists():  # versions do not change
+                    continue
+                statistics = card.removesuffix(CARD) + STATISTICS
+                if self._files.exists(statistics):
+                    write_whole(target / STATISTICS, self._read(statistics))
+                write_whole(target / CARD, self._read(card))  # last: it says that all is here
             alias = f"{self._root}/{ALIAS}"
             if self._files.exists(alias):
                 write_whole(self.folder / ALIAS, self._read(alias))

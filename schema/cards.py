@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from schema.base import Frozen, Moment
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Quantiles = Annotated[list[float], Field(min_length=101, max_length=101)]
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
 
 
@@ -47,6 +48,19 @@ class SamplerLimits(Frozen):
         if self.default_steps > self.max_steps:
             raise ValueError(f"default_steps {self.default_steps} above {self.max_steps}")
         return self
+
+
+class TrainingStatistics(Frozen):
+    """How the training data of a model are distributed: `reference.json` of its folder.
+
+    Quantiles are 101 ascending values, from the 0th to the 100th percent.
+    """
+
+    density_quantiles: Quantiles = Field(description="g/cm³")
+    num_elements_histogram: dict[str, float] = Field(
+        description="Share of the crystals by their number of elements."
+    )
+    property_quantiles: dict[str, Quantiles] = Field(description="By property, in its unit.")
 
 
 class ModelCard(Frozen):

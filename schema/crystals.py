@@ -90,6 +90,10 @@ class OptimizedRecord(CrystalRecord):
         ge=0, description="Number of the given structure; null for data-set and prior starts."
     )
     start_value: float = Field(description="Predicted property at the start of the optimisation.")
+    trajectory: list[float] = Field(
+        description="The property of the best crystal so far, after each decoding of the search, "
+        "read by the model from that crystal encoded again."
+    )
     percentile: float = Field(
         ge=0,
         le=100,

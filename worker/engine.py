@@ -91,8 +91,11 @@ class Engine:
         value: float | None,
         steps: int,
         learning_rate: float,
-    ) -> Decoded:
-        """The best crystal found from each start; raises NonFiniteSampleError like `decode`."""
+    ) -> tuple[Decoded, list[list[float]]]:
+        """The best crystal found from each start, and the property of the best so far by decoding.
+
+        Raises NonFiniteSampleError like `decode`.
+        """
         found = optimise(
             self.model,
             latents,
@@ -107,7 +110,8 @@ class Engine:
         )
         crystals = found.best()
         properties = pipeline.estimate(self.model, crystals)
-        return Decoded(crystals, properties, found.score_evaluations)
+        decoded = Decoded(crystals, properties, found.score_evaluations)
+        return decoded, [path.trajectory for path in found.paths]
 
     def decode(
         self, latents: Latents, seeds: Sequence[int], sampler: SamplerSpec, on_level: OnStep

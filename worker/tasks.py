@@ -132,6 +132,7 @@ class Optimize:
         self._percentiles = engine.model.card["properties"][request.property]["percentiles"]
         self._latents = self._starts(spec, engine)
         self._start_values = engine.predict(self._latents)[request.property].tolist()
+        self._trajectories: dict[int, list[float]] = {}
 
     def _starts(self, spec: JobSpec, engine: Engine) -> Tensor:
         number = self._request.num_samples
@@ -147,7 +148,7 @@ class Optimize:
         self, crystals: range, seeds: Sequence[int], sampler: SamplerSpec, on_step: OnStep
     ) -> Decoded:
         request = self._request
-        return self._engine.optimise(
+        decoded, trajectories = self._engine.optimise(
             self._latents[crystals.start : crystals.stop],
             seeds,
             sampler,
@@ -158,6 +159,8 @@ class Optimize:
             steps=request.steps,
             learning_rate=request.learning_rate,
         )
+        self._trajectories |= zip(crystals, trajectories, strict=True)
+        return decoded
 
     def complete(self, record: CrystalRecord, structure: Structure) -> CrystalRecord:
         given = len(self._request.structures)
@@ -165,6 +168,7 @@ class Optimize:
             **dict(record),
             source=record.index % given if given else None,
             start_value=self._start_values[record.index],
+            trajectory=self._trajectories[record.index],
             percentile=percentile(record.predicted[self._request.property], self._quantiles),
         )
 

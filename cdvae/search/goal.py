@@ -20,6 +20,8 @@ class Goal:
     head: torch.nn.Module
     direction: Direction
     value: float | None
+    mean: float  # of the property in the training data, card's units
+    std: float
 
     def badness(self, predicted: Tensor) -> Tensor:
         """What shall become small, element by element."""
@@ -30,6 +32,10 @@ class Goal:
     def read(self, z: Tensor) -> Tensor:
         """(B,) the standardised property of ``z`` (B, D)."""
         return self.head(z).squeeze(-1)
+
+    def in_units(self, predicted: Tensor) -> Tensor:
+        """What `read` gave, in the card's units."""
+        return predicted * self.std + self.mean
 
 
 def goal_of(model: TrainedModel, prop: str, direction: Direction, value: float | None) -> Goal:
@@ -46,6 +52,7 @@ def goal_of(model: TrainedModel, prop: str, direction: Direction, value: float |
         raise ValueError(f"a value goes with direction target only; got {direction} and {value}")
     column = model.properties.index(prop)
     heads = model.network.heads
+    mean, std = float(heads.property_mean[column]), float(heads.property_std[column])
     if value is not None:
-        value = float((value - heads.property_mean[column]) / heads.property_std[column])
-    return Goal(heads.properties[column], direction, value)
+        value = (value - mean) / std
+    return Goal(heads.properties[column], direction, value, mean, std)

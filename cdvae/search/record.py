@@ -19,14 +19,22 @@ class Path:
     best: int | None = None
     valid: bool = False  # the best one
     badness: float = math.inf  # of the best one, encoded again
+    trajectory: list[float] = field(default_factory=list)
+    """The property of the best one after each decoding, from the first finite one on."""
 
-    def add(self, crystal: CrystalBatch | None, valid: bool, badness: float) -> bool:
-        """Appends a decoding; True if it is valid and better than all valid ones before."""
+    def add(self, crystal: CrystalBatch | None, valid: bool, badness: float, value: float) -> bool:
+        """Appends a decoding; True if it is valid and better than all valid ones before.
+
+        ``value`` is its property in the card's units, ``badness`` what the search makes small.
+        """
         self.decodings.append(crystal)
-        if crystal is None or (self.valid, -self.badness) >= (valid, -badness):
-            return False
-        self.best, self.valid, self.badness = len(self.decodings) - 1, valid, badness
-        return valid
+        reached = self.trajectory[-1:]
+        is_best = crystal is not None and (self.valid, -self.badness) < (valid, -badness)
+        if is_best:
+            self.best, self.valid, self.badness = len(self.decodings) - 1, valid, badness
+            reached = [value]
+        self.trajectory += reached
+        return is_best and valid
 
 
 @dataclass(frozen=True)

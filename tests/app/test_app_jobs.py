@@ -186,7 +186,7 @@ def test_records_of_the_other_tasks_are_told_apart(
     path = post(client)
     job, _ = worker.take()
     reconstructed = record(0, source=0, matched=True, rmse=0.01)
-    optimized = record(1, source=None, start_value=1.0, percentile=5.0)
+    optimized = record(1, source=None, start_value=1.0, trajectory=[1.0, 0.5], percentile=5.0)
     worker.write(job, [[reconstructed, optimized]])
     worker.end(job, "finished", "succeeded")
     result = JobResult.model_validate_json(client.get(f"{path}/result").text)

@@ -25,8 +25,10 @@ PROTECTED = [
     ("GET", "/jobs/x/crystals/0"),
     ("GET", "/models"),
     ("GET", "/models/tiny"),
+    ("GET", "/models/tiny/statistics"),
+    ("GET", "/jobs/x/structures"),
 ]
-OPEN = ["/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"]
+OPEN = ["/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", "/"]
 
 
 @pytest.fixture

@@ -37,6 +37,14 @@ def test_cards_come_first_and_weights_when_asked_for(remote: LocalStore, store: 
     assert sorted(path.name for path in folder.parent.iterdir()) == ["10", "9"]
 
 
+def test_statistics_come_with_the_card(remote: LocalStore, store: Path) -> None:
+    assert not (remote.folder / "perov-5" / "10" / "reference.json").exists()
+    (write_model(store, "perov-5", "11") / "reference.json").write_text("{}")
+    remote.refresh()
+    assert (remote.folder / "perov-5" / "11" / "reference.json").read_text() == "{}"
+    assert not (remote.folder / "perov-5" / "11" / "weights.safetensors").exists()
+
+
 def test_a_new_version_and_a_new_alias_are_seen(remote: LocalStore, store: Path) -> None:
     write_model(store, "perov-5", "11", "new")
     set_default(LocalStore(store), "perov-5@9")

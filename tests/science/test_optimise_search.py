@@ -1,6 +1,7 @@
 """The search for better crystals: what it tries, what it keeps, and that starts do not mix."""
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -152,13 +153,25 @@ def test_best_is_the_best_valid_decoding(
         assert path.valid != lowest[0]
         assert badness[path.best] == pytest.approx(lowest, abs=1e-4)
         torch.testing.assert_close(crystal.frac, path.decodings[path.best].frac)
+        reached = [
+            _value(model, path.decodings[_first_best(badness[: n + 1])]) for n in range(DECODINGS)
+        ]
+        assert path.trajectory == pytest.approx(reached, abs=1e-4)
+
+
+def _first_best(badness: list[tuple[bool, float]]) -> int:
+    return badness.index(min(badness))
+
+
+def _value(model: TrainedModel, crystal: CrystalBatch) -> float:
+    return float(predict(model, encode(model, crystal).z.mean)["band_gap"])
 
 
 def _badness(model: TrainedModel, crystal: CrystalBatch, value: float | None) -> tuple[bool, float]:
     """Whether the crystal is invalid, and how far its property is from the goal."""
     (structure,) = to_structures(crystal)
     valid = structure_valid(structure) and composition_valid(species_counts(structure))
-    read = float(predict(model, encode(model, crystal).z.mean)["band_gap"])
+    read = _value(model, crystal)
     return not valid, read if value is None else abs(read - value)
 
 
@@ -193,13 +206,14 @@ def test_progress_covers_every_step_and_may_stop_the_search(model: TrainedModel)
 def test_a_path_prefers_valid_crystals_and_counts_lost_ones() -> None:
     crystal = perovskites(1).crystals
     path = SearchPath()
-    assert not path.add(None, False, 0.0)
-    assert not path.add(crystal, False, -9.0)
+    assert not path.add(None, False, 0.0, math.nan)
+    assert not path.add(crystal, False, -9.0, -0.9)
     assert path.best == 1
-    assert path.add(crystal, True, 3.0)
-    assert not path.add(crystal, False, -9.0)
-    assert not path.add(crystal, True, 3.0)
-    assert path.add(crystal, True, 2.0)
+    assert path.add(crystal, True, 3.0, 0.3)
+    assert not path.add(crystal, False, -9.0, -0.9)
+    assert not path.add(crystal, True, 3.0, 0.3)
+    assert path.add(crystal, True, 2.0, 0.2)
+    assert path.trajectory == [-0.9, 0.3, 0.3, 0.3, 0.2]
     assert (path.best, len(path.decodings)) == (5, 6)
     with pytest.raises(NonFiniteSampleError) as caught:
         Optimised([path, SearchPath([None])], 1).best()

@@ -95,6 +95,7 @@ def test_optimize(lab: Lab, start: str) -> None:
     for record in records:
         # An untrained encoder need not see what the head promised: see test_shipped_model.
         assert record.predicted["formation_energy"] != record.start_value
+        assert len(record.trajectory) == 11
         assert 0 <= record.percentile <= 100
         assert record.source == (0 if structures else None)
     summary = lab.summary(job)

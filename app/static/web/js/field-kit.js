@@ -1,0 +1,59 @@
+// Makes the fields of a form, keeps what was entered in them and knows which are shown.
+import { segments } from "./dom.js";
+import { dropZone } from "./drop.js";
+import { numberField } from "./number-field.js";
+
+/** values: what was entered before, changed in place; onchange: called after every change. */
+export function fieldKit(card, values, onchange) {
+  const shown = new Map(); // name → {element, fault?(text), refresh?()}
+
+  const set = (name) => (value) => {
+    values[name] = value;
+    for (const field of shown.values()) field.refresh?.();
+    onchange();
+  };
+
+  /** Registers a field; `refresh` is called after every change. Returns its element. */
+  function add(name, field) {
+    field.refresh?.();
+    shown.set(name, field);
+    return field.element;
+  }
+
+  /** A number, undefined where it is left empty; `refresh` gets the field. */
+  function number(name, options, refresh = null) {
+    const field = numberField({ name, value: values[name], onchange: set(name), ...options });
+    return add(name, { ...field, refresh: refresh && (() => refresh(field)) });
+  }
+
+  /** A number of crystals from 1 to `max`. */
+  function count(name, label, first, max, hint) {
+    values[name] = Math.min(values[name] ?? first, max);
+    return number(name, { label, min: 1, max, slider: true, hint });
+  }
+
+  /** One out of few; `options` as in `segments`. */
+  function choice(name, legend, options, first = options[0][0], onpick = set(name)) {
+    if (!options.some(([key]) => key === values[name])) values[name] = first;
+    const element = segments({ name, legend, options, value: values[name], onchange: onpick });
+    return add(name, { element });
+  }
+
+  /** A CIF; shown while `visible()`. */
+  function file(name, visible = () => true) {
+    const zone = dropZone({ name, card, file: values[name], onchange: set(name) });
+    const refresh = () => {
+      zone.element.hidden = !visible();
+    };
+    return add(name, { ...zone, refresh });
+  }
+
+  /** The values of the fields that are shown and not empty. */
+  function read() {
+    const names = [...shown].filter(([, { element }]) => !element.hidden).map(([name]) => name);
+    const known = names.filter((name) => values[name] !== undefined);
+    return Object.fromEntries(known.map((name) => [name, values[name]]));
+  }
+
+  return { values, shown, set, number, count, choice, file, read };
+}

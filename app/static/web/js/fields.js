@@ -1,0 +1,139 @@
+// The fields of each task, with the limits that the model's card sets.
+import { h } from "./dom.js";
+import { fieldKit } from "./field-kit.js";
+import { spoken, whole } from "./format.js";
+
+const DIRECTIONS = [
+  ["minimize", "Lower"],
+  ["maximize", "Higher"],
+  ["target", "A value"],
+];
+const STARTS = [
+  ["dataset", "Known crystals"],
+  ["prior", "Random"],
+  ["structures", "My CIF"],
+];
+const PRIORITIES = [
+  ["interactive", "Interactive"],
+  ["normal", "Normal"],
+  ["bulk", "Bulk"],
+];
+const LARGEST_SEED = 2 ** 53 - 1;
+const MOST_CANDIDATES = 1000;
+const MOST_STEPS = 50_000;
+
+/** Which field is meant where the service names it otherwise. */
+const FAULTS = { "/sampler/steps": "sampler_steps", "?steps": "sampler_steps" };
+
+/**
+ * The fields of a task for a model.
+ * values: what was entered before, changed in place; onchange: called after every change.
+ * Returns {elements, read, showFaults, clearFaults}; `read()` gives the values of the fields shown.
+ */
+export function fieldsFor(kind, card, values, onchange) {
+  const kit = fieldKit(card, values, onchange);
+  const main = { generate, reconstruct, optimize }[kind](kit, card);
+  const advanced = h(
+    "details",
+    {},
+    h("summary", {}, "Sampler, seed, priority"),
+    h(
+      "div",
+      { class: "stack" },
+      sampler(kit, card),
+      kind === "optimize" ? search(kit) : null,
+      kit.choice("priority", "Priority", PRIORITIES, "normal"),
+    ),
+  );
+
+  function showFaults(errors) {
+    for (const { pointer, parameter, detail } of errors) {
+      const name = FAULTS[pointer ?? `?${parameter}`] ?? pointer?.slice(1) ?? parameter;
+      const isCount = kind === "optimize" && name === "num_samples";
+      const field = kit.shown.get(isCount ? "optimize_samples" : name);
+      field?.fault?.(detail);
+      if (field && advanced.contains(field.element)) advanced.open = true;
+    }
+  }
+
+  return {
+    elements: [...main, advanced],
+    read: kit.read,
+    showFaults,
+    clearFaults: () => kit.shown.forEach((field) => field.fault?.("")),
+  };
+}
+
+function generate(kit, { limits }) {
+  const most = limits.max_num_samples;
+  return [kit.count("num_samples", "Crystals", 16, most, `Up to ${whole(most)}`)];
+}
+
+function reconstruct(kit, { limits }) {
+  const most = Math.min(MOST_CANDIDATES, limits.max_num_samples);
+  const hint = "The first decodes the mean, the others draw around it";
+  return [kit.file("cif"), kit.count("num_candidates", "Candidates for each", 1, most, hint)];
+}
+
+function optimize(kit, { limits, properties }) {
+  const { values } = kit;
+  const names = Object.keys(properties).map((name) => [name, spoken(name)]);
+  return [
+    kit.choice("property", "Property", names),
+    kit.choice("direction", "Goal", DIRECTIONS),
+    kit.number(
+      "value",
+      { label: "Value to aim at", step: "any", hint: " " },
+      ({ element, hint }) => {
+        element.hidden = values.direction !== "target";
+        hint.textContent = `In ${properties[values.property].unit}`;
+      },
+    ),
+    kit.choice("start", "Start from", STARTS),
+    kit.file("cif", () => values.start === "structures"),
+    kit.count("optimize_samples", "Crystals", 20, limits.max_num_samples, "One search for each"),
+  ];
+}
+
+/** The sampler with its number of steps, which has the limits of the chosen one, and the seed. */
+function sampler(kit, { samplers }) {
+  const { values } = kit;
+  const names = Object.keys(samplers).map((name) => [name, spoken(name)]);
+  const place = h("div", {});
+  const pick = (name) => {
+    values.sampler_steps = undefined;
+    values.sampler = name;
+    drawSteps();
+    kit.set("sampler")(name);
+  };
+  const choice = kit.choice("sampler", "Sampler", names, undefined, pick);
+
+  function drawSteps() {
+    const { default_steps, max_steps, multiple_of } = samplers[values.sampler];
+    place.replaceChildren(
+      kit.number("sampler_steps", {
+        label: "Score evaluations",
+        min: multiple_of,
+        max: max_steps,
+        step: multiple_of,
+        placeholder: `${default_steps}`,
+        hint: `Of each crystal; up to ${whole(max_steps)}`,
+      }),
+    );
+  }
+
+  drawSteps();
+  const hint = "The same seed gives the same crystals";
+  const limits = { min: 0, max: LARGEST_SEED, placeholder: "drawn" };
+  return [
+    choice,
+    h("div", { class: "pair" }, place, kit.number("seed", { label: "Seed", hint, ...limits })),
+  ];
+}
+
+/** What only the search of an optimisation has. */
+function search(kit) {
+  const steps = { label: "Gradient steps", min: 1, max: MOST_STEPS, placeholder: "50" };
+  const rate = { label: "Learning rate", min: 0.0001, max: 1, step: "any", placeholder: "0.05" };
+  return h("div", { class: "pair" }, kit.number("steps", steps), kit.number("learning_rate", rate));
+}

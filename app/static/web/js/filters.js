@@ -1,0 +1,166 @@
+// Which crystals of a job are shown, and in what order.
+import { h, uniqueId } from "./dom.js";
+import { spoken } from "./format.js";
+
+const isValid = (record) => record.valid.structure && record.valid.composition;
+
+/** What crystals can be ordered and bounded by: name → [label, value of a record]. */
+export function quantities(card, records) {
+  const found = new Map();
+  for (const [name, { unit }] of Object.entries(card?.properties ?? {}))
+    found.set(name, [`${spoken(name)} (${unit})`, (record) => record.predicted[name]]);
+  found.set("density", ["Density (g/cm³)", (record) => record.density]);
+  found.set("min_distance", ["Shortest contact (Å)", (record) => record.min_distance]);
+  found.set("volume", ["Volume per atom (Å³)", (record) => record.volume / record.num_atoms]);
+  found.set("group", ["Space group", (record) => record.spacegroup?.number ?? null]);
+  if (records.some((record) => "rmse" in record))
+    found.set("rmse", ["RMSE", (record) => record.rmse]);
+  if (records.some((record) => "percentile" in record))
+    found.set("percentile", ["Percentile", (record) => record.percentile]);
+  return found;
+}
+
+/** The records that pass `wish`, ordered by it; a value that is missing comes last. */
+export function chosen(records, wish, known) {
+  const [, bounded] = known.get(wish.quantity) ?? [];
+  const within = (record) => {
+    const value = bounded?.(record) ?? null;
+    const bare = wish.least === null && wish.most === null;
+    return (
+      bare ||
+      (value !== null && value >= (wish.least ?? -Infinity) && value <= (wish.most ?? Infinity))
+    );
+  };
+  const passed = records.filter(
+    (record) =>
+      (wish.validity === "all" || isValid(record) === (wish.validity === "valid")) &&
+      (wish.group === "all" || String(record.spacegroup?.number ?? "none") === wish.group) &&
+      (wish.novelty === "all" || record.novel === (wish.novelty === "novel")) &&
+      (!wish.unique || record.duplicate_of === null) &&
+      within(record),
+  );
+  if (wish.sort === "given") return passed;
+  const [, value] = known.get(wish.sort);
+  const sign = wish.descending ? -1 : 1;
+  return passed.sort((a, b) => {
+    const [p, q] = [value(a) ?? null, value(b) ?? null];
+    if (p === null || q === null) return (p === null) - (q === null);
+    return sign * (p - q);
+  });
+}
+
+const NOTHING = {
+  validity: "all",
+  group: "all",
+  novelty: "all",
+  unique: false,
+  sort: "given",
+  descending: false,
+  quantity: "density",
+  least: null,
+  most: null,
+};
+
+/** The controls {element, wish, update(records)}; `onchange` is called after every change. */
+export function filterBar(card, onchange) {
+  const wish = { ...NOTHING };
+  const element = h("div", { class: "filters" });
+  const set = (name, value) => {
+    wish[name] = value;
+    onchange();
+  };
+  const select = (name, label, options) => {
+    const id = uniqueId(name);
+    return h(
+      "div",
+      {},
+      h("label", { class: "label small soft", for: id }, label),
+      h(
+        "select",
+        { id, name, onchange: (event) => set(name, event.target.value) },
+        options.map(([value, text]) =>
+          h("option", { value, selected: String(wish[name]) === value }, text),
+        ),
+      ),
+    );
+  };
+  const bound = (name, label) =>
+    h("input", {
+      type: "number",
+      step: "any",
+      placeholder: label,
+      "aria-label": label,
+      value: wish[name] ?? "",
+      oninput: (event) => set(name, event.target.value === "" ? null : event.target.valueAsNumber),
+    });
+
+  function update(records) {
+    const known = quantities(card, records);
+    const names = [...known].map(([name, [label]]) => [name, label]);
+    const groups = new Map();
+    for (const { spacegroup } of records) {
+      const key = String(spacegroup?.number ?? "none");
+      groups.set(key, {
+        symbol: spacegroup?.symbol ?? "none",
+        count: (groups.get(key)?.count ?? 0) + 1,
+      });
+    }
+    const byCount = [...groups]
+      .sort((a, b) => b[1].count - a[1].count)
+      .map(([key, { symbol, count }]) => [key, `${symbol} (${count})`]);
+    if (!groups.has(wish.group)) wish.group = "all";
+    const direction = h(
+      "button",
+      {
+        type: "button",
+        class: "icon",
+        "aria-label": "Largest first",
+        "aria-pressed": String(wish.descending),
+        title: "Largest first",
+        onclick: () => {
+          set("descending", !wish.descending);
+          direction.setAttribute("aria-pressed", String(wish.descending));
+        },
+      },
+      "⇅",
+    );
+    element.replaceChildren(
+      h(
+        "div",
+        { class: "joined" },
+        select("sort", "Sort by", [["given", "In order"], ...names]),
+        direction,
+      ),
+      select("validity", "Validity", [
+        ["all", "All"],
+        ["valid", "Valid"],
+        ["invalid", "Not valid"],
+      ]),
+      select("group", "Space group", [["all", "All"], ...byCount]),
+      select("novelty", "Novelty", [
+        ["all", "All"],
+        ["novel", "New"],
+        ["known", "In the training data"],
+      ]),
+      h(
+        "div",
+        { class: "range" },
+        select("quantity", "Only where", names),
+        bound("least", "from"),
+        bound("most", "to"),
+      ),
+      h(
+        "label",
+        { class: "check" },
+        h("input", {
+          type: "checkbox",
+          checked: wish.unique,
+          onchange: (event) => set("unique", event.target.checked),
+        }),
+        "Without repeats",
+      ),
+    );
+  }
+
+  return { element, wish, update };
+}

@@ -1,0 +1,88 @@
+// Numbers, times and names as a person writes them.
+import { h } from "./dom.js";
+
+const DASH = "–";
+
+/** A number with so many decimals; a dash where there is none. */
+export function fixed(value, decimals = 2) {
+  if (value === null || value === undefined) return DASH;
+  const text = value.toFixed(decimals);
+  return Number(text) === 0 ? text.replace("-", "") : text.replace("-", "−");
+}
+
+export const percent = (share) =>
+  share === null || share === undefined ? DASH : `${fixed(100 * share, 1)} %`;
+
+export const whole = (value) => value.toLocaleString("en");
+
+/** "1 crystal", "8 crystals". */
+export const counted = (number, noun) => `${whole(number)} ${noun}${number === 1 ? "" : "s"}`;
+
+/** "formation_energy" as a person writes it. */
+export function spoken(name) {
+  const words = name.replaceAll("_", " ");
+  return words[0].toUpperCase() + words.slice(1);
+}
+
+/** Seconds as "12 s", "3 min", "2 h 05 min". */
+export function duration(seconds) {
+  if (seconds < 60) return `${Math.max(1, Math.round(seconds))} s`;
+  const minutes = Math.round(seconds / 60);
+  if (minutes < 60) return `${minutes} min`;
+  return `${Math.floor(minutes / 60)} h ${String(minutes % 60).padStart(2, "0")} min`;
+}
+
+/** A `time` element: "4 min ago", with the date for whoever points at it. */
+export function ago(text) {
+  const moment = new Date(text);
+  const seconds = (Date.now() - moment.getTime()) / 1000;
+  const words =
+    seconds < 45
+      ? "just now"
+      : seconds < 86400
+        ? `${duration(seconds)} ago`
+        : moment.toLocaleDateString("en-GB");
+  return h("time", { datetime: text, title: moment.toLocaleString("en-GB") }, words);
+}
+
+/** A formula such as SrTiO3 with its numbers lowered. */
+export function formula(text) {
+  const parts = text.match(/[A-Z][a-z]?|[\d.]+|\s+|./g) ?? [];
+  return h(
+    "span",
+    { class: "formula" },
+    parts.map((part) => (/^[\d.]+$/.test(part) ? h("sub", {}, part) : part)),
+  );
+}
+
+/** A Hermann-Mauguin symbol such as Pm-3m: a minus becomes a bar over the digit behind it. */
+export function spaceGroup(group) {
+  if (!group) return h("span", { class: "soft" }, "no space group");
+  const parts = group.symbol.match(/-\d|_\d|./g) ?? [];
+  const shown = parts.map((part) => {
+    if (part.length === 1) return /[A-Za-z]/.test(part) ? h("i", {}, part) : part;
+    return part[0] === "-" ? h("span", { class: "overline" }, part[1]) : h("sub", {}, part[1]);
+  });
+  return h(
+    "span",
+    { class: "group", "aria-label": `${group.symbol}, number ${group.number}`, role: "img" },
+    shown,
+  );
+}
+
+const TITLES = { generate: "Generate", reconstruct: "Reconstruct", optimize: "Optimise" };
+export const kindName = (kind) => TITLES[kind];
+
+/** What a job is for, in a few words. */
+export function jobTitle({ request }) {
+  if (request.kind === "generate") return `Generate ${counted(request.num_samples, "crystal")}`;
+  if (request.kind === "reconstruct") {
+    const given = request.structures;
+    return given.length === 1
+      ? `Reconstruct ${given[0].formula}`
+      : `Reconstruct ${counted(given.length, "crystal")}`;
+  }
+  const verb = { minimize: "Minimise", maximize: "Maximise", target: "Aim at" }[request.direction];
+  const goal = request.direction === "target" ? `${fixed(request.value)} of the ` : "the ";
+  return `${verb} ${goal}${request.property.replaceAll("_", " ")} of ${counted(request.num_samples, "crystal")}`;
+}

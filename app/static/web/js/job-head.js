@@ -1,0 +1,35 @@
+// The head of a job: what it is, how it stands, what can be done with it.
+import { h } from "./dom.js";
+import { ago, duration, jobTitle, kindName } from "./format.js";
+
+const FINAL = new Set(["succeeded", "failed", "cancelled"]);
+
+/** Whether nothing more will come of a job. */
+export const isOver = ({ state }) => FINAL.has(state);
+
+/** The parts of the head; provenance: of the result, or null. */
+export function jobHead(status, provenance, buttons) {
+  const { id, kind, state, request } = status;
+  const { name, steps } = request.sampler;
+  const facts = [request.model, `${name}, ${steps} evaluations`, `seed ${request.seed}`];
+  if (provenance) {
+    const { sample, check } = provenance.seconds;
+    facts.push(`${duration(sample + check)} on ${provenance.device}`);
+  }
+  const path = ` / ${kindName(kind)} / ${id.slice(0, 8)}`;
+  const title = [
+    h("h1", {}, jobTitle(status)),
+    h("span", { class: "badge", "data-state": state }, state),
+  ];
+  const words = facts.map((text) => h("span", {}, text));
+  return [
+    h(
+      "div",
+      {},
+      h("p", { class: "small soft" }, h("a", { href: "#/jobs" }, "Jobs"), path),
+      h("div", { class: "row" }, title),
+      h("p", { class: "small soft facts-line" }, words, ago(status.created_at)),
+    ),
+    h("div", { class: "row" }, buttons),
+  ];
+}

@@ -1,0 +1,82 @@
+// What a model is and how good, from its card.
+import { h } from "./dom.js";
+import { SYMBOLS, place } from "./elements.js";
+import { fixed, percent, spoken, whole } from "./format.js";
+
+/** A panel about the model of a card. */
+export function modelPanel(card) {
+  const { limits, data, quality } = card;
+  const size =
+    limits.min_atoms === limits.max_atoms
+      ? `${limits.max_atoms}`
+      : `${limits.min_atoms} to ${limits.max_atoms}`;
+  const facts = [
+    ["Trained on", `${whole(data.train ?? 0)} crystals of ${card.dataset}`],
+    ["Atoms in a cell", size],
+    ["Elements", whole(limits.elements.length)],
+    ...measured(quality),
+  ];
+  return h(
+    "section",
+    { class: "card stack", "aria-label": `Model ${card.name}` },
+    h(
+      "div",
+      { class: "row" },
+      h("h2", {}, card.name),
+      h("span", { class: "soft small" }, `version ${card.version}`),
+    ),
+    h("p", { class: "soft" }, `${card.description}.`),
+    h(
+      "dl",
+      { class: "facts" },
+      facts.map(([name, value]) =>
+        h("div", {}, h("dt", {}, name), h("dd", { class: "number" }, value)),
+      ),
+    ),
+    periodicTable(limits.elements),
+  );
+}
+
+/** The measured numbers that a card may have, as rows. */
+function measured({ reconstruction, generation, optimisation, estimator }) {
+  const rows = [];
+  if (reconstruction)
+    rows.push([
+      "Reconstructs",
+      `${percent(reconstruction.match_rate)}, RMSE ${fixed(reconstruction.rmse, 4)}`,
+    ]);
+  if (generation)
+    rows.push([
+      "Generates",
+      `${percent(generation.validity)} valid, ${percent(generation.novelty)} new`,
+    ]);
+  if (optimisation?.success_rate)
+    rows.push(["Optimises", `${percent(optimisation.success_rate["5"])} reach the best 5 %`]);
+  for (const [name, { mae, unit }] of Object.entries(estimator ?? {}))
+    rows.push([spoken(name), `mean error ${fixed(mae, 3)} ${unit}`]);
+  return rows;
+}
+
+/** The periodic table with the known elements filled; an image with one sentence for screen readers. */
+function periodicTable(elements) {
+  const known = new Set(elements);
+  const cells = SYMBOLS.map((symbol, index) => {
+    const { row, column } = place(index + 1);
+    const cell = h(
+      "span",
+      { class: known.has(symbol) ? "element known" : "element", title: symbol },
+      symbol,
+    );
+    cell.style.gridArea = `${row} / ${column}`;
+    return cell;
+  });
+  return h(
+    "div",
+    {
+      class: "periodic",
+      role: "img",
+      "aria-label": `It knows ${elements.length} elements: ${elements.join(", ")}`,
+    },
+    cells,
+  );
+}

@@ -1,0 +1,82 @@
+// A number within limits; on wish with a slider beside it.
+import { h, uniqueId } from "./dom.js";
+
+/**
+ * {element, hint, fault(text)}; `onchange` gets the number, undefined where the field is empty.
+ * slider: from 1 to `max`, and the number is needed.
+ */
+export function numberField({
+  name,
+  label,
+  value,
+  min,
+  max,
+  step = 1,
+  placeholder,
+  hint,
+  slider = false,
+  onchange,
+}) {
+  const id = uniqueId(name);
+  const note = h("p", { class: "hint", id: `${id}-hint`, hidden: !hint }, hint);
+  const fault = h("p", { class: "fault", id: `${id}-fault`, hidden: true });
+  const read = () => (input.value === "" ? undefined : input.valueAsNumber);
+  const input = h("input", {
+    type: "number",
+    id,
+    name,
+    min,
+    max,
+    step,
+    placeholder,
+    required: slider,
+    inputmode: step === "any" ? "decimal" : "numeric",
+    "aria-describedby": `${id}-hint ${id}-fault`,
+    value: value ?? "",
+    oninput: () => {
+      if (range && input.value) range.value = toSlider(input.valueAsNumber, max);
+      onchange(read());
+    },
+  });
+  const range =
+    slider && max > 1
+      ? h("input", {
+          type: "range",
+          min: 0,
+          max: 100,
+          step: 1,
+          "aria-hidden": "true",
+          tabindex: "-1",
+          value: toSlider(value, max),
+          oninput: () => {
+            input.value = fromSlider(range.valueAsNumber, max);
+            onchange(read());
+          },
+        })
+      : null;
+  const element = h(
+    "div",
+    {},
+    h("label", { class: "label", for: id }, label),
+    range ? h("div", { class: "slider" }, input, range) : input,
+    note,
+    fault,
+  );
+  return {
+    element,
+    hint: note,
+    fault(text) {
+      fault.textContent = text;
+      fault.hidden = !text;
+      input.setAttribute("aria-invalid", text ? "true" : "false");
+    },
+  };
+}
+
+// The slider is logarithmic: a step from 4 to 8 crystals is as far as one from 4000 to 8000.
+const toSlider = (value, max) => (100 * Math.log(value || 1)) / Math.log(max);
+function fromSlider(place, max) {
+  const value = max ** (place / 100);
+  const digits = 10 ** Math.max(0, Math.floor(Math.log10(value)) - 1);
+  return Math.min(max, Math.max(1, Math.round(value / digits) * digits));
+}

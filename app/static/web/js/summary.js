@@ -1,0 +1,84 @@
+// A finished job in numbers: rates in tiles, distributions and the search as charts.
+import { curve } from "./curve.js";
+import { h } from "./dom.js";
+import { fixed, percent, spoken } from "./format.js";
+import { histogram } from "./histogram.js";
+
+const RATES = [
+  ["validity", "Valid", "Structure and composition pass"],
+  ["structure_validity", "Structure valid", "No contact below 0.5 Å"],
+  ["composition_validity", "Composition valid", "Charges balance (SMACT)"],
+  ["uniqueness", "Unique", "Repeat no earlier one"],
+  ["novelty", "New", "Not in the training data"],
+];
+const FEWEST = 4; // crystals; fewer make no distribution
+
+const tile = (name, value, hint) =>
+  h(
+    "div",
+    {},
+    h("dt", {}, name),
+    h("dd", { class: "number" }, value),
+    h("dd", { class: "small soft" }, hint),
+  );
+
+/** The rates of a result; none where a job was stopped before they were made. */
+export function tiles(request, metrics) {
+  if (!metrics || metrics.validity === undefined) return [];
+  const own = [];
+  if (request.kind === "reconstruct")
+    own.push(
+      tile("Matched", percent(metrics.match_rate), "The input comes back"),
+      tile("RMSE", fixed(metrics.rmse, 4), "Of the matched, in cube roots of V/N"),
+    );
+  for (const [p, rate] of Object.entries(metrics.success_rate ?? {}))
+    own.push(tile(`Best ${p} %`, percent(rate), "Of the searches end there"));
+  const shown = {
+    generate: RATES,
+    reconstruct: RATES.slice(0, 3),
+    optimize: RATES.filter(([name]) => !name.includes("_")),
+  }[request.kind];
+  const common = shown.map(([name, label, hint]) => tile(label, percent(metrics[name]), hint));
+  return [h("dl", { class: "rates" }, own, common)];
+}
+
+const isValid = ({ valid }) => valid.structure && valid.composition;
+
+/** A histogram, or null for too few values; `distance` is that of the metrics, if there is one. */
+function distribution(title, unit, values, quantiles = null, distance = null) {
+  const known = values.filter((value) => value !== null && value !== undefined);
+  if (known.length < FEWEST) return null;
+  return histogram({ title, unit, values: known, quantiles, distance });
+}
+
+/**
+ * The charts of a result. statistics: of the training data, or null.
+ * Distributions are those of the valid crystals, as are the distances in the metrics.
+ */
+export function charts(request, { crystals, metrics }, card, statistics) {
+  if (request.kind === "reconstruct" || !card) return []; // those are as their inputs are
+  const valid = crystals.filter(isValid);
+  const quantiles = statistics?.property_quantiles ?? {};
+  const names = Object.keys(card.properties);
+  const energy = names.find((name) => name.includes("energy")); // the one of the metrics
+  const unit = (name) => card.properties[name].unit;
+  const property = (name) => {
+    const values = valid.map((one) => one.predicted[name]);
+    const distance = name === energy ? metrics?.energy?.wasserstein : null;
+    const title = `Predicted ${spoken(name).toLowerCase()}`;
+    return distribution(title, unit(name), values, quantiles[name], distance);
+  };
+  const density = () => {
+    const values = valid.map((one) => one.density);
+    const distance = metrics?.density?.wasserstein;
+    return distribution("Density", "g/cm³", values, statistics?.density_quantiles, distance);
+  };
+  const goal = request.property;
+  const figures =
+    request.kind === "optimize"
+      ? [curve(request, crystals, unit(goal), quantiles[goal]), property(goal)]
+      : [density(), ...names.map(property)];
+  const drawn = figures.filter(Boolean);
+  if (drawn.length === 0) return [];
+  return [h("section", { class: "charts", "aria-label": "Charts", tabindex: "0" }, drawn)];
+}

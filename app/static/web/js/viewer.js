@@ -1,0 +1,207 @@
+// The interactive 3D view of one crystal, by 3Dmol.js (loaded when the first one is shown).
+import { h } from "./dom.js";
+import { drawing } from "./drawing.js";
+import { element } from "./elements.js";
+import { atomsToDraw, cellEdges } from "./geometry.js";
+import { themeColour } from "./theme.js";
+
+const BALL = 0.36; // of the covalent radius
+const AXES = [
+  ["a", "#d1495b"],
+  ["b", "#3c9d5f"],
+  ["c", "#3b7dd8"],
+];
+const STEP = 12; // degrees for a key
+const BEYOND = 1; // Å from the end of a cell edge to its letter
+const KEYS = {
+  ArrowLeft: (view) => view.rotate(-STEP, "vy"),
+  ArrowRight: (view) => view.rotate(STEP, "vy"),
+  ArrowUp: (view) => view.rotate(-STEP, "vx"),
+  ArrowDown: (view) => view.rotate(STEP, "vx"),
+  "+": (view) => view.zoom(1.15),
+  "=": (view) => view.zoom(1.15),
+  "-": (view) => view.zoom(1 / 1.15),
+};
+
+const LOOK = {
+  backgroundAlpha: 0,
+  backgroundColor: "white",
+  antialias: true,
+  disableFog: true,
+  orthographic: true,
+};
+
+const context = (canvas) => canvas?.getContext("webgl2") ?? canvas?.getContext("webgl");
+
+/** Gives the WebGL context of a canvas back: a browser has about sixteen. */
+const freed = (canvas) => context(canvas)?.getExtension("WEBGL_lose_context")?.loseContext();
+
+function hasWebGl() {
+  const canvas = document.createElement("canvas");
+  const found = Boolean(context(canvas));
+  freed(canvas);
+  return found;
+}
+
+const library = () => import("../../3dmol/3Dmol.es6-min.js");
+
+/**
+ * A view {element, show(structure, name, options), reset()}; options: {cell, bonds, supercell}.
+ * Where the browser has no WebGL the crystal is drawn flat, and the view says so.
+ */
+export function crystalView(signal) {
+  const stage = h("div", { class: "stage" });
+  const element_ = h("div", { class: "view", tabindex: "0", role: "img" }, stage);
+  let shown = null; // what to draw: [structure, name, options]
+  let drawn = null; // what is there: the view is turned back for another crystal only
+  let view = null;
+
+  async function start() {
+    if (!hasWebGl()) return;
+    const { createViewer } = await library();
+    view = createViewer(stage, LOOK);
+    const resized = new ResizeObserver(() => view.resize());
+    resized.observe(stage);
+    signal.addEventListener("abort", () => {
+      resized.disconnect();
+      freed(stage.querySelector("canvas"));
+    });
+  }
+
+  const started = start();
+
+  async function show(...wanted) {
+    shown = wanted;
+    element_.setAttribute(
+      "aria-label",
+      `Crystal structure of ${wanted[1]}. Arrow keys turn it, plus and minus zoom, 0 resets the view.`,
+    );
+    await started;
+    if (signal.aborted || shown !== wanted) return;
+    if (!view)
+      stage.replaceChildren(
+        drawing(wanted[0]),
+        h("p", { class: "hint" }, "This browser shows no WebGL: the crystal is drawn flat."),
+      );
+    else {
+      const isOther = drawn?.[0] !== wanted[0] || drawn[2].supercell !== wanted[2].supercell;
+      draw(view, wanted[0], wanted[2], isOther);
+      drawn = wanted;
+    }
+    element_.dataset.ready = wanted[1];
+  }
+
+  function reset() {
+    if (view && shown) aim(view);
+  }
+
+  element_.addEventListener("keydown", (event) => {
+    const act = KEYS[event.key] ?? (event.key === "0" ? reset : null);
+    if (!act || !view || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    act(view);
+    view.render();
+  });
+  // The wheel scrolls the page until the view has been clicked or tabbed to.
+  element_.addEventListener(
+    "wheel",
+    (event) => {
+      if (document.activeElement !== element_) event.stopImmediatePropagation();
+    },
+    { capture: true },
+  );
+  element_.addEventListener("pointerdown", () => element_.focus({ preventScroll: true }));
+  window.addEventListener(
+    "cdvae:theme",
+    () => {
+      if (shown) show(...shown);
+    },
+    { signal },
+  );
+  return { element: element_, show, reset };
+}
+
+function draw(view, crystal, { cell, bonds, supercell }, isOther) {
+  view.removeAllModels();
+  view.removeAllShapes();
+  view.removeAllLabels();
+  const atoms = atomsToDraw(crystal, supercell, bonds);
+  const model = view.addModel();
+  model.addAtoms(
+    atoms.map(({ number, position: [x, y, z], bonds: joined }, index) => ({
+      elem: element(number).symbol,
+      x,
+      y,
+      z,
+      serial: index,
+      index,
+      bonds: joined,
+      bondOrder: joined.map(() => 1),
+      hetflag: true,
+    })),
+  );
+  for (const number of new Set(crystal.sites.map((site) => site.number))) {
+    const { symbol, radius, colour: color } = element(number);
+    view.setStyle(
+      { elem: symbol },
+      {
+        sphere: { radius: BALL * radius, color },
+        ...(bonds ? { stick: { radius: 0.1, color } } : {}),
+      },
+    );
+  }
+  if (cell) drawCell(view, crystal.matrix, supercell);
+  if (isOther) aim(view);
+  view.render();
+}
+
+function drawCell(view, matrix, supercell) {
+  const point = ([x, y, z]) => ({ x, y, z });
+  const plain = themeColour("--cell-edge");
+  for (const { axis, atOrigin, from, to } of cellEdges(matrix)) {
+    const color = atOrigin ? AXES[axis][1] : plain;
+    view.addCylinder({
+      start: point(from),
+      end: point(to),
+      radius: atOrigin ? 0.045 : 0.025,
+      color,
+      fromCap: 1,
+      toCap: 1,
+    });
+    if (atOrigin)
+      view.addLabel(AXES[axis][0], {
+        position: point(beyond(from, to)),
+        fontColor: color,
+        showBackground: false,
+        bold: true,
+        fontSize: 15,
+        alignment: "center",
+        inFront: true,
+      });
+  }
+  if (supercell === 1) return;
+  for (const { from, to } of cellEdges(matrix, supercell))
+    view.addCylinder({
+      start: point(from),
+      end: point(to),
+      radius: 0.02,
+      color: plain,
+      opacity: 0.6,
+    });
+}
+
+function beyond(from, to) {
+  const way = to.map((x, axis) => x - from[axis]);
+  const length = Math.hypot(...way);
+  return to.map((x, axis) => x + (BEYOND * way[axis]) / length);
+}
+
+/** Turns the view to where the small drawings look from, with everything in it. */
+function aim(view) {
+  view.setView([0, 0, 0, 0, 0, 0, 0, 1]);
+  view.rotate(-24, "y");
+  view.rotate(16, "x");
+  view.zoomTo();
+  view.zoom(1.45);
+  view.render();
+}
