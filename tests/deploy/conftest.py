@@ -17,7 +17,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     # As if it had been measured, so that there is a promise to compare with.
     content = json.loads(card.read_text()) | {"quality": {"generation": {"validity": 0.5}}}
     card.write_text(json.dumps(content))
-    service = Service(folder)
+    # One job at a time, so that the next one is seen to wait.
+    service = Service(folder, settings={"CDVAE_JOBS_AT_ONCE": "1"})
     service.start()
     yield service
     assert service.stop() == 0, service.log.read_text()
