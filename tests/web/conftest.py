@@ -15,7 +15,7 @@ ARGUMENTS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftsh
 PATIENCE = 60_000  # ms for what a job has to do
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """The system's Chromium, without a window."""
     chromium = program("chromium", "Debian's chromium")

@@ -23,7 +23,7 @@ def test_an_idle_worker_ends_at_once(lab: Lab) -> None:
 def test_a_running_job_goes_back_to_its_queue_and_is_done_by_the_next_worker(lab: Lab) -> None:
     worker = lab.start_worker()
     (horse,) = horses(worker)
-    waiting = lab.submit("generate", "slow", num_samples=4)
+    waiting = lab.submit("generate", "slow", num_samples=6)
     wait_until(lambda: lab.progress(waiting).get("samples_done") == "2", "the first chunk")
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(10) == 0
@@ -34,11 +34,11 @@ def test_a_running_job_goes_back_to_its_queue_and_is_done_by_the_next_worker(lab
     assert lab.queue().started_job_registry.count == 0
 
     next_worker = lab.start_worker()
-    wait_until(lambda: lab.progress(waiting).get("samples_done") == "2", "the first chunk")
+    wait_until(lambda: lab.progress(waiting).get("samples_done") == "4", "its own first chunk")
     (horse,) = horses(next_worker)
     lab.cancel(waiting)
     assert lab.end(waiting) == "cancelled"
-    assert len(lab.crystals(waiting)) == 2
+    assert len(lab.crystals(waiting)) == 4
 
     # A horse that dies while there is nothing to do is replaced before anybody notices.
     horse.kill()
