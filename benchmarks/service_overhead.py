@@ -87,7 +87,7 @@ def main() -> None:
             "crystals": options.crystals,
             "threads": available_threads(),
             "service": {c: round(median(served, c), 2) for c in ("wall", "cpu")},
-            "command": {c: round(median(called, c), 2) for c in ("wall", "cpu")},
+            "cdvae_sample": {c: round(median(called, c), 2) for c in ("wall", "cpu")},
             "start": {c: round(median(starts, c), 2) for c in ("wall", "cpu")},
             "ratio": ratios,
             "start_ms": {
