@@ -86,7 +86,7 @@ def optimise(
     for number, share in enumerate(gradient_steps):
         proposed = search.propose(share, learning_rate, work) if number else latents
         search.decode(proposed, number, work)
-    return Optimised(search.paths, DECODINGS * search.evaluations)
+    return Optimised(search.paths, search.taken)
 
 
 class _Search:
@@ -102,6 +102,7 @@ class _Search:
     ) -> None:
         self.model, self.goal, self.seeds, self.sampler = model, goal, seeds, sampler
         self.evaluations = score_evaluations(model, sampler)
+        self.taken = torch.zeros(len(seeds), dtype=torch.long)
         self.paths = [Path() for _ in seeds]
         self.counts = read_counts(model.network.heads, latents).to(latents.dtype)  # (B, Z)
         self.noise = self._noise_of(latents, self.counts)  # (B, D)
@@ -177,6 +178,7 @@ class _Search:
         work.decoded()
         better = dict.fromkeys(range(len(seeds)), False)
         if decoded is not None:
+            self.taken[rows] += decoded.score_evaluations
             crystals = decoded.crystals.to(model.device)
             again = encode(model, crystals).z.mean
             counts = element_counts(crystals)

@@ -7,7 +7,7 @@ not depend on its batch, on chunk sizes or on what was sampled before.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,19 +15,19 @@ import torch
 from torch import Tensor
 
 from cdvae.batches import Levels, filled, of_one_size, ranges
-from cdvae.compute import spread
+from cdvae.compute import spread, threads
 from cdvae.crystal import CrystalBatch
 from cdvae.errors import NonFiniteSampleError
 from cdvae.model.encoder import Latents, Posterior
 from cdvae.noise import NoiseSchedule
 from cdvae.sampling.ancestral import Ancestral, Plan
-from cdvae.sampling.best_of import BestOf
+from cdvae.sampling.attempts import Attempts, Best, Made
 from cdvae.sampling.langevin import Langevin
-from cdvae.sampling.protocol import OnLevel, Sampler
+from cdvae.sampling.protocol import OnLevel
 from cdvae.sampling.start import begin, read_counts
 from cdvae.trained import TrainedModel
 
-FAST_STEPS = 100
+FAST_STEPS = 50
 LANGEVIN_LEVELS = 50
 PRIOR_DRAWS = 10
 CHUNK_CRYSTALS, CHUNK_CRYSTALS_CUDA = 64, 1024
@@ -52,13 +52,13 @@ class Decoded:
 
     crystals: CrystalBatch
     properties: dict[str, Tensor]  # (B,) each, in the card's units, as the estimator has it
-    score_evaluations: int  # of each crystal
+    score_evaluations: Tensor  # (B,) that each crystal took
 
     def select(self, rows: Sequence[int]) -> Decoded:
         """Those of the crystals ``rows``."""
         own = list(rows)
         properties = {name: values[own] for name, values in self.properties.items()}
-        return Decoded(self.crystals.select(own), properties, self.score_evaluations)
+        return Decoded(self.crystals.select(own), properties, self.score_evaluations[own])
 
 
 def crystal_seed(seed: int, index: int) -> int:
@@ -165,36 +165,36 @@ def estimate(model: TrainedModel, crystals: CrystalBatch) -> dict[str, Tensor]:
     return dict(zip(model.properties, torch.cat(parts).unbind(-1), strict=True))
 
 
-def build_sampler(
-    model: TrainedModel, spec: SamplerSpec, misfit: Callable[[CrystalBatch], Tensor]
-) -> Sampler:
+def plan_attempts(model: TrainedModel, spec: SamplerSpec, *, given: bool) -> Attempts:
     """The sampler of that name with the noise levels that the model was trained for.
 
-    ``fast`` divides its steps among runs of about as many as the settings of the model say and
-    keeps the run whose crystal has the least ``misfit``; ``langevin`` is one run of
-    LANGEVIN_LEVELS levels.
+    ``fast`` takes at most its number of steps, as the settings of the model say: one run for a new
+    crystal, and for a ``given`` one, of which the latent says exactly where its atoms are, short
+    runs until one fits. ``langevin`` is one run of LANGEVIN_LEVELS levels.
 
     Raises:
         ValueError: the name is unknown or the number of steps is impossible.
     """
     schedule = NoiseSchedule(model.config.model.sigma_max, model.config.model.sigma_min)
+    settings = model.config.sampling
     if spec.name == "fast":
         steps = FAST_STEPS if spec.steps is None else spec.steps
         if steps < 1:
             raise ValueError(f"sampler fast takes at least 1 step, not {steps}")
-        runs = max(1, round(steps / model.config.sampling.run))
-        return BestOf(Ancestral(schedule, Plan.of(steps // runs)), runs, misfit)
+        steps = steps if given else min(steps, settings.new)
+        most = max(1, steps // settings.given_run) if given else 1
+        return Attempts(Ancestral(schedule, Plan.of(steps // most)), most, settings.fit)
     if spec.name == "langevin":
         steps = 100 * LANGEVIN_LEVELS if spec.steps is None else spec.steps
         if steps < LANGEVIN_LEVELS or steps % LANGEVIN_LEVELS:
             raise ValueError(f"sampler langevin takes a multiple of 50 steps, not {steps}")
-        return Langevin(schedule, LANGEVIN_LEVELS, steps // LANGEVIN_LEVELS)
+        return Attempts(Langevin(schedule, LANGEVIN_LEVELS, steps // LANGEVIN_LEVELS), 1, 0.0)
     raise ValueError(f"no sampler named {spec.name!r}; there are fast and langevin")
 
 
 def score_evaluations(model: TrainedModel, spec: SamplerSpec) -> int:
-    """How often that sampler evaluates the score of each crystal; ValueError like build_sampler."""
-    return build_sampler(model, spec, lambda crystals: crystals.volume).evaluations
+    """The most score evaluations that a crystal can take; ValueError like plan_attempts."""
+    return max(plan_attempts(model, spec, given=given).evaluations for given in (False, True))
 
 
 @torch.no_grad()
@@ -219,26 +219,39 @@ def decode(
         ValueError: the sampler does not exist.
     """
     _require_finite(~latents.z.isfinite().all(-1))
-    copies = build_sampler(model, sampler, lambda crystals: crystals.volume).copies
-    atoms = BATCH_ATOMS_CUDA if model.device.type == "cuda" else BATCH_ATOMS
-    batches = of_one_size(_sizes(model, latents.z), copies, atoms)
-    levels = Levels(len(batches), on_level)
+    plans = [plan_attempts(model, sampler, given=given) for given in (False, True)]
+    sizes, codes = _sizes(model, latents.z), latents.n_codes.tolist()
+    plan_of = [plans[n == own] for n, own in zip(sizes, codes, strict=True)]
+    best, runs = Best(len(latents)), max(plan.most for plan in plan_of)
+    for run in range(runs):
+        left = [best.unfit(p, [i for i, own in enumerate(plan_of) if own is p]) for p in plans]
+        atoms = _batch_atoms(model, sum(sizes[row] for rows in left for row in rows))
+        batches = [
+            [rows[i] for i in part]
+            for rows in left
+            for part in of_one_size([sizes[row] for row in rows], atoms)
+        ]
+        levels = Levels(len(batches), on_level, run, runs)
 
-    def one(rows: list[int]) -> Decoded:
-        chosen = [seeds[row] for row in rows]
-        return _decode_batch(model, latents.select(rows), chosen, sampler, levels.one_more)
+        def one(rows: list[int], run: int = run, levels: Levels = levels) -> Made:
+            own, plan = [seeds[row] for row in rows], plan_of[rows[0]]
+            return _decode_batch(model, latents.select(rows), own, plan, run, levels.one_more)
 
-    parts = spread(one, batches)
-    order = torch.tensor([row for rows in batches for row in rows]).argsort()
-    crystals = CrystalBatch.cat([part.crystals for part in parts]).select(order)
+        for rows, made in zip(batches, spread(one, batches), strict=True):
+            best.add(rows, made, plan_of[rows[0]].sampler.evaluations)
+    crystals, properties = best.crystals(), best.properties()
     broken = ~crystals.lattice.flatten(1).isfinite().all(-1)
     broken[crystals.owner[~crystals.frac.isfinite().all(-1)]] = True
     _require_finite(broken)
-    properties = {
-        name: torch.cat([part.properties[name] for part in parts])[order]
-        for name in model.properties
-    }
-    return Decoded(crystals, properties, parts[0].score_evaluations)
+    named = dict(zip(model.properties, properties.unbind(-1), strict=True))
+    return Decoded(crystals, named, best.evaluations)
+
+
+def _batch_atoms(model: TrainedModel, atoms: int) -> int:
+    """Atoms in one batch when there are so many ``atoms``: no thread shall go without."""
+    if model.device.type == "cuda":
+        return BATCH_ATOMS_CUDA
+    return min(BATCH_ATOMS, -(-atoms // threads()))
 
 
 def _sizes(model: TrainedModel, z: Tensor) -> list[int]:
@@ -252,27 +265,20 @@ def _decode_batch(
     model: TrainedModel,
     latents: Latents,
     seeds: Sequence[int],
-    sampler: SamplerSpec,
+    plan: Attempts,
+    run: int,
     on_level: OnLevel,
-) -> Decoded:
-    """The crystals of ``latents``, which all have one number of atoms, on the CPU."""
-    network, number = model.network, len(latents)
-    every = filled(range(number))
-    rngs = _generators([seeds[i] for i in every], "decode")
+) -> Made:
+    """One run of each of the ``latents``, which all have one number of atoms, on the CPU."""
+    network, every = model.network, filled(range(len(latents)))
+    rngs = _generators([seeds[i] for i in every], f"decode {run}")
     start, condition = begin(network, latents.select(every), rngs)
-
-    def misfit(crystals: CrystalBatch) -> Tensor:
-        return network.misfit(copied, crystals)
-
-    chosen = build_sampler(model, sampler, misfit)
-    live = filled(range(number), chosen.copies)
-    copied = condition.select(live).repeat(chosen.copies)
-    score = network.decoder.bind(copied)
-    crystals = chosen(score, start.select(live), rngs[: len(live)], on_level)
+    crystals = plan.sampler(network.decoder.bind(condition), start, rngs, on_level)
+    alone = plan.most == 1  # and no other to compare it with
+    misfit = torch.zeros(len(every)) if alone else network.misfit(condition, crystals).cpu()
     # Not read from the latents by the heads: an optimised latent lies where its head is wrong.
-    values = model.estimator.values(crystals.select(filled(live)))[:number]
-    properties = dict(zip(model.properties, values.cpu().unbind(-1), strict=True))
-    return Decoded(crystals.select(range(number)).to("cpu"), properties, chosen.evaluations)
+    properties = model.estimator.values(crystals).cpu()
+    return Made(crystals.to("cpu"), properties, misfit).select(range(len(latents)))
 
 
 def decode_finite(

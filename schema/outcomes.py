@@ -25,7 +25,7 @@ class Provenance(Frozen):
     weights_sha256: str
     seed: Seed
     sampler: Sampler
-    score_evaluations: int = Field(ge=0, description="For one crystal.")
+    score_evaluations: float = Field(ge=0, description="Of each crystal, mean.")
     device: str
     software: dict[str, str] = Field(description="Package versions.")
     seconds: Seconds

@@ -23,7 +23,7 @@ _RECORDS: TypeAdapter[list[ReconstructedRecord | OptimizedRecord | CrystalRecord
 
 @dataclass
 class Chunk:
-    """Crystals that were made together, and the score evaluations that each took.
+    """Crystals that were made together, and the score evaluations that they took in all.
 
     structures: as decoded; the CIF of a record has fewer digits.
     """

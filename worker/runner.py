@@ -117,7 +117,7 @@ class Runner:
             self._record(task, index, structure, row)
             for index, structure, row in zip(crystals, structures, rows, strict=True)
         ]
-        self._folder.add(Chunk(records, structures, decoded.score_evaluations))
+        self._folder.add(Chunk(records, structures, int(decoded.score_evaluations.sum())))
         self._sample_seconds += sampled - begun
         self._check_seconds += time.perf_counter() - sampled
         self._control.crystals_done(len(records))
@@ -140,13 +140,15 @@ class Runner:
             "model": self._engine.reference,
             "crystals": len(records),
             "valid": sum(is_valid(record) for record in records),
-            "score_evaluations": self._evaluations() * len(records),
+            "score_evaluations": self._folder.chunks[-1].score_evaluations,
             "gpu_memory_bytes": torch.cuda.max_memory_allocated(device) if cuda else 0,
             "gpu_memory_total_bytes": torch.cuda.mem_get_info(device)[1] if cuda else 0,
         }
 
-    def _evaluations(self) -> int:
-        return self._folder.chunks[-1].score_evaluations if self._folder.chunks else 0
+    def _evaluations(self) -> float:
+        """Of each crystal, mean."""
+        done = sum(len(chunk.records) for chunk in self._folder.chunks)
+        return sum(chunk.score_evaluations for chunk in self._folder.chunks) / max(done, 1)
 
     def _finish(self, task: Task | None, state: Literal["succeeded", "cancelled"]) -> None:
         """Store the summary of what there is."""

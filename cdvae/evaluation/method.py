@@ -58,7 +58,7 @@ class CDVAEMethod:
     def __init__(self, model: TrainedModel, sampler: SamplerSpec) -> None:
         self.model = model
         self.sampler = sampler
-        self.score_evaluations = 0  # of each crystal that was sampled last
+        self.score_evaluations = 0.0  # of each crystal that was sampled last, mean
 
     @property
     def properties(self) -> tuple[str, ...]:
@@ -114,7 +114,7 @@ class CDVAEMethod:
                 learning_rate=LEARNING_RATE,
                 on_step=on_step,
             )
-            self.score_evaluations = found.score_evaluations
+            self.score_evaluations = float(found.score_evaluations.double().mean())
             for path in found.paths:
                 paths.append([c and to_structures(c)[0] for c in path.decodings])
         return paths

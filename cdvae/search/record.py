@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from torch import Tensor
+
 from cdvae.crystal import CrystalBatch
 from cdvae.errors import NonFiniteSampleError
 from cdvae.sampling.protocol import OnLevel
@@ -42,7 +44,7 @@ class Optimised:
     """What a search found."""
 
     paths: list[Path]  # one of each start
-    score_evaluations: int  # of each start
+    score_evaluations: Tensor  # (B,) that each start took
 
     def best(self) -> CrystalBatch:
         """The best crystal of each start; the least bad where none is valid.
