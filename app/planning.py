@@ -9,12 +9,14 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from app.bodies import quoted
+from app.constraints import crystal_faults
 from app.crystals import formula
-from app.errors import ApiError, FieldError, invalid, pointer
+from app.errors import ApiError, FieldError, invalid
 from app.store import ModelStore
 from registry.errors import BrokenModelError, UnknownModelError
 from schema.base import LARGEST_SEED
 from schema.cards import ModelCard
+from schema.constraints import CrystalConstraints
 from schema.crystals import CrystalInput
 from schema.jobs import (
     JobSpec,
@@ -32,14 +34,6 @@ from schema.requests import (
     TaskRequest,
 )
 
-UNSUPPORTED = (
-    "num_atoms",
-    "composition",
-    "elements",
-    "lattice",
-    "spacegroup",
-    "target",
-)
 DEFAULT_OPTIMIZE_SAMPLES = 100
 
 
@@ -55,19 +49,13 @@ def find_card(models: ModelStore, reference: str | None) -> ModelCard:
 
 def plan_generate(request: GenerateRequest, card: ModelCard) -> JobSpec:
     """The job for `POST /generate`."""
-    unsupported = [
-        FieldError(
-            detail=f"/{name}: model {card.reference} does not support this yet; leave it out",
-            pointer=pointer(name),
-        )
-        for name in UNSUPPORTED
-        if getattr(request, name) is not None
-    ]
-    if unsupported:
-        raise invalid(unsupported)
+    faults = crystal_faults(request, card)
+    if faults:
+        raise invalid(faults)
     _check_count(request.num_samples, card, "/num_samples")
     understood = UnderstoodGenerate(
         **_common(request, card).model_dump(),
+        **{name: getattr(request, name) for name in CrystalConstraints.model_fields},
         num_samples=request.num_samples,
         callback_url=request.callback_url,
     )

@@ -21,6 +21,10 @@ class NonFiniteSampleError(CdvaeError):
         super().__init__(f"non-finite coordinates in {len(self.indices)} crystals: {shown}{more}")
 
 
+class InfeasibleError(CdvaeError):
+    """No crystal that the model could make meets the constraints; the text says which and why."""
+
+
 class Cancelled(CdvaeError):  # noqa: N818 (a request of the caller, not a fault)
     """The caller asked to stop."""
 

@@ -96,7 +96,11 @@ def from_log_metric(log_metric: Tensor, n_atoms: Tensor) -> Tensor:
     log = log_metric.new_zeros(len(log_metric), 3, 3)
     log[:, _SYMMETRIC[0], _SYMMETRIC[1]] = log_metric
     log[:, _SYMMETRIC[1], _SYMMETRIC[0]] = log_metric
-    metric = torch.linalg.matrix_exp(2 * log) * _length_scale(n_atoms, log) ** 2
+    return from_metric(torch.linalg.matrix_exp(2 * log) * _length_scale(n_atoms, log) ** 2)
+
+
+def from_metric(metric: Tensor) -> Tensor:
+    """(B, 3, 3) Å lattices in pymatgen's orientation; ``metric`` are the vectors' products, Å²."""
     lengths = metric.diagonal(dim1=-2, dim2=-1).sqrt()
     cosines = metric / (lengths[:, :, None] * lengths[:, None, :])
     angles = torch.stack([cosines[:, 1, 2], cosines[:, 0, 2], cosines[:, 0, 1]], -1)

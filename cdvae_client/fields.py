@@ -12,14 +12,12 @@ from typing import Any, Literal, TypedDict
 from pydantic import BaseModel
 
 from cdvae_client.structures import Given, as_inputs
+from schema.constraints import ElementFilter, LatticeChoice, PropertyTarget
 from schema.requests import (
     Direction,
-    ElementFilter,
     GenerateRequest,
-    LatticeChoice,
     OptimizeRequest,
     Priority,
-    PropertyTarget,
     ReconstructRequest,
     SamplerChoice,
 )

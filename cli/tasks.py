@@ -24,6 +24,9 @@ def generate(
     num_atoms: Annotated[int | None, typer.Option(min=1, help="In the cell, exactly.")] = None,
     include: Annotated[list[str] | None, typer.Option(help="Element that must occur.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="Element that must not.")] = None,
+    lattice: Annotated[
+        str | None, typer.Option(help="Cell to keep: a,b,c,alpha,beta,gamma in Å and degrees.")
+    ] = None,
     spacegroup: Annotated[int | None, typer.Option(min=1, max=230, help="Number.")] = None,
     target: Annotated[str | None, typer.Option(help="PROPERTY=VALUE to aim at.")] = None,
     seed: Seed = None,
@@ -38,7 +41,7 @@ def generate(
     out: Out = None,
     no_wait: NoWait = False,
 ) -> None:
-    """Sample new crystals."""
+    """Sample new crystals, as they are required to be."""
     fields = {
         **_task(model, seed, sampler, steps, priority),
         "num_samples": number,
@@ -47,6 +50,7 @@ def generate(
         "elements": {"include": include or [], "exclude": exclude or []}
         if include or exclude
         else None,
+        "lattice": _lattice(lattice),
         "spacegroup": spacegroup,
         "target": _target(target),
     }
@@ -136,6 +140,17 @@ def _target(text: str | None) -> dict[str, Any] | None:
         return {"property": name, "value": float(value)}
     except ValueError:
         raise typer.BadParameter("it is PROPERTY=VALUE", param_hint="--target") from None
+
+
+def _lattice(text: str | None) -> dict[str, float] | None:
+    if text is None:
+        return None
+    names = ("a", "b", "c", "alpha", "beta", "gamma")
+    try:
+        return dict(zip(names, map(float, text.split(",")), strict=True))
+    except ValueError:
+        text = "it is six numbers: a,b,c,alpha,beta,gamma"
+        raise typer.BadParameter(text, param_hint="--lattice") from None
 
 
 def _given(fields: dict[str, Any]) -> Any:

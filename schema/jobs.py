@@ -5,14 +5,9 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from schema.base import Frozen, Moment, Seed
+from schema.constraints import CrystalConstraints
 from schema.crystals import CrystalInput
-from schema.requests import (
-    Direction,
-    ElementFilter,
-    LatticeChoice,
-    Priority,
-    PropertyTarget,
-)
+from schema.requests import Direction, Priority
 
 JobKind = Literal["generate", "reconstruct", "optimize"]
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
@@ -46,17 +41,11 @@ class StructureSummary(Frozen):
     num_atoms: int
 
 
-class UnderstoodGenerate(UnderstoodTask):
+class UnderstoodGenerate(UnderstoodTask, CrystalConstraints):
     """A `GenerateRequest`, checked, with its defaults filled in."""
 
     kind: Literal["generate"] = "generate"
     num_samples: int = Field(ge=1)
-    num_atoms: int | None = None
-    composition: str | None = None
-    elements: ElementFilter | None = None
-    lattice: LatticeChoice | None = None
-    spacegroup: int | None = None
-    target: PropertyTarget | None = None
     callback_url: str | None = None
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
 from schema.base import Frozen, Seed
+from schema.constraints import CrystalConstraints
 
 Priority = Literal["interactive", "normal", "bulk"]
 Direction = Literal["minimize", "maximize", "target"]
@@ -12,41 +13,12 @@ Direction = Literal["minimize", "maximize", "target"]
 MAX_NUM_SAMPLES = 10_000
 MAX_OPTIMIZE_STEPS = 50_000
 
-Angle = Annotated[float, Field(gt=0, lt=180)]
-Length = Annotated[float, Field(gt=0, le=1000)]
-Symbol = Annotated[str, Field(min_length=1, max_length=2)]
-
 
 class SamplerChoice(Frozen):
     """A sampler and its number of score evaluations; null steps: the sampler's default."""
 
     name: str = Field(max_length=64, examples=["fast"])
     steps: int | None = Field(default=None, ge=1, examples=[50])
-
-
-class ElementFilter(Frozen):
-    """Elements that must, or must not, occur."""
-
-    include: list[Symbol] = Field(default_factory=list, max_length=118)
-    exclude: list[Symbol] = Field(default_factory=list, max_length=118)
-
-
-class LatticeChoice(Frozen):
-    """A unit cell to keep: lengths in Å, angles in degrees."""
-
-    a: Length
-    b: Length
-    c: Length
-    alpha: Angle
-    beta: Angle
-    gamma: Angle
-
-
-class PropertyTarget(Frozen):
-    """A property and the value that it should have, in the unit of the model card."""
-
-    property: str = Field(max_length=64)
-    value: float
 
 
 class TaskRequest(Frozen):
@@ -63,8 +35,8 @@ class TaskRequest(Frozen):
     priority: Priority = "normal"
 
 
-class GenerateRequest(TaskRequest):
-    """Crystals sampled from the model's prior."""
+class GenerateRequest(TaskRequest, CrystalConstraints):
+    """Crystals sampled from the model's prior, as they are required to be."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -80,12 +52,6 @@ class GenerateRequest(TaskRequest):
     )
 
     num_samples: int = Field(default=16, ge=1, le=MAX_NUM_SAMPLES)
-    num_atoms: int | None = Field(default=None, ge=1, le=1000)
-    composition: str | None = Field(default=None, max_length=256)
-    elements: ElementFilter | None = None
-    lattice: LatticeChoice | None = None
-    spacegroup: int | None = Field(default=None, ge=1, le=230)
-    target: PropertyTarget | None = None
     callback_url: str | None = Field(default=None, max_length=2048)
 
 

@@ -10,12 +10,14 @@ from pymatgen.core.structure import Structure
 from torch import Tensor
 
 from cdvae import pipeline
+from cdvae.constraints import Constraints
 from cdvae.crystal import CrystalBatch
 from cdvae.metrics.novelty import KEYS, NoveltyIndex
 from cdvae.metrics.validity import has_cell
 from cdvae.model.encoder import Latents, Posterior
 from cdvae.optimise import optimise
-from cdvae.pipeline import Decoded, SamplerSpec
+from cdvae.pipeline import ConstrainedPrior, Decoded, SamplerSpec
+from cdvae.sampling.fixed import Fixed
 from cdvae.search.goal import Direction
 from cdvae.trained import TrainedModel
 
@@ -64,6 +66,10 @@ class Engine:
     def sample_latents(self, seeds: Sequence[int]) -> Latents:
         """Draws of the prior, one for each seed."""
         return pipeline.sample_latents(self.model, seeds)
+
+    def constrained(self, constraints: Constraints) -> ConstrainedPrior:
+        """The prior of crystals that meet the constraints; raises InfeasibleError."""
+        return ConstrainedPrior(self.model, constraints)
 
     def encode(self, crystals: CrystalBatch) -> Posterior:
         """The posterior of each crystal."""
@@ -114,7 +120,15 @@ class Engine:
         return decoded, [path.trajectory for path in found.paths]
 
     def decode(
-        self, latents: Latents, seeds: Sequence[int], sampler: SamplerSpec, on_level: OnStep
+        self,
+        latents: Latents,
+        seeds: Sequence[int],
+        sampler: SamplerSpec,
+        on_level: OnStep,
+        fixed: Sequence[Fixed | None] | None = None,
     ) -> Decoded:
-        """The crystals of the latents; raises NonFiniteSampleError with indices of this batch."""
-        return pipeline.decode(self.model, latents, seeds, sampler, on_level)
+        """The crystals of the latents, with what is `fixed` of them whatever the latents say.
+
+        Raises NonFiniteSampleError with indices of this batch.
+        """
+        return pipeline.decode(self.model, latents, seeds, sampler, on_level, fixed)

@@ -10,7 +10,7 @@ from rq.timeouts import JobTimeoutException
 
 from backplane.ledger import LOST
 from backplane.results import StoreError
-from cdvae.errors import ModelStoreError, NonFiniteSampleError
+from cdvae.errors import InfeasibleError, ModelStoreError, NonFiniteSampleError
 from schema.jobs import JobError
 from schema.wire import FIELD_ERROR
 from worker.allowed_job import ForbiddenJobError
@@ -48,6 +48,8 @@ def explain(error: BaseException | None, job: Job) -> JobError:
             detail=f"The coordinates of {len(error.indices)} crystal(s) became infinite or NaN "
             f"during sampling (number {crystals}). Another seed or more steps may help.",
         )
+    if isinstance(error, InfeasibleError):
+        return JobError(code="infeasible", detail=f"No crystal meets the constraints. {error}")
     if _out_of_memory(error):
         return JobError(
             code="out_of_memory",

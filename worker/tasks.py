@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
@@ -16,14 +16,29 @@ from cdvae.data.structures import from_structure, to_structures
 from cdvae.metrics.matching import match
 from cdvae.model.encoder import Latents
 from cdvae.pipeline import Decoded, SamplerSpec, crystal_seed
+from cdvae.sampling.fixed import Fixed
 from schema.crystals import CrystalInput, CrystalRecord, OptimizedRecord, ReconstructedRecord
-from schema.jobs import JobSpec, UnderstoodOptimize, UnderstoodReconstruct
+from schema.jobs import JobSpec, UnderstoodGenerate, UnderstoodOptimize, UnderstoodReconstruct
 from worker.batching import draw_starts, percentile, source_and_candidate
+from worker.constraints import constraints_of
 from worker.engine import Engine, OnStep
 from worker.records import is_valid
 
-Decode = Callable[[Latents | None, Sequence[int], SamplerSpec, OnStep], Decoded]
-"""`Engine.decode` beside other jobs; without latents they are drawn from the prior."""
+DRAWN_TOGETHER = 16
+"""Latents that are drawn between two looks at whether the job is still wanted."""
+
+
+class Decode(Protocol):
+    """`Engine.decode` beside other jobs; without latents they are drawn from the prior."""
+
+    def __call__(
+        self,
+        latents: Latents | None,
+        seeds: Sequence[int],
+        sampler: SamplerSpec,
+        on_level: OnStep,
+        fixed: Sequence[Fixed] | None = None,
+    ) -> Decoded: ...
 
 
 class Task(Protocol):
@@ -49,17 +64,28 @@ class Task(Protocol):
 
 
 class Generate:
-    """Crystals from the prior."""
+    """Crystals from the prior, or from what constraints leave of it."""
 
     stage = "sampling"
 
     def __init__(self, spec: JobSpec, engine: Engine, decode: Decode) -> None:
+        assert isinstance(spec.request, UnderstoodGenerate)
         self._decode = decode
+        constraints = constraints_of(spec.request)
+        self._prior = engine.constrained(constraints) if constraints else None
 
     def decode(
         self, crystals: range, seeds: Sequence[int], sampler: SamplerSpec, on_step: OnStep
     ) -> Decoded:
-        return self._decode(None, seeds, sampler, on_step)
+        if self._prior is None:
+            return self._decode(None, seeds, sampler, on_step)
+        parts = []
+        for start in range(0, len(seeds), DRAWN_TOGETHER):
+            on_step(0, 1)
+            parts.append(self._prior.draw(seeds[start : start + DRAWN_TOGETHER]))
+        latents = Latents.cat([part.latents for part in parts])
+        fixed = [one for part in parts for one in part.fixed]
+        return self._decode(latents, seeds, sampler, on_step, fixed)
 
     def complete(self, record: CrystalRecord, structure: Structure) -> CrystalRecord:
         return record

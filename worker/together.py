@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from cdvae.errors import NonFiniteSampleError
 from cdvae.model.encoder import Latents
 from cdvae.pipeline import Decoded, SamplerSpec
+from cdvae.sampling.fixed import Fixed
 from worker.engine import Engine, OnStep
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ class _Wish:
     latents: Latents | None
     seeds: Sequence[int]
     sampler: SamplerSpec
+    fixed: Sequence[Fixed | None]
     level: tuple[int, int] = (0, 1)  # done, in all
     over: threading.Event = field(default_factory=threading.Event)
     abandoned: bool = False
@@ -66,6 +68,7 @@ class Together:
         seeds: Sequence[int],
         sampler: SamplerSpec,
         on_level: OnStep,
+        fixed: Sequence[Fixed] | None = None,
     ) -> Decoded:
         """`Engine.decode`, perhaps with what others ask for; None: latents from the prior.
 
@@ -74,7 +77,8 @@ class Together:
         NonFiniteSampleError with indices of these crystals.
         """
         lane = self._urgent if urgent else self._others
-        return lane.decode(_Wish(engine, latents, seeds, sampler), on_level)
+        kept = [None] * len(seeds) if fixed is None else fixed
+        return lane.decode(_Wish(engine, latents, seeds, sampler, kept), on_level)
 
 
 class _Lane:
@@ -188,4 +192,5 @@ def _decode(group: Sequence[_Wish]) -> Decoded:
         else:
             parts.append(wish.latents)
     seeds = [seed for wish in group for seed in wish.seeds]
-    return first.engine.decode(Latents.cat(parts), seeds, first.sampler, on_level)
+    fixed = [one for wish in group for one in wish.fixed]
+    return first.engine.decode(Latents.cat(parts), seeds, first.sampler, on_level, fixed)

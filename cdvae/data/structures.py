@@ -3,6 +3,7 @@
 import torch
 from pymatgen.core.lattice import Lattice
 from pymatgen.core.structure import Structure
+from torch import Tensor
 
 from cdvae.crystal import CrystalBatch
 from cdvae.data.reduction import reduce, wrap
@@ -24,6 +25,13 @@ def to_structures(batch: CrystalBatch) -> list[Structure]:
             )
         )
     return structures
+
+
+def niggli_cell(lattice: Tensor) -> Tensor:
+    """(3, 3) float32 the Niggli-reduced cell of ``lattice`` (3, 3), in canonical orientation."""
+    reduced = Lattice(lattice.double().cpu().numpy()).get_niggli_reduced_lattice()
+    canonical = Lattice.from_parameters(*reduced.parameters)
+    return torch.tensor(canonical.matrix.copy(), dtype=torch.float32)
 
 
 def from_structure(structure: Structure) -> CrystalBatch:

@@ -123,7 +123,7 @@ class CompositionPrior(nn.Module):
         allowed = (sizes > 0) & (sizes <= bound[:, None]) & (after >= 0) & (after <= more)
         return logits.masked_fill(~allowed, -torch.inf).log_softmax(-1)
 
-    def _element(
+    def element(
         self, part: Tensor, last: Tensor, chosen: Tensor, left: Tensor, parts: Tensor
     ) -> Tensor:
         """(B, Z) log probabilities of the element of a part.
@@ -159,34 +159,43 @@ class CompositionPrior(nn.Module):
     def _log_prob(self, counts: Tensor) -> Tensor:
         written = _Written.of(counts)
         part, element = written.part, written.element
-        live, size = part > 0, part.sum(1)
+        live = part > 0
         kinds = one_hot(part, self.max_atoms + 1) * live[..., None]
         before = _before(kinds)
-        left = size[:, None] - _before(part)
-        log = self._part(left[live], _previous(part)[live], before[live])
-        by_part = log.gather(1, part[live][:, None])[:, 0]
-
         chosen = _before(one_hot(element, NUM_SPECIES) * part[..., None])
         equal = (_previous(part) == part) & live
         last = torch.where(equal, _previous(element), -1)
         parts = kinds.sum(1, keepdim=True).expand_as(kinds)
-        log = self._element(
+        log = self.element(
             part[live], last[live], chosen[live], (parts - before)[live], parts[live]
         )
         by_element = log.gather(1, element[live][:, None])[:, 0]
-        places = torch.zeros_like(part, dtype=by_part.dtype)
-        return self._size()[size] + places.masked_scatter(live, by_part + by_element).sum(1)
+        places = torch.zeros_like(part, dtype=by_element.dtype)
+        return self.log_prob_of_shares(part) + places.masked_scatter(live, by_element).sum(1)
+
+    def log_prob_of_shares(self, shares: Tensor) -> Tensor:
+        """(R,) log probability of ``shares`` (R, K) int64 in falling order, zeros after the last.
+
+        That is of N and of how the atoms are shared, whichever the elements are.
+        """
+        live, size = shares > 0, shares.sum(1)
+        before = _before(one_hot(shares, self.max_atoms + 1) * live[..., None])
+        left = size[:, None] - _before(shares)
+        log = self._part(left[live], _previous(shares)[live], before[live])
+        by_part = log.gather(1, shares[live][:, None])[:, 0]
+        places = torch.zeros_like(shares, dtype=by_part.dtype)
+        return self._size()[size] + places.masked_scatter(live, by_part).sum(1)
 
     @torch.no_grad()
     def sample(self, uniform: Tensor) -> Tensor:
         """(B, Z) counts of atoms from uniform numbers (B, :attr:`draws`) in [0, 1)."""
         draw = iter(uniform.unbind(1))
-        size = _choose(self._size().expand(len(uniform), -1), next(draw))
+        size = choose(self._size().expand(len(uniform), -1), next(draw))
         left, part, parts = size, torch.zeros_like(size), one_hot(size, self.max_atoms + 1) * 0
         rows = []
         for _ in range(int(self.most_elements)):
             log = self._part(left.clamp(min=1), part, parts)
-            part = torch.where(left > 0, _choose(log, next(draw)), 0)
+            part = torch.where(left > 0, choose(log, next(draw)), 0)
             parts = parts + one_hot(part, self.max_atoms + 1) * (part > 0)[:, None]
             left = left - part
             rows.append(part)
@@ -199,17 +208,21 @@ class CompositionPrior(nn.Module):
                 break
             own = part[open_]
             equal = torch.where(own == before[open_], last[open_], -1)
-            log = self._element(own, equal, counts[open_], todo[open_], parts[open_])
-            element = _choose(log, next(draw)[open_])
+            log = self.element(own, equal, counts[open_], todo[open_], parts[open_])
+            element = choose(log, next(draw)[open_])
             counts[open_, element] = own.to(counts)
             last, before = last.index_put((open_,), element), part
             todo = todo - one_hot(part, self.max_atoms + 1) * (part > 0)[:, None]
         return counts
 
 
-def _choose(log: Tensor, draw: Tensor) -> Tensor:
-    """(B,) a class of each row of log probabilities (B, C), from uniform numbers (B,)."""
+def choose(log: Tensor, draw: Tensor) -> Tensor:
+    """(B,) a class of each row of log probabilities (B, C), from uniform numbers (B,).
+
+    Never one of probability zero.
+    """
     edges = log.exp().cumsum(-1)
-    # Scaled by the total, so that rounding can never choose beyond the last class.
     chosen = torch.searchsorted(edges, (draw * edges[:, -1])[:, None], right=True).squeeze(1)
-    return chosen.clamp(max=log.shape[1] - 1)
+    # Rounding may lead beyond the last class, or the last possible one.
+    possible = (log > -torch.inf).flip(1).int().argmax(1)
+    return torch.minimum(chosen, log.shape[1] - 1 - possible)

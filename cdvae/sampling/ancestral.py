@@ -12,8 +12,8 @@ from torch import Tensor
 
 from cdvae.crystal import CrystalBatch
 from cdvae.noise import NoiseSchedule
-from cdvae.sampling.assignment import assign_species
 from cdvae.sampling.protocol import Mover, OnLevel, normal
+from cdvae.sampling.symmetry import Symmetry, assign
 from cdvae.score import Score
 
 BAND = (0.5, 0.045)
@@ -81,20 +81,26 @@ class Ancestral:
         start: CrystalBatch,
         rngs: Sequence[torch.Generator],
         on_level: OnLevel | None = None,
+        symmetry: Symmetry | None = None,
     ) -> CrystalBatch:
         """See :class:`cdvae.sampling.protocol.Sampler`."""
-        return self.run(score, start, self.noise(start, rngs), on_level)
+        return self.run(score, start, self.noise(start, rngs), on_level, symmetry)
 
     def noise(self, crystals: CrystalBatch, rngs: Sequence[torch.Generator]) -> Tensor:
         """(L, A, 3) what :meth:`run` adds at each evaluation, before it is scaled."""
         return normal(crystals, rngs, self.evaluations)
 
     def run(
-        self, score: Score, start: CrystalBatch, noise: Tensor, on_level: OnLevel | None = None
+        self,
+        score: Score,
+        start: CrystalBatch,
+        noise: Tensor,
+        on_level: OnLevel | None = None,
+        symmetry: Symmetry | None = None,
     ) -> CrystalBatch:
         """The samples that ``noise`` (L, A, 3) leads to."""
         crystals, owner = start, start.owner
-        move = Mover(start)
+        move = Mover(start, symmetry)
         for i, (level, following) in enumerate(self._moves(start)):
             output = score(crystals, level)
             sigma = level[owner, None]
@@ -106,7 +112,7 @@ class Ancestral:
                 gap = sigma**2 - below**2
                 spread = below / sigma * gap.sqrt()
             step = gap * output.shift + spread * noise[i]
-            crystals = assign_species(move(crystals, step), output.species_logits)
+            crystals = assign(move(crystals, step), symmetry, output.species_logits)
             if on_level:
                 on_level(i + 1, self.evaluations)
         return crystals

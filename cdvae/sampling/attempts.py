@@ -57,9 +57,10 @@ class Best:
         self._made: list[Made] = []
         self._total = 0
 
-    def unfit(self, plan: Attempts, rows: Sequence[int]) -> list[int]:
-        """Those of ``rows`` that ``plan`` gives another run."""
-        return [i for i in rows if self._runs[i] < plan.most and not self._fits(i, plan)]
+    def unfit(self, plans: Sequence[Attempts]) -> list[int]:
+        """The crystals that ``plans``, one for each, give another run."""
+        pairs = enumerate(plans)
+        return [i for i, plan in pairs if self._runs[i] < plan.most and not self._fits(i, plan)]
 
     def _fits(self, row: int, plan: Attempts) -> bool:
         return self._runs[row] > 0 and self._misfit[row] <= plan.fit

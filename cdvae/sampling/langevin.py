@@ -9,8 +9,8 @@ import torch
 
 from cdvae.crystal import CrystalBatch
 from cdvae.noise import NoiseSchedule
-from cdvae.sampling.assignment import assign_species
 from cdvae.sampling.protocol import Mover, OnLevel, normal
+from cdvae.sampling.symmetry import Symmetry, assign
 from cdvae.score import Score
 
 
@@ -42,10 +42,11 @@ class Langevin:
         start: CrystalBatch,
         rngs: Sequence[torch.Generator],
         on_level: OnLevel | None = None,
+        symmetry: Symmetry | None = None,
     ) -> CrystalBatch:
         """See :class:`cdvae.sampling.protocol.Sampler`."""
         crystals, owner = start, start.owner
-        move = Mover(start)
+        move = Mover(start, symmetry)
         for i, level in enumerate(self.schedule.ladder(start, self.levels)):
             sigma = level[owner, None]
             noise = normal(start, rngs, self.steps_per_level)
@@ -58,7 +59,7 @@ class Langevin:
                     if last
                     else alpha * output.shift + (2 * alpha).sqrt() * noise[j]
                 )
-                crystals = assign_species(move(crystals, step), output.species_logits)
+                crystals = assign(move(crystals, step), symmetry, output.species_logits)
             if on_level:
                 on_level(i + 1, self.levels)
         return crystals

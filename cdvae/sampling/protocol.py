@@ -11,6 +11,7 @@ from torch import Tensor
 from cdvae.crystal import CrystalBatch
 from cdvae.lattice import inverse
 from cdvae.noise import remove_mean
+from cdvae.sampling.symmetry import Symmetry
 from cdvae.score import Score
 from cdvae.torus import wrap
 
@@ -32,6 +33,7 @@ class Sampler(Protocol):
         start: CrystalBatch,
         rngs: Sequence[torch.Generator],
         on_level: OnLevel | None = None,
+        symmetry: Symmetry | None = None,
     ) -> CrystalBatch:
         """The samples.
 
@@ -40,21 +42,28 @@ class Sampler(Protocol):
             start: B crystals at the highest noise level.
             rngs: one CPU generator a crystal, so that no crystal depends on its batch.
             on_level: called at least after every noise level.
+            symmetry: what the crystals have from the start on and keep.
         """
         ...
 
 
 class Mover:
-    """Moves atoms by Cartesian steps in fixed cells; the lattice algebra is done once."""
+    """Moves atoms by Cartesian steps in fixed cells; the lattice algebra is done once.
 
-    def __init__(self, crystals: CrystalBatch) -> None:
+    With a ``symmetry`` only the symmetric part of the steps is taken.
+    """
+
+    def __init__(self, crystals: CrystalBatch, symmetry: Symmetry | None = None) -> None:
         self._inverse = inverse(crystals.lattice)[crystals.owner]
+        self._symmetry = symmetry
 
     def __call__(self, crystals: CrystalBatch, step: Tensor) -> CrystalBatch:
         """``crystals`` with every atom moved by its ``step`` (A, 3) Å, less the common drift."""
         step = remove_mean(step, crystals)
-        frac = crystals.frac + torch.einsum("ai,aij->aj", step, self._inverse)
-        return crystals.replace(frac=wrap(frac))
+        step = torch.einsum("ai,aij->aj", step, self._inverse)
+        if self._symmetry is not None:
+            step = self._symmetry.project(step)
+        return crystals.replace(frac=wrap(crystals.frac + step))
 
 
 def normal(crystals: CrystalBatch, rngs: Sequence[torch.Generator], steps: int) -> Tensor:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from cdvae.crystal import CrystalBatch
+from cdvae.lattice import from_metric
 from cdvae.model.cdvae import CDVAE
 from cdvae.model.decoder import Condition
 from cdvae.model.encoder import Latents
 from cdvae.model.heads import Heads
+from cdvae.sampling.fixed import Fixed
+from cdvae.sampling.symmetry import Symmetry, place
+from cdvae.symmetry.cells import Group
+from cdvae.symmetry.placement import Plan
 
 
 def likeliest_counts(logits: Tensor, n_atoms: Tensor) -> Tensor:
@@ -57,27 +63,58 @@ def read_counts(heads: Heads, latents: Tensor) -> Tensor:
     return likeliest_counts(attributes.count_logits, n_atoms)
 
 
+def counts_log_prob(logits: Tensor, counts: Tensor) -> Tensor:
+    """(B,) log probability of ``counts`` (B, Z) under ``logits`` (B, Z, N+1)."""
+    log = logits.log_softmax(-1).gather(2, counts.long()[..., None])
+    return log.squeeze(-1).sum(-1)
+
+
+@dataclass(frozen=True)
+class Start:
+    """The crystals that sampling starts from, and what they are decoded from."""
+
+    crystals: CrystalBatch
+    condition: Condition
+    symmetry: Symmetry | None = None
+
+
 def begin(
     network: CDVAE,
     latents: Latents,
     rngs: Sequence[torch.Generator],
-) -> tuple[CrystalBatch, Condition]:
-    """The crystals that sampling starts from, and what they are decoded from.
+    fixed: Sequence[Fixed] | None = None,
+) -> Start:
+    """Where sampling starts.
 
-    N, cell and composition are those that the heads read from z, the coordinates are uniform. Where
-    an atom has a code, the code says its element; codes of another number of atoms than z says are
-    dropped.
+    N, cell and composition are those that the heads read from z, if they are not fixed; the
+    coordinates are uniform, or on random sites of a space group. Where an atom has a code, the code
+    says its element; codes of another number of atoms than z says are dropped.
 
     Args:
         network: the trained network.
-        latents: of B crystals.
+        latents: of B crystals; without codes where anything is fixed.
         rngs: one CPU generator a crystal.
+        fixed: what the crystals have whatever z says; all of them with a space group, or none.
     """
     heads, z, code_dim = network.heads, latents.z, network.config.code_dim
-    counts = read_counts(heads, z)
+    if fixed is None:
+        counts = read_counts(heads, z)
+    else:
+        counts = torch.stack([one.counts for one in fixed]).to(z.device).long()
     n_atoms = counts.sum(-1)
     lattice = heads.lattice_of(heads(z).log_metric, n_atoms)
+    for row, one in enumerate(fixed or ()):
+        if one.lattice is not None:
+            lattice[row] = one.lattice.to(lattice)
     sizes = n_atoms.tolist()
+    if fixed is not None and fixed[0].spacegroup is not None:
+        plans = [_plan(one, cell) for one, cell in zip(fixed, lattice, strict=True)]
+        cells = torch.stack([torch.from_numpy(plan.lattice) for plan in plans]).to(lattice)
+        nowhere = z.new_zeros(int(n_atoms.sum()), 3)
+        crystals = CrystalBatch(nowhere, species_of(counts), cells, n_atoms)
+        crystals, symmetry = place(crystals, plans, rngs)
+        codes, coded = z.new_zeros(len(nowhere), code_dim), torch.zeros_like(n_atoms).bool()
+        return Start(crystals, Condition(z, codes, coded, n_atoms), symmetry)
     frac = torch.cat([torch.rand(n, 3, generator=rng) for n, rng in zip(sizes, rngs, strict=True)])
     crystals = CrystalBatch(frac.to(lattice), species_of(counts), lattice, n_atoms)
     coded = latents.n_codes == n_atoms
@@ -88,4 +125,15 @@ def begin(
         given = coded[crystals.owner]
         codes[given] = own
         species[given] = heads.species_logits(own).argmax(-1) + 1
-    return crystals.replace(species=species), Condition(z, codes, coded, n_atoms)
+    return Start(crystals.replace(species=species), Condition(z, codes, coded, n_atoms))
+
+
+def _plan(fixed: Fixed, cell: Tensor) -> Plan:
+    """The space group in ``cell`` (3, 3) Å: in a given one as it is, else in one like it."""
+    assert fixed.spacegroup is not None
+    given = None if fixed.lattice is None else fixed.lattice.double().cpu().numpy()
+    group = Group.of(fixed.spacegroup, given)
+    metric, basis = group.fit(cell.double().cpu().numpy())
+    shares = tuple(int(n) for n in fixed.counts if n)
+    fitted = from_metric(torch.from_numpy(metric)[None])[0].numpy() if given is None else given
+    return Plan(group, basis, shares, fitted)

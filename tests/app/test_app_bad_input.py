@@ -35,6 +35,10 @@ def _nothing_is_queued(redis_client: Redis) -> Iterator[None]:
     assert redis_client.keys("rq:*") == []
 
 
+CUBE = {"a": 3.9, "b": 3.9, "c": 3.9, "alpha": 90, "beta": 90, "gamma": 90}
+WITH_BA = {"elements": {"include": ["Ba"]}}
+WITHOUT_O = {"elements": {"exclude": ["O"]}}
+
 GENERATE: list[tuple[str, Any, str]] = [
     ("zero samples", {"num_samples": 0}, "/num_samples"),
     ("negative samples", {"num_samples": -1}, "/num_samples"),
@@ -62,13 +66,31 @@ GENERATE: list[tuple[str, Any, str]] = [
     ("unknown field", {"num_sample": 3}, "/num_sample"),
     ("unknown inner field", {"sampler": {"name": "fast", "stesp": 1}}, "/sampler/stesp"),
     ("field with a slash", {"a/b~c": 3}, "/a~1b~0c"),
-    ("not yet: num_atoms", {"num_atoms": 5}, "/num_atoms"),
-    ("not yet: composition", {"composition": "SrTiO3"}, "/composition"),
-    ("not yet: elements", {"elements": {"include": ["O"]}}, "/elements"),
-    ("not yet: spacegroup", {"spacegroup": 221}, "/spacegroup"),
     ("not yet: callback", {"callback_url": "https://example.org"}, "/callback_url"),
-    ("not yet: target", {"target": {"property": "x", "value": 1}}, "/target"),
     ("bad lattice", {"lattice": {"a": 1}}, "/lattice/b"),
+    ("too few atoms", {"num_atoms": 4}, "/num_atoms"),
+    ("too many atoms", {"num_atoms": 6}, "/num_atoms"),
+    ("no formula", {"composition": "SrTiO3)"}, "/composition"),
+    ("empty formula", {"composition": ""}, "/composition"),
+    ("formula with a huge number", {"composition": "O" + "9" * 200}, "/composition"),
+    ("unknown element", {"composition": "SrTiS3"}, "/composition"),
+    ("no element", {"composition": "SrTiXx3"}, "/composition"),
+    ("formula of another size", {"composition": "SrO"}, "/composition"),
+    ("formula against the number", {"composition": "SrTiO3", "num_atoms": 4}, "/num_atoms"),
+    ("formula without what it needs", {"composition": "SrTiO3", **WITH_BA}, "/elements/include"),
+    ("formula with what it must not", {"composition": "SrTiO3", **WITHOUT_O}, "/elements/exclude"),
+    ("unknown in include", {"elements": {"include": ["O", "U"]}}, "/elements/include/1"),
+    ("no element in exclude", {"elements": {"exclude": ["Xx"]}}, "/elements/exclude/0"),
+    ("in and out", {"elements": {"include": ["O"], "exclude": ["O"]}}, "/elements"),
+    ("nothing left", {"elements": {"exclude": ["Sr", "Ti", "O", "Ba", "H"]}}, "/elements/exclude"),
+    ("impossible angles", {"lattice": {**CUBE, "alpha": 30, "beta": 30}}, "/lattice"),
+    ("a cell too small", {"lattice": {**CUBE, "a": 1.0}}, "/lattice"),
+    ("a cell too large", {"lattice": {**CUBE, "a": 400.0}}, "/lattice"),
+    ("no such space group", {"spacegroup": 231}, "/spacegroup"),
+    ("no room in the group", {"spacegroup": 225}, "/spacegroup"),
+    ("no sites for the formula", {"spacegroup": 227, "composition": "Sr2TiO2"}, "/spacegroup"),
+    ("a cell against the group", {"spacegroup": 221, "lattice": {**CUBE, "c": 4.2}}, "/lattice"),
+    ("unknown property", {"target": {"property": "x", "value": 1}}, "/target/property"),
     ("a list", [1, 2], ""),
     ("a number", 5, ""),
 ]

@@ -74,6 +74,29 @@ def test_what_is_asked_for_is_kept(client: TestClient, worker: StandInWorker) ->
     assert spec.structures == []
 
 
+WANTED: list[dict[str, Any]] = [
+    {"composition": "SrTiO3"},
+    {"composition": "Sr1 Ti1 O3", "num_atoms": 5, "elements": {"include": ["Ti"], "exclude": []}},
+    {"elements": {"include": ["O", "H"], "exclude": ["U"]}},
+    {"lattice": {"a": 3.9, "b": 3.9, "c": 4.1, "alpha": 90.0, "beta": 90.0, "gamma": 90.0}},
+    {"composition": "SrTiO3", "spacegroup": 221},
+    {"target": {"property": "formation_energy", "value": -1.5}},
+]
+
+
+@pytest.mark.parametrize("wanted", WANTED, ids=lambda wanted: " ".join(wanted))
+def test_what_is_required_reaches_the_worker_and_is_echoed(
+    client: TestClient, worker: StandInWorker, wanted: dict[str, Any]
+) -> None:
+    status = submitted(client.post("/generate", json=wanted))
+    _, spec = worker.take()
+    for request in (status.request, spec.request):
+        shown = request.model_dump()
+        assert {name: shown[name] for name in wanted} == wanted
+        others = {"composition", "num_atoms", "elements", "lattice", "spacegroup", "target"}
+        assert all(shown[name] is None for name in others - set(wanted))
+
+
 def test_the_queue_holds_json(client: TestClient, redis_client: Redis) -> None:
     status = submitted(client.post("/generate", json={"seed": 1}))
     stored = redis_client.hgetall(f"rq:job:{status.id}")

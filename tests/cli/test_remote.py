@@ -96,6 +96,7 @@ def test_an_idempotency_key_names_one_job() -> None:
         (["reconstruct", "missing.cif"], os.EX_NOINPUT, "missing.cif"),
         (["generate", "--steps", "5"], 2, "sampler"),
         (["generate", "--target", "band_gap"], 2, "PROPERTY=VALUE"),
+        (["generate", "--lattice", "3.9,3.9,3.9"], 2, "six numbers"),
     ],
 )
 def test_errors_are_sentences_with_a_code(words: list[str], code: int, text: str) -> None:

@@ -10,6 +10,7 @@ from cdvae.sampling.ancestral import Ancestral, Plan
 from cdvae.sampling.attempts import Attempts, Best, Made
 
 PLAN = Attempts(Ancestral(NoiseSchedule(2.0, 0.01), Plan.of(5)), most=3, fit=0.1)
+PLANS = [PLAN] * 4
 
 
 def made(run: int, misfits: list[float]) -> Made:
@@ -31,14 +32,13 @@ def kept(best: Best) -> list[int]:
 
 def test_only_crystals_that_do_not_fit_get_another_run() -> None:
     best = Best(4)
-    assert best.unfit(PLAN, range(4)) == [0, 1, 2, 3]
+    assert best.unfit(PLANS) == [0, 1, 2, 3]
     best.add([0, 1, 2, 3], made(0, [0.05, 0.5, 0.09, 0.7]), 5)
-    assert best.unfit(PLAN, range(4)) == [1, 3]
-    assert best.unfit(PLAN, [2, 3]) == [3]
+    assert best.unfit(PLANS) == [1, 3]
     best.add([1, 3], made(1, [0.6, 0.02]), 5)
-    assert best.unfit(PLAN, range(4)) == [1]
+    assert best.unfit(PLANS) == [1]
     best.add([1], made(2, [0.4]), 5)
-    assert best.unfit(PLAN, range(4)) == []  # after the third run it has to do
+    assert best.unfit(PLANS) == []  # after the third run it has to do
     assert kept(best) == [0, 2, 0, 1]
     assert best.evaluations.tolist() == [5, 15, 5, 10]
     assert PLAN.evaluations == 15
@@ -48,5 +48,5 @@ def test_the_least_misfit_is_kept_and_any_number_is_better_than_none() -> None:
     best = Best(4)
     best.add([0, 1, 2, 3], made(0, [0.5, math.nan, math.inf, math.nan]), 5)
     best.add([3, 2, 1, 0], made(1, [math.nan, 0.9, 7.0, 0.6]), 5)
-    assert best.unfit(PLAN, range(4)) == [0, 1, 2, 3]
+    assert best.unfit(PLANS) == [0, 1, 2, 3]
     assert kept(best) == [0, 1, 1, 0]  # one whose runs all broke remains broken

@@ -12,7 +12,6 @@ from pymatgen.core.lattice import Lattice
 from pymatgen.core.structure import Structure
 from typer.testing import CliRunner
 
-from cdvae import pipeline
 from cdvae.crystal import CrystalBatch
 from cdvae.data.cif import write_cif
 from cdvae.data.dataset import CrystalDataset
@@ -26,7 +25,7 @@ from cdvae.evaluation.reconstruction import evaluate_reconstruction, reconstruct
 from cdvae.metrics.coverage import Thresholds
 from cdvae.metrics.distribution import wasserstein
 from cdvae.optimise import DECODINGS
-from cdvae.pipeline import Decoded, SamplerSpec, estimate
+from cdvae.pipeline import Decoded, SamplerSpec, decoding, estimate
 from cdvae.testing import perovskites, write_tiny_model
 from cdvae.trained import TrainedModel, load_model
 from cli.main import app
@@ -213,7 +212,7 @@ def test_a_crystal_that_sampling_loses_is_none_and_the_others_stay(
     tested = CDVAEMethod(model, SHORT)
     before = tested.generate(5, 3)
     lost = sampling.crystal_seed(3, 2)
-    real = pipeline.decode
+    real = decoding.decode
 
     def fails_for_one(
         model: TrainedModel, latents: Any, seeds: Sequence[int], *rest: Any
@@ -222,7 +221,7 @@ def test_a_crystal_that_sampling_loses_is_none_and_the_others_stay(
             raise NonFiniteSampleError([list(seeds).index(lost)])
         return real(model, latents, seeds, *rest)
 
-    monkeypatch.setattr(pipeline, "decode", fails_for_one)
+    monkeypatch.setattr(decoding, "decode", fails_for_one)
     after = tested.generate(5, 3)
     assert [s is None for s in after] == [False, False, True, False, False]
     for i in (0, 1, 3, 4):

@@ -155,14 +155,14 @@ def test_elements_are_those_that_the_codes_say(model: TrainedModel) -> None:
     rngs = [torch.Generator().manual_seed(i) for i in range(3)]
     n_atoms = read_counts(model.network.heads, latents.z).sum(-1)
     given = replace(latents, codes=latents.codes[: int(n_atoms.sum())], n_codes=n_atoms)
-    start, condition = begin(model.network, given, rngs)
-    assert torch.equal(start.species, said[: len(start.species)])
-    assert condition.coded.all()
+    start = begin(model.network, given, rngs)
+    assert torch.equal(start.crystals.species, said[: len(start.crystals.species)])
+    assert start.condition.coded.all()
     wrong = replace(latents, codes=latents.codes[:0], n_codes=torch.zeros_like(n_atoms))
-    start, condition = begin(model.network, wrong, rngs)
-    assert torch.equal(start.n_atoms, n_atoms)
-    assert condition.codes.shape == (int(n_atoms.sum()), 3)
-    assert not condition.coded.any()
+    start = begin(model.network, wrong, rngs)
+    assert torch.equal(start.crystals.n_atoms, n_atoms)
+    assert start.condition.codes.shape == (int(n_atoms.sum()), 3)
+    assert not start.condition.coded.any()
 
 
 def test_chunks_cover_everything_once(model: TrainedModel) -> None:

@@ -87,6 +87,28 @@ def test_from_a_request_to_crystals_on_the_disk(page: Page, tmp_path: Path) -> N
     assert one.composition.reduced_formula == result["crystals"][0]["reduced_formula"]
 
 
+def test_crystals_are_made_as_they_are_required_to_be(page: Page) -> None:
+    page.get_by_text("What the crystals must be").click()
+    page.get_by_label("Formula").fill("SrTiO")
+    page.get_by_label("Without elements").fill("Pb, Sr")
+    submitted = page.get_by_role("button", name="Generate", exact=True)
+    submitted.click()
+    expect(page.get_by_role("alert")).to_contain_text("SrTiO")
+    expect(page.get_by_label("Formula")).to_have_attribute("aria-invalid", "true")
+    expect(page.get_by_label("Without elements")).to_have_attribute("aria-invalid", "true")
+    page.get_by_label("Formula").fill("SrTiO3")
+    page.get_by_label("Without elements").fill("Pb")
+    page.get_by_label("Space group").fill("221")
+    page.get_by_label("Cell", exact=True).fill("3.9 3.9 3.9 90 90 90")
+    expect(page.locator("pre").first).to_contain_text("SrTiO3")
+    generate(page, 3)
+    finished(page)
+    facts = page.locator(".facts-line")
+    for text in ("SrTiO3", "without Pb", "space group 221", "cell 3.9 3.9 3.9 90 90 90"):
+        expect(facts).to_contain_text(text)
+    expect(page.locator(".tile .formula")).to_have_text(["SrTiO3"] * 3)
+
+
 def test_crystals_are_sorted_filtered_and_walked_through_by_keyboard(page: Page) -> None:
     generate(page, 12)
     finished(page)

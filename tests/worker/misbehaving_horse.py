@@ -28,25 +28,35 @@ class Paced(Pairs):
     """Half a second a chunk."""
 
     def decode(
-        self, latents: Any, seeds: Sequence[int], sampler: SamplerSpec, on_level: OnStep
+        self,
+        latents: Any,
+        seeds: Sequence[int],
+        sampler: SamplerSpec,
+        on_level: OnStep,
+        fixed: Any = None,
     ) -> Decoded:
         for level in range(10):
             time.sleep(0.05)
             on_level(level, 10)
-        return super().decode(latents, seeds, sampler, on_level)
+        return super().decode(latents, seeds, sampler, on_level, fixed)
 
 
 class Slow(Pairs):
     """The first chunk of a process comes at once, then every other one takes a minute."""
 
     def decode(
-        self, latents: Any, seeds: Sequence[int], sampler: SamplerSpec, on_level: OnStep
+        self,
+        latents: Any,
+        seeds: Sequence[int],
+        sampler: SamplerSpec,
+        on_level: OnStep,
+        fixed: Any = None,
     ) -> Decoded:
         self.calls = getattr(self, "calls", 0) + 1
         for level in range(0 if self.calls % 2 else 1200):
             time.sleep(0.05)
             on_level(level, 1200)
-        return super().decode(latents, seeds, sampler, on_level)
+        return super().decode(latents, seeds, sampler, on_level, fixed)
 
 
 class Stuck(Engine):

@@ -35,7 +35,12 @@ class Recorder:
         return Latents.of(torch.tensor(seeds, dtype=torch.float)[:, None])
 
     def decode(
-        self, latents: Latents, seeds: Sequence[int], sampler: SamplerSpec, on_level: Any
+        self,
+        latents: Latents,
+        seeds: Sequence[int],
+        sampler: SamplerSpec,
+        on_level: Any,
+        fixed: Sequence[Any],
     ) -> Decoded:
         assert latents.z[:, 0].tolist() == list(seeds)
         self.batches.append(list(seeds))

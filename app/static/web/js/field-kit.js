@@ -2,6 +2,7 @@
 import { segments } from "./dom.js";
 import { dropZone } from "./drop.js";
 import { numberField } from "./number-field.js";
+import { textField } from "./text-field.js";
 
 /** values: what was entered before, changed in place; onchange: called after every change. */
 export function fieldKit(card, values, onchange) {
@@ -24,6 +25,11 @@ export function fieldKit(card, values, onchange) {
   function number(name, options, refresh = null) {
     const field = numberField({ name, value: values[name], onchange: set(name), ...options });
     return add(name, { ...field, refresh: refresh && (() => refresh(field)) });
+  }
+
+  /** A short text, undefined where it is left empty. */
+  function text(name, options) {
+    return add(name, textField({ name, value: values[name], onchange: set(name), ...options }));
   }
 
   /** A number of crystals from 1 to `max`. */
@@ -55,5 +61,5 @@ export function fieldKit(card, values, onchange) {
     return Object.fromEntries(known.map((name) => [name, values[name]]));
   }
 
-  return { values, shown, set, number, count, choice, file, read };
+  return { values, shown, set, number, text, count, choice, file, read };
 }

@@ -2,6 +2,7 @@
 import { h } from "./dom.js";
 import { fieldKit } from "./field-kit.js";
 import { spoken, whole } from "./format.js";
+import { requiredField, requiredFields } from "./required.js";
 
 const DIRECTIONS = [
   ["minimize", "Lower"],
@@ -48,11 +49,13 @@ export function fieldsFor(kind, card, values, onchange) {
 
   function showFaults(errors) {
     for (const { pointer, parameter, detail } of errors) {
-      const name = FAULTS[pointer ?? `?${parameter}`] ?? pointer?.slice(1) ?? parameter;
+      const named = FAULTS[pointer ?? `?${parameter}`] ?? requiredField(pointer ?? "");
+      const name = named ?? pointer?.slice(1) ?? parameter;
       const isCount = kind === "optimize" && name === "num_samples";
       const field = kit.shown.get(isCount ? "optimize_samples" : name);
       field?.fault?.(detail);
-      if (field && advanced.contains(field.element)) advanced.open = true;
+      const folded = field?.element.closest("details");
+      if (folded) folded.open = true;
     }
   }
 
@@ -64,9 +67,10 @@ export function fieldsFor(kind, card, values, onchange) {
   };
 }
 
-function generate(kit, { limits }) {
-  const most = limits.max_num_samples;
-  return [kit.count("num_samples", "Crystals", 16, most, `Up to ${whole(most)}`)];
+function generate(kit, card) {
+  const most = card.limits.max_num_samples;
+  const count = kit.count("num_samples", "Crystals", 16, most, `Up to ${whole(most)}`);
+  return [count, requiredFields(kit, card)];
 }
 
 function reconstruct(kit, { limits }) {

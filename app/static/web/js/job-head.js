@@ -1,6 +1,7 @@
 // The head of a job: what it is, how it stands, what can be done with it.
 import { h } from "./dom.js";
 import { ago, duration, jobTitle, kindName } from "./format.js";
+import { requirements } from "./required.js";
 
 const FINAL = new Set(["succeeded", "failed", "cancelled"]);
 
@@ -11,7 +12,7 @@ export const isOver = ({ state }) => FINAL.has(state);
 export function jobHead(status, provenance, buttons) {
   const { id, kind, state, request } = status;
   const { name, steps } = request.sampler;
-  const facts = [request.model, `${name}, ${steps} evaluations`, `seed ${request.seed}`];
+  const facts = [...requirements(request), request.model, `${name}, ${steps} evaluations`, `seed ${request.seed}`];
   if (provenance) {
     const { sample, check } = provenance.seconds;
     facts.push(`${duration(sample + check)} on ${provenance.device}`);

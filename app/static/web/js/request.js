@@ -1,4 +1,5 @@
 // From the values of the fields to a request of the API.
+import { required } from "./required.js";
 
 const JSON_TYPE = "application/json";
 const CIF_TYPE = "chemical/x-cif";
@@ -26,7 +27,14 @@ function generate(model, values) {
   const { num_samples, seed } = values;
   return withJson(
     "generate",
-    known({ model, num_samples, seed, ...sampler(values), ...priority(values) }),
+    known({
+      model,
+      num_samples,
+      ...required(values),
+      seed,
+      ...sampler(values),
+      ...priority(values),
+    }),
   );
 }
 

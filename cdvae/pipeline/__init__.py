@@ -1,0 +1,38 @@
+"""The tasks of the model, end to end: seeds or crystals or latents in, crystals out.
+
+Every random number of crystal i comes from generators seeded by its own seed, so the crystal does
+not depend on its batch, on chunk sizes or on what was sampled before.
+"""
+
+from cdvae.pipeline.chunks import chunks
+from cdvae.pipeline.constrained import ConstrainedPrior, Drawn
+from cdvae.pipeline.decoding import Decoded, decode, decode_finite, estimate
+from cdvae.pipeline.latents import encode, predict, sample_latents, sample_posterior
+from cdvae.pipeline.samplers import (
+    FAST_STEPS,
+    LANGEVIN_LEVELS,
+    SamplerSpec,
+    plan_attempts,
+    score_evaluations,
+)
+from cdvae.pipeline.seeds import crystal_seed
+
+__all__ = [
+    "FAST_STEPS",
+    "LANGEVIN_LEVELS",
+    "ConstrainedPrior",
+    "Decoded",
+    "Drawn",
+    "SamplerSpec",
+    "chunks",
+    "crystal_seed",
+    "decode",
+    "decode_finite",
+    "encode",
+    "estimate",
+    "plan_attempts",
+    "predict",
+    "sample_latents",
+    "sample_posterior",
+    "score_evaluations",
+]

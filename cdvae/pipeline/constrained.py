@@ -1,0 +1,146 @@
+"""Latents of crystals that meet constraints, and what is fixed beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cdvae.batches import filled, ranges
+from cdvae.compute import spread
+from cdvae.constraints import Constraints
+from cdvae.data.structures import niggli_cell
+from cdvae.errors import InfeasibleError
+from cdvae.model.conditional_composition import ConditionalComposition
+from cdvae.model.encoder import Latents
+from cdvae.pipeline.latents import PRIOR_DRAWS, PRIOR_ROWS
+from cdvae.pipeline.seeds import normal, uniform
+from cdvae.sampling.fixed import Fixed
+from cdvae.sampling.start import counts_log_prob, read_counts
+from cdvae.symmetry.cells import Group
+from cdvae.trained import TrainedModel
+
+CHOICES = 64
+"""Draws of the prior among which the one is chosen that suits a lattice or a target best."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Latents and what is fixed of each crystal."""
+
+    latents: Latents
+    fixed: list[Fixed]
+
+
+class ConstrainedPrior:
+    """Draws latents for crystals that meet ``constraints``; made once a job.
+
+    The composition is drawn from the prior under the constraints and then fixed, so that no z can
+    make it another one. Of several z for it the one is taken whose heads agree best with what is
+    required: the composition, the cell, the property.
+    """
+
+    def __init__(self, model: TrainedModel, constraints: Constraints) -> None:
+        """Raises InfeasibleError where no crystal of the model can meet the constraints."""
+        target = constraints.target
+        if target is not None and target.prop not in model.properties:
+            known = ", ".join(model.properties)
+            raise InfeasibleError(f"target: no property {target.prop!r}; there are {known}")
+        self._model, self._constraints = model, constraints
+        lattice, number = constraints.lattice, constraints.spacegroup
+        cell = None if lattice is None else lattice.double().cpu().numpy()
+        group = None if number is None else Group.of(number, cell)
+        self._composition = ConditionalComposition(
+            model.prior.composition,
+            constraints,
+            None if lattice is None else _size_log_weights(model, lattice),
+            None if group is None else group.has_sites,
+        )
+        # The heads read the reduced cell, whichever one is asked for.
+        self._cell = None if lattice is None else niggli_cell(lattice).to(model.device)
+        self._choosy = lattice is not None or target is not None
+
+    @torch.no_grad()
+    def draw(self, seeds: Sequence[int]) -> Drawn:
+        """One latent for each seed."""
+        if self._choosy:
+            parts = spread(self._choice, seeds)
+        else:
+            rows = ranges(len(seeds), PRIOR_ROWS)
+            parts = spread(lambda part: self._agreeing([seeds[i] for i in part]), rows)
+        latents, counts = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+        cell, number = self._constraints.lattice, self._constraints.spacegroup
+        return Drawn(Latents.of(latents), [Fixed(own, cell, number) for own in counts])
+
+    def _agreeing(self, seeds: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """(B, D) latents and (B, Z) the atoms that go with them, as the heads read them.
+
+        Where the heads read none of PRIOR_DRAWS latents so, the one is taken that comes nearest.
+        """
+        model, composition = self._model, self._composition
+        every = filled(range(len(seeds)))
+        numbers = uniform([seeds[i] for i in every], composition.draws, "composition")
+        counts = composition.sample(numbers.to(model.device))
+        latents = counts.new_empty(len(every), model.config.model.latent_dim)
+        misfit = counts.new_full((len(every),), torch.inf)
+        pending = every
+        for attempt in range(PRIOR_DRAWS):
+            noise = self._noise([seeds[i] for i in pending], attempt)
+            drawn = model.prior.transport(noise, counts[pending])
+            found = self._misfit(drawn, counts[pending])
+            for place, row in enumerate(pending):
+                if attempt == 0 or found[place] < misfit[row]:
+                    latents[row], misfit[row] = drawn[place], found[place]
+            left = [row for row in range(len(seeds)) if misfit[row] > 0]
+            if not left:
+                break
+            pending = filled(left)
+        return latents[: len(seeds)], counts[: len(seeds)]
+
+    def _choice(self, seed: int) -> tuple[Tensor, Tensor]:
+        """(1, D) the latent of CHOICES that suits best, (1, Z) the atoms that go with it."""
+        model, composition = self._model, self._composition
+        names = [f"composition {i}" for i in range(CHOICES)]
+        numbers = torch.cat([uniform([seed], composition.draws, name) for name in names])
+        counts = composition.sample(numbers.to(model.device))
+        noise = torch.cat([self._noise([seed], i) for i in range(CHOICES)])
+        latents = model.prior.transport(noise, counts)
+        best = [int(self._misfit(latents, counts).argmin())]
+        return latents[best], counts[best]
+
+    def _noise(self, seeds: Sequence[int], attempt: int) -> Tensor:
+        latent_dim = self._model.config.model.latent_dim
+        return normal(seeds, latent_dim, f"latent {attempt}").to(self._model.device)
+
+    def _misfit(self, latents: Tensor, counts: Tensor) -> Tensor:
+        """(C,) how badly the heads' reading of ``latents`` goes with what is required."""
+        heads, target = self._model.network.heads, self._constraints.target
+        said = heads(latents)
+        agrees = (read_counts(heads, latents) == counts).all(-1)
+        unlike = -counts_log_prob(said.count_logits, counts)
+        misfit = torch.where(agrees, 0.0, 1e3 + unlike)
+        if self._cell is not None:
+            n_atoms = counts.sum(1).long()
+            wanted = heads.lattice_target(self._cell.expand(len(counts), 3, 3), n_atoms)
+            misfit = misfit + (said.log_metric - wanted).square().sum(-1)
+        if target is not None:
+            place = self._model.properties.index(target.prop)
+            value = (target.value - heads.property_mean[place]) / heads.property_std[place]
+            misfit = misfit + (said.properties[:, place] - value).square()
+        return misfit
+
+
+def _size_log_weights(model: TrainedModel, lattice: Tensor) -> Tensor:
+    """(N + 1) log density of the volume of each atom, if so many share the cell ``lattice``.
+
+    A normal in the logarithm, as wide as the diagonal of the training cells' log metrics allows;
+    the trace of the log metric is log(V/N).
+    """
+    heads = model.network.heads
+    sizes = torch.arange(1, model.config.model.max_atoms + 1, device=model.device)
+    mean, width = heads.lattice_mean[:3].sum(), heads.lattice_std[:3].sum()
+    volume = torch.linalg.det(lattice.double()).abs().to(mean)
+    log = -0.5 * (((volume / sizes).log() - mean) / width).square()
+    return torch.cat([log.new_zeros(1), log])

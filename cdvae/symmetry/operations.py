@@ -1,0 +1,77 @@
+"""The operations of a space group, in its conventional or its primitive cell."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from functools import cache, lru_cache
+
+import numpy as np
+import spglib
+
+GRID = 24
+"""Every translation of a standard setting is a whole number of 24ths of the cell vectors."""
+
+
+@dataclass(frozen=True)
+class Operations:
+    """x → R x + t/24 of every coset of the cell's translations."""
+
+    rotation: np.ndarray  # (G, 3, 3) int64
+    translation: np.ndarray  # (G, 3) int64 in 0 … 23
+
+    def __len__(self) -> int:
+        return len(self.rotation)
+
+    def changed(self, basis: np.ndarray) -> Operations:
+        """The same operations for coordinates ``basis`` x, a whole matrix of determinant 1."""
+        back = np.rint(np.linalg.inv(basis)).astype(np.int64)
+        return Operations(basis @ self.rotation @ back, self.translation @ basis.T % GRID)
+
+
+@lru_cache
+def _hall_numbers() -> dict[int, int]:
+    """The standard setting of each space group: the first one in the tables."""
+    numbers: dict[int, int] = {}
+    for hall in range(1, 531):
+        numbers.setdefault(spglib.get_spacegroup_type(hall).number, hall)
+    return numbers
+
+
+@cache
+def conventional(number: int) -> Operations:
+    """Those of the conventional cell of space group ``number`` (1 … 230), centring included."""
+    found = spglib.get_symmetry_from_database(_hall_numbers()[number])
+    translation = np.rint(found["translations"] * GRID).astype(np.int64) % GRID
+    return Operations(found["rotations"].astype(np.int64), translation)
+
+
+@cache
+def primitive(number: int) -> Operations:
+    """Those of a primitive cell of space group ``number``."""
+    ops = conventional(number)
+    pure = (ops.rotation == np.eye(3, dtype=np.int64)).all((1, 2))
+    back = _to_primitive(ops.translation[pure])
+    rotation = back @ ops.rotation @ np.linalg.inv(back)
+    # Of the operations that differ by a centring vector, now a whole translation, one is kept.
+    whole = np.rint(rotation).astype(np.int64)
+    _, first = np.unique(whole.reshape(len(ops), 9), axis=0, return_index=True)
+    first.sort()
+    return Operations(whole[first], ops.translation[first] @ back.T % GRID)
+
+
+def centring(number: int) -> int:
+    """How many primitive cells the conventional cell of space group ``number`` holds."""
+    return len(conventional(number)) // len(primitive(number))
+
+
+def _to_primitive(vectors: np.ndarray) -> np.ndarray:
+    """(3, 3) conventional to primitive coordinates, given the centring ``vectors`` (C, 3)."""
+    lattice = [*vectors[vectors.any(1)] - GRID * (vectors[vectors.any(1)] > GRID // 2)]
+    lattice += [*(GRID * np.eye(3, dtype=np.int64))]
+    for rows in itertools.combinations(lattice, 3):
+        cell = np.array(rows, dtype=float).T / GRID
+        if np.isclose(abs(np.linalg.det(cell)) * len(vectors), 1):
+            cell = cell * np.sign(np.linalg.det(cell))
+            return np.rint(np.linalg.inv(cell)).astype(np.int64)
+    raise AssertionError("three of the centring and cell vectors always span the primitive cell")

@@ -1,0 +1,105 @@
+"""Atoms on Wyckoff positions: where they start, and the steps that keep the symmetry."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from cdvae.symmetry.cells import Group
+from cdvae.symmetry.operations import GRID, Operations
+from cdvae.symmetry.sites import draw_sites
+
+TRIES = 16
+APART = 0.6
+"""Distance of atoms at the start, in units of (V/N)^(1/3), that is good enough.
+
+An atom without freedom never leaves its site, so two of them must not start on each other.
+"""
+_IMAGES = np.array(list(itertools.product((-1, 0, 1), repeat=3)))
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A crystal on Wyckoff positions; the atoms of an orbit follow each other."""
+
+    frac: np.ndarray  # (N, 3)
+    element: np.ndarray  # (N,) int64, place of the element among those of the plan
+    orbit: np.ndarray  # (N,) int64, ascending
+    projector: np.ndarray  # (3N, 3N) from any fractional steps to the symmetric ones
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What stays of a symmetric crystal whichever sites its atoms take."""
+
+    group: Group
+    basis: np.ndarray  # (3, 3) from the coordinates of the group to those in the cell
+    shares: tuple[int, ...]  # atoms of each element
+    lattice: np.ndarray  # (3, 3) Å, rows
+
+    @cached_property
+    def ops(self) -> Operations:
+        """The operations in the coordinates of the cell."""
+        return self.group.ops.changed(self.basis)
+
+    def place(self, rng: np.random.Generator) -> Placed:
+        """Atoms on random sites, with atoms apart from each other if a few tries find such."""
+        spacing = (abs(np.linalg.det(self.lattice)) / sum(self.shares)) ** (1 / 3)
+        best, widest = None, -1.0
+        for _ in range(TRIES):
+            taken = draw_sites(self.group.positions, self.shares, rng)
+            sites = [(element, number) for element, own in enumerate(taken) for number in own]
+            frac = np.concatenate([self._orbit(number, rng) for _, number in sites])
+            apart = _closest(frac, self.lattice) / spacing
+            if apart > widest:
+                best, widest = (sites, frac), apart
+            if apart >= APART:
+                break
+        assert best is not None
+        sites, frac = best
+        sizes = [self.group.positions[number].multiplicity for _, number in sites]
+        return Placed(
+            frac,
+            np.repeat([element for element, _ in sites], sizes),
+            np.repeat(np.arange(len(sites)), sizes),
+            self._projector([number for _, number in sites]),
+        )
+
+    def _orbit(self, number: int, rng: np.random.Generator) -> np.ndarray:
+        """(M, 3) the images of a random site of that position, in the cell."""
+        position, ops = self.group.positions[number], self.group.ops
+        # A whole number of periods of the lattice along every direction of freedom.
+        site = position.base / GRID + position.freedom @ (position.stabiliser * rng.random(3))
+        first = position.first
+        images = ops.rotation[first] @ site + ops.translation[first] / GRID
+        return images @ self.basis.T % 1.0
+
+    def _projector(self, numbers: list[int]) -> np.ndarray:
+        """The mean over the group of the steps that its operations carry to each atom."""
+        rotation = self.ops.rotation
+        back = np.rint(np.linalg.inv(rotation))
+        total = 3 * sum(self.shares)
+        projector = np.zeros((total, total))
+        start = 0
+        for number in numbers:
+            images = self.group.positions[number].images  # (G, M)
+            size = images.shape[1]
+            block = np.zeros((size, 3, size, 3))
+            for atom in range(size):
+                np.add.at(block[atom].transpose(1, 0, 2), images[:, atom], back)
+            end = start + 3 * size
+            projector[start:end, start:end] = block.reshape(3 * size, 3 * size) / len(rotation)
+            start = end
+        return projector
+
+
+def _closest(frac: np.ndarray, lattice: np.ndarray) -> float:
+    """The shortest distance between two atoms, their images included, Å; cells nearly reduced."""
+    away = frac[:, None] - frac
+    away -= np.rint(away)
+    distance = np.linalg.norm((away[:, :, None] + _IMAGES) @ lattice, axis=-1)
+    distance[np.arange(len(frac)), np.arange(len(frac)), len(_IMAGES) // 2] = np.inf
+    return float(distance.min())
