@@ -20,10 +20,13 @@ from schema.jobs import (
     JobSpec,
     Sampler,
     StructureSummary,
+    Understood,
     UnderstoodGenerate,
+    UnderstoodInterpolate,
     UnderstoodOptimize,
     UnderstoodReconstruct,
     UnderstoodTask,
+    UnderstoodVary,
 )
 from schema.requests import (
     GenerateRequest,
@@ -31,6 +34,7 @@ from schema.requests import (
     OptimizeRequest,
     TaskRequest,
 )
+from schema.walks import InterpolateRequest, VaryRequest
 
 UNSUPPORTED = (
     "num_atoms",
@@ -122,6 +126,38 @@ def plan_optimize(
     return _spec(understood, crystals)
 
 
+def plan_interpolate(
+    request: InterpolateRequest, crystals: list[CrystalInput], card: ModelCard
+) -> JobSpec:
+    """The job for `POST /interpolate` between `crystals`, which must be two."""
+    if len(crystals) != 2:
+        detail = f"/structures: two crystals are needed, not {len(crystals)}"
+        raise invalid([FieldError(detail=detail, pointer="/structures")])
+    _check_count(request.num_points, card, "/num_points")
+    understood = UnderstoodInterpolate(
+        **_common(request, card).model_dump(),
+        structures=_summaries(crystals),
+        num_points=request.num_points,
+    )
+    return _spec(understood, crystals)
+
+
+def plan_vary(request: VaryRequest, crystals: list[CrystalInput], card: ModelCard) -> JobSpec:
+    """The job for `POST /vary` around `crystals`, which must be one."""
+    if len(crystals) != 1:
+        detail = f"/structure/cif: one crystal is needed, not {len(crystals)}"
+        raise invalid([FieldError(detail=detail, pointer="/structure/cif")])
+    _check_count(request.num_samples, card, "/num_samples")
+    understood = UnderstoodVary(
+        **_common(request, card).model_dump(),
+        structures=_summaries(crystals),
+        strength=request.strength,
+        num_samples=request.num_samples,
+        keep_composition=request.keep_composition,
+    )
+    return _spec(understood, crystals)
+
+
 def _check_count(count: int, card: ModelCard, where: str) -> None:
     limit = card.limits.max_num_samples
     if count > limit:
@@ -163,10 +199,7 @@ def _summaries(crystals: list[CrystalInput]) -> list[StructureSummary]:
     ]
 
 
-def _spec(
-    understood: UnderstoodGenerate | UnderstoodReconstruct | UnderstoodOptimize,
-    crystals: list[CrystalInput],
-) -> JobSpec:
+def _spec(understood: Understood, crystals: list[CrystalInput]) -> JobSpec:
     return JobSpec(
         id=uuid.uuid4().hex,
         kind=understood.kind,

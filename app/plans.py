@@ -10,8 +10,15 @@ from pathlib import Path
 
 from app.bodies import CIF, decode, parse_json
 from app.errors import FieldError, invalid
-from app.given import read_cif_body, read_structures
-from app.planning import find_card, plan_generate, plan_optimize, plan_reconstruct
+from app.given import read_cif_body, read_one, read_structures
+from app.planning import (
+    find_card,
+    plan_generate,
+    plan_interpolate,
+    plan_optimize,
+    plan_reconstruct,
+    plan_vary,
+)
 from app.store import ModelStore
 from registry.local import LocalStore
 from schema.jobs import JobSpec
@@ -24,6 +31,7 @@ from schema.requests import (
     SamplerChoice,
     TaskRequest,
 )
+from schema.walks import InterpolateRequest, VaryRequest
 
 
 @dataclass(frozen=True)
@@ -81,3 +89,17 @@ def optimize(folder: Path, body: bytes, prop: str) -> JobSpec:
     given = wanted.start.structures if isinstance(wanted.start, GivenStart) else []
     crystals = read_structures(given, card, ("start", "structures"))
     return plan_optimize(wanted, prop, crystals, card)
+
+
+def interpolate(folder: Path, body: bytes) -> JobSpec:
+    """The job for `POST /interpolate`; models lie in `folder`."""
+    wanted = parse_json(InterpolateRequest, body)
+    card = find_card(_models(folder), wanted.model)
+    return plan_interpolate(wanted, read_structures(wanted.structures, card, ("structures",)), card)
+
+
+def vary(folder: Path, body: bytes) -> JobSpec:
+    """The job for `POST /vary`; models lie in `folder`."""
+    wanted = parse_json(VaryRequest, body)
+    card = find_card(_models(folder), wanted.model)
+    return plan_vary(wanted, read_one(wanted.structure, card, ("structure",)), card)

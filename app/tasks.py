@@ -1,8 +1,9 @@
-"""`POST /generate`, `/reconstruct`, `/optimize`: a checked job onto the queue, `202` back.
+"""`POST /generate`, `/reconstruct` and the others: a checked job onto the queue, `202` back.
 
 Bodies are read here rather than by FastAPI: within limits, strictly typed, beside the event loop.
 """
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -11,14 +12,15 @@ from fastapi.responses import Response
 from app import plans
 from app.addresses import check_callback
 from app.bodies import CIF, JSON, check_media_type, parse_json, read_body
-from app.deps import Parts
+from app.deps import Parts, Services
 from app.security import LimitedCaller
-from app.submission import IdempotencyHeader, announce, submit
+from app.submission import IdempotencyHeader, Wish, announce, submit
 from app.waiting import PreferHeader
 from schema.base import LARGEST_SEED
-from schema.jobs import JobStatus
+from schema.jobs import JobSpec, JobStatus
 from schema.outcomes import JobResult
 from schema.requests import GenerateRequest, OptimizeRequest, Priority, ReconstructRequest
+from schema.walks import InterpolateRequest, VaryRequest
 
 router = APIRouter(tags=["tasks"])
 
@@ -129,8 +131,59 @@ async def optimize(
 ) -> Response:
     """Queues a job that moves latents along the gradient of a property and decodes them."""
     wish = announce(request, parts, caller, idempotency_key)
+    return await _plan_and_submit(request, parts, wish, plans.optimize, prop)
+
+
+@router.post(
+    "/interpolate",
+    status_code=202,
+    response_model=JobStatus,
+    responses=_WAITED,
+    summary="Walk from one crystal to another",
+    openapi_extra=_body(True, json=_reference(InterpolateRequest)),
+)
+async def interpolate(
+    request: Request,
+    parts: Parts,
+    caller: LimitedCaller,
+    idempotency_key: IdempotencyHeader = None,
+    prefer: PreferHeader = None,
+) -> Response:
+    """Queues a job that decodes points between the latents of two given crystals."""
+    wish = announce(request, parts, caller, idempotency_key)
+    return await _plan_and_submit(request, parts, wish, plans.interpolate)
+
+
+@router.post(
+    "/vary",
+    status_code=202,
+    response_model=JobStatus,
+    responses=_WAITED,
+    summary="Make crystals like a given one",
+    openapi_extra=_body(True, json=_reference(VaryRequest)),
+)
+async def vary(
+    request: Request,
+    parts: Parts,
+    caller: LimitedCaller,
+    idempotency_key: IdempotencyHeader = None,
+    prefer: PreferHeader = None,
+) -> Response:
+    """Queues a job that decodes latents around that of a given crystal."""
+    wish = announce(request, parts, caller, idempotency_key)
+    return await _plan_and_submit(request, parts, wish, plans.vary)
+
+
+async def _plan_and_submit(
+    request: Request,
+    parts: Services,
+    wish: Wish,
+    plan: Callable[..., JobSpec],
+    *options: Any,
+) -> Response:
+    """The answer to a JSON body with structures in it, which `plan` reads in its own process."""
     settings = parts.settings
     body = await read_body(request, settings.max_body_bytes, settings.body_seconds)
     kind = check_media_type(request, body, (JSON,))
-    spec = await parts.parsers.run(plans.optimize, parts.models.folder, body, prop)
+    spec = await parts.parsers.run(plan, parts.models.folder, body, *options)
     return await submit(parts, spec, wish, kind, body)

@@ -1,7 +1,7 @@
-"""The keyword arguments of the three tasks, and the bodies that they make.
+"""The keyword arguments of the tasks, and the bodies that they make.
 
-They are the fields of the request models in `schema/requests.py`, where each is explained; what is
-left out gets the service's default.
+They are the fields of the request models in `schema/requests.py` and `schema/walks.py`, where each
+is explained; what is left out gets the service's default.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from schema.requests import (
     ReconstructRequest,
     SamplerChoice,
 )
+from schema.walks import InterpolateRequest, VaryRequest
 
 Json = dict[str, Any]
 
@@ -66,6 +67,20 @@ class OptimizeFields(TaskFields, total=False):
     learning_rate: float
 
 
+class InterpolateFields(TaskFields, total=False):
+    """Of `interpolate`, beside the crystals."""
+
+    num_points: int
+
+
+class VaryFields(TaskFields, total=False):
+    """Of `vary`, beside the crystal."""
+
+    strength: float
+    num_samples: int
+    keep_composition: bool
+
+
 def generate_body(fields: GenerateFields) -> bytes:
     """The body of POST /generate; pydantic's ValidationError, a ValueError, for a wrong field."""
     return _json(GenerateRequest.model_validate(fields))
@@ -82,6 +97,17 @@ def optimize_body(fields: OptimizeFields) -> bytes:
     if given.get("start", "dataset") not in ("dataset", "prior"):
         given["start"] = {"structures": as_inputs(given["start"])}
     return _json(OptimizeRequest.model_validate(given))
+
+
+def interpolate_body(structures: Given | Iterable[Given], fields: InterpolateFields) -> bytes:
+    """The body of POST /interpolate; raises as `generate_body`."""
+    return _json(InterpolateRequest.model_validate({**fields, "structures": as_inputs(structures)}))
+
+
+def vary_body(structure: Given, fields: VaryFields) -> bytes:
+    """The body of POST /vary; raises as `generate_body`."""
+    (given,) = as_inputs(structure)
+    return _json(VaryRequest.model_validate({**fields, "structure": given}))
 
 
 def _json(request: BaseModel) -> bytes:

@@ -1,4 +1,4 @@
-"""`cdvae generate`, `reconstruct`, `optimize`: the tasks of a service from the command line."""
+"""`cdvae generate`, `reconstruct`, `optimize`: tasks of a service from the command line."""
 
 from __future__ import annotations
 
@@ -119,6 +119,63 @@ def optimize(
         follow(client, job, Output(as_json, png, out), no_wait)
 
 
+def interpolate(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="CIF CIF", help="Two crystals, in one file or two.")
+    ],
+    points: Annotated[int, typer.Option(min=2, help="Crystals, both ends included.")] = 11,
+    model: Model = None,
+    seed: Seed = None,
+    sampler: Sampler = None,
+    steps: Steps = None,
+    priority: Urgency = "normal",
+    idempotency_key: Once = None,
+    server: Server = None,
+    key: Key = None,
+    as_json: AsJson = False,
+    png: Png = None,
+    out: Out = None,
+    no_wait: NoWait = False,
+) -> None:
+    """Walk from one crystal to another."""
+    fields = {**_task(model, seed, sampler, steps, priority), "num_points": points}
+    with connected(server, key) as client:
+        job = client.interpolate(files, idempotency_key=idempotency_key, **_given(fields))
+        follow(client, job, Output(as_json, png, out), no_wait)
+
+
+def vary(
+    file: Annotated[Path, typer.Argument(metavar="CIF", help="The crystal.")],
+    strength: Annotated[float, typer.Option(min=0, max=1, help="How far from it.")] = 0.3,
+    number: Annotated[int, typer.Option("-n", "--number", min=1, help="How many.")] = 16,
+    keep_composition: Annotated[
+        bool, typer.Option("--keep-composition", help="Vary cell and sites alone.")
+    ] = False,
+    model: Model = None,
+    seed: Seed = None,
+    sampler: Sampler = None,
+    steps: Steps = None,
+    priority: Urgency = "normal",
+    idempotency_key: Once = None,
+    server: Server = None,
+    key: Key = None,
+    as_json: AsJson = False,
+    png: Png = None,
+    out: Out = None,
+    no_wait: NoWait = False,
+) -> None:
+    """Make crystals like a given one."""
+    fields = {
+        **_task(model, seed, sampler, steps, priority),
+        "strength": strength,
+        "num_samples": number,
+        "keep_composition": keep_composition,
+    }
+    with connected(server, key) as client:
+        job = client.vary(file, idempotency_key=idempotency_key, **_given(fields))
+        follow(client, job, Output(as_json, png, out), no_wait)
+
+
 def _task(
     model: str | None, seed: int | None, sampler: str | None, steps: int | None, priority: str
 ) -> dict[str, Any]:
@@ -145,5 +202,5 @@ def _given(fields: dict[str, Any]) -> Any:
 
 def register(app: typer.Typer) -> None:
     """Adds the commands to the console program."""
-    for command in (generate, reconstruct, optimize):
+    for command in (generate, reconstruct, optimize, interpolate, vary):
         app.command(epilog=EXIT_CODES, rich_help_panel=PANEL)(command)

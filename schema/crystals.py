@@ -75,12 +75,32 @@ class CrystalRecord(Frozen):
     duplicate_of: int | None = Field(description="Index of an earlier equal crystal of this job.")
 
 
+class Agreement(Frozen):
+    """How far a decoded crystal agrees with the latent that it was decoded from; 0 is perfect."""
+
+    misfit: float = Field(
+        ge=0, description="Mean squared difference of its own latent and codes from these."
+    )
+    residual: float = Field(ge=0, description="RMS shift that the score still asks for, Å.")
+    head_gap: float = Field(
+        ge=0,
+        description="RMS difference of the properties read from the latent and those predicted "
+        "for the crystal, in standard deviations of the training data.",
+    )
+
+
 class ReconstructedRecord(CrystalRecord):
     """A candidate for one of the given structures."""
 
     source: int = Field(ge=0, description="Number of the given structure.")
     matched: bool = Field(description="StructureMatcher: stol 0.5, angle_tol 10, ltol 0.3.")
     rmse: float | None = Field(description="RMS distance / (V/N)^(1/3); null without a match.")
+    agreement: Agreement
+    rank: int | None = Field(
+        ge=1,
+        description="Among the candidates of its source, 1 is best: valid ones first, then by "
+        "residual; the given structure is not looked at. Null until the job has ended.",
+    )
 
 
 class OptimizedRecord(CrystalRecord):
@@ -99,3 +119,35 @@ class OptimizedRecord(CrystalRecord):
         le=100,
         description="Percentile of the training data that the predicted value reaches.",
     )
+
+
+class InterpolatedRecord(CrystalRecord):
+    """A crystal on the way between two given ones."""
+
+    position: float = Field(ge=0, le=1, description="0: the first given crystal, 1: the second.")
+    distances: list[float] = Field(
+        min_length=2,
+        max_length=2,
+        description="From the first and the second given crystal: RMS difference of their latents, "
+        "in units of the spread of the training data.",
+    )
+
+
+class VariedRecord(CrystalRecord):
+    """A crystal like a given one."""
+
+    distance: float = Field(
+        ge=0,
+        description="From the given crystal: RMS difference of their latents, in units of the "
+        "spread of the training data.",
+    )
+    rmse: float | None = Field(
+        description="RMS distance to the given crystal / (V/N)^(1/3); null where the "
+        "StructureMatcher (stol 0.5, angle_tol 10, ltol 0.3) does not pair them."
+    )
+
+
+AnyRecord = (
+    ReconstructedRecord | OptimizedRecord | InterpolatedRecord | VariedRecord | CrystalRecord
+)
+"""The record of a crystal of any kind of job; no two kinds have the same fields."""

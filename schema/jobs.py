@@ -14,7 +14,7 @@ from schema.requests import (
     PropertyTarget,
 )
 
-JobKind = Literal["generate", "reconstruct", "optimize"]
+JobKind = Literal["generate", "reconstruct", "optimize", "interpolate", "vary"]
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 FINAL_STATES: frozenset[JobState] = frozenset({"succeeded", "failed", "cancelled"})
 
@@ -89,8 +89,36 @@ class UnderstoodOptimize(UnderstoodTask):
     learning_rate: float = Field(gt=0)
 
 
+class UnderstoodInterpolate(UnderstoodTask):
+    """An `InterpolateRequest`, checked, with its defaults filled in."""
+
+    kind: Literal["interpolate"] = "interpolate"
+    structures: list[StructureSummary] = Field(min_length=2, max_length=2)
+    num_points: int = Field(ge=2)
+
+    @property
+    def num_samples(self) -> int:
+        """Number of crystals that come back."""
+        return self.num_points
+
+
+class UnderstoodVary(UnderstoodTask):
+    """A `VaryRequest`, checked, with its defaults filled in."""
+
+    kind: Literal["vary"] = "vary"
+    structures: list[StructureSummary] = Field(min_length=1, max_length=1)
+    strength: float = Field(gt=0, le=1)
+    num_samples: int = Field(ge=1)
+    keep_composition: bool
+
+
 Understood = Annotated[
-    UnderstoodGenerate | UnderstoodReconstruct | UnderstoodOptimize, Field(discriminator="kind")
+    UnderstoodGenerate
+    | UnderstoodReconstruct
+    | UnderstoodOptimize
+    | UnderstoodInterpolate
+    | UnderstoodVary,
+    Field(discriminator="kind"),
 ]
 
 

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from schema.base import Frozen, Seed
-from schema.crystals import CrystalRecord, OptimizedRecord, ReconstructedRecord
+from schema.crystals import AnyRecord
 from schema.jobs import JobStatus, Sampler
 
 
@@ -47,7 +47,7 @@ class JobResult(Frozen):
     """The JSON form of a result."""
 
     job: JobStatus
-    crystals: list[ReconstructedRecord | OptimizedRecord | CrystalRecord]
+    crystals: list[AnyRecord]
     metrics: dict[str, Any] | None = Field(
         description="Null for a job that was cancelled before its summary was made."
     )

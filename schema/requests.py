@@ -1,4 +1,4 @@
-"""What a client may ask for: the bodies of the three POSTs."""
+"""What a client may ask for: the bodies of the POSTs; those of walks are in `walks.py`."""
 
 from typing import Annotated, Any, Literal
 

@@ -15,6 +15,8 @@ FUNCTIONS: dict[JobKind, str] = {
     "generate": "worker.jobs.generate",
     "reconstruct": "worker.jobs.reconstruct",
     "optimize": "worker.jobs.optimize",
+    "interpolate": "worker.jobs.interpolate",
+    "vary": "worker.jobs.vary",
 }
 """The only functions that may run; each takes one argument, a `JobSpec` as a JSON object."""
 

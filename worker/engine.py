@@ -9,7 +9,8 @@ import torch
 from pymatgen.core.structure import Structure
 from torch import Tensor
 
-from cdvae import pipeline
+from cdvae import pipeline, walks
+from cdvae.agreement import Agreement, agreement
 from cdvae.crystal import CrystalBatch
 from cdvae.metrics.novelty import KEYS, NoveltyIndex
 from cdvae.metrics.validity import has_cell
@@ -74,6 +75,30 @@ class Engine:
     ) -> Latents:
         """One draw of each posterior, with a seed of its own, ``width`` (B,) times as wide."""
         return pipeline.sample_posterior(self.model, posterior, seeds, width)
+
+    def between(self, crystals: CrystalBatch, z: Tensor, positions: Sequence[float]) -> Tensor:
+        """(N, D) latents on the way between two crystals, see `cdvae.walks.between`."""
+        return walks.between(self.model, crystals.to(self.model.device), z, positions)
+
+    def around(
+        self,
+        crystal: CrystalBatch,
+        z: Tensor,
+        strength: float,
+        seeds: Sequence[int],
+        keep_composition: bool,
+    ) -> Tensor:
+        """(N, D) latents near that of one crystal, see `cdvae.walks.around`."""
+        own = crystal.to(self.model.device)
+        return walks.around(self.model, own, z, strength, seeds, keep_composition)
+
+    def distance(self, z: Tensor, other: Tensor) -> Tensor:
+        """(B,) between latents, see `cdvae.walks.distance`."""
+        return walks.distance(self.model, z, other)
+
+    def agreement(self, latents: Latents, crystals: CrystalBatch) -> Agreement:
+        """How far crystals agree with the latents that they were decoded from."""
+        return agreement(self.model, latents, crystals)
 
     def predict(self, latents: Tensor) -> dict[str, Tensor]:
         """(B,) each: the properties, in the units of the card."""

@@ -1,4 +1,4 @@
-"""The three functions that RQ calls, by name; see `schema.wire.FUNCTIONS`.
+"""The functions that RQ calls, by name; see `schema.wire.FUNCTIONS`.
 
 Each takes a `JobSpec` as a JSON object and returns a small JSON object; the crystals are files
 (`schema.results`). An exception fails the job with the code that `worker.failures` gives it.
@@ -51,6 +51,16 @@ def reconstruct(context: Context, payload: Payload) -> Payload:
 def optimize(context: Context, payload: Payload) -> Payload:
     """Search for crystals with a better property."""
     return _run(context, payload, "optimize", ("starting", "optimizing", "finishing"))
+
+
+def interpolate(context: Context, payload: Payload) -> Payload:
+    """Walk from one crystal to another."""
+    return _run(context, payload, "interpolate", ("starting", "sampling", "finishing"))
+
+
+def vary(context: Context, payload: Payload) -> Payload:
+    """Make crystals like a given one."""
+    return _run(context, payload, "vary", ("starting", "sampling", "finishing"))
 
 
 def _run(context: Context, payload: Payload, kind: str, stages: tuple[str, ...]) -> Payload:

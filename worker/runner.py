@@ -29,7 +29,8 @@ from worker.engine import Engine
 from worker.folder import Chunk, ResultFolder
 from worker.horse_process import Message
 from worker.records import Origin, is_valid, make_record
-from worker.tasks import TASKS, Decode, Task
+from worker.task import Decode, Task
+from worker.tasks import TASKS
 from worker.together import Together
 
 Report = Callable[[Message], None]
@@ -154,6 +155,8 @@ class Runner:
         begun = time.perf_counter()
         equal = duplicates(self._folder.structures())
         self._folder.mark_duplicates(equal)
+        if task is not None:
+            self._folder.replace(task.settled(self._folder.records()))
         records = self._folder.records()
         metrics = self._metrics(records, equal) if records else {"num_samples": 0}
         if task is not None:

@@ -123,6 +123,30 @@ def test_a_wrong_property_names_the_right_ones(client: TestClient) -> None:
     assert "formation_energy" in answer["detail"]
 
 
+ONE, TWO = {"cif": CIF}, {"structure": pymatgen_dict()}
+WALKS: list[tuple[str, str, Any, str]] = [
+    ("one end", "/interpolate", {"structures": [ONE]}, "/structures"),
+    ("three ends", "/interpolate", {"structures": [{"cif": 2 * CIF}, TWO]}, "/structures"),
+    ("no ends", "/interpolate", {}, "/structures"),
+    ("one point", "/interpolate", {"structures": [ONE, TWO], "num_points": 1}, "/num_points"),
+    ("many points", "/interpolate", {"structures": [ONE, TWO], "num_points": 101}, "/num_points"),
+    ("no crystal", "/vary", {}, "/structure"),
+    ("two crystals", "/vary", {"structure": {"cif": 2 * CIF}}, "/structure/cif"),
+    ("no strength", "/vary", {"structure": ONE, "strength": 0}, "/strength"),
+    ("strong", "/vary", {"structure": ONE, "strength": 1.01}, "/strength"),
+    ("many", "/vary", {"structure": ONE, "num_samples": 101}, "/num_samples"),
+    ("broken", "/vary", {"structure": {"structure": {"sites": []}}}, "/structure/structure"),
+]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "pointer"), [row[1:] for row in WALKS], ids=[row[0] for row in WALKS]
+)
+def test_walks_refuse(client: TestClient, path: str, body: Any, pointer: str) -> None:
+    answer = problem(client.post(path, json=body), 422)
+    assert any((error.get("pointer") or "").startswith(pointer) for error in answer["errors"])
+
+
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity", "1e999"])
 def test_numbers_must_be_finite(client: TestClient, text: str) -> None:
     response = client.post(
@@ -142,7 +166,9 @@ def test_no_json_text_is_400(client: TestClient, text: str) -> None:
     problem(client.post("/generate", content=text.encode("latin-1"), headers=headers), 400)
 
 
-@pytest.mark.parametrize("path", ["/generate", "/reconstruct", "/optimize?property=x"])
+@pytest.mark.parametrize(
+    "path", ["/generate", "/reconstruct", "/optimize?property=x", "/interpolate", "/vary"]
+)
 @pytest.mark.parametrize("media", ["text/plain", "application/x-www-form-urlencoded", ""])
 def test_other_media_types_are_415(client: TestClient, path: str, media: str) -> None:
     response = client.post(path, content=b"{}", headers={"Content-Type": media})

@@ -161,6 +161,35 @@ def test_optimize_from_given_structures(client: TestClient, worker: StandInWorke
     assert len(spec.structures) == 2
 
 
+def test_interpolate(client: TestClient, worker: StandInWorker) -> None:
+    body = {"structures": [{"cif": CIF}, {"structure": pymatgen_dict()}], "num_points": 5}
+    request = submitted(client.post("/interpolate", json=body)).request
+    assert request.kind == "interpolate"
+    assert [one.label for one in request.structures] == ["SrTiO3", "1"]
+    job, spec = worker.take()
+    assert job.func_name == FUNCTIONS["interpolate"]
+    assert (spec.num_samples, len(spec.structures)) == (5, 2)
+    both = {"structures": [{"cif": CIF + CIF.replace("SrTiO3", "other")}]}
+    request = submitted(client.post("/interpolate", json=both)).request
+    assert [one.label for one in request.structures] == ["SrTiO3", "other"]
+    assert request.num_samples == 11
+
+
+def test_vary(client: TestClient, worker: StandInWorker) -> None:
+    body = {"structure": {"cif": CIF}, "strength": 1, "num_samples": 3, "priority": "bulk"}
+    request = submitted(client.post("/vary", json=body)).request
+    assert request.kind == "vary"
+    assert (request.strength, request.keep_composition) == (1.0, False)
+    job, spec = worker.take()
+    assert job.func_name == FUNCTIONS["vary"]
+    assert job.origin == "bulk"
+    assert (spec.num_samples, len(spec.structures)) == (3, 1)
+    defaults = submitted(
+        client.post("/vary", json={"structure": {"structure": pymatgen_dict()}})
+    ).request
+    assert (defaults.num_samples, defaults.strength) == (16, 0.3)
+
+
 LIMITS = Limits.model_validate({**CARD["limits"], "min_atoms": 1, "max_atoms": 1000})
 
 

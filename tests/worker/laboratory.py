@@ -68,6 +68,13 @@ def make_spec(kind: str, model: str, structures: list[dict[str, Any]], **fields:
             "steps": 20,
             "learning_rate": 0.05,
         },
+        "interpolate": {"structures": summaries, "num_points": 5},
+        "vary": {
+            "structures": summaries,
+            "strength": 0.3,
+            "num_samples": 3,
+            "keep_composition": False,
+        },
     }[kind]
     return JobSpec.model_validate(
         {

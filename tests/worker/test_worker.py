@@ -7,7 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from schema.crystals import CrystalRecord, OptimizedRecord, ReconstructedRecord
+from schema.crystals import (
+    CrystalRecord,
+    InterpolatedRecord,
+    OptimizedRecord,
+    ReconstructedRecord,
+    VariedRecord,
+)
 from schema.outcomes import ResultSummary
 from schema.wire import FIELD_ATTEMPTS, LEASES_KEY, MAX_LOST, PATIENCE
 from tests.worker.laboratory import Lab, horses, wait_until
@@ -18,6 +24,7 @@ SRTIO3 = {
     "frac": [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]],
     "label": "SrTiO3",
 }
+BACAF3 = {**SRTIO3, "species": [56, 20, 9, 9, 9], "label": "BaCaF3"}
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +91,41 @@ def test_reconstruct(lab: Lab) -> None:
     sources = {record.source for record in records if record.matched}
     assert metrics["match_rate"] == len(sources) / 2
     assert (metrics["rmse"] is None) == (not sources)
+    for source in (0, 1):
+        own = [record for record in records if record.source == source]
+        assert sorted(record.rank for record in own) == [1, 2, 3]
+        ranked = sorted(own, key=lambda record: record.rank)
+        doubts = [
+            (not all(dict(record.valid).values()), record.agreement.residual) for record in ranked
+        ]
+        assert doubts == sorted(doubts)
+    order = [records[index] for index in lab.summary(job)["order"]]
+    assert [(record.source, record.rank) for record in order] == [
+        (source, rank) for source in (0, 1) for rank in (1, 2, 3)
+    ]
+    assert 0 <= metrics["first"]["match_rate"] <= metrics["match_rate"]
+
+
+def test_interpolate(lab: Lab) -> None:
+    """Over several chunks; the ends are what reconstruct makes of the given crystals."""
+    job = lab.submit("interpolate", "pairs", structures=[SRTIO3, BACAF3], num_points=5)
+    assert lab.end(job) == "succeeded"
+    records = [InterpolatedRecord.model_validate(crystal) for crystal in lab.crystals(job)]
+    assert [record.position for record in records] == [0, 0.25, 0.5, 0.75, 1]
+    assert lab.summary(job)["order"] is None
+    again = lab.submit("reconstruct", structures=[SRTIO3])
+    assert lab.end(again) == "succeeded"
+    assert records[0].lattice.a == pytest.approx(lab.crystals(again)[0]["lattice"]["a"], rel=1e-5)
+    assert records[0].distances != records[-1].distances
+
+
+def test_vary(lab: Lab) -> None:
+    job = lab.submit("vary", "pairs", structures=[SRTIO3], num_samples=3, strength=0.1)
+    assert lab.end(job) == "succeeded"
+    records = [VariedRecord.model_validate(crystal) for crystal in lab.crystals(job)]
+    assert len({record.cif for record in records}) == 3
+    mean = sum(record.distance for record in records) / 3
+    assert lab.summary(job)["metrics"]["distance"]["mean"] == pytest.approx(mean)
 
 
 @pytest.mark.parametrize("start", ["dataset", "prior", "structures"])
