@@ -31,6 +31,7 @@ from schema.jobs import (
 from schema.requests import (
     GenerateRequest,
     GivenStart,
+    Objective,
     OptimizeRequest,
     TaskRequest,
 )
@@ -99,13 +100,10 @@ def plan_reconstruct(
 
 
 def plan_optimize(
-    request: OptimizeRequest, prop: str, crystals: list[CrystalInput], card: ModelCard
+    request: OptimizeRequest, prop: str | None, crystals: list[CrystalInput], card: ModelCard
 ) -> JobSpec:
     """The job for `POST /optimize`; `crystals` are the given start structures."""
-    if prop not in card.properties:
-        known = ", ".join(card.properties) or "none"
-        detail = f"property {quoted(prop)} is unknown to {card.reference}; it has: {known}"
-        raise invalid([FieldError(detail=detail, parameter="property")])
+    objectives = _objectives(request, prop, card)
     start: Literal["dataset", "prior", "structures"]
     start = "structures" if isinstance(request.start, GivenStart) else request.start
     num_samples = request.num_samples or len(crystals) or DEFAULT_OPTIMIZE_SAMPLES
@@ -114,16 +112,49 @@ def plan_optimize(
     _check_count(num_samples, card, "/num_samples")
     understood = UnderstoodOptimize(
         **_common(request, card).model_dump(),
-        property=prop,
-        direction=request.direction,
-        value=request.value,
+        property=objectives[0].property,
+        direction=objectives[0].direction,
+        value=objectives[0].value,
+        objectives=objectives,
         num_samples=num_samples,
         start=start,
         structures=_summaries(crystals),
         steps=request.steps,
         learning_rate=request.learning_rate,
+        trust_radius=request.trust_radius,
+        patience=request.patience,
     )
     return _spec(understood, crystals)
+
+
+def _objectives(request: OptimizeRequest, prop: str | None, card: ModelCard) -> list[Objective]:
+    """The property of the query, if there is one, then those of the body; 422 for what is wrong."""
+    known = ", ".join(card.properties) or "none"
+    if prop is None and not request.objectives:
+        detail = (
+            f"a property is needed, in the query or in objectives; {card.reference} has: {known}"
+        )
+        raise invalid([FieldError(detail=detail, parameter="property")])
+    if prop is None and {"direction", "value"} & request.model_fields_set:
+        detail = "direction and value belong to the property of the query, and there is none"
+        raise invalid([FieldError(detail=detail, parameter="property")])
+    if prop is not None and prop not in card.properties:
+        detail = f"property {quoted(prop)} is unknown to {card.reference}; it has: {known}"
+        raise invalid([FieldError(detail=detail, parameter="property")])
+    found = []
+    if prop is not None:
+        found.append(Objective(property=prop, direction=request.direction, value=request.value))
+    for number, objective in enumerate(request.objectives):
+        where = pointer("objectives", number, "property")
+        name = quoted(objective.property)
+        if objective.property not in card.properties:
+            detail = f"{where}: {name} is unknown to {card.reference}; it has: {known}"
+            raise invalid([FieldError(detail=detail, pointer=where)])
+        if any(objective.property == one.property for one in found):
+            detail = f"{where}: {name} has an objective already"
+            raise invalid([FieldError(detail=detail, pointer=where)])
+        found.append(objective)
+    return found
 
 
 def plan_interpolate(

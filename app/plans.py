@@ -82,8 +82,8 @@ def reconstruct(folder: Path, body: bytes, kind: str, options: CifOptions) -> Jo
     return plan_reconstruct(wanted, wanted.num_candidates, crystals, card)
 
 
-def optimize(folder: Path, body: bytes, prop: str) -> JobSpec:
-    """The job for `POST /optimize?property=…`; models lie in `folder`."""
+def optimize(folder: Path, body: bytes, prop: str | None) -> JobSpec:
+    """The job for `POST /optimize`; models lie in `folder`."""
     wanted = parse_json(OptimizeRequest, body)
     card = find_card(_models(folder), wanted.model)
     given = wanted.start.structures if isinstance(wanted.start, GivenStart) else []

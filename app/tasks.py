@@ -116,7 +116,7 @@ async def reconstruct(
     status_code=202,
     response_model=JobStatus,
     responses=_WAITED,
-    summary="Improve a property",
+    summary="Improve properties",
     openapi_extra=_body(False, json=_reference(OptimizeRequest)),
 )
 async def optimize(
@@ -124,12 +124,17 @@ async def optimize(
     parts: Parts,
     caller: LimitedCaller,
     prop: Annotated[
-        str, Query(alias="property", max_length=64, description="One of the card's properties.")
-    ],
+        str | None,
+        Query(
+            alias="property",
+            max_length=64,
+            description="One of the card's properties; none where the body has `objectives`.",
+        ),
+    ] = None,
     idempotency_key: IdempotencyHeader = None,
     prefer: PreferHeader = None,
 ) -> Response:
-    """Queues a job that moves latents along the gradient of a property and decodes them."""
+    """Queues a job that searches for better crystals from each start, along the prior."""
     wish = announce(request, parts, caller, idempotency_key)
     return await _plan_and_submit(request, parts, wish, plans.optimize, prop)
 

@@ -78,13 +78,13 @@ class AsyncClient:
 
     async def optimize(
         self,
-        prop: str,
+        prop: str | None = None,
         *,
         idempotency_key: str | None = None,
         **fields: Unpack[OptimizeFields],
     ) -> AsyncJob:
         """As `Client.optimize`."""
-        params = {"property": prop}
+        params = None if prop is None else {"property": prop}
         return await self._submit("/optimize", optimize_body(fields), idempotency_key, params)
 
     async def interpolate(

@@ -92,16 +92,17 @@ class Client:
 
     def optimize(
         self,
-        prop: str,
+        prop: str | None = None,
         *,
         idempotency_key: str | None = None,
         **fields: Unpack[OptimizeFields],
     ) -> Job:
-        """A job that improves a property of the model's card; fields as of `OptimizeRequest`.
+        """A job that improves properties of the model's card; fields as of `OptimizeRequest`.
 
-        start: "dataset", "prior", or crystals as `reconstruct` takes them.
+        prop: the first of them; None where `objectives` has all. start: "dataset", "prior", or
+        crystals as `reconstruct` takes them.
         """
-        params = {"property": prop}
+        params = None if prop is None else {"property": prop}
         return self._submit("/optimize", optimize_body(fields), idempotency_key, params)
 
     def interpolate(

@@ -17,6 +17,7 @@ from schema.requests import (
     ElementFilter,
     GenerateRequest,
     LatticeChoice,
+    Objective,
     OptimizeRequest,
     Priority,
     PropertyTarget,
@@ -61,10 +62,13 @@ class OptimizeFields(TaskFields, total=False):
 
     direction: Direction
     value: float | None
+    objectives: list[Objective] | list[Json]
     num_samples: int | None
     start: Literal["dataset", "prior"] | Given | Iterable[Given]
     steps: int
     learning_rate: float
+    trust_radius: float
+    patience: int | None
 
 
 class InterpolateFields(TaskFields, total=False):

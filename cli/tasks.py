@@ -85,11 +85,22 @@ def optimize(
         Direction | None, typer.Option(help="minimize, unless a value is given: target.")
     ] = None,
     value: Annotated[float | None, typer.Option(help="The value to reach.")] = None,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PROPERTY=GOAL[,WEIGHT]",
+            help="One more property; its goal is minimize, maximize or a value (repeatable).",
+        ),
+    ] = None,
     start: Annotated[
         list[str] | None, typer.Option(help="dataset, prior, or a CIF file (repeatable).")
     ] = None,
     search_steps: Annotated[int | None, typer.Option(min=1, help="Gradient steps.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Of the search.")] = None,
+    trust_radius: Annotated[float | None, typer.Option(help="Of its first move.")] = None,
+    patience: Annotated[
+        int | None, typer.Option(min=1, help="Moves without progress that end a search.")
+    ] = None,
     model: Model = None,
     seed: Seed = None,
     sampler: Sampler = None,
@@ -110,9 +121,12 @@ def optimize(
         "num_samples": number,
         "direction": direction or (None if value is None else "target"),
         "value": value,
+        "objectives": [_objective(text) for text in also] if also else None,
         "start": start[0] if start and named else start,
         "steps": search_steps,
         "learning_rate": learning_rate,
+        "trust_radius": trust_radius,
+        "patience": patience,
     }
     with connected(server, key) as client:
         job = client.optimize(prop, idempotency_key=idempotency_key, **_given(fields))
@@ -193,6 +207,18 @@ def _target(text: str | None) -> dict[str, Any] | None:
         return {"property": name, "value": float(value)}
     except ValueError:
         raise typer.BadParameter("it is PROPERTY=VALUE", param_hint="--target") from None
+
+
+def _objective(text: str) -> dict[str, Any]:
+    name, _, goal = text.partition("=")
+    goal, _, weight = goal.partition(",")
+    try:
+        wanted: dict[str, Any] = {"direction": goal}
+        if goal not in ("minimize", "maximize"):
+            wanted = {"direction": "target", "value": float(goal)}
+        return {"property": name, **wanted, "weight": float(weight or 1)}
+    except ValueError:
+        raise typer.BadParameter("it is PROPERTY=GOAL[,WEIGHT]", param_hint="--also") from None
 
 
 def _given(fields: dict[str, Any]) -> Any:

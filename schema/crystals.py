@@ -103,6 +103,27 @@ class ReconstructedRecord(CrystalRecord):
     )
 
 
+class ObjectiveOutcome(Frozen):
+    """What a search made of one property, in the unit of the card."""
+
+    property: str
+    start_value: float = Field(description="Predicted property at the start of the optimisation.")
+    trajectory: list[float] = Field(
+        description="The property of the best crystal so far, after each decoding of the search, "
+        "read by the model from that crystal encoded again."
+    )
+    percentile: float = Field(
+        ge=0,
+        le=100,
+        description="Percentile of the training data that the predicted value reaches.",
+    )
+    head_gain: float = Field(description="Last of the trajectory less its first.")
+    estimator_gain: float = Field(
+        description="The same difference by the model trained apart from the generator."
+    )
+    gap: float = Field(description="head_gain less estimator_gain: how far the head was fooled.")
+
+
 class OptimizedRecord(CrystalRecord):
     """A crystal decoded from an optimised latent."""
 
@@ -118,6 +139,9 @@ class OptimizedRecord(CrystalRecord):
         ge=0,
         le=100,
         description="Percentile of the training data that the predicted value reaches.",
+    )
+    objectives: list[ObjectiveOutcome] = Field(
+        min_length=1, description="Of every objective; the fields above are those of the first."
     )
 
 

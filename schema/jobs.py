@@ -10,6 +10,7 @@ from schema.requests import (
     Direction,
     ElementFilter,
     LatticeChoice,
+    Objective,
     Priority,
     PropertyTarget,
 )
@@ -77,9 +78,10 @@ class UnderstoodOptimize(UnderstoodTask):
     """An `OptimizeRequest`, checked, with its defaults filled in."""
 
     kind: Literal["optimize"] = "optimize"
-    property: str
+    property: str = Field(description="That of the first objective, as direction and value are.")
     direction: Direction
     value: float | None
+    objectives: list[Objective] = Field(min_length=1)
     num_samples: int = Field(ge=1)
     start: Literal["dataset", "prior", "structures"]
     structures: list[StructureSummary] = Field(
@@ -87,6 +89,8 @@ class UnderstoodOptimize(UnderstoodTask):
     )
     steps: int = Field(ge=1)
     learning_rate: float = Field(gt=0)
+    trust_radius: float = Field(gt=0)
+    patience: int | None
 
 
 class UnderstoodInterpolate(UnderstoodTask):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,10 +18,27 @@ from cdvae.metrics.validity import has_cell
 from cdvae.model.encoder import Latents, Posterior
 from cdvae.optimise import optimise
 from cdvae.pipeline import Decoded, SamplerSpec
-from cdvae.search.goal import Direction
+from cdvae.search.goal import Objective, goal_of
 from cdvae.trained import TrainedModel
 
 OnStep = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What became of one property in a search, in the card's units."""
+
+    trajectory: list[float]  # of the best crystal so far, read by the model's head
+    estimator_gain: float  # from the first crystal to the best, by the independent estimator
+
+    @property
+    def head_gain(self) -> float:
+        """The same by the model's own head."""
+        return self.trajectory[-1] - self.trajectory[0]
+
+
+Found = Mapping[str, Progress]
+"""A search, by property."""
 
 
 class Engine:
@@ -111,32 +129,53 @@ class Engine:
         sampler: SamplerSpec,
         on_step: OnStep,
         *,
-        prop: str,
-        direction: Direction,
-        value: float | None,
+        objectives: Sequence[Objective],
         steps: int,
         learning_rate: float,
-    ) -> tuple[Decoded, list[list[float]]]:
-        """The best crystal found from each start, and the property of the best so far by decoding.
+        trust_radius: float,
+        patience: int | None,
+    ) -> tuple[Decoded, list[Found]]:
+        """The best crystal found from each start, and how it was found.
 
         Raises NonFiniteSampleError like `decode`.
         """
-        found = optimise(
+        search = optimise(
             self.model,
             latents,
             seeds,
             sampler,
-            prop=prop,
-            direction=direction,
-            value=value,
+            objectives=objectives,
             steps=steps,
             learning_rate=learning_rate,
+            trust_radius=trust_radius,
+            patience=patience,
             on_step=on_step,
         )
-        crystals = found.best()
+        crystals = search.best()
         properties = pipeline.estimate(self.model, crystals)
-        decoded = Decoded(crystals, properties, found.score_evaluations)
-        return decoded, [path.trajectory for path in found.paths]
+        before = pipeline.estimate(self.model, search.first())
+        found: list[Found] = []
+        for row, path in enumerate(search.paths):
+            columns = list(zip(*path.trajectory, strict=True))
+            found.append(
+                {
+                    objective.prop: Progress(
+                        trajectory=list(columns[column]),
+                        estimator_gain=float(
+                            properties[objective.prop][row] - before[objective.prop][row]
+                        ),
+                    )
+                    for column, objective in enumerate(objectives)
+                }
+            )
+        return Decoded(crystals, properties, search.score_evaluations), found
+
+    def badness(
+        self, objectives: Sequence[Objective], properties: Mapping[str, Sequence[float]]
+    ) -> list[float]:
+        """What the search makes small, of properties in the units of the card, by name."""
+        goal = goal_of(self.model, objectives)
+        return list(goal.badness(goal.standardised(properties)).tolist())
 
     def decode(
         self, latents: Latents, seeds: Sequence[int], sampler: SamplerSpec, on_level: OnStep

@@ -101,6 +101,12 @@ OPTIMIZE: list[tuple[str, Any, str]] = [
     ("learning rate", {"learning_rate": 0}, "/learning_rate"),
     ("text learning rate", {"learning_rate": "fast"}, "/learning_rate"),
     ("samples", {"num_samples": 0}, "/num_samples"),
+    ("trust radius", {"trust_radius": 0}, "/trust_radius"),
+    ("patience", {"patience": 0}, "/patience"),
+    ("twice", {"objectives": [{"property": "formation_energy"}]}, "/objectives/0/property"),
+    ("unknown", {"objectives": [{"property": "hardness"}]}, "/objectives/0/property"),
+    ("no value", {"objectives": [{"property": "x", "direction": "target"}]}, "/objectives/0"),
+    ("weight", {"objectives": [{"property": "x", "weight": 0}]}, "/objectives/0/weight"),
 ]
 
 
@@ -115,6 +121,12 @@ def test_optimize_refuses(client: TestClient, body: Any, pointer: str) -> None:
 @pytest.mark.parametrize("query", ["", "?property=", "?property=hardness", "?propertyy=x"])
 def test_optimize_refuses_a_wrong_property(client: TestClient, query: str) -> None:
     answer = problem(client.post(f"/optimize{query}"), 422)
+    assert answer["errors"][0]["parameter"] == "property"
+
+
+def test_a_direction_without_a_property_is_refused(client: TestClient) -> None:
+    body = {"direction": "maximize", "objectives": [{"property": "formation_energy"}]}
+    answer = problem(client.post("/optimize", json=body), 422)
     assert answer["errors"][0]["parameter"] == "property"
 
 

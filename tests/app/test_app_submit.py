@@ -161,6 +161,24 @@ def test_optimize_from_given_structures(client: TestClient, worker: StandInWorke
     assert len(spec.structures) == 2
 
 
+def test_optimize_several_properties(client: TestClient, store: Any) -> None:
+    from .conftest import write_card
+
+    energy = CARD["properties"]["formation_energy"]
+    write_card(store, properties={"formation_energy": energy, "band_gap": energy})
+    gap = {"property": "band_gap", "direction": "target", "value": 1.5, "weight": 2}
+    beside = client.post("/optimize?property=formation_energy", json={"objectives": [gap]})
+    request = submitted(beside).request
+    assert request.kind == "optimize"
+    assert [one.property for one in request.objectives] == ["formation_energy", "band_gap"]
+    assert [one.weight for one in request.objectives] == [1.0, 2.0]
+    alone = submitted(client.post("/optimize", json={"objectives": [gap]})).request
+    assert alone.kind == "optimize"
+    assert (alone.property, alone.direction, alone.value) == ("band_gap", "target", 1.5)
+    assert len(alone.objectives) == 1
+    assert (alone.trust_radius, alone.patience) == (0.2, 4)
+
+
 def test_interpolate(client: TestClient, worker: StandInWorker) -> None:
     body = {"structures": [{"cif": CIF}, {"structure": pymatgen_dict()}], "num_points": 5}
     request = submitted(client.post("/interpolate", json=body)).request
