@@ -203,6 +203,7 @@ def _common(request: TaskRequest, card: ModelCard) -> UnderstoodTask:
         seed=seed,
         sampler=_sampler(request, card),
         priority=request.priority,
+        relax=request.relax,
     )
 
 

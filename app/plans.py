@@ -44,6 +44,7 @@ class CifOptions:
     sampler: str | None
     steps: int | None
     priority: Priority
+    relax: bool
     given: tuple[str, ...]  # names of those that are in the query
 
 
@@ -69,7 +70,11 @@ def reconstruct(folder: Path, body: bytes, kind: str, options: CifOptions) -> Jo
         card = find_card(models, options.model)
         crystals = read_cif_body(text, card)
         common = TaskRequest(
-            model=options.model, seed=options.seed, sampler=choice, priority=options.priority
+            model=options.model,
+            seed=options.seed,
+            sampler=choice,
+            priority=options.priority,
+            relax=options.relax,
         )
         return plan_reconstruct(common, options.num_candidates, crystals, card)
     if options.given:

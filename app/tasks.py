@@ -24,7 +24,7 @@ from schema.walks import InterpolateRequest, VaryRequest
 
 router = APIRouter(tags=["tasks"])
 
-OPTIONS = ("model", "num_candidates", "seed", "sampler", "steps", "priority")
+OPTIONS = ("model", "num_candidates", "seed", "sampler", "steps", "priority", "relax")
 PLAIN_BYTES = 64 * 1024  # of a body without structures: it is read in the event loop
 
 
@@ -94,6 +94,7 @@ async def reconstruct(
     sampler: Annotated[str | None, Query(max_length=64)] = None,
     steps: Annotated[int | None, Query(ge=1)] = None,
     priority: Priority = "normal",
+    relax: bool = False,
     idempotency_key: IdempotencyHeader = None,
     prefer: PreferHeader = None,
 ) -> Response:
@@ -106,7 +107,7 @@ async def reconstruct(
     body = await read_body(request, settings.max_body_bytes, settings.body_seconds)
     kind = check_media_type(request, body, (JSON, CIF))
     given = tuple(name for name in OPTIONS if name in request.query_params)
-    options = plans.CifOptions(model, num_candidates, seed, sampler, steps, priority, given)
+    options = plans.CifOptions(model, num_candidates, seed, sampler, steps, priority, relax, given)
     spec = await parts.parsers.run(plans.reconstruct, parts.models.folder, body, kind, options)
     return await submit(parts, spec, wish, kind, body)
 

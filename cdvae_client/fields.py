@@ -36,6 +36,7 @@ class TaskFields(TypedDict, total=False):
     seed: int | None
     sampler: SamplerChoice | Json | None
     priority: Priority
+    relax: bool
 
 
 class GenerateFields(TaskFields, total=False):

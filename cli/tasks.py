@@ -15,6 +15,9 @@ Seed = Annotated[int | None, typer.Option(min=0, help="Seed; drawn and told wher
 Sampler = Annotated[str | None, typer.Option(help="Sampler of the model's card.")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Score evaluations a crystal.")]
 Urgency = Annotated[Priority, typer.Option(help="Queue.")]
+Relax = Annotated[
+    bool, typer.Option("--relax", help="Relax the crystals with an interatomic potential.")
+]
 
 
 def generate(
@@ -30,6 +33,7 @@ def generate(
     sampler: Sampler = None,
     steps: Steps = None,
     priority: Urgency = "normal",
+    relax: Relax = False,
     idempotency_key: Once = None,
     server: Server = None,
     key: Key = None,
@@ -40,7 +44,7 @@ def generate(
 ) -> None:
     """Sample new crystals."""
     fields = {
-        **_task(model, seed, sampler, steps, priority),
+        **_task(model, seed, sampler, steps, priority, relax),
         "num_samples": number,
         "composition": composition,
         "num_atoms": num_atoms,
@@ -63,6 +67,7 @@ def reconstruct(
     sampler: Sampler = None,
     steps: Steps = None,
     priority: Urgency = "normal",
+    relax: Relax = False,
     idempotency_key: Once = None,
     server: Server = None,
     key: Key = None,
@@ -72,7 +77,7 @@ def reconstruct(
     no_wait: NoWait = False,
 ) -> None:
     """Encode and decode given crystals."""
-    fields = {**_task(model, seed, sampler, steps, priority), "num_candidates": candidates}
+    fields = {**_task(model, seed, sampler, steps, priority, relax), "num_candidates": candidates}
     with connected(server, key) as client:
         job = client.reconstruct(files, idempotency_key=idempotency_key, **_given(fields))
         follow(client, job, Output(as_json, png, out), no_wait)
@@ -106,6 +111,7 @@ def optimize(
     sampler: Sampler = None,
     steps: Steps = None,
     priority: Urgency = "normal",
+    relax: Relax = False,
     idempotency_key: Once = None,
     server: Server = None,
     key: Key = None,
@@ -117,7 +123,7 @@ def optimize(
     """Search crystals with a better property."""
     named = start is not None and start[0] in ("dataset", "prior")
     fields = {
-        **_task(model, seed, sampler, steps, priority),
+        **_task(model, seed, sampler, steps, priority, relax),
         "num_samples": number,
         "direction": direction or (None if value is None else "target"),
         "value": value,
@@ -143,6 +149,7 @@ def interpolate(
     sampler: Sampler = None,
     steps: Steps = None,
     priority: Urgency = "normal",
+    relax: Relax = False,
     idempotency_key: Once = None,
     server: Server = None,
     key: Key = None,
@@ -152,7 +159,7 @@ def interpolate(
     no_wait: NoWait = False,
 ) -> None:
     """Walk from one crystal to another."""
-    fields = {**_task(model, seed, sampler, steps, priority), "num_points": points}
+    fields = {**_task(model, seed, sampler, steps, priority, relax), "num_points": points}
     with connected(server, key) as client:
         job = client.interpolate(files, idempotency_key=idempotency_key, **_given(fields))
         follow(client, job, Output(as_json, png, out), no_wait)
@@ -170,6 +177,7 @@ def vary(
     sampler: Sampler = None,
     steps: Steps = None,
     priority: Urgency = "normal",
+    relax: Relax = False,
     idempotency_key: Once = None,
     server: Server = None,
     key: Key = None,
@@ -180,7 +188,7 @@ def vary(
 ) -> None:
     """Make crystals like a given one."""
     fields = {
-        **_task(model, seed, sampler, steps, priority),
+        **_task(model, seed, sampler, steps, priority, relax),
         "strength": strength,
         "num_samples": number,
         "keep_composition": keep_composition,
@@ -191,12 +199,18 @@ def vary(
 
 
 def _task(
-    model: str | None, seed: int | None, sampler: str | None, steps: int | None, priority: str
+    model: str | None,
+    seed: int | None,
+    sampler: str | None,
+    steps: int | None,
+    priority: str,
+    relax: bool,
 ) -> dict[str, Any]:
     if steps is not None and sampler is None:
         raise typer.BadParameter("name the sampler too", param_hint="--steps")
     choice = None if sampler is None else {"name": sampler, "steps": steps}
-    return {"model": model, "seed": seed, "sampler": choice, "priority": priority}
+    task = {"model": model, "seed": seed, "sampler": choice, "priority": priority}
+    return {**task, "relax": relax or None}
 
 
 def _target(text: str | None) -> dict[str, Any] | None:

@@ -52,6 +52,21 @@ class Validity(Frozen):
     )
 
 
+class Relaxed(Frozen):
+    """A crystal relaxed with an interatomic potential, cell and sites together."""
+
+    potential: str = Field(description="Its name and the version of its package.")
+    cif: str = Field(description="CIF text (P1) with the provenance in comments.")
+    energy_per_atom: float = Field(description="eV")
+    energy_per_atom_before: float = Field(description="eV, of the crystal as decoded.")
+    rmsd: float | None = Field(
+        description="RMS distance to the crystal as decoded / (V/N)^(1/3); null where the "
+        "StructureMatcher (stol 0.5, angle_tol 10, ltol 0.3) no longer pairs them."
+    )
+    converged: bool = Field(description="No force, on atoms or cell, above 0.1 eV/Å.")
+    steps: int = Field(ge=0)
+
+
 class CrystalRecord(Frozen):
     """One crystal of a result; a number is null where it cannot be computed."""
 
@@ -73,6 +88,11 @@ class CrystalRecord(Frozen):
     )
     novel: bool | None = Field(description="False where the training data hold this crystal.")
     duplicate_of: int | None = Field(description="Index of an earlier equal crystal of this job.")
+    relaxed: Relaxed | None = Field(
+        default=None,
+        description="Where the job asked for it and the potential could treat the crystal; null "
+        "until the job has ended.",
+    )
 
 
 class Agreement(Frozen):

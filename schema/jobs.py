@@ -37,6 +37,7 @@ class UnderstoodTask(Frozen):
     seed: Seed
     sampler: Sampler
     priority: Priority
+    relax: bool = False
 
 
 class StructureSummary(Frozen):

@@ -15,6 +15,7 @@ class Seconds(Frozen):
     queue: float = Field(ge=0, description="Waiting for a worker.")
     sample: float = Field(ge=0, description="In the model.")
     check: float = Field(ge=0, description="Describing, checking and writing the crystals.")
+    relax: float = Field(default=0.0, ge=0, description="Relaxing the crystals.")
 
 
 class Provenance(Frozen):

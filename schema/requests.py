@@ -61,6 +61,10 @@ class TaskRequest(Frozen):
     seed: Seed | None = Field(default=None, description="Drawn where null, and echoed.")
     sampler: SamplerChoice | None = Field(default=None, description="Null: the model's default.")
     priority: Priority = "normal"
+    relax: bool = Field(
+        default=False,
+        description="Relax the crystals with an interatomic potential, where a worker has one.",
+    )
 
 
 class GenerateRequest(TaskRequest):

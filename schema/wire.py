@@ -106,6 +106,7 @@ class WorkerPresence(Frozen):
     hostname: str
     pid: int
     started_at: Moment
+    relax: bool = Field(default=False, description="Whether it can relax crystals.")
 
 
 class Constant(Frozen):

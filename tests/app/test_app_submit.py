@@ -208,6 +208,31 @@ def test_vary(client: TestClient, worker: StandInWorker) -> None:
     assert (defaults.num_samples, defaults.strength) == (16, 0.3)
 
 
+def test_relaxation_needs_a_worker_that_can(client: TestClient, worker: StandInWorker) -> None:
+    posts: list[tuple[str, dict[str, Any]]] = [
+        ("/generate", {}),
+        ("/reconstruct", {"structures": [{"cif": CIF}]}),
+        ("/optimize?property=formation_energy", {}),
+        ("/interpolate", {"structures": [{"cif": CIF}, {"cif": CIF}]}),
+        ("/vary", {"structure": {"cif": CIF}}),
+    ]
+    submitted(client.post("/generate", json={"relax": True}))  # who knows what workers will come
+    worker.announce()
+    for path, body in posts:
+        answer = client.post(path, json={**body, "relax": True})
+        assert answer.status_code == 422, path
+        assert answer.json()["errors"][0]["pointer"] == "/relax"
+        assert "cdvae-service[relax]" in answer.json()["detail"]
+        assert submitted(client.post(path, json=body)).request.relax is False
+    raw = client.post("/reconstruct?relax=true", content=CIF, headers=RAW)
+    assert raw.status_code == 422
+    worker.announce(relax=True)
+    for path, body in posts:
+        assert submitted(client.post(path, json={**body, "relax": True})).request.relax
+    raw = client.post("/reconstruct?relax=true", content=CIF, headers=RAW)
+    assert submitted(raw).request.relax
+
+
 LIMITS = Limits.model_validate({**CARD["limits"], "min_atoms": 1, "max_atoms": 1000})
 
 

@@ -12,6 +12,7 @@ import torch
 
 from cdvae.errors import NonFiniteSampleError
 from cdvae.pipeline import Decoded, SamplerSpec
+from cdvae.relaxation import Potential
 from cdvae.trained import load_model
 from worker.engine import Engine, OnStep
 from worker.horse import main
@@ -110,5 +111,12 @@ def load(folder: Path, device: str) -> Engine:
     return ENGINES[folder.parent.name](load_model(folder, device))
 
 
+def lennard_jones(device: str) -> Potential:
+    """A potential for all elements that takes no time."""
+    from ase.calculators.lj import LennardJones
+
+    return Potential("lennard-jones", LennardJones(sigma=1.8, epsilon=0.1, rc=4.0, smooth=True))
+
+
 if __name__ == "__main__":
-    main(load)
+    main(load, lambda: lennard_jones)

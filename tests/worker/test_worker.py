@@ -165,6 +165,29 @@ def test_optimize_towards_a_target_has_no_success_rate(lab: Lab) -> None:
     assert misses == sorted(misses)
 
 
+def test_crystals_are_relaxed_where_that_is_asked_for(lab: Lab) -> None:
+    """The worker of these tests has a Lennard-Jones potential."""
+    assert [presence.relax for presence in lab.presences()] == [True]
+    job = lab.submit("vary", "pairs", structures=[SRTIO3], num_samples=3, relax=True)
+    assert lab.end(job) == "succeeded"
+    records = [VariedRecord.model_validate(crystal) for crystal in lab.crystals(job)]
+    found = [record.relaxed for record in records if record.valid.structure]
+    assert found
+    for relaxed in found:
+        assert relaxed is not None
+        assert relaxed.potential == "lennard-jones"
+        assert "relaxed: lennard-jones" in relaxed.cif
+        assert relaxed.energy_per_atom <= relaxed.energy_per_atom_before
+    metrics = lab.summary(job)["metrics"]["relaxation"]
+    assert metrics["relaxed"] == pytest.approx(len(found) / 3)
+    assert metrics["converged"] == sum(relaxed.converged for relaxed in found) / len(found)
+    assert lab.summary(job)["provenance"]["seconds"]["relax"] > 0
+    without = lab.submit("vary", structures=[SRTIO3], num_samples=1)
+    assert lab.end(without) == "succeeded"
+    assert lab.crystals(without)[0]["relaxed"] is None
+    assert "relaxation" not in lab.summary(without)["metrics"]
+
+
 def test_optimize_several_properties(lab: Lab) -> None:
     objectives = [
         {"property": "formation_energy"},
