@@ -11,7 +11,7 @@ promised, how far the next move may go.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -42,6 +42,9 @@ PATIENCE = 4
 FLOW_STEPS = 5
 """Of Heun's method where the flow is differentiated or many compositions are weighed."""
 
+Allowed = Callable[[Tensor], Tensor]
+"""(M,) bool: which of the compositions (M, Z) crystals may have."""
+
 
 def optimise(
     model: TrainedModel,
@@ -54,6 +57,7 @@ def optimise(
     learning_rate: float,
     trust_radius: float = TRUST_RADIUS,
     patience: int | None = PATIENCE,
+    allowed: Allowed | None = None,
     on_step: OnLevel | None = None,
 ) -> Optimised:
     """Crystals with better properties, found from each start on its own.
@@ -74,6 +78,8 @@ def optimise(
         learning_rate: of Adam, in units of the noise.
         trust_radius: how far the gradient steps of the first move may go, root mean square.
         patience: moves without progress after which a start is left; None: never.
+        allowed: compositions to stay among; a start that has another one needs an allowed one
+            within reach of one change. None: all.
         on_step: called with (units of work done, in all) after every gradient step and noise level;
             may raise to stop.
 
@@ -82,7 +88,7 @@ def optimise(
     """
     goal = goal_of(model, objectives)
     trusts = [Trust(trust_radius, patience) for _ in seeds]
-    search = _Search(model, goal, latents, seeds, sampler, trusts)
+    search = _Search(model, goal, latents, seeds, sampler, trusts, allowed or _all)
     moves = DECODINGS - 1
     gradient_steps = [0, *(steps // moves + (i < steps % moves) for i in range(moves))]
     work = Work(gradient_steps, search.evaluations, on_step)
@@ -98,6 +104,10 @@ def optimise(
     return Optimised(search.paths, decodings * search.evaluations)
 
 
+def _all(counts: Tensor) -> Tensor:
+    return counts.new_ones(len(counts), dtype=torch.bool)
+
+
 class _Search:
     """Incumbents of B starts, in the coordinates of the prior."""
 
@@ -109,15 +119,19 @@ class _Search:
         seeds: Sequence[int],
         sampler: SamplerSpec,
         trusts: Sequence[Trust],
+        allowed: Allowed,
     ) -> None:
         self.model, self.goal, self.seeds, self.sampler = model, goal, seeds, sampler
-        self.trusts = trusts
+        self.trusts, self.allowed = trusts, allowed
         self.evaluations = score_evaluations(model, sampler)
         self.paths = [Path() for _ in seeds]
         self.counts = read_counts(model.network.heads, latents).to(latents.dtype)  # (B, Z)
         self.noise = self._noise_of(latents, self.counts)  # (B, D)
         self.floor = (model.prior.composition.log_prob(self.counts) - PRIOR_MARGIN).tolist()
-        self.taboo: list[set[Composition]] = [set() for _ in seeds]
+        self.taboo: list[set[Composition]] = [
+            set() if fine else {key(own)}
+            for own, fine in zip(self.counts, allowed(self.counts).tolist(), strict=True)
+        ]
         self.proposed = self.counts.clone()
         self.promised = [math.inf for _ in seeds]  # badness of what is decoded next
 
@@ -166,6 +180,7 @@ class _Search:
             for place, row in enumerate(live):
                 own = self.counts[row]
                 near = neighbours(own, prior)
+                near = near[self.allowed(near)]
                 expected = here[place] + (near - own) @ slope[place]
                 order = self.goal.badness(expected).argsort(stable=True)
                 floor, taboo = self.floor[row], self.taboo[row]
@@ -204,10 +219,11 @@ class _Search:
             read = self.goal.read(again)
             badness, values = self.goal.badness(read).tolist(), self.goal.in_units(read).tolist()
             noise = self._noise_of(again, counts)
+            permitted = self.allowed(counts).tolist()
             parts = zip(places, decoded.crystals.split(), to_structures(crystals), strict=True)
             for at, (place, crystal, structure) in enumerate(parts):
                 row = live[place]
-                valid = structure_valid(structure) and neutral(key(counts[at]))
+                valid = permitted[at] and structure_valid(structure) and neutral(key(counts[at]))
                 better[row] = self.paths[row].add(crystal, valid, badness[at], tuple(values[at]))
                 if better[row]:
                     self.counts[row], self.noise[row] = counts[at], noise[at]

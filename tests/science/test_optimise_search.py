@@ -278,3 +278,16 @@ def test_starts_that_do_not_improve_are_left(model: TrainedModel) -> None:
         values = [value for (value,) in full.trajectory[:length]]
         assert [value for (value,) in path.trajectory] == pytest.approx(values, abs=1e-3)
     assert seen[-1][0] == seen[-1][1]
+
+
+def test_a_search_stays_among_the_allowed_compositions(model: TrainedModel) -> None:
+    def without_oxygen(counts: Tensor) -> Tensor:
+        return counts[:, 7] == 0
+
+    found = run(model, model.reference.latents[:4], seeds(4), allowed=without_oxygen)
+    free = run(model, model.reference.latents[:4], seeds(4))
+    valid = [path for path in found.paths if path.valid]
+    assert valid
+    for path in valid:
+        assert 8 not in path.decodings[path.best].species
+    assert any(8 in path.decodings[path.best].species for path in free.paths)
