@@ -11,6 +11,7 @@ from typing import Literal
 from app.bodies import quoted
 from app.crystals import formula
 from app.errors import ApiError, FieldError, invalid, pointer
+from app.objectives import read_objectives
 from app.store import ModelStore
 from registry.errors import BrokenModelError, UnknownModelError
 from schema.base import LARGEST_SEED
@@ -31,7 +32,6 @@ from schema.jobs import (
 from schema.requests import (
     GenerateRequest,
     GivenStart,
-    Objective,
     OptimizeRequest,
     TaskRequest,
 )
@@ -103,7 +103,7 @@ def plan_optimize(
     request: OptimizeRequest, prop: str | None, crystals: list[CrystalInput], card: ModelCard
 ) -> JobSpec:
     """The job for `POST /optimize`; `crystals` are the given start structures."""
-    objectives = _objectives(request, prop, card)
+    objectives = read_objectives(request, prop, card)
     start: Literal["dataset", "prior", "structures"]
     start = "structures" if isinstance(request.start, GivenStart) else request.start
     num_samples = request.num_samples or len(crystals) or DEFAULT_OPTIMIZE_SAMPLES
@@ -125,36 +125,6 @@ def plan_optimize(
         patience=request.patience,
     )
     return _spec(understood, crystals)
-
-
-def _objectives(request: OptimizeRequest, prop: str | None, card: ModelCard) -> list[Objective]:
-    """The property of the query, if there is one, then those of the body; 422 for what is wrong."""
-    known = ", ".join(card.properties) or "none"
-    if prop is None and not request.objectives:
-        detail = (
-            f"a property is needed, in the query or in objectives; {card.reference} has: {known}"
-        )
-        raise invalid([FieldError(detail=detail, parameter="property")])
-    if prop is None and {"direction", "value"} & request.model_fields_set:
-        detail = "direction and value belong to the property of the query, and there is none"
-        raise invalid([FieldError(detail=detail, parameter="property")])
-    if prop is not None and prop not in card.properties:
-        detail = f"property {quoted(prop)} is unknown to {card.reference}; it has: {known}"
-        raise invalid([FieldError(detail=detail, parameter="property")])
-    found = []
-    if prop is not None:
-        found.append(Objective(property=prop, direction=request.direction, value=request.value))
-    for number, objective in enumerate(request.objectives):
-        where = pointer("objectives", number, "property")
-        name = quoted(objective.property)
-        if objective.property not in card.properties:
-            detail = f"{where}: {name} is unknown to {card.reference}; it has: {known}"
-            raise invalid([FieldError(detail=detail, pointer=where)])
-        if any(objective.property == one.property for one in found):
-            detail = f"{where}: {name} has an objective already"
-            raise invalid([FieldError(detail=detail, pointer=where)])
-        found.append(objective)
-    return found
 
 
 def plan_interpolate(
