@@ -29,7 +29,9 @@ from worker.engine import Engine
 from worker.folder import Chunk, ResultFolder
 from worker.horse_process import Message
 from worker.records import Origin, is_valid, make_record
-from worker.tasks import TASKS, Decode, Task
+from worker.relaxing import Relaxer, relaxation_metrics
+from worker.task import Decode, Task
+from worker.tasks import TASKS
 from worker.together import Together
 
 Report = Callable[[Message], None]
@@ -48,13 +50,14 @@ class Runner:
         spec: JobSpec,
         engine: Engine,
         together: Together,
+        relaxer: Relaxer,
         control: Control,
         folder: ResultFolder,
         report: Report,
     ) -> None:
         self._spec, self._engine, self._control = spec, engine, control
         self._decode: Decode = partial(together.decode, engine, spec.priority == QUEUES[0])
-        self._folder, self._report = folder, report
+        self._folder, self._report, self._relaxer = folder, report, relaxer
         finished = [chunk.crystals for chunk in folder.chunks]
         chunks = resumed(engine.chunks(spec.num_samples), finished)
         self._work = Work(spec.num_samples, chunks)
@@ -66,7 +69,7 @@ class Runner:
         )
         self._reports: list[CrystalReport] = [describe(one) for one in folder.structures()]
         self._queue_seconds = max(0.0, (datetime.now(UTC) - spec.created_at).total_seconds())
-        self._sample_seconds = self._check_seconds = 0.0
+        self._sample_seconds = self._check_seconds = self._relax_seconds = 0.0
 
     def run(self) -> Literal["succeeded", "cancelled"]:
         """Make, check and store the crystals; what is finished when the job is cancelled is kept.
@@ -88,6 +91,8 @@ class Runner:
             self._control.crystals_done(len(self._folder.records()))
             for number, crystals in list(enumerate(self._work.chunks))[len(self._folder.chunks) :]:
                 self._chunk(task, number, crystals)
+            if self._spec.request.relax:
+                self._relax()
         except Cancelled:
             state = "cancelled"
         self._finish(task, state)
@@ -123,6 +128,23 @@ class Runner:
         self._control.crystals_done(len(records))
         self._report(self._chunk_message(records))
 
+    def _relax(self) -> None:
+        """Relax all crystals but those of chunks where an earlier attempt has done it."""
+        self._control.stage("relax")
+        begun = time.perf_counter()
+        records = self._folder.records()
+        total = len(records)
+        for chunk in self._folder.chunks:
+            if any(record.relaxed for record in chunk.records):
+                continue
+            for record, structure in zip(chunk.records, chunk.structures, strict=True):
+                part = partial(self._control.level, record.index / total)
+                relaxed = self._relaxer.relaxed(record, structure, self._origin, part)
+                records[record.index] = relaxed
+                self._control.level((record.index + 1) / total)
+            self._folder.replace(records)
+        self._relax_seconds += time.perf_counter() - begun
+
     def _record(
         self, task: Task, index: int, structure: Structure, predicted: dict[str, float]
     ) -> CrystalRecord:
@@ -156,10 +178,16 @@ class Runner:
         begun = time.perf_counter()
         equal = duplicates(self._folder.structures())
         self._folder.mark_duplicates(equal)
+        if task is not None:
+            self._folder.replace(task.settled(self._folder.records()))
         records = self._folder.records()
-        metrics = self._metrics(records, equal) if records else {"num_samples": 0}
+        metrics: dict[str, Any] = {"num_samples": 0}
+        if records:
+            metrics = self._metrics(records, equal)
         if task is not None:
             metrics |= task.metrics(records)
+        if self._spec.request.relax:
+            metrics["relaxation"] = relaxation_metrics(records)
         self._check_seconds += time.perf_counter() - begun
         self._folder.finish(
             ResultSummary(
@@ -200,7 +228,10 @@ class Runner:
             device=self._engine.device,
             software=software(),
             seconds=Seconds(
-                queue=self._queue_seconds, sample=self._sample_seconds, check=self._check_seconds
+                queue=self._queue_seconds,
+                sample=self._sample_seconds,
+                check=self._check_seconds,
+                relax=self._relax_seconds,
             ),
         )
 

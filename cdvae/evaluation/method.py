@@ -20,6 +20,7 @@ from cdvae.pipeline import (
     sample_latents,
     sample_posterior,
 )
+from cdvae.search.goal import Objective
 from cdvae.trained import TrainedModel
 
 Stage = Callable[[str], Progress]
@@ -107,9 +108,7 @@ class CDVAEMethod:
                 ).z,
                 seeds,
                 self.sampler,
-                prop=prop,
-                direction="minimize",
-                value=None,
+                objectives=[Objective(prop, "minimize")],
                 steps=OPTIMISATION_STEPS,
                 learning_rate=LEARNING_RATE,
                 on_step=on_step,

@@ -8,10 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from ase.calculators.calculator import Calculator
 
 from cdvae.errors import NonFiniteSampleError
 from cdvae.pipeline import Decoded, SamplerSpec
+from cdvae.relaxation import Potential
 from cdvae.trained import load_model
 from worker.engine import Engine, OnStep
 from worker.horse import main
@@ -120,5 +123,27 @@ def load(folder: Path, device: str) -> Engine:
     return ENGINES[folder.parent.name](load_model(folder, device))
 
 
+class Dense(Calculator):
+    """Wants 12 Å³ for every atom and nothing else."""
+
+    implemented_properties = ("energy", "forces", "stress")
+
+    def calculate(self, *arguments: Any) -> None:
+        super().calculate(*arguments)
+        wanted = 12.0 * len(self.atoms)
+        strain = self.atoms.get_volume() / wanted - 1
+        pressure = strain / wanted * np.ones(3)
+        self.results = {
+            "energy": 0.5 * strain**2,
+            "forces": np.zeros((len(self.atoms), 3)),
+            "stress": np.concatenate([pressure, np.zeros(3)]),
+        }
+
+
+def dense(device: str) -> Potential:
+    """A potential for all elements that takes no time."""
+    return Potential("dense", Dense())
+
+
 if __name__ == "__main__":
-    main(load)
+    main(load, lambda: dense)
