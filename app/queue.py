@@ -136,13 +136,16 @@ class JobQueue:
                 once,
                 origin.fingerprint,
                 self._result_ttl,
+                len(FIELDS),
+                *FIELDS,
                 *(part for pair in fields.items() for part in pair),
             ]
         )
-        outcome, *found = map(text, reply)
+        outcome, *found = reply
         if not found:
-            raise RefusedError(outcome)
-        return await self.status(found[0], origin.owner)
+            raise RefusedError(text(outcome))
+        job_id, view = found
+        return self.described(text(job_id), origin.owner, view)
 
     def _fields(self, spec: JobSpec, origin: Origin) -> dict[str, Any]:
         """The job as RQ keeps it, with our own fields."""
@@ -180,7 +183,7 @@ class JobQueue:
         return [job_id, *FIELDS]
 
     def described(self, job_id: str, owner: str, reply: Any) -> JobStatus:
-        """The status that a reply of the script `status` tells of."""
+        """The status that a reply of the script `status`, or `submit`, tells of."""
         job = QueuedJob.of(job_id, reply) if reply else None
         if job is None or job.owner != owner:
             raise JobNotFoundError(f"no job {job_id!r}; finished jobs are kept for a time")
