@@ -5,6 +5,7 @@ Without the extra `telemetry`, or without `OTEL_EXPORTER_OTLP_ENDPOINT`, all of 
 
 import logging
 import os
+import threading
 
 from opentelemetry import propagate, trace
 from opentelemetry.context import Context
@@ -12,6 +13,7 @@ from opentelemetry.context import Context
 log = logging.getLogger(__name__)
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
+FLUSH_SECONDS = 1.0
 _HEADER = "traceparent"
 
 tracer = trace.get_tracer("cdvae")
@@ -32,6 +34,18 @@ def export_traces(service: str) -> None:
     provider = TracerProvider(resource=Resource.create({SERVICE_NAME: service}))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     trace.set_tracer_provider(provider)
+
+
+def flush_traces() -> None:
+    """Send what has not been sent yet; a collector that does not answer is given a second.
+
+    For processes that end without Python's own exit, which would do it.
+    """
+    flush = getattr(trace.get_tracer_provider(), "force_flush", None)  # without an exporter: none
+    if flush is not None:
+        sending = threading.Thread(target=flush, daemon=True)
+        sending.start()
+        sending.join(FLUSH_SECONDS)
 
 
 def carried_context() -> str:
