@@ -39,7 +39,7 @@ def export_traces(service: str) -> None:
 def flush_traces() -> None:
     """Send what has not been sent yet; a collector that does not answer is given a second.
 
-    For processes that end without Python's own exit, which would do it.
+    Python's own exit would do it, but front end and work-horse end by a signal and by `os._exit`.
     """
     flush = getattr(trace.get_tracer_provider(), "force_flush", None)  # without an exporter: none
     if flush is not None:
