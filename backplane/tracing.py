@@ -13,7 +13,7 @@ from opentelemetry.context import Context
 log = logging.getLogger(__name__)
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
-FLUSH_SECONDS = 1.0
+FLUSH_SECONDS = 3.0
 _HEADER = "traceparent"
 
 tracer = trace.get_tracer("cdvae")
@@ -37,7 +37,7 @@ def export_traces(service: str) -> None:
 
 
 def flush_traces() -> None:
-    """Send what has not been sent yet; a collector that does not answer is given a second.
+    """Send what has not been sent yet; a collector that does not answer is given three seconds.
 
     Python's own exit would do it, but front end and work-horse end by a signal and by `os._exit`.
     """

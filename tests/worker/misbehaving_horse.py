@@ -54,7 +54,9 @@ class Counted(Pairs):
 
     def decode(self, *arguments: Any) -> Decoded:
         on_level = arguments[-1]
-        with (Path(os.environ["CDVAE_HOME"]) / "levels").open("w") as file:
+        home = Path(os.environ["CDVAE_HOME"])
+        home.mkdir(exist_ok=True)
+        with (home / "levels").open("w") as file:
             for level in range(100_000):
                 time.sleep(0.05)
                 file.write("x")
