@@ -56,5 +56,5 @@ def carried_context() -> str:
 
 
 def context_from(text: str) -> Context:
-    """The context that `carried_context` put into a text, or that of a `traceparent` header."""
+    """The context that `carried_context` put into a text."""
     return propagate.extract({_HEADER: text})
