@@ -13,6 +13,7 @@ from app.deps import Services
 from app.errors import ApiError, FieldError, invalid
 from app.export import FORMS
 from app.negotiation import choose
+from app.occupancy import live_workers
 from app.queue import Origin, RefusedError
 from app.replies import json_reply
 from app.request_id import request_id
@@ -100,7 +101,7 @@ async def _require_potential(parts: Services, spec: JobSpec) -> None:
     """
     if not spec.request.relax:
         return
-    live = await parts.queue.workers()
+    live = await live_workers(parts.queue.redis)
     if live and not any(worker.relax for worker in live):
         detail = (
             "/relax: no worker has an interatomic potential; it comes with the package set "

@@ -39,7 +39,7 @@ from rq.worker import BaseWorker
 
 from backplane.logs import NONE, configure_logging, job_in_logs
 from backplane.results import open_store
-from backplane.tracing import context_from, export_traces, tracer
+from backplane.tracing import context_from, export_traces, flush_traces, tracer
 from cdvae.errors import ModelStoreError
 from registry.errors import StoreError
 from schema.wire import FIELD_REQUEST, FIELD_TRACE, FUNCTIONS, LEASES_KEY
@@ -118,6 +118,7 @@ def _read_in_background(commands: RawIOBase) -> queue.Queue[Message]:
     def read() -> None:
         for line in commands:
             messages.put(json.loads(line))
+        flush_traces()
         os._exit(0)
 
     threading.Thread(target=read, name="worker-pipe", daemon=True).start()

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import torch
 from pymatgen.core.structure import Structure
+from torch import Tensor
 
 from cdvae.data.structures import to_structures
 from cdvae.errors import Cancelled, NonFiniteSampleError
@@ -118,13 +119,26 @@ class Runner:
         bad = [i for i, row in zip(crystals, rows, strict=True) if not _finite(row)]
         if bad:
             raise NonFiniteSampleError(bad)
-        records = [
-            self._record(task, index, structure, row)
-            for index, structure, row in zip(crystals, structures, rows, strict=True)
-        ]
-        self._folder.add(Chunk(records, structures, int(decoded.score_evaluations.sum())))
+        records: list[CrystalRecord] = []
+        try:
+            for index, structure, row in zip(crystals, structures, rows, strict=True):
+                on_level(1, 1)  # checks may take seconds; what is checked by then is kept
+                records.append(self._record(task, index, structure, row))
+        except Cancelled:
+            self._keep(records, structures, decoded.score_evaluations)
+            raise
         self._sample_seconds += sampled - begun
         self._check_seconds += time.perf_counter() - sampled
+        self._keep(records, structures, decoded.score_evaluations)
+
+    def _keep(
+        self, records: list[CrystalRecord], structures: Sequence[Structure], evaluations: Tensor
+    ) -> None:
+        """Store a chunk of the records and of as many structures, unless there is none."""
+        if not records:
+            return
+        own = list(structures[: len(records)])
+        self._folder.add(Chunk(records, own, int(evaluations[: len(own)].sum())))
         self._control.crystals_done(len(records))
         self._report(self._chunk_message(records))
 

@@ -62,6 +62,30 @@ class Slow(Pairs):
         return super().decode(latents, seeds, sampler, on_level, fixed)
 
 
+class Counted(Pairs):
+    """Twenty levels a second, without end; each is counted in a file of the home folder."""
+
+    def decode(self, *arguments: Any) -> Decoded:
+        on_level = arguments[-1]
+        home = Path(os.environ["CDVAE_HOME"])
+        home.mkdir(exist_ok=True)
+        with (home / "levels").open("w") as file:
+            for level in range(100_000):
+                time.sleep(0.05)
+                file.write("x")
+                file.flush()
+                on_level(level, 100_000)
+        raise AssertionError("nobody cancelled it")
+
+
+class Thorough(Engine):
+    """All crystals in one chunk, a quarter of a second for each one's checks."""
+
+    def is_novel(self, structure: Any) -> bool | None:
+        time.sleep(0.25)
+        return super().is_novel(structure)
+
+
 class Stuck(Engine):
     """Deaf to the alarm of the time limit, as a long computation in C is."""
 
@@ -108,6 +132,8 @@ ENGINES: dict[str, type[Engine]] = {
     "pairs": Pairs,
     "paced": Paced,
     "slow": Slow,
+    "counted": Counted,
+    "thorough": Thorough,
     "stuck": Stuck,
     "nan": Nan,
     "nan_property": NanProperty,
