@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cdvae.crystal import CrystalBatch
 from cdvae.data.structures import from_structure, to_structures
+from cdvae.errors import NonFiniteSampleError
 from cdvae.metrics.matching import match
 from cdvae.model.encoder import Latents
 from cdvae.pipeline import Decoded, SamplerSpec, crystal_seed
@@ -84,8 +85,13 @@ class Generate:
             on_step(0, 1)
             parts.append(self._prior.draw(seeds[start : start + DRAWN_TOGETHER]))
         latents = Latents.cat([part.latents for part in parts])
+        own = [seed for part in parts for seed in part.seeds]
         fixed = [one for part in parts for one in part.fixed]
-        return self._decode(latents, seeds, sampler, on_step, fixed)
+        try:
+            return self._prior.best(self._decode(latents, own, sampler, on_step, fixed))
+        except NonFiniteSampleError as error:
+            candidates = self._prior.candidates
+            raise NonFiniteSampleError(sorted({i // candidates for i in error.indices})) from error
 
     def complete(self, record: CrystalRecord, structure: Structure) -> CrystalRecord:
         return record

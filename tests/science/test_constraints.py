@@ -34,8 +34,9 @@ def seeds(n: int, seed: int = 3) -> list[int]:
 
 
 def made(model: TrainedModel, constraints: Constraints, n: int = 4) -> Decoded:
-    drawn = ConstrainedPrior(model, constraints).draw(seeds(n))
-    return decode(model, drawn.latents, seeds(n), FAST, None, drawn.fixed)
+    prior = ConstrainedPrior(model, constraints)
+    drawn = prior.draw(seeds(n))
+    return prior.best(decode(model, drawn.latents, drawn.seeds, FAST, None, drawn.fixed))
 
 
 def random_prior(seed: int, kinds: tuple[int, ...], sizes: tuple[int, ...]) -> CompositionPrior:
@@ -98,7 +99,9 @@ def test_compositions_follow_the_conditional_law(constraints: Constraints) -> No
     for row in drawn.tolist():
         found[place[tuple(row)]] += 1 / len(drawn)
     assert found[~fine].sum() == 0
-    assert 0.5 * (found - law).abs().sum() < 0.1  # total variation; sampling alone makes 0.04
+    assert (
+        0.5 * (found - law).abs().sum() < 0.15
+    )  # sampling alone makes 0.04; 16 particles the rest
 
 
 @settings(deadline=None, max_examples=60)
@@ -143,7 +146,9 @@ def test_a_formula_is_taken_as_it_is_written_where_that_can_be() -> None:
     lithia = {3: 2, 8: 1}
     assert drawn(Constraints(composition=lithia)) == {(2.0, 1.0)}
     assert drawn(Constraints(composition=lithia, num_atoms=6)) == {(4.0, 2.0)}
-    assert drawn(Constraints(composition={3: 1})) == {(n, 0.0) for n in (2.0, 3.0, 4.0, 6.0)}
+    lithium = drawn(Constraints(composition={3: 1}))
+    assert len(lithium) > 1
+    assert lithium <= {(n, 0.0) for n in (2.0, 3.0, 4.0, 6.0)}
     for wrong in ({3: 5}, {92: 1, 8: 1}):
         with pytest.raises(InfeasibleError, match="composition"):
             ConditionalComposition(prior, Constraints(composition=wrong))
@@ -245,6 +250,17 @@ def test_a_target_picks_latents_that_the_head_reads_so(model: TrainedModel) -> N
 
     low, high = said(-5.0).mean(), said(5.0).mean()
     assert low < high
+
+
+def test_of_the_candidates_for_a_target_the_nearest_estimate_wins(model: TrainedModel) -> None:
+    prior = ConstrainedPrior(model, Constraints(target=Target("band_gap", 0.5)))
+    drawn = prior.draw(seeds(3))
+    assert len(set(drawn.seeds)) == len(drawn.seeds) == 3 * prior.candidates
+    decoded = decode(model, drawn.latents, drawn.seeds, FAST, None, drawn.fixed)
+    away = (decoded.properties["band_gap"] - 0.5).abs().view(3, -1)
+    best = prior.best(decoded)
+    assert torch.equal((best.properties["band_gap"] - 0.5).abs(), away.amin(1))
+    assert best.score_evaluations == prior.candidates * decoded.score_evaluations
 
 
 @pytest.mark.parametrize(
