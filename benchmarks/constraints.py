@@ -243,8 +243,9 @@ def targets(options: argparse.Namespace) -> dict[str, Any]:
             low, high = quantiles[5], quantiles[95]
             values = [low + (high - low) * i / (options.values - 1) for i in range(options.values)]
             away, apart, structures = [], [], []
-            for value in values:
-                decoded = aimed(model, Target(prop, value), options)
+            for number, value in enumerate(values):
+                seeds = [crystal_seed(options.seed + number, i) for i in range(options.requests)]
+                decoded = aimed(model, Target(prop, value), seeds, options.sampler)
                 away.append((decoded.properties[prop] - value).abs())
                 again = encode(model, decoded.crystals).z.mean
                 apart.append((predict(model, again)[prop].cpu() - value).abs())
@@ -266,11 +267,13 @@ def targets(options: argparse.Namespace) -> dict[str, Any]:
     return rows
 
 
-def aimed(model: TrainedModel, target: Target, options: argparse.Namespace) -> Decoded:
+def aimed(
+    model: TrainedModel, target: Target, seeds: Sequence[int], sampler: SamplerSpec
+) -> Decoded:
     """Crystals for one target."""
     prior = ConstrainedPrior(model, Constraints(target=target))
-    drawn = prior.draw([crystal_seed(options.seed, i) for i in range(options.requests)])
-    return prior.best(decode(model, drawn.latents, drawn.seeds, options.sampler, None, drawn.fixed))
+    drawn = prior.draw(seeds)
+    return prior.best(decode(model, drawn.latents, drawn.seeds, sampler, None, drawn.fixed))
 
 
 def main() -> None:

@@ -23,11 +23,11 @@ from cdvae.sampling.start import counts_log_prob, read_counts
 from cdvae.symmetry.cells import Group
 from cdvae.trained import TrainedModel
 
-CHOICES = 64
+CHOICES = 128
 """Draws of the prior among which the one is chosen that suits a lattice or a target best."""
 CHOICE_STEPS = 5
 """Of the flow for these draws; the one that is chosen is drawn again with all steps."""
-DECODED = 4
+DECODED = 8
 """Latents that are decoded for each crystal with a target."""
 
 
