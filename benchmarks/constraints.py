@@ -26,9 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import spglib
 import torch
-from pymatgen.core.structure import Structure
 from timing import emit, load
 
 from cdvae.compute import configure
@@ -51,10 +49,10 @@ from cdvae.pipeline import (
     encode,
     predict,
 )
-from cdvae.symmetry.cells import Group
-from cdvae.symmetry.operations import GRID
+from cdvae.symmetry.search import has_group
 from cdvae.trained import TrainedModel
 
+SYMPREC = 0.1  # Å
 AT_ONCE = 64
 """Crystals that are decoded together."""
 
@@ -193,7 +191,13 @@ def groups(options: argparse.Namespace) -> dict[str, Any]:
         crystals = make(model, requests, options.sampler, options.seed)
         structures = to_structures(crystals)
         found = [
-            has_group(structure, one.spacegroup or 1)
+            has_group(
+                one.spacegroup or 1,
+                structure.lattice.matrix,
+                structure.frac_coords,
+                np.array(structure.atomic_numbers),
+                SYMPREC,
+            )
             for structure, one in zip(structures, requests, strict=True)
         ]
         rows[name] = {
@@ -204,31 +208,6 @@ def groups(options: argparse.Namespace) -> dict[str, Any]:
             "structure_validity": sum(map(structure_valid, structures)) / len(found),
         }
     return rows
-
-
-def has_group(structure: Structure, number: int, symprec: float = 0.1) -> bool:
-    """Whether spglib finds the group, or a supergroup: all operations of the group in this cell."""
-    lattice = structure.lattice.matrix
-    cell = (lattice, structure.frac_coords, structure.atomic_numbers)
-    found = spglib.get_symmetry_dataset(cell, symprec)
-    if found is None:
-        return False
-    if found.number == number:
-        return True
-    group = Group.of(number, lattice)
-    _, basis = group.fit(lattice)
-    ops = group.ops.changed(basis)
-    return all(
-        any(
-            (own == rotation).all() and (np.abs(_wrapped(shift - move / GRID)) < 0.05).all()
-            for own, shift in zip(found.rotations, found.translations, strict=True)
-        )
-        for rotation, move in zip(ops.rotation, ops.translation, strict=True)
-    )
-
-
-def _wrapped(difference: np.ndarray) -> np.ndarray:
-    return difference - np.rint(difference)
 
 
 def targets(options: argparse.Namespace) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -15,8 +16,7 @@ from cdvae.model.composition_prior import CompositionPrior
 from cdvae.model.conditional_composition import ConditionalComposition
 from cdvae.pipeline import ConstrainedPrior, Decoded, SamplerSpec, crystal_seed, decode
 from cdvae.sampling.fixed import Fixed
-from cdvae.symmetry.cells import Group
-from cdvae.symmetry.operations import GRID
+from cdvae.symmetry.search import has_group
 from cdvae.testing import write_tiny_model
 from cdvae.trained import TrainedModel, load_model
 
@@ -203,15 +203,18 @@ def test_sampled_crystals_have_the_space_group(
     decoded = decode(model, drawn.latents, seeds(4), sampler, None, drawn.fixed).crystals
     for crystal, fixed in zip(decoded.split(), drawn.fixed, strict=True):
         assert torch.equal(element_counts(crystal)[0], fixed.counts)
-        lattice = crystal.lattice[0].double().numpy()
+        lattice, frac = crystal.lattice[0].double().numpy(), crystal.frac.double().numpy()
         assert fixed.spacegroup is not None
-        group = Group.of(fixed.spacegroup, lattice)
-        _, basis = group.fit(lattice)
-        ops, frac = group.ops.changed(basis), crystal.frac.double().numpy()
-        for rotation, translation in zip(ops.rotation, ops.translation, strict=True):
-            away = (frac @ rotation.T + translation / GRID)[:, None] - frac
-            same = torch.from_numpy(abs(away - away.round()) < 1e-4).all(-1)
-            assert (same & (crystal.species[:, None] == crystal.species)).any(1).all()
+        assert has_group(fixed.spacegroup, lattice, frac, crystal.species.numpy(), 1e-3)
+
+
+def test_a_crystal_without_the_group_is_not_taken_for_one() -> None:
+    lattice, species = np.diag([4.0, 4.0, 4.3]), np.array([22, 8, 8])
+    frac = np.array([[0, 0, 0], [0, 0, 0.48], [0.5, 0.5, 0.1]])
+    assert has_group(99, lattice, frac, species, 1e-3)
+    assert has_group(25, lattice, frac, species, 1e-3)  # a subgroup of 99
+    assert not has_group(123, lattice, frac, species, 1e-3)
+    assert not has_group(2, lattice, frac, species, 1e-3)
 
 
 def test_a_constrained_crystal_does_not_depend_on_its_batch(model: TrainedModel) -> None:
