@@ -266,6 +266,14 @@ def test_of_the_candidates_for_a_target_the_nearest_estimate_wins(model: Trained
     assert best.score_evaluations == prior.candidates * decoded.score_evaluations
 
 
+def test_constraints_are_true_if_there_is_any() -> None:
+    assert not Constraints()
+    assert Constraints(num_atoms=5)
+    assert Constraints(exclude=frozenset({3}))
+    assert Constraints(lattice=torch.eye(3))
+    assert Constraints(target=Target("band_gap", 0.0))
+
+
 @pytest.mark.parametrize(
     ("constraints", "text"),
     [
