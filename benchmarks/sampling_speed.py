@@ -24,7 +24,7 @@ from cdvae.metrics.matching import duplicates
 from cdvae.metrics.report import describe
 from cdvae.model import decoder
 from cdvae.model.backbone import Backbone
-from cdvae.pipeline import LANGEVIN_LEVELS, SamplerSpec, score_evaluations
+from cdvae.pipeline import LANGEVIN_LEVELS, SamplerSpec, decoding, latents, score_evaluations
 from cdvae.trained import TrainedModel
 
 FAST = SamplerSpec("fast")
@@ -57,8 +57,8 @@ def shares(model: TrainedModel, batch: int) -> dict[str, float]:
     """Milliseconds of processor time a crystal, by part."""
     watch = Watch()
     parts = [
-        (pipeline, "_draw", "prior"),
-        (pipeline, "begin", "start"),
+        (latents, "_draw", "prior"),
+        (decoding, "begin", "start"),
         (decoder, "geometry", "graph"),
         (Backbone, "interact", "network"),
         (type(model.network), "misfit", "choice"),

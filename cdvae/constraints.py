@@ -35,4 +35,5 @@ class Constraints:
 
     def __bool__(self) -> bool:
         """Whether there is any."""
-        return self != Constraints()
+        given = (self.num_atoms, self.composition, self.lattice, self.spacegroup, self.target)
+        return any(one is not None for one in given) or bool(self.include or self.exclude)

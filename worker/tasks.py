@@ -10,6 +10,7 @@ import torch
 from pymatgen.core.structure import Structure
 
 from cdvae.data.structures import to_structures
+from cdvae.errors import NonFiniteSampleError
 from cdvae.metrics.matching import match
 from cdvae.model.encoder import Latents
 from cdvae.pipeline import Decoded, SamplerSpec
@@ -47,8 +48,13 @@ class Generate(Task):
             on_step(0, 1)
             parts.append(self._prior.draw(seeds[start : start + DRAWN_TOGETHER]))
         latents = Latents.cat([part.latents for part in parts])
+        own = [seed for part in parts for seed in part.seeds]
         fixed = [one for part in parts for one in part.fixed]
-        return self._decode(latents, seeds, sampler, on_step, fixed)
+        try:
+            return self._prior.best(self._decode(latents, own, sampler, on_step, fixed))
+        except NonFiniteSampleError as error:
+            candidates = self._prior.candidates
+            raise NonFiniteSampleError(sorted({i // candidates for i in error.indices})) from error
 
 
 class Reconstruct(Task):

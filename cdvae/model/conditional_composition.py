@@ -24,10 +24,10 @@ Shares = tuple[int, ...]
 class ConditionalComposition:
     """Draws of the prior p(c), given constraints on c, every one of which meets them.
 
-    N and the shares come from their exact law, a table over all that are possible. The elements
-    are drawn one after the other as the prior does, with what is forbidden left out and what is
-    required put in; of PARTICLES such compositions one is taken with probability proportional to
-    p(c)/q(c), where q is the probability of having been drawn. So the law is p(c | constraints) up
+    N and the shares are drawn from a table over all that are possible, the elements one after the
+    other as the prior does, with what is forbidden left out and what is required put in. Of
+    PARTICLES such compositions one is taken with probability proportional to p(c)/q(c), where q is
+    the probability of having been drawn. So the law is p(c | constraints) up
     to a bias of order 1/PARTICLES (self-normalised importance sampling), and exact where no element
     is required or forbidden.
     """
@@ -62,24 +62,27 @@ class ConditionalComposition:
     @property
     def draws(self) -> int:
         """Uniform numbers that :meth:`sample` needs for a composition."""
-        return 1 if self._constraints.composition else 2 + PARTICLES * self._draws_of_elements
+        return 1 if self._constraints.composition else 1 + self._particles * self._draws_of_each
 
     @property
-    def _draws_of_elements(self) -> int:
-        return len(self._constraints.include) + int(self._prior.most_elements)
+    def _particles(self) -> int:
+        return PARTICLES if self._constraints.include or self._constraints.exclude else 1
+
+    @property
+    def _draws_of_each(self) -> int:
+        return 1 + len(self._constraints.include) + int(self._prior.most_elements)
 
     @torch.no_grad()
     def sample(self, uniform: Tensor) -> Tensor:
         """(B, Z) counts of atoms from uniform numbers (B, :attr:`draws`) in [0, 1)."""
         rows, log = self._table
-        chosen = rows[choose(log.expand(len(uniform), -1), uniform[:, 0])]
         if self._constraints.composition:
-            return chosen
-        number = PARTICLES if self._constraints.include or self._constraints.exclude else 1
-        own = uniform[:, 2:].unflatten(1, (PARTICLES, self._draws_of_elements))[:, :number]
-        shares = chosen.repeat_interleave(number, 0)
-        counts, weight = self._elements(shares, own.flatten(0, 1))
-        best = choose(weight.view(-1, number).log_softmax(1), uniform[:, 1])
+            return rows[choose(log.expand(len(uniform), -1), uniform[:, 0])]
+        number = self._particles
+        own = uniform[:, 1:].reshape(-1, self._draws_of_each)
+        shares = rows[choose(log.expand(len(own), -1), own[:, 0])]
+        counts, weight = self._elements(shares, own[:, 1:])
+        best = choose(weight.view(-1, number).log_softmax(1), uniform[:, 0])
         return counts.view(len(uniform), number, -1)[torch.arange(len(uniform)), best]
 
     def _allowed_sizes(self) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -15,22 +15,26 @@ from cdvae.data.structures import niggli_cell
 from cdvae.errors import InfeasibleError
 from cdvae.model.conditional_composition import ConditionalComposition
 from cdvae.model.encoder import Latents
+from cdvae.pipeline.decoding import Decoded
 from cdvae.pipeline.latents import PRIOR_DRAWS, PRIOR_ROWS
-from cdvae.pipeline.seeds import normal, uniform
+from cdvae.pipeline.seeds import crystal_seed, normal, uniform
 from cdvae.sampling.fixed import Fixed
 from cdvae.sampling.start import counts_log_prob, read_counts
 from cdvae.symmetry.cells import Group
 from cdvae.trained import TrainedModel
 
-CHOICES = 64
+CHOICES = 128
 """Draws of the prior among which the one is chosen that suits a lattice or a target best."""
+DECODED = 8
+"""Latents that are decoded for each crystal with a target."""
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """Latents and what is fixed of each crystal."""
+    """What to decode: several candidates for each crystal, one after the other."""
 
     latents: Latents
+    seeds: list[int]
     fixed: list[Fixed]
 
 
@@ -39,7 +43,9 @@ class ConstrainedPrior:
 
     The composition is drawn from the prior under the constraints and then fixed, so that no z can
     make it another one. Of several z for it the one is taken whose heads agree best with what is
-    required: the composition, the cell, the property.
+    required: the composition, the cell, the property. A head is easily wrong where nothing but its
+    value was looked for, so with a target the DECODED best ones are decoded, and what the estimator
+    says of the crystals decides.
     """
 
     def __init__(self, model: TrainedModel, constraints: Constraints) -> None:
@@ -61,10 +67,11 @@ class ConstrainedPrior:
         # The heads read the reduced cell, whichever one is asked for.
         self._cell = None if lattice is None else niggli_cell(lattice).to(model.device)
         self._choosy = lattice is not None or target is not None
+        self._places = range(1 if target is None else DECODED)
 
     @torch.no_grad()
     def draw(self, seeds: Sequence[int]) -> Drawn:
-        """One latent for each seed."""
+        """``candidates`` latents for each seed."""
         if self._choosy:
             parts = spread(self._choice, seeds)
         else:
@@ -72,7 +79,26 @@ class ConstrainedPrior:
             parts = spread(lambda part: self._agreeing([seeds[i] for i in part]), rows)
         latents, counts = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
         cell, number = self._constraints.lattice, self._constraints.spacegroup
-        return Drawn(Latents.of(latents), [Fixed(own, cell, number) for own in counts])
+        own = [crystal_seed(seed, i) if i else seed for seed in seeds for i in self._places]
+        return Drawn(Latents.of(latents), own, [Fixed(one, cell, number) for one in counts])
+
+    def best(self, decoded: Decoded) -> Decoded:
+        """Of the decoded candidates of each crystal the one whose estimate is nearest the target.
+
+        The crystals of what :meth:`draw` gave, in that order; the evaluations are those of all.
+        """
+        target, number = self._constraints.target, self.candidates
+        if target is None:
+            return decoded
+        away = (decoded.properties[target.prop] - target.value).abs().view(-1, number)
+        rows = (away.argmin(1) + number * torch.arange(len(away))).tolist()
+        evaluations = number * decoded.score_evaluations
+        return replace(decoded.select(rows), score_evaluations=evaluations)
+
+    @property
+    def candidates(self) -> int:
+        """How many crystals are decoded for one."""
+        return len(self._places)
 
     def _agreeing(self, seeds: Sequence[int]) -> tuple[Tensor, Tensor]:
         """(B, D) latents and (B, Z) the atoms that go with them, as the heads read them.
@@ -100,14 +126,15 @@ class ConstrainedPrior:
         return latents[: len(seeds)], counts[: len(seeds)]
 
     def _choice(self, seed: int) -> tuple[Tensor, Tensor]:
-        """(1, D) the latent of CHOICES that suits best, (1, Z) the atoms that go with it."""
+        """(K, D) the latents of CHOICES that suit best, (K, Z) the atoms that go with them."""
         model, composition = self._model, self._composition
         names = [f"composition {i}" for i in range(CHOICES)]
         numbers = torch.cat([uniform([seed], composition.draws, name) for name in names])
         counts = composition.sample(numbers.to(model.device))
         noise = torch.cat([self._noise([seed], i) for i in range(CHOICES)])
         latents = model.prior.transport(noise, counts)
-        best = [int(self._misfit(latents, counts).argmin())]
+        order = self._misfit(latents, counts).argsort(stable=True)
+        best = order[: self.candidates].tolist()
         return latents[best], counts[best]
 
     def _noise(self, seeds: Sequence[int], attempt: int) -> Tensor:

@@ -61,16 +61,25 @@ class Group:
         before = np.linalg.det(lattice) ** 2
         return metric * (before / np.linalg.det(metric)) ** (1 / 3), basis
 
+    def choices(self, lattice: np.ndarray) -> np.ndarray:
+        """(C, 3, 3) every choice of axes in which ``lattice`` is a cell of the group."""
+        amount, _ = self._strains(lattice)
+        return _bases()[amount < TOLERANCE]
+
     def _best(self, lattice: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         """Strain, basis and symmetric metric in the axes of ``ops`` of the best choice of axes."""
+        amount, symmetric = self._strains(lattice)
+        best = int((amount > amount.min() + 1e-9).argmin())
+        return float(amount[best]), _bases()[best], symmetric[best]
+
+    def _strains(self, lattice: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(U,) strain and (U, 3, 3) symmetric metric for each choice of axes."""
         bases = _bases()
         metric = np.einsum("uji,jk,ukl->uil", bases, lattice @ lattice.T, bases)
         mean = np.einsum("gji,gkl->iljk", self.ops.rotation, self.ops.rotation) / len(self.ops)
         symmetric = np.einsum("iljk,ujk->uil", mean, metric)
         strain = np.linalg.solve(metric, symmetric) - np.eye(3)
-        amount = np.sqrt(np.einsum("uij,uji->u", strain, strain).clip(min=0))
-        best = int((amount > amount.min() + 1e-9).argmin())
-        return float(amount[best]), bases[best], symmetric[best]
+        return np.sqrt(np.einsum("uij,uji->u", strain, strain).clip(min=0)), symmetric
 
 
 @lru_cache(maxsize=64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
@@ -33,15 +34,20 @@ class Operations:
 def _hall_numbers() -> dict[int, int]:
     """The standard setting of each space group: the first one in the tables."""
     numbers: dict[int, int] = {}
-    for hall in range(1, 531):
-        numbers.setdefault(spglib.get_spacegroup_type(hall).number, hall)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of how errors will be told
+        for hall in range(1, 531):
+            numbers.setdefault(spglib.get_spacegroup_type(hall).number, hall)
     return numbers
 
 
 @cache
 def conventional(number: int) -> Operations:
     """Those of the conventional cell of space group ``number`` (1 … 230), centring included."""
-    found = spglib.get_symmetry_from_database(_hall_numbers()[number])
+    hall = _hall_numbers()[number]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of how errors will be told
+        found = spglib.get_symmetry_from_database(hall)
     translation = np.rint(found["translations"] * GRID).astype(np.int64) % GRID
     return Operations(found["rotations"].astype(np.int64), translation)
 

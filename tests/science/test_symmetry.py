@@ -1,6 +1,7 @@
 """Space groups: against spglib's tables and search, and against what the tables of crystals say."""
 
 import json
+import warnings
 from itertools import chain
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from cdvae.symmetry.wyckoff import positions
 
 TABLE = Path(__file__).parents[2] / "app" / "space_groups.json"
 # Numbers of Wyckoff positions in the International Tables, volume A.
-POSITIONS = {1: 1, 2: 9, 12: 10, 43: 2, 62: 4, 139: 15, 160: 4, 166: 9, 194: 12, 225: 12, 227: 9}
+POSITIONS = {1: 1, 2: 9, 12: 10, 43: 2, 62: 4, 139: 15, 160: 3, 166: 9, 194: 12, 225: 12, 227: 9}
 
 
 @pytest.mark.parametrize("number", POSITIONS)
@@ -43,7 +44,8 @@ def test_sites_of_a_perovskite() -> None:
     cubic = positions(primitive(221))
     assert has_sites(cubic, (1, 1, 3))
     assert not has_sites(cubic, (1, 1, 1))  # three single sites, of which there are two
-    assert not has_sites(cubic, (1, 4))
+    assert has_sites(cubic, (1, 4))
+    assert not has_sites(cubic, (1, 1, 2))
     assert not has_sites(positions(primitive(225)), (5,))
     seen = {
         tuple(sorted(chain(*draw_sites(cubic, (1, 1, 3), np.random.default_rng(seed)))))
@@ -51,7 +53,7 @@ def test_sites_of_a_perovskite() -> None:
     }
     assert len(seen) == 2  # the oxygens on either of the triple sites
     with pytest.raises(ValueError, match="no sites"):
-        draw_sites(cubic, (1, 4), np.random.default_rng(0))
+        draw_sites(cubic, (1, 1, 2), np.random.default_rng(0))
 
 
 @pytest.mark.parametrize(
@@ -81,11 +83,11 @@ def test_atoms_on_their_sites_have_the_group(number: int, shares: tuple[int, ...
         away = image[:, None] - moved
         same = (np.abs(away - np.rint(away)) < 1e-6).all(-1)
         assert (same & (placed.element[:, None] == placed.element)).any(1).all()
-    if np.linalg.norm(step) > 1e-3 or number > 195:
-        found = spglib.get_spacegroup((lattice, moved, placed.element), symprec=1e-4)
-        assert found is not None
-        order = len(spglib.get_symmetry((lattice, moved, placed.element), 1e-4)["rotations"])
-        assert order % len(group.ops) == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        found = spglib.get_symmetry((lattice, moved, placed.element), 1e-4)
+    assert found is not None
+    assert len(found["rotations"]) % len(group.ops) == 0
 
 
 def test_the_cell_of_a_group_changes_as_little_as_it_can() -> None:
