@@ -46,8 +46,11 @@ test: lint  ## everything CI checks; CDVAE_DATA=<folder> adds the tests on the r
 docs: setup  ## the reference of the Python client, into out/docs
 	$(BIN)/pdoc cdvae_client schema --output-directory out/docs
 
+# A list of versions, so that --strict fails for what could not be looked up: torch's `+cpu` has no
+# entry of its own, and the project itself none at all.
 audit: setup  ## known vulnerabilities of the installed packages (needs the network)
-	$(VENV)/bin/pip-audit --local --skip-editable
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+[^ ]*$$//' >$(VENV)/installed.txt
+	$(BIN)/pip-audit --strict --disable-pip --no-deps --requirement $(VENV)/installed.txt
 
 clean:  ## remove what `make` made, except the state in .cdvae
 	rm -rf $(VENV) out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

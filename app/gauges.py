@@ -8,7 +8,7 @@ from pathlib import Path
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from app.queue import QueueSnapshot
+from app.occupancy import Occupancy
 from app.store import ModelStore
 from registry.errors import StoreError
 
@@ -18,28 +18,28 @@ log = logging.getLogger(__name__)
 class QueueCollector(Collector):
     """Queue and workers at one moment, the same for every front end; None: Redis is gone."""
 
-    def __init__(self, snapshot: QueueSnapshot | None) -> None:
-        self._snapshot = snapshot
+    def __init__(self, occupancy: Occupancy | None) -> None:
+        self._occupancy = occupancy
 
     def collect(self) -> Iterable[Metric]:
         answers = GaugeMetricFamily("cdvae_redis_up", "1 where Redis answers.")
-        answers.add_metric([], self._snapshot is not None)
-        if self._snapshot is None:
+        answers.add_metric([], self._occupancy is not None)
+        if self._occupancy is None:
             return [answers]
         depth = GaugeMetricFamily("cdvae_queue_depth", "Jobs that wait.", labels=["queue"])
-        for name, count in self._snapshot.depths.items():
+        for name, count in self._occupancy.depths.items():
             depth.add_metric([name], count)
         oldest = GaugeMetricFamily(
             "cdvae_queue_oldest_seconds", "Waiting time of the next job.", labels=["queue"]
         )
-        for name, age in self._snapshot.oldest.items():
+        for name, age in self._occupancy.oldest.items():
             oldest.add_metric([name], age)
         jobs = GaugeMetricFamily(
-            "cdvae_jobs_running", "Jobs in work.", value=self._snapshot.running
+            "cdvae_jobs_running", "Jobs in work.", value=self._occupancy.running
         )
         live = GaugeMetricFamily("cdvae_workers", "Live workers.", labels=["state"])
         for state in ("starting", "idle", "busy"):
-            live.add_metric([state], sum(one.state == state for one in self._snapshot.workers))
+            live.add_metric([state], sum(one.state == state for one in self._occupancy.workers))
         return [answers, depth, oldest, jobs, live]
 
 

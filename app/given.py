@@ -16,11 +16,25 @@ def read_structures(
 ) -> list[CrystalInput]:
     """The crystals of a list in a JSON body at `where`; refuses all if one is bad."""
     _check_structures(len(given), card, where)
+    crystals = _read(given, card, [(*where, number) for number in range(len(given))])
+    _check_structures(len(crystals), card, where)
+    return crystals
+
+
+def read_one(
+    given: StructureInput, card: ModelCard, where: tuple[str | int, ...]
+) -> list[CrystalInput]:
+    """The crystals of one field of a JSON body, whose CIF may hold several; refuses all as well."""
+    return _read([given], card, [where])
+
+
+def _read(
+    given: Sequence[StructureInput], card: ModelCard, paths: Sequence[tuple[str | int, ...]]
+) -> list[CrystalInput]:
     crystals: list[CrystalInput] = []
     errors: list[FieldError] = []
     unreadable = False
-    for number, one in enumerate(given):
-        path = (*where, number)
+    for number, (one, path) in enumerate(zip(given, paths, strict=True)):
         try:
             if one.cif is not None:
                 found, faults = _from_cif(one.cif, card, pointer(*path, "cif"))
@@ -35,7 +49,6 @@ def read_structures(
             errors.append(_fault(error, pointer(*path, kind, *inner)))
     if errors:
         raise invalid(errors, 400 if unreadable else 422)
-    _check_structures(len(crystals), card, where)
     return crystals
 
 

@@ -12,6 +12,7 @@ from app.deps import Parts, Services
 from app.errors import ApiError
 from app.gauges import QueueCollector
 from app.metrics import exposition
+from app.occupancy import live_workers, occupancy
 from app.replies import json_reply
 from registry.errors import BrokenModelError
 from schema.base import Frozen
@@ -66,7 +67,7 @@ async def readyz(
         problems.append(str(error))
     try:
         await parts.queue.ping()
-        live = await parts.queue.workers()
+        live = await live_workers(parts.queue.redis)
     except RedisError:
         problems.append("Redis does not answer")
     count = WorkerCount(live=len(live), with_model=sum(bool(one.models) for one in live))
@@ -83,11 +84,11 @@ async def readyz(
 async def metrics(parts: Parts) -> Response:
     """Returns the metrics of this front end and of the queue in Prometheus' text format."""
     try:
-        snapshot = await parts.queue.snapshot()
+        now = await occupancy(parts.queue.redis)
     except RedisError:
-        snapshot = None
+        now = None
     queue = CollectorRegistry()
-    queue.register(QueueCollector(snapshot))
+    queue.register(QueueCollector(now))
     # The counters of several processes and the cards are files.
     content = await to_thread.run_sync(_exposition, parts, queue)
     return Response(content, media_type=CONTENT_TYPE_LATEST)

@@ -5,6 +5,7 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from anyio import to_thread
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
@@ -26,6 +27,7 @@ from app.settings import Settings
 from app.store import ModelStore
 from app.webhooks import Webhooks
 from backplane.results import open_store
+from backplane.tracing import flush_traces
 from registry import open_store as open_model_store
 
 VERSION = "0.1.0"
@@ -63,6 +65,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         await end(doing)
         await sender.close()
         await parts.queue.close()
+        await to_thread.run_sync(flush_traces)
 
     app = FastAPI(
         title="CDVAE service",

@@ -3,14 +3,12 @@
 import logging
 import time
 
-from opentelemetry.trace import SpanKind
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.metrics import HttpMetrics
 from app.request_id import request_id
 from backplane.logs import request_in_logs
-from backplane.tracing import context_from, tracer
 
 logger = logging.getLogger("app.access")
 
@@ -44,7 +42,7 @@ def _secure(headers: MutableHeaders) -> None:
 
 
 class Observer:
-    """Echoes the request id, logs, counts and traces every request."""
+    """Echoes the request id, logs and counts every request; FastAPI itself traces it."""
 
     def __init__(self, app: ASGIApp, metrics: HttpMetrics) -> None:
         self.app = app
@@ -68,11 +66,7 @@ class Observer:
                 _secure(headers)
             await send(message)
 
-        parent = context_from(Headers(scope=scope).get("traceparent", ""))
-        with (
-            request_in_logs(identity),
-            tracer.start_as_current_span(method, parent, SpanKind.SERVER) as span,
-        ):
+        with request_in_logs(identity):
             try:
                 await self.app(scope, receive, observed)
             except Exception:
@@ -81,7 +75,5 @@ class Observer:
             finally:
                 seconds = time.perf_counter() - started
                 route = _route(scope)
-                span.update_name(f"{method} {route}")
-                span.set_attribute("http.response.status_code", status)
                 self.metrics.observe(method, route, status, seconds)
                 logger.info("%s %s %s %.0f ms", method, scope["path"], status, 1000 * seconds)

@@ -9,6 +9,7 @@ from pydantic.json_schema import models_json_schema
 
 from app.errors import PROBLEM_JSON, Problem
 from schema.requests import GenerateRequest, OptimizeRequest, ReconstructRequest
+from schema.walks import InterpolateRequest, VaryRequest
 
 _TEMPLATE = "#/components/schemas/{model}"
 _PROBLEM = {
@@ -30,7 +31,13 @@ def describe(app: FastAPI) -> dict[str, Any]:
     schemas: dict[str, Any] = description.setdefault("components", {}).setdefault("schemas", {})
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
-    bodies = (GenerateRequest, ReconstructRequest, OptimizeRequest)
+    bodies = (
+        GenerateRequest,
+        ReconstructRequest,
+        OptimizeRequest,
+        InterpolateRequest,
+        VaryRequest,
+    )
     _, extra = models_json_schema(
         [*((model, "validation") for model in bodies), (Problem, "serialization")],
         ref_template=_TEMPLATE,

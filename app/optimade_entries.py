@@ -11,7 +11,7 @@ PREFIX = "cdvae"
 FIELDS = [
     {"name": "job", "type": "string", "description": "The job that made it."},
     {"name": "index", "type": "integer", "description": "Its number in that job."},
-    {"name": "kind", "type": "string", "description": "generate, reconstruct or optimize."},
+    {"name": "kind", "type": "string", "description": "Kind of the job, e.g. generate."},
     {"name": "model", "type": "string", "description": "name@version of the model."},
     # Integers, because the package cannot filter by booleans.
     {"name": "valid", "type": "integer", "description": "1 where both checks pass, else 0."},

@@ -12,6 +12,7 @@ from app.bodies import quoted
 from app.constraints import crystal_faults
 from app.crystals import formula
 from app.errors import ApiError, FieldError, invalid
+from app.objectives import read_objectives
 from app.store import ModelStore
 from registry.errors import BrokenModelError, UnknownModelError
 from schema.base import LARGEST_SEED
@@ -22,10 +23,13 @@ from schema.jobs import (
     JobSpec,
     Sampler,
     StructureSummary,
+    Understood,
     UnderstoodGenerate,
+    UnderstoodInterpolate,
     UnderstoodOptimize,
     UnderstoodReconstruct,
     UnderstoodTask,
+    UnderstoodVary,
 )
 from schema.requests import (
     GenerateRequest,
@@ -33,6 +37,7 @@ from schema.requests import (
     OptimizeRequest,
     TaskRequest,
 )
+from schema.walks import InterpolateRequest, VaryRequest
 
 DEFAULT_OPTIMIZE_SAMPLES = 100
 
@@ -83,13 +88,10 @@ def plan_reconstruct(
 
 
 def plan_optimize(
-    request: OptimizeRequest, prop: str, crystals: list[CrystalInput], card: ModelCard
+    request: OptimizeRequest, prop: str | None, crystals: list[CrystalInput], card: ModelCard
 ) -> JobSpec:
     """The job for `POST /optimize`; `crystals` are the given start structures."""
-    if prop not in card.properties:
-        known = ", ".join(card.properties) or "none"
-        detail = f"property {quoted(prop)} is unknown to {card.reference}; it has: {known}"
-        raise invalid([FieldError(detail=detail, parameter="property")])
+    objectives = read_objectives(request, prop, card)
     start: Literal["dataset", "prior", "structures"]
     start = "structures" if isinstance(request.start, GivenStart) else request.start
     num_samples = request.num_samples or len(crystals) or DEFAULT_OPTIMIZE_SAMPLES
@@ -98,14 +100,49 @@ def plan_optimize(
     _check_count(num_samples, card, "/num_samples")
     understood = UnderstoodOptimize(
         **_common(request, card).model_dump(),
-        property=prop,
-        direction=request.direction,
-        value=request.value,
+        property=objectives[0].property,
+        direction=objectives[0].direction,
+        value=objectives[0].value,
+        objectives=objectives,
         num_samples=num_samples,
         start=start,
         structures=_summaries(crystals),
         steps=request.steps,
         learning_rate=request.learning_rate,
+        trust_radius=request.trust_radius,
+        patience=request.patience,
+    )
+    return _spec(understood, crystals)
+
+
+def plan_interpolate(
+    request: InterpolateRequest, crystals: list[CrystalInput], card: ModelCard
+) -> JobSpec:
+    """The job for `POST /interpolate` between `crystals`, which must be two."""
+    if len(crystals) != 2:
+        detail = f"/structures: two crystals are needed, not {len(crystals)}"
+        raise invalid([FieldError(detail=detail, pointer="/structures")])
+    _check_count(request.num_points, card, "/num_points")
+    understood = UnderstoodInterpolate(
+        **_common(request, card).model_dump(),
+        structures=_summaries(crystals),
+        num_points=request.num_points,
+    )
+    return _spec(understood, crystals)
+
+
+def plan_vary(request: VaryRequest, crystals: list[CrystalInput], card: ModelCard) -> JobSpec:
+    """The job for `POST /vary` around `crystals`, which must be one."""
+    if len(crystals) != 1:
+        detail = f"/structure/cif: one crystal is needed, not {len(crystals)}"
+        raise invalid([FieldError(detail=detail, pointer="/structure/cif")])
+    _check_count(request.num_samples, card, "/num_samples")
+    understood = UnderstoodVary(
+        **_common(request, card).model_dump(),
+        structures=_summaries(crystals),
+        strength=request.strength,
+        num_samples=request.num_samples,
+        keep_composition=request.keep_composition,
     )
     return _spec(understood, crystals)
 
@@ -124,6 +161,7 @@ def _common(request: TaskRequest, card: ModelCard) -> UnderstoodTask:
         seed=seed,
         sampler=_sampler(request, card),
         priority=request.priority,
+        relax=request.relax,
     )
 
 
@@ -151,10 +189,7 @@ def _summaries(crystals: list[CrystalInput]) -> list[StructureSummary]:
     ]
 
 
-def _spec(
-    understood: UnderstoodGenerate | UnderstoodReconstruct | UnderstoodOptimize,
-    crystals: list[CrystalInput],
-) -> JobSpec:
+def _spec(understood: Understood, crystals: list[CrystalInput]) -> JobSpec:
     return JobSpec(
         id=uuid.uuid4().hex,
         kind=understood.kind,

@@ -10,8 +10,15 @@ from pathlib import Path
 
 from app.bodies import CIF, decode, parse_json
 from app.errors import FieldError, invalid
-from app.given import read_cif_body, read_structures
-from app.planning import find_card, plan_generate, plan_optimize, plan_reconstruct
+from app.given import read_cif_body, read_one, read_structures
+from app.planning import (
+    find_card,
+    plan_generate,
+    plan_interpolate,
+    plan_optimize,
+    plan_reconstruct,
+    plan_vary,
+)
 from app.store import ModelStore
 from registry.local import LocalStore
 from schema.jobs import JobSpec
@@ -24,6 +31,7 @@ from schema.requests import (
     SamplerChoice,
     TaskRequest,
 )
+from schema.walks import InterpolateRequest, VaryRequest
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,7 @@ class CifOptions:
     sampler: str | None
     steps: int | None
     priority: Priority
+    relax: bool
     given: tuple[str, ...]  # names of those that are in the query
 
 
@@ -61,7 +70,11 @@ def reconstruct(folder: Path, body: bytes, kind: str, options: CifOptions) -> Jo
         card = find_card(models, options.model)
         crystals = read_cif_body(text, card)
         common = TaskRequest(
-            model=options.model, seed=options.seed, sampler=choice, priority=options.priority
+            model=options.model,
+            seed=options.seed,
+            sampler=choice,
+            priority=options.priority,
+            relax=options.relax,
         )
         return plan_reconstruct(common, options.num_candidates, crystals, card)
     if options.given:
@@ -74,10 +87,24 @@ def reconstruct(folder: Path, body: bytes, kind: str, options: CifOptions) -> Jo
     return plan_reconstruct(wanted, wanted.num_candidates, crystals, card)
 
 
-def optimize(folder: Path, body: bytes, prop: str) -> JobSpec:
-    """The job for `POST /optimize?property=…`; models lie in `folder`."""
+def optimize(folder: Path, body: bytes, prop: str | None) -> JobSpec:
+    """The job for `POST /optimize`; models lie in `folder`."""
     wanted = parse_json(OptimizeRequest, body)
     card = find_card(_models(folder), wanted.model)
     given = wanted.start.structures if isinstance(wanted.start, GivenStart) else []
     crystals = read_structures(given, card, ("start", "structures"))
     return plan_optimize(wanted, prop, crystals, card)
+
+
+def interpolate(folder: Path, body: bytes) -> JobSpec:
+    """The job for `POST /interpolate`; models lie in `folder`."""
+    wanted = parse_json(InterpolateRequest, body)
+    card = find_card(_models(folder), wanted.model)
+    return plan_interpolate(wanted, read_structures(wanted.structures, card, ("structures",)), card)
+
+
+def vary(folder: Path, body: bytes) -> JobSpec:
+    """The job for `POST /vary`; models lie in `folder`."""
+    wanted = parse_json(VaryRequest, body)
+    card = find_card(_models(folder), wanted.model)
+    return plan_vary(wanted, read_one(wanted.structure, card, ("structure",)), card)

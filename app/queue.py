@@ -6,18 +6,15 @@ Every change is one script of `backplane.ledger`, one round trip to Redis.
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from typing import Any, cast
 
-from pydantic import ValidationError
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from rq.job import Job
 from rq.serializers import JSONSerializer
-from rq.utils import utcparse
 
 from app.status import FIELDS, QueuedJob, job_status, text
 from backplane.ledger import ENDED, LOST, now, source
@@ -30,13 +27,8 @@ from schema.wire import (
     FIELD_STATUS,
     FIELD_TRACE,
     FUNCTIONS,
-    LEASES_KEY,
-    QUEUES,
-    WORKERS_KEY,
     Constant,
-    WorkerPresence,
     idempotency_key,
-    worker_key,
 )
 
 SCRIPTS = ("submit", "status", "cancel", "admit", "rescue", "callback")
@@ -66,18 +58,6 @@ class Origin:
     fingerprint: str = ""
     request_id: str = ""
     trace: str = ""
-
-
-@dataclass(frozen=True)
-class QueueSnapshot:
-    """The queue at one moment: waiting jobs by queue, seconds that the next one of each queue has
-    waited (0 for an empty queue), running jobs, live workers.
-    """
-
-    depths: dict[str, int] = field(default_factory=dict)
-    oldest: dict[str, float] = field(default_factory=dict)
-    running: int = 0
-    workers: list[WorkerPresence] = field(default_factory=list)
 
 
 class JobQueue:
@@ -136,13 +116,16 @@ class JobQueue:
                 once,
                 origin.fingerprint,
                 self._result_ttl,
+                len(FIELDS),
+                *FIELDS,
                 *(part for pair in fields.items() for part in pair),
             ]
         )
-        outcome, *found = map(text, reply)
+        outcome, *found = reply
         if not found:
-            raise RefusedError(outcome)
-        return await self.status(found[0], origin.owner)
+            raise RefusedError(text(outcome))
+        job_id, view = found
+        return self.described(text(job_id), origin.owner, view)
 
     def _fields(self, spec: JobSpec, origin: Origin) -> dict[str, Any]:
         """The job as RQ keeps it, with our own fields."""
@@ -180,7 +163,7 @@ class JobQueue:
         return [job_id, *FIELDS]
 
     def described(self, job_id: str, owner: str, reply: Any) -> JobStatus:
-        """The status that a reply of the script `status` tells of."""
+        """The status that a reply of the script `status`, or `submit`, tells of."""
         job = QueuedJob.of(job_id, reply) if reply else None
         if job is None or job.owner != owner:
             raise JobNotFoundError(f"no job {job_id!r}; finished jobs are kept for a time")
@@ -211,41 +194,3 @@ class JobQueue:
         job = QueuedJob.of(job_id, reply) if reply else None
         if job is not None:
             self._on_end(job.constant.kind, job.constant.request.model, job.state)
-
-    async def workers(self) -> list[WorkerPresence]:
-        """The live workers, by name."""
-        names = sorted(map(text, await self.redis.smembers(WORKERS_KEY)))
-        if not names:
-            return []
-        found: list[WorkerPresence] = []
-        for presence in await self.redis.mget([worker_key(name) for name in names]):
-            try:
-                if presence is not None:
-                    found.append(WorkerPresence.model_validate_json(presence))
-            except ValidationError:
-                continue  # a worker of another version: it cannot serve our jobs either
-        return found
-
-    async def snapshot(self) -> QueueSnapshot:
-        """The queue now."""
-        async with self.redis.pipeline(transaction=False) as pipeline:
-            for name in QUEUES:
-                pipeline.llen(f"rq:queue:{name}")
-            for name in QUEUES:
-                pipeline.lindex(f"rq:queue:{name}", 0)
-            pipeline.hlen(LEASES_KEY)
-            *found, running = await pipeline.execute()
-        depths, following = found[: len(QUEUES)], found[len(QUEUES) :]
-        ages = [await self._waited(job_id) for job_id in following]
-        return QueueSnapshot(
-            depths=dict(zip(map(str, QUEUES), depths, strict=True)),
-            oldest=dict(zip(map(str, QUEUES), ages, strict=True)),
-            running=running,
-            workers=await self.workers(),
-        )
-
-    async def _waited(self, job_id: bytes | None) -> float:
-        since = await self.redis.hget(Job.key_for(text(job_id)), "enqueued_at") if job_id else None
-        if not since:
-            return 0.0
-        return max(0.0, (datetime.now(UTC) - utcparse(text(since))).total_seconds())

@@ -10,9 +10,10 @@ from fastapi.responses import Response
 
 from app.delivery import result_response
 from app.deps import Services
-from app.errors import ApiError
+from app.errors import ApiError, FieldError, invalid
 from app.export import FORMS
 from app.negotiation import choose
+from app.occupancy import live_workers
 from app.queue import Origin, RefusedError
 from app.replies import json_reply
 from app.request_id import request_id
@@ -68,6 +69,7 @@ def announce(request: Request, parts: Services, caller: Caller, key: str | None)
 
 async def submit(parts: Services, spec: JobSpec, wish: Wish, kind: str, body: bytes) -> Response:
     """Queues the job that was made of `body`; waits for its end where that is preferred."""
+    await _require_potential(parts, spec)
     origin = Origin(
         owner=wish.caller.owner,
         quota=wish.caller.quota,
@@ -90,6 +92,22 @@ async def submit(parts: Services, spec: JobSpec, wish: Wish, kind: str, body: by
         if status.state in ("succeeded", "cancelled"):
             return await result_response(parts, status, wish.form, headers)
     return json_reply(status, 202, headers)
+
+
+async def _require_potential(parts: Services, spec: JobSpec) -> None:
+    """422 where crystals are to be relaxed and none of the live workers can do it.
+
+    Without a live worker nobody knows: the job waits, as every other does.
+    """
+    if not spec.request.relax:
+        return
+    live = await live_workers(parts.queue.redis)
+    if live and not any(worker.relax for worker in live):
+        detail = (
+            "/relax: no worker has an interatomic potential; it comes with the package set "
+            "'relax' (pip install 'cdvae-service[relax]')"
+        )
+        raise invalid([FieldError(detail=detail, pointer="/relax")])
 
 
 def _refusal(reason: str) -> ApiError:

@@ -1,8 +1,9 @@
-"""`POST /generate`, `/reconstruct`, `/optimize`: a checked job onto the queue, `202` back.
+"""`POST /generate`, `/reconstruct` and the others: a checked job onto the queue, `202` back.
 
 Bodies are read here rather than by FastAPI: within limits, strictly typed, beside the event loop.
 """
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -11,18 +12,19 @@ from fastapi.responses import Response
 from app import plans
 from app.addresses import check_callback
 from app.bodies import CIF, JSON, check_media_type, parse_json, read_body
-from app.deps import Parts
+from app.deps import Parts, Services
 from app.security import LimitedCaller
-from app.submission import IdempotencyHeader, announce, submit
+from app.submission import IdempotencyHeader, Wish, announce, submit
 from app.waiting import PreferHeader
 from schema.base import LARGEST_SEED
-from schema.jobs import JobStatus
+from schema.jobs import JobSpec, JobStatus
 from schema.outcomes import JobResult
 from schema.requests import GenerateRequest, OptimizeRequest, Priority, ReconstructRequest
+from schema.walks import InterpolateRequest, VaryRequest
 
 router = APIRouter(tags=["tasks"])
 
-OPTIONS = ("model", "num_candidates", "seed", "sampler", "steps", "priority")
+OPTIONS = ("model", "num_candidates", "seed", "sampler", "steps", "priority", "relax")
 PLAIN_BYTES = 64 * 1024  # of a body without structures: it is read in the event loop
 
 
@@ -92,6 +94,7 @@ async def reconstruct(
     sampler: Annotated[str | None, Query(max_length=64)] = None,
     steps: Annotated[int | None, Query(ge=1)] = None,
     priority: Priority = "normal",
+    relax: bool = False,
     idempotency_key: IdempotencyHeader = None,
     prefer: PreferHeader = None,
 ) -> Response:
@@ -104,7 +107,7 @@ async def reconstruct(
     body = await read_body(request, settings.max_body_bytes, settings.body_seconds)
     kind = check_media_type(request, body, (JSON, CIF))
     given = tuple(name for name in OPTIONS if name in request.query_params)
-    options = plans.CifOptions(model, num_candidates, seed, sampler, steps, priority, given)
+    options = plans.CifOptions(model, num_candidates, seed, sampler, steps, priority, relax, given)
     spec = await parts.parsers.run(plans.reconstruct, parts.models.folder, body, kind, options)
     return await submit(parts, spec, wish, kind, body)
 
@@ -114,7 +117,7 @@ async def reconstruct(
     status_code=202,
     response_model=JobStatus,
     responses=_WAITED,
-    summary="Improve a property",
+    summary="Improve properties",
     openapi_extra=_body(False, json=_reference(OptimizeRequest)),
 )
 async def optimize(
@@ -122,15 +125,71 @@ async def optimize(
     parts: Parts,
     caller: LimitedCaller,
     prop: Annotated[
-        str, Query(alias="property", max_length=64, description="One of the card's properties.")
-    ],
+        str | None,
+        Query(
+            alias="property",
+            max_length=64,
+            description="One of the card's properties; none where the body has `objectives`.",
+        ),
+    ] = None,
     idempotency_key: IdempotencyHeader = None,
     prefer: PreferHeader = None,
 ) -> Response:
-    """Queues a job that moves latents along the gradient of a property and decodes them."""
+    """Queues a job that searches for better crystals from each start, along the prior."""
     wish = announce(request, parts, caller, idempotency_key)
+    return await _plan_and_submit(request, parts, wish, plans.optimize, prop)
+
+
+@router.post(
+    "/interpolate",
+    status_code=202,
+    response_model=JobStatus,
+    responses=_WAITED,
+    summary="Walk from one crystal to another",
+    openapi_extra=_body(True, json=_reference(InterpolateRequest)),
+)
+async def interpolate(
+    request: Request,
+    parts: Parts,
+    caller: LimitedCaller,
+    idempotency_key: IdempotencyHeader = None,
+    prefer: PreferHeader = None,
+) -> Response:
+    """Queues a job that decodes points between the latents of two given crystals."""
+    wish = announce(request, parts, caller, idempotency_key)
+    return await _plan_and_submit(request, parts, wish, plans.interpolate)
+
+
+@router.post(
+    "/vary",
+    status_code=202,
+    response_model=JobStatus,
+    responses=_WAITED,
+    summary="Make crystals like a given one",
+    openapi_extra=_body(True, json=_reference(VaryRequest)),
+)
+async def vary(
+    request: Request,
+    parts: Parts,
+    caller: LimitedCaller,
+    idempotency_key: IdempotencyHeader = None,
+    prefer: PreferHeader = None,
+) -> Response:
+    """Queues a job that decodes latents around that of a given crystal."""
+    wish = announce(request, parts, caller, idempotency_key)
+    return await _plan_and_submit(request, parts, wish, plans.vary)
+
+
+async def _plan_and_submit(
+    request: Request,
+    parts: Services,
+    wish: Wish,
+    plan: Callable[..., JobSpec],
+    *options: Any,
+) -> Response:
+    """The answer to a JSON body with structures in it, which `plan` reads in its own process."""
     settings = parts.settings
     body = await read_body(request, settings.max_body_bytes, settings.body_seconds)
     kind = check_media_type(request, body, (JSON,))
-    spec = await parts.parsers.run(plans.optimize, parts.models.folder, body, prop)
+    spec = await parts.parsers.run(plan, parts.models.folder, body, *options)
     return await submit(parts, spec, wish, kind, body)

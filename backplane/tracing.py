@@ -5,6 +5,7 @@ Without the extra `telemetry`, or without `OTEL_EXPORTER_OTLP_ENDPOINT`, all of 
 
 import logging
 import os
+import threading
 
 from opentelemetry import propagate, trace
 from opentelemetry.context import Context
@@ -12,6 +13,7 @@ from opentelemetry.context import Context
 log = logging.getLogger(__name__)
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
+FLUSH_SECONDS = 3.0
 _HEADER = "traceparent"
 
 tracer = trace.get_tracer("cdvae")
@@ -34,6 +36,18 @@ def export_traces(service: str) -> None:
     trace.set_tracer_provider(provider)
 
 
+def flush_traces() -> None:
+    """Send what has not been sent yet; a collector that does not answer is given three seconds.
+
+    Python's own exit would do it, but front end and work-horse end by a signal and by `os._exit`.
+    """
+    flush = getattr(trace.get_tracer_provider(), "force_flush", None)  # without an exporter: none
+    if flush is not None:
+        sending = threading.Thread(target=flush, daemon=True)
+        sending.start()
+        sending.join(FLUSH_SECONDS)
+
+
 def carried_context() -> str:
     """The current span as text for another process; empty without one (W3C trace context)."""
     carrier: dict[str, str] = {}
@@ -42,5 +56,5 @@ def carried_context() -> str:
 
 
 def context_from(text: str) -> Context:
-    """The context that `carried_context` put into a text, or that of a `traceparent` header."""
+    """The context that `carried_context` put into a text."""
     return propagate.extract({_HEADER: text})

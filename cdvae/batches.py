@@ -16,10 +16,9 @@ bits of a crystal do not depend on what shares its batch.
 """
 
 
-def filled(rows: Sequence[int], copies: int = 1) -> list[int]:
-    """``rows`` and the last one again until ``copies`` of them all are a multiple of ROWS."""
-    more = next(n for n in range(ROWS) if (len(rows) + n) * copies % ROWS == 0)
-    return [*rows, *[rows[-1]] * more]
+def filled(rows: Sequence[int]) -> list[int]:
+    """``rows`` and the last one again until they are a multiple of ROWS."""
+    return [*rows, *[rows[-1]] * (-len(rows) % ROWS)]
 
 
 def ranges(n: int, size: int) -> list[range]:
@@ -27,8 +26,8 @@ def ranges(n: int, size: int) -> list[range]:
     return [range(first, min(first + size, n)) for first in range(0, n, size)]
 
 
-def of_one_size(n_atoms: Sequence[int], copies: int, atoms: int) -> list[list[int]]:
-    """Rows of crystals with the same number of atoms, about ``atoms`` in ``copies`` of a batch.
+def of_one_size(n_atoms: Sequence[int], atoms: int) -> list[list[int]]:
+    """Rows of crystals with the same number of atoms, about ``atoms`` in a batch.
 
     Nothing is padded in such a batch, and no crystal waits for a larger one. Large batches come
     first, so that threads end at about the same time.
@@ -39,16 +38,19 @@ def of_one_size(n_atoms: Sequence[int], copies: int, atoms: int) -> list[list[in
     batches = [
         [own[i] for i in part]
         for n, own in rows.items()
-        for part in ranges(len(own), max(1, atoms // (n * copies)))
+        for part in ranges(len(own), max(1, atoms // n))
     ]
     return sorted(batches, key=lambda own: -len(own) * n_atoms[own[0]] ** 2)
 
 
 class Levels:
-    """Counts the noise levels of several batches; each may come from a thread of its own."""
+    """Counts the noise levels of several batches; each may come from a thread of its own.
 
-    def __init__(self, batches: int, on_level: OnLevel | None) -> None:
-        self._batches, self._on_level = batches, on_level
+    They are those of run number ``run`` of at most ``runs``.
+    """
+
+    def __init__(self, batches: int, on_level: OnLevel | None, run: int, runs: int) -> None:
+        self._batches, self._on_level, self._run, self._runs = batches, on_level, run, runs
         self._done, self._lock = 0, threading.Lock()
 
     def one_more(self, level: int, levels: int) -> None:
@@ -56,4 +58,5 @@ class Levels:
         if self._on_level:
             with self._lock:
                 self._done += 1
-                self._on_level(self._done, self._batches * levels)
+                each = self._batches * levels
+                self._on_level(self._run * each + self._done, self._runs * each)

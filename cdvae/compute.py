@@ -25,7 +25,7 @@ def available_threads() -> int:
 _threads = 0  # what `configure` was told; 0 before
 
 
-def configure(threads: int | None = None) -> None:
+def configure(number: int | None = None) -> None:
     """Sets the threads of torch (all cores by default), rounding and memory for fast networks.
 
     Denormal numbers make matrix products several times slower on CPU and change no result that
@@ -34,13 +34,18 @@ def configure(threads: int | None = None) -> None:
     to keep them. Call it once, before the first computation.
     """
     global _threads
-    _threads = threads or available_threads()
+    _threads = number or available_threads()
     torch.set_num_threads(_threads)
     torch.set_flush_denormal(True)
     with contextlib.suppress(AttributeError, OSError):  # another C library: nothing to tell
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
         libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+def threads() -> int:
+    """How many threads `spread` uses."""
+    return _threads or torch.get_num_threads()
 
 
 def default_device() -> str:
@@ -55,10 +60,9 @@ def spread(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Re
     are not. An operation on one thread also gives the same bits whatever the number of threads.
     Gradients are off, as everything else that belongs to a thread is at its default.
     """
-    threads = min(_threads or torch.get_num_threads(), len(items))
     if not items:
         return []
-    with ThreadPoolExecutor(threads, "compute", _compute_alone) as pool:
+    with ThreadPoolExecutor(min(threads(), len(items)), "compute", _compute_alone) as pool:
         return list(pool.map(torch.no_grad()(function), items))
 
 

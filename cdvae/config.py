@@ -50,9 +50,11 @@ class PriorConfig:
 
 @dataclass(frozen=True)
 class SamplingConfig:
-    """How the sampler ``fast`` divides its score evaluations."""
+    """How many of its score evaluations the sampler ``fast`` really spends, and how."""
 
-    run: int = 100  # of one run; where z alone tells the sites, several short runs are better
+    new: int = 100  # on a new crystal, in one run: more do not make it better
+    given_run: int = 25  # in one run for a given crystal
+    fit: float = 0.0  # misfit at which a given crystal needs no other run
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ steps = 2
 batch_size = 8
 
 [sampling]
-run = 25
+given_run = 25
 
 [estimator]
 steps = 2

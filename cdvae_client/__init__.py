@@ -10,7 +10,14 @@ with Client("http://127.0.0.1:8000") as client:
 from cdvae_client.async_client import AsyncClient
 from cdvae_client.async_job import AsyncJob
 from cdvae_client.client import Client
-from cdvae_client.crystals import Crystal, OptimizedCrystal, ReconstructedCrystal, Result
+from cdvae_client.crystals import (
+    Crystal,
+    InterpolatedCrystal,
+    OptimizedCrystal,
+    ReconstructedCrystal,
+    Result,
+    VariedCrystal,
+)
 from cdvae_client.errors import (
     CdvaeClientError,
     ConflictError,
@@ -41,6 +48,7 @@ __all__ = [
     "Crystal",
     "ForbiddenError",
     "GoneError",
+    "InterpolatedCrystal",
     "InvalidRequestError",
     "Job",
     "JobCancelledError",
@@ -57,5 +65,6 @@ __all__ = [
     "ServerError",
     "UnavailableError",
     "UnreachableError",
+    "VariedCrystal",
     "WaitTimeoutError",
 ]

@@ -12,11 +12,15 @@ from cdvae_client.async_job import AsyncJob
 from cdvae_client.exchange import Retries
 from cdvae_client.fields import (
     GenerateFields,
+    InterpolateFields,
     OptimizeFields,
     ReconstructFields,
+    VaryFields,
     generate_body,
+    interpolate_body,
     optimize_body,
     reconstruct_body,
+    vary_body,
 )
 from cdvae_client.session import AsyncSession
 from cdvae_client.settings import TIMEOUT, http_options
@@ -74,14 +78,35 @@ class AsyncClient:
 
     async def optimize(
         self,
-        prop: str,
+        prop: str | None = None,
         *,
         idempotency_key: str | None = None,
         **fields: Unpack[OptimizeFields],
     ) -> AsyncJob:
         """As `Client.optimize`."""
-        params = {"property": prop}
+        params = None if prop is None else {"property": prop}
         return await self._submit("/optimize", optimize_body(fields), idempotency_key, params)
+
+    async def interpolate(
+        self,
+        structures: Given | Iterable[Given],
+        *,
+        idempotency_key: str | None = None,
+        **fields: Unpack[InterpolateFields],
+    ) -> AsyncJob:
+        """As `Client.interpolate`."""
+        body = interpolate_body(structures, fields)
+        return await self._submit("/interpolate", body, idempotency_key)
+
+    async def vary(
+        self,
+        structure: Given,
+        *,
+        idempotency_key: str | None = None,
+        **fields: Unpack[VaryFields],
+    ) -> AsyncJob:
+        """As `Client.vary`."""
+        return await self._submit("/vary", vary_body(structure, fields), idempotency_key)
 
     async def job(self, job_id: str) -> AsyncJob:
         """As `Client.job`."""

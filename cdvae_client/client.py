@@ -11,11 +11,15 @@ import httpx2
 from cdvae_client.exchange import Retries
 from cdvae_client.fields import (
     GenerateFields,
+    InterpolateFields,
     OptimizeFields,
     ReconstructFields,
+    VaryFields,
     generate_body,
+    interpolate_body,
     optimize_body,
     reconstruct_body,
+    vary_body,
 )
 from cdvae_client.job import Job
 from cdvae_client.session import Session
@@ -88,17 +92,41 @@ class Client:
 
     def optimize(
         self,
-        prop: str,
+        prop: str | None = None,
         *,
         idempotency_key: str | None = None,
         **fields: Unpack[OptimizeFields],
     ) -> Job:
-        """A job that improves a property of the model's card; fields as of `OptimizeRequest`.
+        """A job that improves properties of the model's card; fields as of `OptimizeRequest`.
 
-        start: "dataset", "prior", or crystals as `reconstruct` takes them.
+        prop: the first of them; None where `objectives` has all. start: "dataset", "prior", or
+        crystals as `reconstruct` takes them.
         """
-        params = {"property": prop}
+        params = None if prop is None else {"property": prop}
         return self._submit("/optimize", optimize_body(fields), idempotency_key, params)
+
+    def interpolate(
+        self,
+        structures: Given | Iterable[Given],
+        *,
+        idempotency_key: str | None = None,
+        **fields: Unpack[InterpolateFields],
+    ) -> Job:
+        """A job that walks from one crystal to another; fields as of `InterpolateRequest`.
+
+        structures: the two, as `reconstruct` takes them.
+        """
+        return self._submit("/interpolate", interpolate_body(structures, fields), idempotency_key)
+
+    def vary(
+        self,
+        structure: Given,
+        *,
+        idempotency_key: str | None = None,
+        **fields: Unpack[VaryFields],
+    ) -> Job:
+        """A job that makes crystals like a given one; fields as of `VaryRequest`."""
+        return self._submit("/vary", vary_body(structure, fields), idempotency_key)
 
     def job(self, job_id: str) -> Job:
         """A job that was submitted before, by whatever client."""

@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from pydantic import TypeAdapter
 from pydantic_core import from_json
 
-from schema.crystals import CellParameters, CrystalRecord, OptimizedRecord, ReconstructedRecord
+from schema.crystals import (
+    CellParameters,
+    CrystalRecord,
+    InterpolatedRecord,
+    OptimizedRecord,
+    ReconstructedRecord,
+    VariedRecord,
+)
 from schema.jobs import JobKind, JobStatus
 from schema.outcomes import Provenance
 
@@ -69,7 +76,15 @@ class OptimizedCrystal(_Convertible, OptimizedRecord):
     """An optimised crystal: the fields of `OptimizedRecord`."""
 
 
-AnyCrystal = Crystal | ReconstructedCrystal | OptimizedCrystal
+class InterpolatedCrystal(_Convertible, InterpolatedRecord):
+    """A crystal on the way between two: the fields of `InterpolatedRecord`."""
+
+
+class VariedCrystal(_Convertible, VariedRecord):
+    """A crystal like a given one: the fields of `VariedRecord`."""
+
+
+AnyCrystal = Crystal | ReconstructedCrystal | OptimizedCrystal | InterpolatedCrystal | VariedCrystal
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9.]+")
 
@@ -84,6 +99,8 @@ _TYPES: dict[JobKind, TypeAdapter[Any]] = {
     "generate": TypeAdapter(list[Crystal]),
     "reconstruct": TypeAdapter(list[ReconstructedCrystal]),
     "optimize": TypeAdapter(list[OptimizedCrystal]),
+    "interpolate": TypeAdapter(list[InterpolatedCrystal]),
+    "vary": TypeAdapter(list[VariedCrystal]),
 }
 
 

@@ -1,7 +1,7 @@
-"""The keyword arguments of the three tasks, and the bodies that they make.
+"""The keyword arguments of the tasks, and the bodies that they make.
 
-They are the fields of the request models in `schema/requests.py`, where each is explained; what is
-left out gets the service's default.
+They are the fields of the request models in `schema/requests.py` and `schema/walks.py`, where each
+is explained; what is left out gets the service's default.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from schema.constraints import ElementFilter, LatticeChoice, PropertyTarget
 from schema.requests import (
     Direction,
     GenerateRequest,
+    Objective,
     OptimizeRequest,
     Priority,
     ReconstructRequest,
     SamplerChoice,
 )
+from schema.walks import InterpolateRequest, VaryRequest
 
 Json = dict[str, Any]
 
@@ -32,6 +34,7 @@ class TaskFields(TypedDict, total=False):
     seed: int | None
     sampler: SamplerChoice | Json | None
     priority: Priority
+    relax: bool
 
 
 class GenerateFields(TaskFields, total=False):
@@ -58,10 +61,27 @@ class OptimizeFields(TaskFields, total=False):
 
     direction: Direction
     value: float | None
+    objectives: list[Objective] | list[Json]
     num_samples: int | None
     start: Literal["dataset", "prior"] | Given | Iterable[Given]
     steps: int
     learning_rate: float
+    trust_radius: float
+    patience: int | None
+
+
+class InterpolateFields(TaskFields, total=False):
+    """Of `interpolate`, beside the crystals."""
+
+    num_points: int
+
+
+class VaryFields(TaskFields, total=False):
+    """Of `vary`, beside the crystal."""
+
+    strength: float
+    num_samples: int
+    keep_composition: bool
 
 
 def generate_body(fields: GenerateFields) -> bytes:
@@ -80,6 +100,17 @@ def optimize_body(fields: OptimizeFields) -> bytes:
     if given.get("start", "dataset") not in ("dataset", "prior"):
         given["start"] = {"structures": as_inputs(given["start"])}
     return _json(OptimizeRequest.model_validate(given))
+
+
+def interpolate_body(structures: Given | Iterable[Given], fields: InterpolateFields) -> bytes:
+    """The body of POST /interpolate; raises as `generate_body`."""
+    return _json(InterpolateRequest.model_validate({**fields, "structures": as_inputs(structures)}))
+
+
+def vary_body(structure: Given, fields: VaryFields) -> bytes:
+    """The body of POST /vary; raises as `generate_body`."""
+    (given,) = as_inputs(structure)
+    return _json(VaryRequest.model_validate({**fields, "structure": given}))
 
 
 def _json(request: BaseModel) -> bytes:

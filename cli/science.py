@@ -90,7 +90,7 @@ def sample(
             "model": f"{loaded.name}@{loaded.version}",
             "weights_sha256": loaded.weights_sha256,
             "seed": seed,
-            "sampler": f"{sampler} {result.metrics['score_evaluations']}",
+            "sampler": f"{sampler} {result.metrics['score_evaluations']:.3g}",
         }
         out.mkdir(parents=True, exist_ok=True)
         for i, structure in enumerate(result.structures):

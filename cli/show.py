@@ -13,9 +13,11 @@ from rich.table import Table
 
 from cdvae_client.crystals import (
     AnyCrystal,
+    InterpolatedCrystal,
     OptimizedCrystal,
     ReconstructedCrystal,
     Result,
+    VariedCrystal,
     file_stem,
 )
 from schema.jobs import JobStatus
@@ -87,9 +89,17 @@ def _own(crystal: AnyCrystal) -> dict[str, str]:
     """What only crystals of its kind have."""
     if isinstance(crystal, ReconstructedCrystal):
         matched = "yes" if crystal.matched else "no"
-        return {"source": str(crystal.source), "match": matched, "RMSE": _number(crystal.rmse, 4)}
+        rank = "–" if crystal.rank is None else str(crystal.rank)
+        own = {"source": str(crystal.source), "rank": rank, "match": matched}
+        return {**own, "RMSE": _number(crystal.rmse, 4)}
     if isinstance(crystal, OptimizedCrystal):
         return {"start": _number(crystal.start_value), "percentile": _number(crystal.percentile)}
+    if isinstance(crystal, InterpolatedCrystal):
+        first, second = crystal.distances
+        ends = {"to first": _number(first), "to second": _number(second)}
+        return {"position": _number(crystal.position), **ends}
+    if isinstance(crystal, VariedCrystal):
+        return {"distance": _number(crystal.distance), "RMSE": _number(crystal.rmse, 4)}
     return {}
 
 

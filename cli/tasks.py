@@ -1,4 +1,4 @@
-"""`cdvae generate`, `reconstruct`, `optimize`: the tasks of a service from the command line."""
+"""`cdvae generate`, `reconstruct`, `optimize`: tasks of a service from the command line."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ Seed = Annotated[int | None, typer.Option(min=0, help="Seed; drawn and told wher
 Sampler = Annotated[str | None, typer.Option(help="Sampler of the model's card.")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Score evaluations a crystal.")]
 Urgency = Annotated[Priority, typer.Option(help="Queue.")]
+Relax = Annotated[
+    bool, typer.Option("--relax", help="Relax the crystals with an interatomic potential.")
+]
 
 
 def generate(
@@ -33,6 +36,7 @@ def generate(
     sampler: Sampler = None,
     steps: Steps = None,
     priority: Urgency = "normal",
+    relax: Relax = False,
     idempotency_key: Once = None,
     server: Server = None,
     key: Key = None,
@@ -43,7 +47,7 @@ def generate(
 ) -> None:
     """Sample new crystals, as they are required to be."""
     fields = {
-        **_task(model, seed, sampler, steps, priority),
+        **_task(model, seed, sampler, steps, priority, relax),
         "num_samples": number,
         "composition": composition,
         "num_atoms": num_atoms,
@@ -67,6 +71,7 @@ def reconstruct(
     sampler: Sampler = None,
     steps: Steps = None,
     priority: Urgency = "normal",
+    relax: Relax = False,
     idempotency_key: Once = None,
     server: Server = None,
     key: Key = None,
@@ -76,7 +81,7 @@ def reconstruct(
     no_wait: NoWait = False,
 ) -> None:
     """Encode and decode given crystals."""
-    fields = {**_task(model, seed, sampler, steps, priority), "num_candidates": candidates}
+    fields = {**_task(model, seed, sampler, steps, priority, relax), "num_candidates": candidates}
     with connected(server, key) as client:
         job = client.reconstruct(files, idempotency_key=idempotency_key, **_given(fields))
         follow(client, job, Output(as_json, png, out), no_wait)
@@ -89,16 +94,28 @@ def optimize(
         Direction | None, typer.Option(help="minimize, unless a value is given: target.")
     ] = None,
     value: Annotated[float | None, typer.Option(help="The value to reach.")] = None,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PROPERTY=GOAL[,WEIGHT]",
+            help="One more property; its goal is minimize, maximize or a value (repeatable).",
+        ),
+    ] = None,
     start: Annotated[
         list[str] | None, typer.Option(help="dataset, prior, or a CIF file (repeatable).")
     ] = None,
     search_steps: Annotated[int | None, typer.Option(min=1, help="Gradient steps.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Of the search.")] = None,
+    trust_radius: Annotated[float | None, typer.Option(help="Of its first move.")] = None,
+    patience: Annotated[
+        int | None, typer.Option(min=1, help="Moves without progress that end a search.")
+    ] = None,
     model: Model = None,
     seed: Seed = None,
     sampler: Sampler = None,
     steps: Steps = None,
     priority: Urgency = "normal",
+    relax: Relax = False,
     idempotency_key: Once = None,
     server: Server = None,
     key: Key = None,
@@ -110,26 +127,94 @@ def optimize(
     """Search crystals with a better property."""
     named = start is not None and start[0] in ("dataset", "prior")
     fields = {
-        **_task(model, seed, sampler, steps, priority),
+        **_task(model, seed, sampler, steps, priority, relax),
         "num_samples": number,
         "direction": direction or (None if value is None else "target"),
         "value": value,
+        "objectives": [_objective(text) for text in also] if also else None,
         "start": start[0] if start and named else start,
         "steps": search_steps,
         "learning_rate": learning_rate,
+        "trust_radius": trust_radius,
+        "patience": patience,
     }
     with connected(server, key) as client:
         job = client.optimize(prop, idempotency_key=idempotency_key, **_given(fields))
         follow(client, job, Output(as_json, png, out), no_wait)
 
 
+def interpolate(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="CIF CIF", help="Two crystals, in one file or two.")
+    ],
+    points: Annotated[int, typer.Option(min=2, help="Crystals, both ends included.")] = 11,
+    model: Model = None,
+    seed: Seed = None,
+    sampler: Sampler = None,
+    steps: Steps = None,
+    priority: Urgency = "normal",
+    relax: Relax = False,
+    idempotency_key: Once = None,
+    server: Server = None,
+    key: Key = None,
+    as_json: AsJson = False,
+    png: Png = None,
+    out: Out = None,
+    no_wait: NoWait = False,
+) -> None:
+    """Walk from one crystal to another."""
+    fields = {**_task(model, seed, sampler, steps, priority, relax), "num_points": points}
+    with connected(server, key) as client:
+        job = client.interpolate(files, idempotency_key=idempotency_key, **_given(fields))
+        follow(client, job, Output(as_json, png, out), no_wait)
+
+
+def vary(
+    file: Annotated[Path, typer.Argument(metavar="CIF", help="The crystal.")],
+    strength: Annotated[float, typer.Option(min=0, max=1, help="How far from it.")] = 0.3,
+    number: Annotated[int, typer.Option("-n", "--number", min=1, help="How many.")] = 16,
+    keep_composition: Annotated[
+        bool, typer.Option("--keep-composition", help="Vary cell and sites alone.")
+    ] = False,
+    model: Model = None,
+    seed: Seed = None,
+    sampler: Sampler = None,
+    steps: Steps = None,
+    priority: Urgency = "normal",
+    relax: Relax = False,
+    idempotency_key: Once = None,
+    server: Server = None,
+    key: Key = None,
+    as_json: AsJson = False,
+    png: Png = None,
+    out: Out = None,
+    no_wait: NoWait = False,
+) -> None:
+    """Make crystals like a given one."""
+    fields = {
+        **_task(model, seed, sampler, steps, priority, relax),
+        "strength": strength,
+        "num_samples": number,
+        "keep_composition": keep_composition,
+    }
+    with connected(server, key) as client:
+        job = client.vary(file, idempotency_key=idempotency_key, **_given(fields))
+        follow(client, job, Output(as_json, png, out), no_wait)
+
+
 def _task(
-    model: str | None, seed: int | None, sampler: str | None, steps: int | None, priority: str
+    model: str | None,
+    seed: int | None,
+    sampler: str | None,
+    steps: int | None,
+    priority: str,
+    relax: bool,
 ) -> dict[str, Any]:
     if steps is not None and sampler is None:
         raise typer.BadParameter("name the sampler too", param_hint="--steps")
     choice = None if sampler is None else {"name": sampler, "steps": steps}
-    return {"model": model, "seed": seed, "sampler": choice, "priority": priority}
+    task = {"model": model, "seed": seed, "sampler": choice, "priority": priority}
+    return {**task, "relax": relax or None}
 
 
 def _target(text: str | None) -> dict[str, Any] | None:
@@ -153,6 +238,18 @@ def _lattice(text: str | None) -> dict[str, float] | None:
         raise typer.BadParameter(text, param_hint="--lattice") from None
 
 
+def _objective(text: str) -> dict[str, Any]:
+    name, _, goal = text.partition("=")
+    goal, _, weight = goal.partition(",")
+    try:
+        wanted: dict[str, Any] = {"direction": goal}
+        if goal not in ("minimize", "maximize"):
+            wanted = {"direction": "target", "value": float(goal)}
+        return {"property": name, **wanted, "weight": float(weight or 1)}
+    except ValueError:
+        raise typer.BadParameter("it is PROPERTY=GOAL[,WEIGHT]", param_hint="--also") from None
+
+
 def _given(fields: dict[str, Any]) -> Any:
     """The fields that were given."""
     return {name: value for name, value in fields.items() if value is not None}
@@ -160,5 +257,5 @@ def _given(fields: dict[str, Any]) -> Any:
 
 def register(app: typer.Typer) -> None:
     """Adds the commands to the console program."""
-    for command in (generate, reconstruct, optimize):
+    for command in (generate, reconstruct, optimize, interpolate, vary):
         app.command(epilog=EXIT_CODES, rich_help_panel=PANEL)(command)

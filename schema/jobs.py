@@ -7,9 +7,9 @@ from pydantic import ConfigDict, Field, model_validator
 from schema.base import Frozen, Moment, Seed
 from schema.constraints import CrystalConstraints
 from schema.crystals import CrystalInput
-from schema.requests import Direction, Priority
+from schema.requests import Direction, Objective, Priority
 
-JobKind = Literal["generate", "reconstruct", "optimize"]
+JobKind = Literal["generate", "reconstruct", "optimize", "interpolate", "vary"]
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 FINAL_STATES: frozenset[JobState] = frozenset({"succeeded", "failed", "cancelled"})
 
@@ -31,6 +31,7 @@ class UnderstoodTask(Frozen):
     seed: Seed
     sampler: Sampler
     priority: Priority
+    relax: bool = False
 
 
 class StructureSummary(Frozen):
@@ -66,9 +67,10 @@ class UnderstoodOptimize(UnderstoodTask):
     """An `OptimizeRequest`, checked, with its defaults filled in."""
 
     kind: Literal["optimize"] = "optimize"
-    property: str
+    property: str = Field(description="That of the first objective, as direction and value are.")
     direction: Direction
     value: float | None
+    objectives: list[Objective] = Field(min_length=1)
     num_samples: int = Field(ge=1)
     start: Literal["dataset", "prior", "structures"]
     structures: list[StructureSummary] = Field(
@@ -76,10 +78,40 @@ class UnderstoodOptimize(UnderstoodTask):
     )
     steps: int = Field(ge=1)
     learning_rate: float = Field(gt=0)
+    trust_radius: float = Field(gt=0)
+    patience: int | None
+
+
+class UnderstoodInterpolate(UnderstoodTask):
+    """An `InterpolateRequest`, checked, with its defaults filled in."""
+
+    kind: Literal["interpolate"] = "interpolate"
+    structures: list[StructureSummary] = Field(min_length=2, max_length=2)
+    num_points: int = Field(ge=2)
+
+    @property
+    def num_samples(self) -> int:
+        """Number of crystals that come back."""
+        return self.num_points
+
+
+class UnderstoodVary(UnderstoodTask):
+    """A `VaryRequest`, checked, with its defaults filled in."""
+
+    kind: Literal["vary"] = "vary"
+    structures: list[StructureSummary] = Field(min_length=1, max_length=1)
+    strength: float = Field(gt=0, le=1)
+    num_samples: int = Field(ge=1)
+    keep_composition: bool
 
 
 Understood = Annotated[
-    UnderstoodGenerate | UnderstoodReconstruct | UnderstoodOptimize, Field(discriminator="kind")
+    UnderstoodGenerate
+    | UnderstoodReconstruct
+    | UnderstoodOptimize
+    | UnderstoodInterpolate
+    | UnderstoodVary,
+    Field(discriminator="kind"),
 ]
 
 

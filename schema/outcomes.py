@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from schema.base import Frozen, Seed
-from schema.crystals import CrystalRecord, OptimizedRecord, ReconstructedRecord
+from schema.crystals import AnyRecord
 from schema.jobs import JobStatus, Sampler
 
 
@@ -15,6 +15,7 @@ class Seconds(Frozen):
     queue: float = Field(ge=0, description="Waiting for a worker.")
     sample: float = Field(ge=0, description="In the model.")
     check: float = Field(ge=0, description="Describing, checking and writing the crystals.")
+    relax: float = Field(default=0.0, ge=0, description="Relaxing the crystals.")
 
 
 class Provenance(Frozen):
@@ -25,7 +26,7 @@ class Provenance(Frozen):
     weights_sha256: str
     seed: Seed
     sampler: Sampler
-    score_evaluations: int = Field(ge=0, description="For one crystal.")
+    score_evaluations: float = Field(ge=0, description="Of each crystal, mean.")
     device: str
     software: dict[str, str] = Field(description="Package versions.")
     seconds: Seconds
@@ -47,7 +48,7 @@ class JobResult(Frozen):
     """The JSON form of a result."""
 
     job: JobStatus
-    crystals: list[ReconstructedRecord | OptimizedRecord | CrystalRecord]
+    crystals: list[AnyRecord]
     metrics: dict[str, Any] | None = Field(
         description="Null for a job that was cancelled before its summary was made."
     )

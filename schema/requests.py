@@ -1,4 +1,4 @@
-"""What a client may ask for: the bodies of the three POSTs."""
+"""What a client may ask for: the bodies of the POSTs; those of walks are in `walks.py`."""
 
 from typing import Annotated, Any, Literal
 
@@ -33,6 +33,10 @@ class TaskRequest(Frozen):
     seed: Seed | None = Field(default=None, description="Drawn where null, and echoed.")
     sampler: SamplerChoice | None = Field(default=None, description="Null: the model's default.")
     priority: Priority = "normal"
+    relax: bool = Field(
+        default=False,
+        description="Relax the crystals with an interatomic potential, where a worker has one.",
+    )
 
 
 class GenerateRequest(TaskRequest, CrystalConstraints):
@@ -114,8 +118,36 @@ Start = Annotated[
 ]
 
 
+def check_goal(direction: Direction, value: float | None) -> None:
+    """ValueError unless there is a value to reach for direction `target`, and for no other."""
+    if direction == "target" and value is None:
+        raise ValueError("direction 'target' needs a 'value'")
+    if direction != "target" and value is not None:
+        raise ValueError(f"'value' is only for direction 'target', not {direction!r}")
+
+
+class Objective(Frozen):
+    """Where a property shall go."""
+
+    property: str = Field(max_length=64, description="One of the card's properties.")
+    direction: Direction = "minimize"
+    value: float | None = Field(default=None, description="The goal where direction is `target`.")
+    weight: float = Field(
+        default=1.0,
+        gt=0,
+        le=1000,
+        description="Against the other objectives, with properties in standard deviations of the "
+        "training data (for a target the squared difference from it).",
+    )
+
+    @model_validator(mode="after")
+    def _value_belongs_to_target(self) -> "Objective":
+        check_goal(self.direction, self.value)
+        return self
+
+
 class OptimizeRequest(TaskRequest):
-    """Crystals whose predicted property is improved by a search from each start."""
+    """Crystals whose predicted properties are improved by a search from each start."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -131,8 +163,13 @@ class OptimizeRequest(TaskRequest):
         }
     )
 
-    direction: Direction = "minimize"
+    direction: Direction = Field(default="minimize", description="Of the property in the query.")
     value: float | None = Field(default=None, description="The goal where direction is `target`.")
+    objectives: list[Objective] = Field(
+        default=[],
+        max_length=8,
+        description="Further properties, or all of them where the query names none.",
+    )
     num_samples: int | None = Field(
         default=None,
         ge=1,
@@ -154,10 +191,20 @@ class OptimizeRequest(TaskRequest):
         description="Of Adam; the data have unit variance in the coordinates that it moves in.",
     )
 
+    trust_radius: float = Field(
+        default=0.2,
+        gt=0,
+        le=2,
+        description="How far the first move goes at most, root mean square in the normal "
+        "coordinates of the prior; it grows where crystals hold what the model promised.",
+    )
+    patience: int | None = Field(
+        default=4,
+        ge=1,
+        description="Moves without progress after which a search ends; null: it makes all ten.",
+    )
+
     @model_validator(mode="after")
     def _value_belongs_to_target(self) -> "OptimizeRequest":
-        if self.direction == "target" and self.value is None:
-            raise ValueError("direction 'target' needs a 'value'")
-        if self.direction != "target" and self.value is not None:
-            raise ValueError(f"'value' is only for direction 'target', not {self.direction!r}")
+        check_goal(self.direction, self.value)
         return self

@@ -15,6 +15,8 @@ FUNCTIONS: dict[JobKind, str] = {
     "generate": "worker.jobs.generate",
     "reconstruct": "worker.jobs.reconstruct",
     "optimize": "worker.jobs.optimize",
+    "interpolate": "worker.jobs.interpolate",
+    "vary": "worker.jobs.vary",
 }
 """The only functions that may run; each takes one argument, a `JobSpec` as a JSON object."""
 
@@ -104,6 +106,7 @@ class WorkerPresence(Frozen):
     hostname: str
     pid: int
     started_at: Moment
+    relax: bool = Field(default=False, description="Whether it can relax crystals.")
 
 
 class Constant(Frozen):

@@ -1,4 +1,4 @@
-"""An RQ job that can run our three functions and nothing else.
+"""An RQ job that can run our functions and nothing else.
 
 RQ imports whatever dotted name a job carries, so that anybody who can write to Redis could run
 `os.system` even with the JSON serializer. Here a name is only a key of a table of functions.

@@ -19,7 +19,8 @@ PROGRESS_EVERY = 0.2  # s
 CHECK_EVERY = 0.2  # s between two looks for a wish to cancel
 OUTAGE_SECONDS = 2.0  # s without Redis before it is tried again
 # The share of a job's time that each stage is taken to need, in order; see `Control.stage`.
-SHARES = {"starting": 0.0, "optimizing": 0.95, "sampling": 0.95, "finishing": 0.05}
+# Relaxing a crystal takes seconds, sampling one a fraction of that.
+SHARES = {"starting": 0.0, "optimizing": 0.95, "sampling": 0.95, "relax": 9.0, "finishing": 0.05}
 
 
 class LeaseLostError(Exception):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from pymatgen.core.structure import Structure
 from torch import Tensor
 
-from cdvae import pipeline
+from cdvae import pipeline, walks
+from cdvae.agreement import Agreement, agreement
 from cdvae.constraints import Constraints
 from cdvae.crystal import CrystalBatch
 from cdvae.metrics.novelty import KEYS, NoveltyIndex
@@ -18,10 +20,27 @@ from cdvae.model.encoder import Latents, Posterior
 from cdvae.optimise import optimise
 from cdvae.pipeline import ConstrainedPrior, Decoded, SamplerSpec
 from cdvae.sampling.fixed import Fixed
-from cdvae.search.goal import Direction
+from cdvae.search.goal import Objective, goal_of
 from cdvae.trained import TrainedModel
 
 OnStep = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What became of one property in a search, in the card's units."""
+
+    trajectory: list[float]  # of the best crystal so far, read by the model's head
+    estimator_gain: float  # from the first crystal to the best, by the independent estimator
+
+    @property
+    def head_gain(self) -> float:
+        """The same by the model's own head."""
+        return self.trajectory[-1] - self.trajectory[0]
+
+
+Found = Mapping[str, Progress]
+"""A search, by property."""
 
 
 class Engine:
@@ -81,6 +100,30 @@ class Engine:
         """One draw of each posterior, with a seed of its own, ``width`` (B,) times as wide."""
         return pipeline.sample_posterior(self.model, posterior, seeds, width)
 
+    def between(self, crystals: CrystalBatch, z: Tensor, positions: Sequence[float]) -> Tensor:
+        """(N, D) latents on the way between two crystals, see `cdvae.walks.between`."""
+        return walks.between(self.model, crystals.to(self.model.device), z, positions)
+
+    def around(
+        self,
+        crystal: CrystalBatch,
+        z: Tensor,
+        strength: float,
+        seeds: Sequence[int],
+        keep_composition: bool,
+    ) -> Tensor:
+        """(N, D) latents near that of one crystal, see `cdvae.walks.around`."""
+        own = crystal.to(self.model.device)
+        return walks.around(self.model, own, z, strength, seeds, keep_composition)
+
+    def distance(self, z: Tensor, other: Tensor) -> Tensor:
+        """(B,) between latents, see `cdvae.walks.distance`."""
+        return walks.distance(self.model, z, other)
+
+    def agreement(self, latents: Latents, crystals: CrystalBatch) -> Agreement:
+        """How far crystals agree with the latents that they were decoded from."""
+        return agreement(self.model, latents, crystals)
+
     def predict(self, latents: Tensor) -> dict[str, Tensor]:
         """(B,) each: the properties, in the units of the card."""
         return pipeline.predict(self.model, latents)
@@ -92,32 +135,53 @@ class Engine:
         sampler: SamplerSpec,
         on_step: OnStep,
         *,
-        prop: str,
-        direction: Direction,
-        value: float | None,
+        objectives: Sequence[Objective],
         steps: int,
         learning_rate: float,
-    ) -> tuple[Decoded, list[list[float]]]:
-        """The best crystal found from each start, and the property of the best so far by decoding.
+        trust_radius: float,
+        patience: int | None,
+    ) -> tuple[Decoded, list[Found]]:
+        """The best crystal found from each start, and how it was found.
 
         Raises NonFiniteSampleError like `decode`.
         """
-        found = optimise(
+        search = optimise(
             self.model,
             latents,
             seeds,
             sampler,
-            prop=prop,
-            direction=direction,
-            value=value,
+            objectives=objectives,
             steps=steps,
             learning_rate=learning_rate,
+            trust_radius=trust_radius,
+            patience=patience,
             on_step=on_step,
         )
-        crystals = found.best()
+        crystals = search.best()
         properties = pipeline.estimate(self.model, crystals)
-        decoded = Decoded(crystals, properties, found.score_evaluations)
-        return decoded, [path.trajectory for path in found.paths]
+        before = pipeline.estimate(self.model, search.first())
+        found: list[Found] = []
+        for row, path in enumerate(search.paths):
+            columns = list(zip(*path.trajectory, strict=True))
+            found.append(
+                {
+                    objective.prop: Progress(
+                        trajectory=list(columns[column]),
+                        estimator_gain=float(
+                            properties[objective.prop][row] - before[objective.prop][row]
+                        ),
+                    )
+                    for column, objective in enumerate(objectives)
+                }
+            )
+        return Decoded(crystals, properties, search.score_evaluations), found
+
+    def badness(
+        self, objectives: Sequence[Objective], properties: Mapping[str, Sequence[float]]
+    ) -> list[float]:
+        """What the search makes small, of properties in the units of the card, by name."""
+        goal = goal_of(self.model, objectives)
+        return list(goal.badness(goal.standardised(properties)).tolist())
 
     def decode(
         self,

@@ -15,6 +15,7 @@ from schema.jobs import JobError
 from schema.wire import FIELD_ERROR
 from worker.allowed_job import ForbiddenJobError
 from worker.horse_process import describe_status
+from worker.relaxing import NoPotentialError
 
 
 def horse_lost(status: int) -> JobError:
@@ -58,6 +59,11 @@ def explain(error: BaseException | None, job: Job) -> JobError:
     if isinstance(error, ModelStoreError):
         return JobError(
             code="model_unavailable", detail="The worker could not load the model of this job."
+        )
+    if isinstance(error, NoPotentialError):
+        return JobError(
+            code="no_potential",
+            detail="The worker has no interatomic potential to relax the crystals with.",
         )
     if isinstance(error, ForbiddenJobError | DeserializationError):
         return forbidden()

@@ -12,18 +12,16 @@ from pymatgen.core.lattice import Lattice
 from pymatgen.core.structure import Structure
 
 from backplane.results import ResultStore
-from schema.crystals import CrystalRecord, OptimizedRecord, ReconstructedRecord
+from schema.crystals import AnyRecord, CrystalRecord
 from schema.outcomes import ResultSummary
 from schema.results import SUMMARY, chunk_name, resume_name
 
-_RECORDS: TypeAdapter[list[ReconstructedRecord | OptimizedRecord | CrystalRecord]] = TypeAdapter(
-    list[ReconstructedRecord | OptimizedRecord | CrystalRecord]
-)
+_RECORDS: TypeAdapter[list[AnyRecord]] = TypeAdapter(list[AnyRecord])
 
 
 @dataclass
 class Chunk:
-    """Crystals that were made together, and the score evaluations that each took.
+    """Crystals that were made together, and the score evaluations that they took in all.
 
     structures: as decoded; the CIF of a record has fewer digits.
     """
@@ -90,15 +88,17 @@ class ResultFolder:
         self.chunks.append(chunk)
 
     def mark_duplicates(self, duplicate_of: Sequence[int | None]) -> None:
-        """Set `duplicate_of` of all records, in their order, and store the chunks that changed."""
-        earlier = iter(duplicate_of)
+        """Set `duplicate_of` of all records, in their order."""
+        pairs = zip(self.records(), duplicate_of, strict=True)
+        self.replace([one.model_copy(update={"duplicate_of": earlier}) for one, earlier in pairs])
+
+    def replace(self, records: Sequence[CrystalRecord]) -> None:
+        """Exchange all records, in their order, and store the chunks that changed."""
+        following = iter(records)
         for number, chunk in enumerate(self.chunks):
-            marked = [
-                record.model_copy(update={"duplicate_of": next(earlier)})
-                for record in chunk.records
-            ]
-            if marked != chunk.records:
-                chunk.records = marked
+            changed = [next(following) for _ in chunk.records]
+            if changed != chunk.records:
+                chunk.records = changed
                 self.store.write(self.job_id, chunk_name(number), chunk.records_text())
 
     def finish(self, summary: ResultSummary) -> None:

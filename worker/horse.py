@@ -3,11 +3,12 @@
 It is told what to do by JSON lines on its standard input (first its settings, then one line a
 job) and reports on the pipe whose number is its argument:
 
-    {"event": "ready", "models": [...], "device": ...}    the models are loaded
-    {"event": "chunk", ...}                               see worker.metrics
-    {"event": "done", "job": ..., "models": [...], "device": ...}   the job is settled in Redis
-    {"event": "models", "models": [...], "device": ...}   a new version was loaded between jobs
+    {"event": "ready", ...}              the models are loaded
+    {"event": "chunk", ...}              see worker.metrics
+    {"event": "done", "job": ..., ...}   the job is settled in Redis
+    {"event": "models", ...}             a new version was loaded between jobs
 
+All but `chunk` also say what the process has: `models`, `device`, `relax` (a potential).
 It ends when its input closes, even in the middle of a job: then the worker is gone.
 """
 
@@ -38,7 +39,7 @@ from rq.worker import BaseWorker
 
 from backplane.logs import NONE, configure_logging, job_in_logs
 from backplane.results import open_store
-from backplane.tracing import context_from, export_traces, tracer
+from backplane.tracing import context_from, export_traces, flush_traces, tracer
 from cdvae.errors import ModelStoreError
 from registry.errors import StoreError
 from schema.wire import FIELD_REQUEST, FIELD_TRACE, FUNCTIONS, LEASES_KEY
@@ -48,6 +49,7 @@ from worker.failures import record_failure
 from worker.horse_process import Message
 from worker.ledger import connect
 from worker.models import LoadEngine, Models, load_engine
+from worker.relaxing import LoadPotential, Relaxer, find_potential
 from worker.settings import WorkerSettings
 
 log = logging.getLogger("worker.horse")
@@ -80,8 +82,13 @@ class Horse(BaseWorker):
         super()._finalize_failure(job, *args)
 
 
-def main(load: LoadEngine = load_engine) -> None:
-    """Serve jobs until the input closes; `load` makes a model ready to use."""
+def main(
+    load: LoadEngine = load_engine, potential: Callable[[], LoadPotential | None] = find_potential
+) -> None:
+    """Serve jobs until the input closes.
+
+    load: makes a model ready to use; potential: finds how to load the interatomic potential.
+    """
     reports = os.fdopen(int(sys.argv[1]), "wb", buffering=0)
     os.set_inheritable(reports.fileno(), False)
     # Unbuffered: a thread that waits in a buffered file would abort the interpreter at its exit.
@@ -100,7 +107,8 @@ def main(load: LoadEngine = load_engine) -> None:
     except (ModelStoreError, StoreError) as error:
         log.error("no model to work with in %s: %s", settings.model_store, error)
         raise SystemExit(os.EX_CONFIG) from error
-    _serve(settings, first["worker"], models, messages, reports)
+    relaxer = Relaxer(potential(), settings.device)
+    _serve(settings, first["worker"], models, relaxer, messages, reports)
 
 
 def _read_in_background(commands: RawIOBase) -> queue.Queue[Message]:
@@ -110,6 +118,7 @@ def _read_in_background(commands: RawIOBase) -> queue.Queue[Message]:
     def read() -> None:
         for line in commands:
             messages.put(json.loads(line))
+        flush_traces()
         os._exit(0)
 
     threading.Thread(target=read, name="worker-pipe", daemon=True).start()
@@ -120,6 +129,7 @@ def _serve(
     settings: WorkerSettings,
     worker: str,
     models: Models,
+    relaxer: Relaxer,
     messages: queue.Queue[Message],
     reports: BinaryIO,
 ) -> None:
@@ -132,7 +142,8 @@ def _serve(
             reports.write(json.dumps(message).encode() + b"\n")
 
     def state(event: str, **facts: str) -> None:
-        report({"event": event, **facts, "models": models.loaded, "device": models.device})
+        has = {"models": models.loaded, "device": models.device, "relax": relaxer.available}
+        report({"event": event, **facts, **has})
 
     def perform(message: Message) -> None:
         try:
@@ -144,7 +155,7 @@ def _serve(
         finally:
             state("done", job=message["job"])
 
-    AllowedJob.functions = _functions(settings, worker, connection, models, report)
+    AllowedJob.functions = _functions(settings, worker, connection, models, relaxer, report)
     state("ready")
     while True:
         try:
@@ -162,13 +173,14 @@ def _functions(
     worker: str,
     connection: Redis,
     models: Models,
+    relaxer: Relaxer,
     report: Callable[[Message], None],
 ) -> dict[str, Callable[[Message], Message]]:
     from worker import jobs
     from worker.together import Together
 
     store = open_store(settings.home, settings.results_url)
-    context = jobs.Context(worker, store, connection, models, Together(), report)
+    context = jobs.Context(worker, store, connection, models, relaxer, Together(), report)
     return {name: partial(getattr(jobs, kind), context) for kind, name in FUNCTIONS.items()}
 
 

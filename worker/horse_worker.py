@@ -146,6 +146,7 @@ class HorseWorker(Worker):
             self.metrics.know(message["models"])
             self.presence.models = message["models"]
             self.presence.device = message["device"]
+            self.presence.relax = message["relax"]
         elif event == "chunk":
             self.metrics.chunk_done(message)
         return event

@@ -1,4 +1,4 @@
-"""The three functions that RQ calls, by name; see `schema.wire.FUNCTIONS`.
+"""The functions that RQ calls, by name; see `schema.wire.FUNCTIONS`.
 
 Each takes a `JobSpec` as a JSON object and returns a small JSON object; the crystals are files
 (`schema.results`). An exception fails the job with the code that `worker.failures` gives it.
@@ -20,6 +20,7 @@ from worker.control import Control
 from worker.folder import ResultFolder
 from worker.horse_process import Message
 from worker.models import Models
+from worker.relaxing import Relaxer
 from worker.runner import Runner
 from worker.together import Together
 
@@ -34,35 +35,49 @@ class Context:
     store: ResultStore
     connection: Redis
     models: Models
+    relaxer: Relaxer
     together: Together
     report: Callable[[Message], None]
 
 
 def generate(context: Context, payload: Payload) -> Payload:
     """Sample crystals from the prior."""
-    return _run(context, payload, "generate", ("starting", "sampling", "finishing"))
+    return _run(context, payload, "generate", "sampling")
 
 
 def reconstruct(context: Context, payload: Payload) -> Payload:
     """Encode crystals and decode them again."""
-    return _run(context, payload, "reconstruct", ("starting", "sampling", "finishing"))
+    return _run(context, payload, "reconstruct", "sampling")
 
 
 def optimize(context: Context, payload: Payload) -> Payload:
     """Search for crystals with a better property."""
-    return _run(context, payload, "optimize", ("starting", "optimizing", "finishing"))
+    return _run(context, payload, "optimize", "optimizing")
 
 
-def _run(context: Context, payload: Payload, kind: str, stages: tuple[str, ...]) -> Payload:
-    """The job's state and how many crystals it made."""
+def interpolate(context: Context, payload: Payload) -> Payload:
+    """Walk from one crystal to another."""
+    return _run(context, payload, "interpolate", "sampling")
+
+
+def vary(context: Context, payload: Payload) -> Payload:
+    """Make crystals like a given one."""
+    return _run(context, payload, "vary", "sampling")
+
+
+def _run(context: Context, payload: Payload, kind: str, stage: str) -> Payload:
+    """The job's state and how many crystals it made; `stage`: what it is said to do meanwhile."""
     spec = JobSpec.model_validate(payload)
     if spec.kind != kind:
         raise ValueError(f"a {spec.kind} job was sent to {kind}")
+    stages = ("starting", stage, *(["relax"] if spec.request.relax else []), "finishing")
     control = Control(context.connection, spec.id, context.worker, spec.num_samples, stages)
     control.stage("starting")
     engine = context.models.get(spec.model)
     folder = ResultFolder(context.store, spec.id)
-    runner = Runner(spec, engine, context.together, control, folder, context.report)
+    runner = Runner(
+        spec, engine, context.together, context.relaxer, control, folder, context.report
+    )
     state = runner.run()
     context.connection.hset(Job.key_for(spec.id), FIELD_STATE, state)
     return {"state": state, "num_crystals": control.done}

@@ -29,6 +29,7 @@ class Presence:
         self.state: State = "starting"
         self.models: list[str] = []
         self.device = ""
+        self.relax = False
 
     def announce(self) -> None:
         """Write the key now."""
@@ -40,6 +41,7 @@ class Presence:
             hostname=socket.gethostname(),
             pid=os.getpid(),
             started_at=self._started,
+            relax=self.relax,
         )
         with self._connection.pipeline() as pipeline:
             pipeline.set(worker_key(self._name), presence.model_dump_json(), ex=PRESENCE_TTL)

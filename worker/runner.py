@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import torch
 from pymatgen.core.structure import Structure
+from torch import Tensor
 
 from cdvae.data.structures import to_structures
 from cdvae.errors import Cancelled, NonFiniteSampleError
@@ -29,7 +30,9 @@ from worker.engine import Engine
 from worker.folder import Chunk, ResultFolder
 from worker.horse_process import Message
 from worker.records import Origin, is_valid, make_record
-from worker.tasks import TASKS, Decode, Task
+from worker.relaxing import Relaxer, relaxation_metrics
+from worker.task import Decode, Task
+from worker.tasks import TASKS
 from worker.together import Together
 
 Report = Callable[[Message], None]
@@ -48,13 +51,14 @@ class Runner:
         spec: JobSpec,
         engine: Engine,
         together: Together,
+        relaxer: Relaxer,
         control: Control,
         folder: ResultFolder,
         report: Report,
     ) -> None:
         self._spec, self._engine, self._control = spec, engine, control
         self._decode: Decode = partial(together.decode, engine, spec.priority == QUEUES[0])
-        self._folder, self._report = folder, report
+        self._folder, self._report, self._relaxer = folder, report, relaxer
         finished = [chunk.crystals for chunk in folder.chunks]
         chunks = resumed(engine.chunks(spec.num_samples), finished)
         self._work = Work(spec.num_samples, chunks)
@@ -66,7 +70,7 @@ class Runner:
         )
         self._reports: list[CrystalReport] = [describe(one) for one in folder.structures()]
         self._queue_seconds = max(0.0, (datetime.now(UTC) - spec.created_at).total_seconds())
-        self._sample_seconds = self._check_seconds = 0.0
+        self._sample_seconds = self._check_seconds = self._relax_seconds = 0.0
 
     def run(self) -> Literal["succeeded", "cancelled"]:
         """Make, check and store the crystals; what is finished when the job is cancelled is kept.
@@ -88,6 +92,8 @@ class Runner:
             self._control.crystals_done(len(self._folder.records()))
             for number, crystals in list(enumerate(self._work.chunks))[len(self._folder.chunks) :]:
                 self._chunk(task, number, crystals)
+            if self._spec.request.relax:
+                self._relax()
         except Cancelled:
             state = "cancelled"
         self._finish(task, state)
@@ -113,15 +119,45 @@ class Runner:
         bad = [i for i, row in zip(crystals, rows, strict=True) if not _finite(row)]
         if bad:
             raise NonFiniteSampleError(bad)
-        records = [
-            self._record(task, index, structure, row)
-            for index, structure, row in zip(crystals, structures, rows, strict=True)
-        ]
-        self._folder.add(Chunk(records, structures, decoded.score_evaluations))
+        records: list[CrystalRecord] = []
+        try:
+            for index, structure, row in zip(crystals, structures, rows, strict=True):
+                on_level(1, 1)  # checks may take seconds; what is checked by then is kept
+                records.append(self._record(task, index, structure, row))
+        except Cancelled:
+            self._keep(records, structures, decoded.score_evaluations)
+            raise
         self._sample_seconds += sampled - begun
         self._check_seconds += time.perf_counter() - sampled
+        self._keep(records, structures, decoded.score_evaluations)
+
+    def _keep(
+        self, records: list[CrystalRecord], structures: Sequence[Structure], evaluations: Tensor
+    ) -> None:
+        """Store a chunk of the records and of as many structures, unless there is none."""
+        if not records:
+            return
+        own = list(structures[: len(records)])
+        self._folder.add(Chunk(records, own, int(evaluations[: len(own)].sum())))
         self._control.crystals_done(len(records))
         self._report(self._chunk_message(records))
+
+    def _relax(self) -> None:
+        """Relax all crystals but those of chunks where an earlier attempt has done it."""
+        self._control.stage("relax")
+        begun = time.perf_counter()
+        records = self._folder.records()
+        total = len(records)
+        for chunk in self._folder.chunks:
+            if any(record.relaxed for record in chunk.records):
+                continue
+            for record, structure in zip(chunk.records, chunk.structures, strict=True):
+                part = partial(self._control.level, record.index / total)
+                relaxed = self._relaxer.relaxed(record, structure, self._origin, part)
+                records[record.index] = relaxed
+                self._control.level((record.index + 1) / total)
+            self._folder.replace(records)
+        self._relax_seconds += time.perf_counter() - begun
 
     def _record(
         self, task: Task, index: int, structure: Structure, predicted: dict[str, float]
@@ -140,13 +176,15 @@ class Runner:
             "model": self._engine.reference,
             "crystals": len(records),
             "valid": sum(is_valid(record) for record in records),
-            "score_evaluations": self._evaluations() * len(records),
+            "score_evaluations": self._folder.chunks[-1].score_evaluations,
             "gpu_memory_bytes": torch.cuda.max_memory_allocated(device) if cuda else 0,
             "gpu_memory_total_bytes": torch.cuda.mem_get_info(device)[1] if cuda else 0,
         }
 
-    def _evaluations(self) -> int:
-        return self._folder.chunks[-1].score_evaluations if self._folder.chunks else 0
+    def _evaluations(self) -> float:
+        """Of each crystal, mean."""
+        done = sum(len(chunk.records) for chunk in self._folder.chunks)
+        return sum(chunk.score_evaluations for chunk in self._folder.chunks) / max(done, 1)
 
     def _finish(self, task: Task | None, state: Literal["succeeded", "cancelled"]) -> None:
         """Store the summary of what there is."""
@@ -154,10 +192,16 @@ class Runner:
         begun = time.perf_counter()
         equal = duplicates(self._folder.structures())
         self._folder.mark_duplicates(equal)
+        if task is not None:
+            self._folder.replace(task.settled(self._folder.records()))
         records = self._folder.records()
-        metrics = self._metrics(records, equal) if records else {"num_samples": 0}
+        metrics: dict[str, Any] = {"num_samples": 0}
+        if records:
+            metrics = self._metrics(records, equal)
         if task is not None:
             metrics |= task.metrics(records)
+        if self._spec.request.relax:
+            metrics["relaxation"] = relaxation_metrics(records)
         self._check_seconds += time.perf_counter() - begun
         self._folder.finish(
             ResultSummary(
@@ -198,7 +242,10 @@ class Runner:
             device=self._engine.device,
             software=software(),
             seconds=Seconds(
-                queue=self._queue_seconds, sample=self._sample_seconds, check=self._check_seconds
+                queue=self._queue_seconds,
+                sample=self._sample_seconds,
+                check=self._check_seconds,
+                relax=self._relax_seconds,
             ),
         )
 

@@ -1,73 +1,36 @@
-"""What the three kinds of jobs do before and after the decoding that they share."""
+"""The kinds of jobs, by name; generation and reconstruction."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
-from pymatgen.core.lattice import Lattice
-from pymatgen.core.periodic_table import Element
 from pymatgen.core.structure import Structure
-from torch import Tensor
 
-from cdvae.crystal import CrystalBatch
-from cdvae.data.structures import from_structure, to_structures
+from cdvae.data.structures import to_structures
 from cdvae.errors import NonFiniteSampleError
 from cdvae.metrics.matching import match
 from cdvae.model.encoder import Latents
-from cdvae.pipeline import Decoded, SamplerSpec, crystal_seed
-from cdvae.sampling.fixed import Fixed
-from schema.crystals import CrystalInput, CrystalRecord, OptimizedRecord, ReconstructedRecord
-from schema.jobs import JobSpec, UnderstoodGenerate, UnderstoodOptimize, UnderstoodReconstruct
-from worker.batching import draw_starts, percentile, source_and_candidate
+from cdvae.pipeline import Decoded, SamplerSpec
+from schema.crystals import Agreement, CrystalRecord, ReconstructedRecord
+from schema.jobs import JobKind, JobSpec, UnderstoodGenerate, UnderstoodReconstruct
+from worker.batching import source_and_candidate
 from worker.constraints import constraints_of
 from worker.engine import Engine, OnStep
+from worker.inputs import read_inputs
+from worker.optimizing import Optimize
 from worker.records import is_valid
+from worker.task import Decode, Task
+from worker.walks import Interpolate, Vary
 
 DRAWN_TOGETHER = 16
 """Latents that are drawn between two looks at whether the job is still wanted."""
 
 
-class Decode(Protocol):
-    """`Engine.decode` beside other jobs; without latents they are drawn from the prior."""
-
-    def __call__(
-        self,
-        latents: Latents | None,
-        seeds: Sequence[int],
-        sampler: SamplerSpec,
-        on_level: OnStep,
-        fixed: Sequence[Fixed] | None = None,
-    ) -> Decoded: ...
-
-
-class Task(Protocol):
-    """One kind of job."""
-
-    @property
-    def stage(self) -> str:
-        """What the job is said to do while crystals are made."""
-
-    def decode(
-        self, crystals: range, seeds: Sequence[int], sampler: SamplerSpec, on_step: OnStep
-    ) -> Decoded:
-        """These crystals of the job; raises NonFiniteSampleError with indices of this batch."""
-
-    def complete(self, record: CrystalRecord, structure: Structure) -> CrystalRecord:
-        """The record with what is particular to this kind of job."""
-
-    def metrics(self, records: Sequence[CrystalRecord]) -> dict[str, Any]:
-        """The metrics that only this kind of job has."""
-
-    def order(self, records: Sequence[CrystalRecord]) -> list[int] | None:
-        """Crystal indices in the order of presentation; None: by index."""
-
-
-class Generate:
+class Generate(Task):
     """Crystals from the prior, or from what constraints leave of it."""
-
-    stage = "sampling"
 
     def __init__(self, spec: JobSpec, engine: Engine, decode: Decode) -> None:
         assert isinstance(spec.request, UnderstoodGenerate)
@@ -93,20 +56,9 @@ class Generate:
             candidates = self._prior.candidates
             raise NonFiniteSampleError(sorted({i // candidates for i in error.indices})) from error
 
-    def complete(self, record: CrystalRecord, structure: Structure) -> CrystalRecord:
-        return record
 
-    def metrics(self, records: Sequence[CrystalRecord]) -> dict[str, Any]:
-        return {}
-
-    def order(self, records: Sequence[CrystalRecord]) -> list[int] | None:
-        return None
-
-
-class Reconstruct:
+class Reconstruct(Task):
     """Candidates for given crystals: the first decodes the posterior's mean, the others draws."""
-
-    stage = "sampling"
 
     def __init__(self, spec: JobSpec, engine: Engine, decode: Decode) -> None:
         assert isinstance(spec.request, UnderstoodReconstruct)
@@ -116,6 +68,7 @@ class Reconstruct:
         self._engine = engine
         self._inputs = to_structures(inputs)
         self._posterior = engine.encode(inputs)
+        self._agreements: dict[int, Agreement] = {}
 
     def decode(
         self, crystals: range, seeds: Sequence[int], sampler: SamplerSpec, on_step: OnStep
@@ -124,134 +77,77 @@ class Reconstruct:
         sources = [source for source, _ in places]
         width = torch.tensor([float(candidate > 0) for _, candidate in places])
         latents = self._engine.sample_posterior(self._posterior.select(sources), seeds, width)
-        return self._decode(latents, seeds, sampler, on_step)
+        decoded = self._decode(latents, seeds, sampler, on_step)
+        found = self._engine.agreement(latents, decoded.crystals)
+        rows = zip(crystals, *(column.tolist() for column in found.columns()), strict=True)
+        for index, misfit, residual, head_gap in rows:
+            self._agreements[index] = Agreement(misfit=misfit, residual=residual, head_gap=head_gap)
+        return decoded
 
     def complete(self, record: CrystalRecord, structure: Structure) -> CrystalRecord:
         source, _ = source_and_candidate(record.index, self._candidates)
         rmse = match(self._inputs[source], structure)
         return ReconstructedRecord(
-            **dict(record), source=source, matched=rmse is not None, rmse=rmse
+            **dict(record),
+            source=source,
+            matched=rmse is not None,
+            rmse=rmse,
+            agreement=self._agreements[record.index],
+            rank=None,
         )
 
-    def metrics(self, records: Sequence[CrystalRecord]) -> dict[str, Any]:
-        """An input counts as matched if any of its candidates matches; RMSE of the best one."""
-        best: dict[int, float | None] = {}
+    def settled(self, records: Sequence[CrystalRecord]) -> Sequence[CrystalRecord]:
+        """With the ranks of the candidates of each source."""
+        candidates: defaultdict[int, list[ReconstructedRecord]] = defaultdict(list)
         for record in records:
             assert isinstance(record, ReconstructedRecord)
-            known = [x for x in (best.get(record.source), record.rmse) if x is not None]
-            best[record.source] = min(known, default=None)
-        matched = [rmse for rmse in best.values() if rmse is not None]
-        return {
-            "match_rate": len(matched) / len(best) if best else None,
-            "rmse": sum(matched) / len(matched) if matched else None,
-        }
-
-    def order(self, records: Sequence[CrystalRecord]) -> list[int] | None:
-        return None
-
-
-class Optimize:
-    """The best crystals of searches that begin at given, sampled or known crystals."""
-
-    stage = "optimizing"
-
-    def __init__(self, spec: JobSpec, engine: Engine, decode: Decode) -> None:
-        request = spec.request
-        assert isinstance(request, UnderstoodOptimize)
-        self._request = request
-        self._engine = engine
-        self._quantiles = engine.statistics()["property_quantiles"][request.property]
-        self._percentiles = engine.model.card["properties"][request.property]["percentiles"]
-        self._latents = self._starts(spec, engine)
-        self._start_values = engine.predict(self._latents)[request.property].tolist()
-        self._trajectories: dict[int, list[float]] = {}
-
-    def _starts(self, spec: JobSpec, engine: Engine) -> Tensor:
-        number = self._request.num_samples
-        if self._request.start == "structures":
-            mean = engine.encode(read_inputs(spec.structures)).z.mean
-            return mean[torch.arange(number, device=mean.device) % len(mean)]
-        if self._request.start == "prior":
-            return engine.sample_latents([crystal_seed(spec.seed, i) for i in range(number)]).z
-        latents = engine.data_latents()
-        return latents[draw_starts(len(latents), number, spec.seed)]
-
-    def decode(
-        self, crystals: range, seeds: Sequence[int], sampler: SamplerSpec, on_step: OnStep
-    ) -> Decoded:
-        request = self._request
-        decoded, trajectories = self._engine.optimise(
-            self._latents[crystals.start : crystals.stop],
-            seeds,
-            sampler,
-            on_step,
-            prop=request.property,
-            direction=request.direction,
-            value=request.value,
-            steps=request.steps,
-            learning_rate=request.learning_rate,
-        )
-        self._trajectories |= zip(crystals, trajectories, strict=True)
-        return decoded
-
-    def complete(self, record: CrystalRecord, structure: Structure) -> CrystalRecord:
-        given = len(self._request.structures)
-        return OptimizedRecord(
-            **dict(record),
-            source=record.index % given if given else None,
-            start_value=self._start_values[record.index],
-            trajectory=self._trajectories[record.index],
-            percentile=percentile(record.predicted[self._request.property], self._quantiles),
-        )
+            candidates[record.source].append(record)
+        return [
+            record.model_copy(update={"rank": 1 + sorted(own, key=_doubt).index(record)})
+            for own in candidates.values()
+            for record in own
+        ]
 
     def metrics(self, records: Sequence[CrystalRecord]) -> dict[str, Any]:
-        """The share of starts that end in a valid crystal among the best 5, 10, 15 % of the data.
+        """An input counts as matched if any of its candidates matches; RMSE of the best one.
 
-        Null for a target value, which has no better and worse side.
+        `first` is the same for the candidates of rank 1 alone.
         """
-        if self._request.direction == "target" or not records:
-            return {"success_rate": None}
-        rates = {}
-        for percent in ("5", "10", "15"):
-            successes = [r for r in records if is_valid(r) and self._reaches(r, percent)]
-            rates[percent] = len(successes) / len(records)
-        return {"success_rate": rates}
-
-    def _reaches(self, record: CrystalRecord, percent: str) -> bool:
-        value = record.predicted[self._request.property]
-        if self._request.direction == "minimize":
-            return bool(value <= self._percentiles[percent])
-        return bool(value >= self._quantiles[100 - int(percent)])
+        own = [record for record in records if isinstance(record, ReconstructedRecord)]
+        return {**_matches(own), "first": _matches([one for one in own if one.rank == 1])}
 
     def order(self, records: Sequence[CrystalRecord]) -> list[int] | None:
-        """Best predicted value first."""
-
-        def badness(record: CrystalRecord) -> float:
-            value = record.predicted[self._request.property]
-            if self._request.direction == "target":
-                assert self._request.value is not None
-                return abs(value - self._request.value)
-            return value if self._request.direction == "minimize" else -value
-
-        return [record.index for record in sorted(records, key=badness)]
+        """By source; the best candidate first."""
+        if self._candidates == 1:
+            return None
+        own = [record for record in records if isinstance(record, ReconstructedRecord)]
+        return [one.index for one in sorted(own, key=lambda one: (one.source, one.rank))]
 
 
-TASKS: dict[str, type[Generate] | type[Reconstruct] | type[Optimize]] = {
+def _doubt(record: ReconstructedRecord) -> tuple[bool, float]:
+    """Smaller is better; what is invalid comes last. Of the three numbers the residual orders the
+    candidates most nearly as their true RMSE does (docs/experiments.md).
+    """
+    return not is_valid(record), record.agreement.residual
+
+
+def _matches(records: Sequence[ReconstructedRecord]) -> dict[str, float | None]:
+    """The share of the sources that are matched, and the mean RMSE of their best candidates."""
+    best: dict[int, float | None] = {}
+    for record in records:
+        known = [x for x in (best.get(record.source), record.rmse) if x is not None]
+        best[record.source] = min(known, default=None)
+    matched = [rmse for rmse in best.values() if rmse is not None]
+    return {
+        "match_rate": len(matched) / len(best) if best else None,
+        "rmse": sum(matched) / len(matched) if matched else None,
+    }
+
+
+TASKS: dict[JobKind, Callable[[JobSpec, Engine, Decode], Task]] = {
     "generate": Generate,
     "reconstruct": Reconstruct,
     "optimize": Optimize,
+    "interpolate": Interpolate,
+    "vary": Vary,
 }
-
-
-def read_inputs(structures: Sequence[CrystalInput]) -> CrystalBatch:
-    """The given crystals in reduced cells, as the model was trained on."""
-    return CrystalBatch.cat(
-        [
-            from_structure(
-                Structure(
-                    Lattice(given.lattice), list(map(Element.from_Z, given.species)), given.frac
-                )
-            )
-            for given in structures
-        ]
-    )

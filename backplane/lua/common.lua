@@ -8,6 +8,31 @@ local function job_key(id) return 'rq:job:' .. id end
 
 local function queue_key(name) return 'rq:queue:' .. name end
 
+-- All that a client may see of a job: {values of the fields, progress, position (0: not on its
+-- queue), whether a worker is live}; false without a job. The first field is its status; `behind`
+-- is how many are before it on its queue, where that is known: to look costs the length of the queue.
+local function view(id, fields, behind)
+  local values = redis.call('HMGET', job_key(id), unpack(fields))
+  if not values[1] then return false end
+  local position, live = 0, 1
+  if values[1] == 'queued' then
+    local origin = redis.call('HGET', job_key(id), 'origin')
+    behind = behind or redis.call('LPOS', queue_key(origin), id)
+    if behind then
+      position = behind + 1
+      for _, name in ipairs(QUEUES) do
+        if name == origin then break end
+        position = position + redis.call('LLEN', queue_key(name))
+      end
+    end
+    live = 0
+    for _, name in ipairs(redis.call('SMEMBERS', WORKERS_KEY)) do
+      if redis.call('EXISTS', WORKER_PREFIX .. name) == 1 then live = 1 end
+    end
+  end
+  return {values, redis.call('HGETALL', PROGRESS_PREFIX .. id), position, live}
+end
+
 -- The job is over: its lease ends, it expires by itself, whoever waits for it is told.
 local function close(id, now, ended_at)
   local key = job_key(id)

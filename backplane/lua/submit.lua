@@ -1,21 +1,24 @@
 -- Put a job on its queue, or say why not. Nothing is written unless all of it is.
 -- ARGV: id, queue, owner, now, most jobs on the queue, most unfinished jobs of the owner (0: any),
 --       idempotency key ('' without one), fingerprint of the request, seconds that the key is
---       kept, then the fields of the job's hash and their values
--- The answer: {'queued', id} | {'seen', id} | {'conflict'} | {'quota'} | {'full'}
+--       kept, how many fields the client is to see, these fields, then all fields and their values
+-- The answer: {'queued' | 'seen', id, what the client sees (`view`)}, {'conflict'}, {'quota'} or
+--       {'full'}
 local id, queue, owner, now = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local max_queued, quota = tonumber(ARGV[5]), tonumber(ARGV[6])
 local once, fingerprint, once_ttl = ARGV[7], ARGV[8], ARGV[9]
+local first = 11 + tonumber(ARGV[10])
+local visible, fields = {unpack(ARGV, 11, first - 1)}, {unpack(ARGV, first)}
 
 if once ~= '' then
   local seen, with = unpack(redis.call('HMGET', once, 'job', 'fingerprint'))
   if seen and redis.call('EXISTS', job_key(seen)) == 1 then
-    if with == fingerprint then return {'seen', seen} end
+    if with == fingerprint then return {'seen', seen, view(seen, visible)} end
     return {'conflict'}
   end
 end
 -- A call whose answer was lost on its way is repeated.
-if redis.call('EXISTS', job_key(id)) == 1 then return {'seen', id} end
+if redis.call('EXISTS', job_key(id)) == 1 then return {'seen', id, view(id, visible)} end
 if redis.call('LLEN', queue_key(queue)) >= max_queued then return {'full'} end
 if quota > 0 then
   local active = ACTIVE_PREFIX .. owner
@@ -29,11 +32,9 @@ if quota > 0 then
   redis.call('SADD', active, id)
 end
 
-local fields = {}
-for i = 10, #ARGV do fields[#fields + 1] = ARGV[i] end
 redis.call('HSET', job_key(id), unpack(fields))
 redis.call('SADD', 'rq:queues', queue_key(queue))
-redis.call('RPUSH', queue_key(queue), id)
+local length = redis.call('RPUSH', queue_key(queue), id)
 local index = JOBS_PREFIX .. owner
 redis.call('ZADD', index, now, id)
 -- Jobs expire; the index of its owner loses them a few at a time, faster than it grows.
@@ -45,4 +46,4 @@ if once ~= '' then
   redis.call('EXPIRE', once, once_ttl)
 end
 redis.call('PUBLISH', QUEUED_CHANNEL, id)
-return {'queued', id}
+return {'queued', id, view(id, visible, length - 1)}

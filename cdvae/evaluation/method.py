@@ -20,6 +20,7 @@ from cdvae.pipeline import (
     sample_latents,
     sample_posterior,
 )
+from cdvae.search.goal import Objective
 from cdvae.trained import TrainedModel
 
 Stage = Callable[[str], Progress]
@@ -58,7 +59,7 @@ class CDVAEMethod:
     def __init__(self, model: TrainedModel, sampler: SamplerSpec) -> None:
         self.model = model
         self.sampler = sampler
-        self.score_evaluations = 0  # of each crystal that was sampled last
+        self.score_evaluations = 0.0  # of each crystal that was sampled last, mean
 
     @property
     def properties(self) -> tuple[str, ...]:
@@ -107,14 +108,12 @@ class CDVAEMethod:
                 ).z,
                 seeds,
                 self.sampler,
-                prop=prop,
-                direction="minimize",
-                value=None,
+                objectives=[Objective(prop, "minimize")],
                 steps=OPTIMISATION_STEPS,
                 learning_rate=LEARNING_RATE,
                 on_step=on_step,
             )
-            self.score_evaluations = found.score_evaluations
+            self.score_evaluations = float(found.score_evaluations.double().mean())
             for path in found.paths:
                 paths.append([c and to_structures(c)[0] for c in path.decodings])
         return paths

@@ -28,7 +28,7 @@ class Sampled:
 
     structures: list[Structure | None]
     predicted: dict[str, list[float]]
-    score_evaluations: int  # of each crystal
+    score_evaluations: float  # of each crystal, mean
 
 
 def sample_all(
@@ -66,8 +66,8 @@ def sample_all(
             values = decoded.properties[name].tolist() if decoded else []
             by_row = dict(zip(kept, values, strict=True))
             own += [by_row.get(i, math.nan) for i in range(len(rows))]
-        evaluations = decoded.score_evaluations if decoded else evaluations
-    return Sampled(structures, predicted, evaluations)
+        evaluations += int(decoded.score_evaluations.sum()) if decoded else 0
+    return Sampled(structures, predicted, evaluations / n)
 
 
 @dataclass(frozen=True)

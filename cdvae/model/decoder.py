@@ -41,15 +41,6 @@ class Condition:
         codes = torch.cat([parts[i] for i in rows])
         return Condition(self.z[rows], codes, self.coded[rows], self.n_atoms[rows])
 
-    def repeat(self, times: int) -> Condition:
-        """The same crystals ``times`` over, one copy of all after the other."""
-        return Condition(
-            self.z.repeat(times, 1),
-            self.codes.repeat(times, 1),
-            self.coded.repeat(times),
-            self.n_atoms.repeat(times),
-        )
-
 
 class Decoder(nn.Module):
     """Noise-conditional score network of Xie et al. (2022), conditioned on σ as well as on z."""

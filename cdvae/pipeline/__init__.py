@@ -12,7 +12,7 @@ from cdvae.pipeline.samplers import (
     FAST_STEPS,
     LANGEVIN_LEVELS,
     SamplerSpec,
-    build_sampler,
+    plan_attempts,
     score_evaluations,
 )
 from cdvae.pipeline.seeds import crystal_seed
@@ -24,13 +24,13 @@ __all__ = [
     "Decoded",
     "Drawn",
     "SamplerSpec",
-    "build_sampler",
     "chunks",
     "crystal_seed",
     "decode",
     "decode_finite",
     "encode",
     "estimate",
+    "plan_attempts",
     "predict",
     "sample_latents",
     "sample_posterior",

@@ -25,8 +25,6 @@ from cdvae.trained import TrainedModel
 
 CHOICES = 128
 """Draws of the prior among which the one is chosen that suits a lattice or a target best."""
-CHOICE_STEPS = 5
-"""Of the flow for these draws; the one that is chosen is drawn again with all steps."""
 DECODED = 8
 """Latents that are decoded for each crystal with a target."""
 
@@ -134,11 +132,10 @@ class ConstrainedPrior:
         numbers = torch.cat([uniform([seed], composition.draws, name) for name in names])
         counts = composition.sample(numbers.to(model.device))
         noise = torch.cat([self._noise([seed], i) for i in range(CHOICES)])
-        latents = model.prior.transport(noise, counts, CHOICE_STEPS)
+        latents = model.prior.transport(noise, counts)
         order = self._misfit(latents, counts).argsort(stable=True)
         best = order[: self.candidates].tolist()
-        rows = filled(best)
-        return model.prior.transport(noise[rows], counts[rows])[: len(best)], counts[best]
+        return latents[best], counts[best]
 
     def _noise(self, seeds: Sequence[int], attempt: int) -> Tensor:
         latent_dim = self._model.config.model.latent_dim

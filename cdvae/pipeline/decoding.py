@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from cdvae.batches import Levels, filled, of_one_size
-from cdvae.compute import spread
+from cdvae.compute import spread, threads
 from cdvae.crystal import CrystalBatch
 from cdvae.errors import NonFiniteSampleError
 from cdvae.model.encoder import Latents
 from cdvae.pipeline.chunks import chunks
-from cdvae.pipeline.samplers import SamplerSpec, build_sampler
+from cdvae.pipeline.samplers import SamplerSpec, plan_attempts
 from cdvae.pipeline.seeds import generators
+from cdvae.sampling.attempts import Attempts, Best, Made
 from cdvae.sampling.fixed import Fixed
 from cdvae.sampling.protocol import OnLevel
 from cdvae.sampling.start import begin
@@ -31,13 +32,13 @@ class Decoded:
 
     crystals: CrystalBatch
     properties: dict[str, Tensor]  # (B,) each, in the card's units, as the estimator has it
-    score_evaluations: int  # of each crystal
+    score_evaluations: Tensor  # (B,) that each crystal took
 
     def select(self, rows: Sequence[int]) -> Decoded:
         """Those of the crystals ``rows``."""
         own = list(rows)
         properties = {name: values[own] for name, values in self.properties.items()}
-        return Decoded(self.crystals.select(own), properties, self.score_evaluations)
+        return Decoded(self.crystals.select(own), properties, self.score_evaluations[own])
 
 
 @torch.no_grad()
@@ -78,85 +79,94 @@ def decode(
         ValueError: the sampler does not exist.
     """
     _require_finite(~latents.z.isfinite().all(-1))
-    copies = build_sampler(model, sampler, lambda crystals: crystals.volume).copies
-    atoms = BATCH_ATOMS_CUDA if model.device.type == "cuda" else BATCH_ATOMS
     kept = [None] * len(latents) if fixed is None else list(fixed)
-    batches = [
-        [rows[i] for i in part]
-        for rows in _of_one_kind(kept)
-        for part in of_one_size(_sizes(model, latents.z, kept, rows), copies, atoms)
-    ]
-    levels = Levels(len(batches), on_level)
+    sizes, codes = _sizes(model, latents.z, kept), latents.n_codes.tolist()
+    given = [n == own for n, own in zip(sizes, codes, strict=True)]
+    plans = {one: plan_attempts(model, sampler, given=one) for one in set(given)}
+    best, runs = Best(len(latents)), max(plan.most for plan in plans.values())
+    for run in range(runs):
+        left = best.unfit([plans[one] for one in given])
+        atoms = _batch_atoms(model, sum(sizes[row] for row in left))
+        batches = [
+            [rows[i] for i in part]
+            for rows in _of_one_kind(left, given, kept)
+            for part in of_one_size([sizes[row] for row in rows], atoms)
+        ]
+        levels = Levels(len(batches), on_level, run, runs)
 
-    def one(rows: list[int]) -> Decoded:
-        chosen = [seeds[row] for row in rows]
-        own = [kept[row] for row in rows]
-        return _decode_batch(model, latents.select(rows), chosen, sampler, levels.one_more, own)
+        def one_run(rows: list[int], run: int = run, levels: Levels = levels) -> Made:
+            return _decode_batch(
+                model,
+                latents.select(rows),
+                [seeds[row] for row in rows],
+                plans[given[rows[0]]],
+                run,
+                levels.one_more,
+                [kept[row] for row in rows],
+            )
 
-    parts = spread(one, batches)
-    order = torch.tensor([row for rows in batches for row in rows]).argsort()
-    crystals = CrystalBatch.cat([part.crystals for part in parts]).select(order)
+        for rows, made in zip(batches, spread(one_run, batches), strict=True):
+            best.add(rows, made, plans[given[rows[0]]].sampler.evaluations)
+    crystals, properties = best.crystals(), best.properties()
     broken = ~crystals.lattice.flatten(1).isfinite().all(-1)
     broken[crystals.owner[~crystals.frac.isfinite().all(-1)]] = True
     _require_finite(broken)
-    properties = {
-        name: torch.cat([part.properties[name] for part in parts])[order]
-        for name in model.properties
-    }
-    return Decoded(crystals, properties, parts[0].score_evaluations)
+    named = dict(zip(model.properties, properties.unbind(-1), strict=True))
+    return Decoded(crystals, named, best.evaluations)
 
 
-def _of_one_kind(fixed: Sequence[Fixed | None]) -> list[list[int]]:
-    """Rows with nothing fixed, with fixed atoms, with a space group too: they begin differently."""
-    kinds: dict[int, list[int]] = {}
-    for row, one in enumerate(fixed):
-        kind = 0 if one is None else 1 if one.spacegroup is None else 2
-        kinds.setdefault(kind, []).append(row)
+def _batch_atoms(model: TrainedModel, atoms: int) -> int:
+    """Atoms in one batch when there are so many ``atoms``: no thread shall go without."""
+    if model.device.type == "cuda":
+        return BATCH_ATOMS_CUDA
+    return min(BATCH_ATOMS, -(-atoms // threads()))
+
+
+def _of_one_kind(
+    rows: Sequence[int], given: Sequence[bool], fixed: Sequence[Fixed | None]
+) -> list[list[int]]:
+    """``rows`` that are sampled in one way.
+
+    New or given; with nothing fixed, with fixed atoms, with a space group too.
+    """
+    kinds: dict[tuple[bool, int], list[int]] = {}
+    for row in rows:
+        own = fixed[row]
+        kind = 0 if own is None else 1 if own.spacegroup is None else 2
+        kinds.setdefault((given[row], kind), []).append(row)
     return list(kinds.values())
 
 
-def _sizes(
-    model: TrainedModel, z: Tensor, fixed: Sequence[Fixed | None], rows: Sequence[int]
-) -> list[int]:
-    """The number of atoms of the crystals ``rows``: fixed, or as the heads read it from ``z``."""
-    own = [one.n_atoms for row in rows if (one := fixed[row]) is not None]
-    if own:
-        return own
-    sizes: list[int] = model.network.heads.size_logits(z[filled(rows)]).argmax(-1).tolist()
-    return sizes[: len(rows)]
+def _sizes(model: TrainedModel, z: Tensor, fixed: Sequence[Fixed | None]) -> list[int]:
+    """The number of atoms of each crystal: fixed, or as the heads read it from ``z`` (B, D)."""
+    read: list[int] = model.network.heads.size_logits(z[filled(range(len(z)))]).argmax(-1).tolist()
+    return [n if one is None else one.n_atoms for n, one in zip(read, fixed, strict=False)]
 
 
 def _decode_batch(
     model: TrainedModel,
     latents: Latents,
     seeds: Sequence[int],
-    sampler: SamplerSpec,
+    plan: Attempts,
+    run: int,
     on_level: OnLevel,
     fixed: Sequence[Fixed | None],
-) -> Decoded:
-    """The crystals of ``latents``, which all have one number of atoms, on the CPU.
+) -> Made:
+    """One run of each of the ``latents``, which all have one number of atoms, on the CPU.
 
     They have something ``fixed``, and a space group, all or none.
     """
-    network, number = model.network, len(latents)
-    every = filled(range(number))
-    rngs = generators([seeds[i] for i in every], "decode")
+    network, every = model.network, filled(range(len(latents)))
+    rngs = generators([seeds[i] for i in every], f"decode {run}")
     own = [one for one in fixed if one is not None]
     start = begin(network, latents.select(every), rngs, [own[i] for i in every] if own else None)
-
-    def misfit(crystals: CrystalBatch) -> Tensor:
-        return network.misfit(copied, crystals)
-
-    chosen = build_sampler(model, sampler, misfit)
-    live = filled(range(number), chosen.copies)
-    start = start.select(live)
-    copied = start.condition.repeat(chosen.copies)
-    score = network.decoder.bind(copied)
-    crystals = chosen(score, start.crystals, rngs[: len(live)], on_level, start.symmetry)
+    score = network.decoder.bind(start.condition)
+    crystals = plan.sampler(score, start.crystals, rngs, on_level, start.symmetry)
+    alone = plan.most == 1  # and no other to compare it with
+    misfit = torch.zeros(len(every)) if alone else network.misfit(start.condition, crystals).cpu()
     # Not read from the latents by the heads: an optimised latent lies where its head is wrong.
-    values = model.estimator.values(crystals.select(filled(live)))[:number]
-    properties = dict(zip(model.properties, values.cpu().unbind(-1), strict=True))
-    return Decoded(crystals.select(range(number)).to("cpu"), properties, chosen.evaluations)
+    properties = model.estimator.values(crystals).cpu()
+    return Made(crystals.to("cpu"), properties, misfit).select(range(len(latents)))
 
 
 def decode_finite(

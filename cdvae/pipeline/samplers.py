@@ -2,58 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from torch import Tensor
-
-from cdvae.crystal import CrystalBatch
 from cdvae.noise import NoiseSchedule
 from cdvae.sampling.ancestral import Ancestral, Plan
-from cdvae.sampling.best_of import BestOf
+from cdvae.sampling.attempts import Attempts
 from cdvae.sampling.langevin import Langevin
-from cdvae.sampling.protocol import Sampler
 from cdvae.trained import TrainedModel
 
-FAST_STEPS = 100
+FAST_STEPS = 50
 LANGEVIN_LEVELS = 50
 
 
 @dataclass(frozen=True)
 class SamplerSpec:
-    """A sampler by name; ``steps`` is its number of score evaluations, None for the default."""
+    """A sampler by name; ``steps``: most score evaluations of a crystal, None for the default."""
 
     name: str
     steps: int | None = None
 
 
-def build_sampler(
-    model: TrainedModel, spec: SamplerSpec, misfit: Callable[[CrystalBatch], Tensor]
-) -> Sampler:
+def plan_attempts(model: TrainedModel, spec: SamplerSpec, *, given: bool) -> Attempts:
     """The sampler of that name with the noise levels that the model was trained for.
 
-    ``fast`` divides its steps among runs of about as many as the settings of the model say and
-    keeps the run whose crystal has the least ``misfit``; ``langevin`` is one run of
-    LANGEVIN_LEVELS levels.
+    ``fast`` takes at most its number of steps, as the settings of the model say: one run for a new
+    crystal, and for a ``given`` one, of which the latent says exactly where its atoms are, short
+    runs until one fits. ``langevin`` is one run of LANGEVIN_LEVELS levels.
 
     Raises:
         ValueError: the name is unknown or the number of steps is impossible.
     """
     schedule = NoiseSchedule(model.config.model.sigma_max, model.config.model.sigma_min)
+    settings = model.config.sampling
     if spec.name == "fast":
         steps = FAST_STEPS if spec.steps is None else spec.steps
         if steps < 1:
             raise ValueError(f"sampler fast takes at least 1 step, not {steps}")
-        runs = max(1, round(steps / model.config.sampling.run))
-        return BestOf(Ancestral(schedule, Plan.of(steps // runs)), runs, misfit)
+        steps = steps if given else min(steps, settings.new)
+        most = max(1, steps // settings.given_run) if given else 1
+        return Attempts(Ancestral(schedule, Plan.of(steps // most)), most, settings.fit)
     if spec.name == "langevin":
         steps = 100 * LANGEVIN_LEVELS if spec.steps is None else spec.steps
         if steps < LANGEVIN_LEVELS or steps % LANGEVIN_LEVELS:
             raise ValueError(f"sampler langevin takes a multiple of 50 steps, not {steps}")
-        return Langevin(schedule, LANGEVIN_LEVELS, steps // LANGEVIN_LEVELS)
+        return Attempts(Langevin(schedule, LANGEVIN_LEVELS, steps // LANGEVIN_LEVELS), 1, 0.0)
     raise ValueError(f"no sampler named {spec.name!r}; there are fast and langevin")
 
 
 def score_evaluations(model: TrainedModel, spec: SamplerSpec) -> int:
-    """How often that sampler evaluates the score of each crystal; ValueError like build_sampler."""
-    return build_sampler(model, spec, lambda crystals: crystals.volume).evaluations
+    """The most score evaluations that a crystal can take; ValueError like plan_attempts."""
+    return max(plan_attempts(model, spec, given=given).evaluations for given in (False, True))

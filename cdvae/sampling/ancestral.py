@@ -34,9 +34,9 @@ class Plan:
     @staticmethod
     def of(evaluations: int) -> Plan:
         """The plan for a number of evaluations, at least 1; it uses no more of them."""
-        for plan in (Plan(3, 0, 6, 4), Plan(4, 0, 2, 6)):  # many corrections want many levels
+        for plan in (Plan(3, 0, 6, 4), Plan(4, 0, 2, 6), Plan(2, 0, 1, 2)):
             levels = (evaluations - plan.evaluations) // (1 + plan.corrections)
-            if levels >= 5:
+            if levels >= (5 if plan.corrections > 1 else 3):  # many corrections want many levels
                 return replace(plan, within=levels)
         outside = evaluations // 3
         return Plan(evaluations - 2 * outside, outside, 0, outside)
@@ -73,11 +73,6 @@ class Ancestral:
     def evaluations(self) -> int:
         """Those of the plan."""
         return self.plan.evaluations
-
-    @property
-    def copies(self) -> int:
-        """The crystals alone."""
-        return 1
 
     @torch.no_grad()
     def __call__(

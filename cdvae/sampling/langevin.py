@@ -35,11 +35,6 @@ class Langevin:
         """``steps_per_level`` a level."""
         return self.levels * self.steps_per_level
 
-    @property
-    def copies(self) -> int:
-        """The crystals alone."""
-        return 1
-
     @torch.no_grad()
     def __call__(
         self,

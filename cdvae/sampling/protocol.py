@@ -27,11 +27,6 @@ class Sampler(Protocol):
         """Score evaluations that each crystal costs."""
         ...
 
-    @property
-    def copies(self) -> int:
-        """Copies of the crystals that it samples at once: the score has to be that of so many."""
-        ...
-
     def __call__(
         self,
         score: Score,

@@ -77,11 +77,6 @@ class Start:
     condition: Condition
     symmetry: Symmetry | None = None
 
-    def select(self, rows: Sequence[int]) -> Start:
-        """That of the crystals ``rows``."""
-        symmetry = None if self.symmetry is None else self.symmetry.select(rows)
-        return Start(self.crystals.select(rows), self.condition.select(rows), symmetry)
-
 
 def begin(
     network: CDVAE,

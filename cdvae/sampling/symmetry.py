@@ -24,36 +24,20 @@ class Symmetry:
     score becomes that of the density on symmetric crystals, and white noise is white noise there.
     """
 
-    plans: tuple[Plan, ...]
     projector: Tensor  # (B, 3N, 3N) of fractional steps
     orbit: Tensor  # (A,) int64, ascending within each crystal
 
     def project(self, step: Tensor) -> Tensor:
         """(A, 3) the symmetric part of the fractional steps (A, 3)."""
-        own = step.view(len(self.plans), -1, 1)
+        own = step.view(len(self.projector), -1, 1)
         return (self.projector @ own).view_as(step)
-
-    def select(self, rows: Sequence[int]) -> Symmetry:
-        """That of the crystals ``rows``."""
-        own = list(rows)
-        orbit = self.orbit.view(len(self.plans), -1)[own].flatten()
-        return Symmetry(tuple(self.plans[i] for i in own), self.projector[own], orbit)
-
-    @staticmethod
-    def cat(parts: Sequence[Symmetry]) -> Symmetry:
-        """That of all crystals of ``parts``."""
-        return Symmetry(
-            tuple(plan for part in parts for plan in part.plans),
-            torch.cat([part.projector for part in parts]),
-            torch.cat([part.orbit for part in parts]),
-        )
 
     def assign(self, crystals: CrystalBatch, logits: Tensor) -> CrystalBatch:
         """``crystals`` with elements exchanged between whole orbits of as many atoms.
 
         The likeliest assignment under ``logits`` (A, Z), as in :func:`assign_species`.
         """
-        species = crystals.species.view(len(self.plans), -1).cpu().numpy().copy()
+        species = crystals.species.view(len(self.projector), -1).cpu().numpy().copy()
         scores = logits.view(*species.shape, -1).double().cpu().numpy()
         orbits = self.orbit.view(species.shape).cpu().numpy()
         for own, score, orbit in zip(species, scores, orbits, strict=True):
@@ -81,22 +65,10 @@ def place(
         species.append(elements[torch.from_numpy(placed[-1].element).to(elements.device)])
     frac = torch.from_numpy(np.concatenate([one.frac for one in placed])).to(crystals.frac)
     symmetry = Symmetry(
-        tuple(plans),
         torch.from_numpy(np.stack([one.projector for one in placed])).to(crystals.frac),
         torch.from_numpy(np.concatenate([one.orbit for one in placed])).to(crystals.species),
     )
     return crystals.replace(frac=wrap(frac), species=torch.cat(species)), symmetry
-
-
-def again(
-    crystals: CrystalBatch, symmetry: Symmetry | None, rngs: Sequence[torch.Generator]
-) -> tuple[CrystalBatch, Symmetry | None]:
-    """``crystals`` with fresh coordinates: uniform, or on other sites of their space groups."""
-    if symmetry is not None:
-        return place(crystals, symmetry.plans, rngs)
-    sizes = zip(crystals.n_atoms.tolist(), rngs, strict=True)
-    frac = torch.cat([torch.rand(n, 3, generator=rng) for n, rng in sizes])
-    return crystals.replace(frac=frac.to(crystals.frac)), None
 
 
 def assign(crystals: CrystalBatch, symmetry: Symmetry | None, logits: Tensor) -> CrystalBatch:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from torch import Tensor
+
 from cdvae.crystal import CrystalBatch
 from cdvae.errors import NonFiniteSampleError
 from cdvae.sampling.protocol import OnLevel
@@ -19,20 +21,27 @@ class Path:
     best: int | None = None
     valid: bool = False  # the best one
     badness: float = math.inf  # of the best one, encoded again
-    trajectory: list[float] = field(default_factory=list)
-    """The property of the best one after each decoding, from the first finite one on."""
+    trajectory: list[tuple[float, ...]] = field(default_factory=list)
+    """The properties of the best one after each decoding, from the first finite one on."""
 
-    def add(self, crystal: CrystalBatch | None, valid: bool, badness: float, value: float) -> bool:
+    @property
+    def first(self) -> CrystalBatch | None:
+        """The first finite decoding: as a rule that of the start."""
+        return next((one for one in self.decodings if one is not None), None)
+
+    def add(
+        self, crystal: CrystalBatch | None, valid: bool, badness: float, values: tuple[float, ...]
+    ) -> bool:
         """Appends a decoding; True if it is valid and better than all valid ones before.
 
-        ``value`` is its property in the card's units, ``badness`` what the search makes small.
+        ``values`` are its properties in the card's units, ``badness`` what the search makes small.
         """
         self.decodings.append(crystal)
         reached = self.trajectory[-1:]
         is_best = crystal is not None and (self.valid, -self.badness) < (valid, -badness)
         if is_best:
             self.best, self.valid, self.badness = len(self.decodings) - 1, valid, badness
-            reached = [value]
+            reached = [values]
         self.trajectory += reached
         return is_best and valid
 
@@ -42,7 +51,12 @@ class Optimised:
     """What a search found."""
 
     paths: list[Path]  # one of each start
-    score_evaluations: int  # of each start
+    score_evaluations: Tensor  # (B,) that each start took
+
+    def first(self) -> CrystalBatch:
+        """The first finite crystal of each start; raises as `best`."""
+        self._require_finite()
+        return CrystalBatch.cat([path.first for path in self.paths])
 
     def best(self) -> CrystalBatch:
         """The best crystal of each start; the least bad where none is valid.
@@ -50,10 +64,13 @@ class Optimised:
         Raises:
             NonFiniteSampleError: no decoding of some start was finite.
         """
+        self._require_finite()
+        return CrystalBatch.cat([path.decodings[path.best] for path in self.paths])
+
+    def _require_finite(self) -> None:
         lost = [i for i, path in enumerate(self.paths) if path.best is None]
         if lost:
             raise NonFiniteSampleError(lost)
-        return CrystalBatch.cat([path.decodings[path.best] for path in self.paths])
 
 
 class Work:
@@ -77,6 +94,11 @@ class Work:
     def decoded(self) -> None:
         """The present decoding is done."""
         self._done += self._evaluations
+
+    def finished(self) -> None:
+        """All is done, perhaps before its time."""
+        if self._done < self._total:
+            self._tell(self._total)
 
     def _tell(self, done: int) -> None:
         if self._on_step:

@@ -156,7 +156,9 @@ class StandInWorker:
         self.name = name
         self.ledger = Ledger(redis, name)
 
-    def announce(self, models: tuple[str, ...] = ("tiny@1",), state: str = "idle") -> None:
+    def announce(
+        self, models: tuple[str, ...] = ("tiny@1",), state: str = "idle", relax: bool = False
+    ) -> None:
         presence = WorkerPresence.model_validate(
             {
                 "name": self.name,
@@ -166,6 +168,7 @@ class StandInWorker:
                 "hostname": "here",
                 "pid": 1,
                 "started_at": "2026-01-02T03:04:05Z",
+                "relax": relax,
             }
         )
         self.redis.sadd(WORKERS_KEY, self.name)

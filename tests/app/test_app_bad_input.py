@@ -123,6 +123,12 @@ OPTIMIZE: list[tuple[str, Any, str]] = [
     ("learning rate", {"learning_rate": 0}, "/learning_rate"),
     ("text learning rate", {"learning_rate": "fast"}, "/learning_rate"),
     ("samples", {"num_samples": 0}, "/num_samples"),
+    ("trust radius", {"trust_radius": 0}, "/trust_radius"),
+    ("patience", {"patience": 0}, "/patience"),
+    ("twice", {"objectives": [{"property": "formation_energy"}]}, "/objectives/0/property"),
+    ("unknown", {"objectives": [{"property": "hardness"}]}, "/objectives/0/property"),
+    ("no value", {"objectives": [{"property": "x", "direction": "target"}]}, "/objectives/0"),
+    ("weight", {"objectives": [{"property": "x", "weight": 0}]}, "/objectives/0/weight"),
 ]
 
 
@@ -140,9 +146,40 @@ def test_optimize_refuses_a_wrong_property(client: TestClient, query: str) -> No
     assert answer["errors"][0]["parameter"] == "property"
 
 
+def test_a_direction_without_a_property_is_refused(client: TestClient) -> None:
+    body = {"direction": "maximize", "objectives": [{"property": "formation_energy"}]}
+    answer = problem(client.post("/optimize", json=body), 422)
+    assert answer["errors"][0]["parameter"] == "property"
+
+
 def test_a_wrong_property_names_the_right_ones(client: TestClient) -> None:
     answer = problem(client.post("/optimize?property=hardness"), 422)
     assert "formation_energy" in answer["detail"]
+
+
+ONE, TWO = {"cif": CIF}, {"structure": pymatgen_dict()}
+PAIR = {"cif": CIF + CIF.replace("SrTiO3", "other")}
+WALKS: list[tuple[str, str, Any, str]] = [
+    ("one end", "/interpolate", {"structures": [ONE]}, "/structures"),
+    ("three ends", "/interpolate", {"structures": [PAIR, TWO]}, "/structures"),
+    ("no ends", "/interpolate", {}, "/structures"),
+    ("one point", "/interpolate", {"structures": [ONE, TWO], "num_points": 1}, "/num_points"),
+    ("many points", "/interpolate", {"structures": [ONE, TWO], "num_points": 101}, "/num_points"),
+    ("no crystal", "/vary", {}, "/structure"),
+    ("two crystals", "/vary", {"structure": PAIR}, "/structure/cif"),
+    ("no strength", "/vary", {"structure": ONE, "strength": 0}, "/strength"),
+    ("strong", "/vary", {"structure": ONE, "strength": 1.01}, "/strength"),
+    ("many", "/vary", {"structure": ONE, "num_samples": 101}, "/num_samples"),
+    ("broken", "/vary", {"structure": {"structure": {"sites": []}}}, "/structure/structure"),
+]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "pointer"), [row[1:] for row in WALKS], ids=[row[0] for row in WALKS]
+)
+def test_walks_refuse(client: TestClient, path: str, body: Any, pointer: str) -> None:
+    answer = problem(client.post(path, json=body), 422)
+    assert any((error.get("pointer") or "").startswith(pointer) for error in answer["errors"])
 
 
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity", "1e999"])
@@ -164,7 +201,9 @@ def test_no_json_text_is_400(client: TestClient, text: str) -> None:
     problem(client.post("/generate", content=text.encode("latin-1"), headers=headers), 400)
 
 
-@pytest.mark.parametrize("path", ["/generate", "/reconstruct", "/optimize?property=x"])
+@pytest.mark.parametrize(
+    "path", ["/generate", "/reconstruct", "/optimize?property=x", "/interpolate", "/vary"]
+)
 @pytest.mark.parametrize("media", ["text/plain", "application/x-www-form-urlencoded", ""])
 def test_other_media_types_are_415(client: TestClient, path: str, media: str) -> None:
     response = client.post(path, content=b"{}", headers={"Content-Type": media})

@@ -185,14 +185,22 @@ def test_records_of_the_other_tasks_are_told_apart(
 ) -> None:
     path = post(client)
     job, _ = worker.take()
-    reconstructed = record(0, source=0, matched=True, rmse=0.01)
-    optimized = record(1, source=None, start_value=1.0, trajectory=[1.0, 0.5], percentile=5.0)
-    worker.write(job, [[reconstructed, optimized]])
+    agreement = {"misfit": 0.1, "residual": 0.02, "head_gap": 0.3}
+    reconstructed = record(0, source=0, matched=True, rmse=0.01, agreement=agreement, rank=1)
+    reached = {"start_value": 1.0, "trajectory": [1.0, 0.5], "percentile": 5.0}
+    gains = {"head_gain": -0.5, "estimator_gain": -0.4, "gap": -0.1}
+    outcome = {"property": "formation_energy", **reached, **gains}
+    optimized = record(1, source=None, **reached, objectives=[outcome])
+    interpolated = record(2, position=0.5, distances=[0.4, 0.6])
+    varied = record(3, distance=0.2, rmse=None)
+    worker.write(job, [[reconstructed, optimized], [interpolated, varied]])
     worker.end(job, "finished", "succeeded")
     result = JobResult.model_validate_json(client.get(f"{path}/result").text)
     assert [type(one).__name__ for one in result.crystals] == [
         "ReconstructedRecord",
         "OptimizedRecord",
+        "InterpolatedRecord",
+        "VariedRecord",
     ]
 
 

@@ -17,6 +17,8 @@ PROTECTED = [
     ("POST", "/generate"),
     ("POST", "/reconstruct"),
     ("POST", "/optimize?property=formation_energy"),
+    ("POST", "/interpolate"),
+    ("POST", "/vary"),
     ("GET", "/jobs"),
     ("GET", "/jobs/x"),
     ("DELETE", "/jobs/x"),

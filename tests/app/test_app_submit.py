@@ -184,6 +184,78 @@ def test_optimize_from_given_structures(client: TestClient, worker: StandInWorke
     assert len(spec.structures) == 2
 
 
+def test_optimize_several_properties(client: TestClient, store: Any) -> None:
+    from .conftest import write_card
+
+    energy = CARD["properties"]["formation_energy"]
+    write_card(store, properties={"formation_energy": energy, "band_gap": energy})
+    gap = {"property": "band_gap", "direction": "target", "value": 1.5, "weight": 2}
+    beside = client.post("/optimize?property=formation_energy", json={"objectives": [gap]})
+    request = submitted(beside).request
+    assert request.kind == "optimize"
+    assert [one.property for one in request.objectives] == ["formation_energy", "band_gap"]
+    assert [one.weight for one in request.objectives] == [1.0, 2.0]
+    alone = submitted(client.post("/optimize", json={"objectives": [gap]})).request
+    assert alone.kind == "optimize"
+    assert (alone.property, alone.direction, alone.value) == ("band_gap", "target", 1.5)
+    assert len(alone.objectives) == 1
+    assert (alone.trust_radius, alone.patience) == (0.2, 4)
+
+
+def test_interpolate(client: TestClient, worker: StandInWorker) -> None:
+    body = {"structures": [{"cif": CIF}, {"structure": pymatgen_dict()}], "num_points": 5}
+    request = submitted(client.post("/interpolate", json=body)).request
+    assert request.kind == "interpolate"
+    assert [one.label for one in request.structures] == ["SrTiO3", "1"]
+    job, spec = worker.take()
+    assert job.func_name == FUNCTIONS["interpolate"]
+    assert (spec.num_samples, len(spec.structures)) == (5, 2)
+    both = {"structures": [{"cif": CIF + CIF.replace("SrTiO3", "other")}]}
+    request = submitted(client.post("/interpolate", json=both)).request
+    assert [one.label for one in request.structures] == ["SrTiO3", "other"]
+    assert request.num_samples == 11
+
+
+def test_vary(client: TestClient, worker: StandInWorker) -> None:
+    body = {"structure": {"cif": CIF}, "strength": 1, "num_samples": 3, "priority": "bulk"}
+    request = submitted(client.post("/vary", json=body)).request
+    assert request.kind == "vary"
+    assert (request.strength, request.keep_composition) == (1.0, False)
+    job, spec = worker.take()
+    assert job.func_name == FUNCTIONS["vary"]
+    assert job.origin == "bulk"
+    assert (spec.num_samples, len(spec.structures)) == (3, 1)
+    defaults = submitted(
+        client.post("/vary", json={"structure": {"structure": pymatgen_dict()}})
+    ).request
+    assert (defaults.num_samples, defaults.strength) == (16, 0.3)
+
+
+def test_relaxation_needs_a_worker_that_can(client: TestClient, worker: StandInWorker) -> None:
+    posts: list[tuple[str, dict[str, Any]]] = [
+        ("/generate", {}),
+        ("/reconstruct", {"structures": [{"cif": CIF}]}),
+        ("/optimize?property=formation_energy", {}),
+        ("/interpolate", {"structures": [{"cif": CIF}, {"cif": CIF}]}),
+        ("/vary", {"structure": {"cif": CIF}}),
+    ]
+    submitted(client.post("/generate", json={"relax": True}))  # who knows what workers will come
+    worker.announce()
+    for path, body in posts:
+        answer = client.post(path, json={**body, "relax": True})
+        assert answer.status_code == 422, path
+        assert answer.json()["errors"][0]["pointer"] == "/relax"
+        assert "cdvae-service[relax]" in answer.json()["detail"]
+        assert submitted(client.post(path, json=body)).request.relax is False
+    raw = client.post("/reconstruct?relax=true", content=CIF, headers=RAW)
+    assert raw.status_code == 422
+    worker.announce(relax=True)
+    for path, body in posts:
+        assert submitted(client.post(path, json={**body, "relax": True})).request.relax
+    raw = client.post("/reconstruct?relax=true", content=CIF, headers=RAW)
+    assert submitted(raw).request.relax
+
+
 LIMITS = Limits.model_validate({**CARD["limits"], "min_atoms": 1, "max_atoms": 1000})
 
 

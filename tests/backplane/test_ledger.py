@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -11,18 +12,23 @@ from hypothesis.strategies import sampled_from
 from redis import Redis
 
 from backplane.ledger import ENDED, LOST, Absences, now, source
-from schema.wire import ABSENCE, LEASES_KEY, MAX_LOST, PATIENCE, QUEUES, worker_key
+from schema.wire import ABSENCE, LEASES_KEY, MAX_LOST, PATIENCE, QUEUES, WORKERS_KEY, worker_key
 from worker.ledger import Ledger
 
 FINAL = {"finished", "failed", "canceled"}
 
 
-def put(redis: Redis, job_id: str, queue: str = "normal", quota: int = 0) -> list[str]:
-    """What the script `submit` answers."""
+def submit(redis: Redis, job_id: str, queue: str = "normal", quota: int = 0) -> list[Any]:
+    """What the script `submit` answers, where the client is to see status and queue."""
     fields = {"status": "queued", "origin": queue, "result_ttl": "600", "ended_at": ""}
     flat = [part for pair in fields.items() for part in pair]
-    args = [job_id, queue, "me", now()[0], 1000, quota, "", "", 60, *flat]
-    return [part.decode() for part in redis.register_script(source("submit"))(args=args)]
+    args = [job_id, queue, "me", now()[0], 1000, quota, "", "", 60, 2, "status", "origin", *flat]
+    return list(redis.register_script(source("submit"))(args=args))
+
+
+def put(redis: Redis, job_id: str, queue: str = "normal", quota: int = 0) -> list[str]:
+    """The outcome of a submission and, unless it is refused, the id of the job."""
+    return [part.decode() for part in submit(redis, job_id, queue, quota)[:2]]
 
 
 def state(redis: Redis, job_id: str) -> str:
@@ -54,6 +60,25 @@ def test_urgent_queues_come_first_but_nothing_starves(redis_client: Redis) -> No
         assert all(later - earlier <= PATIENCE + 2 for earlier, later in pairwise(turns))
     assert Counter(order).most_common(1)[0][1] == 1
     assert len(order) == 46
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_a_submission_is_answered_with_what_a_look_at_the_job_would_show(
+    redis_client: Redis, live: bool
+) -> None:
+    if live:
+        redis_client.sadd(WORKERS_KEY, "w")
+        redis_client.set(worker_key("w"), "{}")
+    look = redis_client.register_script(source("status"))
+    places = []
+    for number, queue in enumerate(["bulk", "interactive", "bulk", "normal", "bulk"]):
+        *_, seen = submit(redis_client, f"j{number}", queue)
+        assert seen == look(args=[f"j{number}", "status", "origin"])
+        assert seen[0] == [b"queued", queue.encode()]
+        assert seen[3] == int(live)
+        places.append(seen[2])
+    assert places == [1, 1, 3, 2, 5]
+    assert submit(redis_client, "j0", "bulk")[2] == look(args=["j0", "status", "origin"])
 
 
 def test_a_lost_answer_is_given_again(redis_client: Redis) -> None:

@@ -67,6 +67,19 @@ def test_reconstruct_and_optimize_say_what_only_they_know(tmp_path: Path) -> Non
     assert (request["start"], request["direction"]) == ("structures", "minimize")
 
 
+def test_walks_say_how_far_they_are(tmp_path: Path) -> None:
+    cif = tmp_path / "SrTiO3.cif"
+    cif.write_text(SRTIO3)
+    answer = run("interpolate", cif, cif, "--points", 3, *QUICK)
+    assert answer.exit_code == 0, answer.output
+    assert "position" in answer.stdout
+    answer = run("vary", cif, "--strength", 0.5, "-n", 2, "--keep-composition", *QUICK, "--json")
+    assert answer.exit_code == 0, answer.output
+    made = json.loads(answer.stdout)
+    assert made["job"]["request"]["keep_composition"] is True
+    assert all("distance" in crystal for crystal in made["crystals"])
+
+
 def test_a_job_can_be_left_and_cancelled() -> None:
     words = ("--sampler", "langevin", "--steps", 5000, "--no-wait")
     job = run("generate", "-n", 2000, *words).stdout.strip()

@@ -11,13 +11,18 @@ from pymatgen.core.structure import Structure
 from cdvae_client import Crystal
 from cdvae_client.fields import (
     GenerateFields,
+    InterpolateFields,
     OptimizeFields,
     ReconstructFields,
+    VaryFields,
     generate_body,
+    interpolate_body,
     optimize_body,
     reconstruct_body,
+    vary_body,
 )
 from schema.requests import GenerateRequest, OptimizeRequest, ReconstructRequest
+from schema.walks import InterpolateRequest, VaryRequest
 from tests.client.stub import crystal
 from tests.e2e.service import SRTIO3
 
@@ -30,6 +35,8 @@ SYMBOLS = ["Sr", "Ti", "O", "O", "O"]
         (GenerateFields, GenerateRequest, set()),
         (ReconstructFields, ReconstructRequest, {"structures"}),
         (OptimizeFields, OptimizeRequest, set()),
+        (InterpolateFields, InterpolateRequest, {"structures"}),
+        (VaryFields, VaryRequest, {"structure"}),
     ],
 )
 def test_every_field_of_the_contract_can_be_given(
@@ -78,6 +85,12 @@ def test_an_optimisation_starts_from_names_or_crystals() -> None:
     assert json.loads(optimize_body({"start": "prior"})) == {"start": "prior"}
     sent = json.loads(optimize_body({"start": [SRTIO3, SRTIO3]}))
     assert sent == {"start": {"structures": [{"cif": SRTIO3}, {"cif": SRTIO3}]}}
+
+
+def test_walks_are_between_two_crystals_and_around_one() -> None:
+    sent = json.loads(interpolate_body([SRTIO3, SRTIO3], {"num_points": 3}))
+    assert sent == {"structures": [{"cif": SRTIO3}, {"cif": SRTIO3}], "num_points": 3}
+    assert json.loads(vary_body(SRTIO3, {})) == {"structure": {"cif": SRTIO3}}
 
 
 def test_other_things_are_no_crystals() -> None:

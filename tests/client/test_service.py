@@ -59,6 +59,17 @@ def test_the_three_tasks(service: Service, tmp_path: Path) -> None:
         assert energies == sorted(energies)
 
 
+def test_walks(service: Service) -> None:
+    with Client(url(service)) as client:
+        first, second = client.generate(num_samples=2, seed=11).wait(60)
+        way = client.interpolate([first, second], num_points=3, seed=1).wait(60)
+        assert [one.position for one in way] == [0, 0.5, 1]
+        assert way.job.kind == "interpolate"
+        near = client.vary(first, strength=0.2, num_samples=2, seed=1).wait(60)
+        assert len(near) == 2
+        assert all(one.distance >= 0 for one in near)
+
+
 def test_crystals_come_as_they_were_decoded(service: Service) -> None:
     with Client(url(service)) as client:
         for crystal in client.generate(num_samples=4, seed=11):

@@ -14,6 +14,8 @@ CALLS = {
     ("post", "/generate"),
     ("post", "/reconstruct"),
     ("post", "/optimize"),
+    ("post", "/interpolate"),
+    ("post", "/vary"),
     ("get", "/jobs"),
     ("get", "/jobs/{job_id}"),
     ("get", "/jobs/{job_id}/events"),
@@ -42,8 +44,9 @@ def test_it_holds_the_contract() -> None:
     found = {(method, path) for path, item in description["paths"].items() for method in item}
     assert found == CALLS
     schemas = description["components"]["schemas"]
-    for name in ("GenerateRequest", "ReconstructRequest", "OptimizeRequest", "JobStatus"):
-        assert name in schemas
+    for name in ("Generate", "Reconstruct", "Optimize", "Interpolate", "Vary"):
+        assert f"{name}Request" in schemas
+    assert "JobStatus" in schemas
     assert set(_references(description)) <= {f"#/components/schemas/{name}" for name in schemas}
     reconstruct = description["paths"]["/reconstruct"]["post"]["requestBody"]["content"]
     assert set(reconstruct) == {"application/json", "chemical/x-cif"}

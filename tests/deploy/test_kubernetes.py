@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ from rq.queue import Queue
 
 from app.keys import key_file
 from schema.wire import LEASES_KEY, QUEUES
-from tests.needs import program
 
 ROOT = Path(__file__).parents[2]
+KUBECTL = Path(sys.executable).with_name("kubectl")  # from its wheel
 KEDA = {"ScaledObject": ScaledObject, "TriggerAuthentication": TriggerAuthentication}
 
 Manifest = dict[str, Any]
@@ -25,7 +26,7 @@ Manifest = dict[str, Any]
 def rendered(request: pytest.FixtureRequest) -> list[Manifest]:
     """Everything that `kubectl apply -k` would send."""
     ended = subprocess.run(
-        [program("kubectl", "kubectl 1.27 or newer"), "kustomize", request.param],
+        [str(KUBECTL), "kustomize", request.param],
         cwd=ROOT / "deploy" / "kubernetes",
         capture_output=True,
         text=True,

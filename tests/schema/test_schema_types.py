@@ -85,7 +85,7 @@ def test_a_spec_says_one_thing() -> None:
 
 
 def test_functions_and_queues() -> None:
-    assert set(FUNCTIONS) == {"generate", "reconstruct", "optimize"}
+    assert set(FUNCTIONS) == {"generate", "reconstruct", "optimize", "interpolate", "vary"}
     assert all(name.startswith("worker.jobs.") for name in FUNCTIONS.values())
     assert QUEUES == ("interactive", "normal", "bulk")
 

@@ -48,27 +48,26 @@ def test_a_crystal_has_the_same_bits_in_any_batch_on_any_number_of_threads(
 
 def test_batches_hold_every_crystal_once_and_one_size_each() -> None:
     sizes = [5, 2, 5, 9, 2, 5, 5, 20]
-    batches = of_one_size(sizes, copies=4, atoms=60)
+    batches = of_one_size(sizes, atoms=15)
     assert sorted(row for rows in batches for row in rows) == list(range(8))
     for rows in batches:
         assert len({sizes[row] for row in rows}) == 1
-        assert len(rows) == 1 or len(rows) * 4 * sizes[rows[0]] <= 60
+        assert len(rows) == 1 or len(rows) * sizes[rows[0]] <= 15
 
 
 def test_batches_are_filled_with_their_last_crystal() -> None:
     assert filled([3]) == [3] * ROWS
     assert filled([3, 8, 1, 4]) == [3, 8, 1, 4]
-    assert filled([3, 8], copies=4) == [3, 8]
-    assert filled([3], copies=2) == [3, 3]
 
 
 def test_levels_of_several_batches_add_up() -> None:
     seen: list[tuple[int, int]] = []
-    levels = Levels(2, lambda *level: seen.append(level))
-    for level in (1, 2, 3):
-        levels.one_more(level, 3)
-        levels.one_more(level, 3)
-    assert seen == [(i, 6) for i in range(1, 7)]
+    for run in (0, 1):
+        levels = Levels(2, lambda *level: seen.append(level), run, 2)
+        for level in (1, 2, 3):
+            levels.one_more(level, 3)
+            levels.one_more(level, 3)
+    assert seen == [(i, 12) for i in range(1, 13)]
 
 
 def test_spread_keeps_the_order_and_computes_without_gradients() -> None:

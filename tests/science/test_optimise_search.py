@@ -14,10 +14,11 @@ from cdvae.metrics.validity import composition_valid, species_counts, structure_
 from cdvae.model.composition_prior import CompositionPrior
 from cdvae.optimise import DECODINGS, optimise
 from cdvae.pipeline import SamplerSpec, crystal_seed, encode, predict
-from cdvae.search.goal import goal_of
+from cdvae.search.goal import Objective, goal_of
 from cdvae.search.record import Optimised
 from cdvae.search.record import Path as SearchPath
 from cdvae.search.substitution import key, neighbours, promising
+from cdvae.search.trust import Trust
 from cdvae.testing import perovskites, write_tiny_model
 from cdvae.trained import TrainedModel, load_model
 
@@ -54,11 +55,10 @@ def seeds(n: int) -> list[int]:
 
 def run(model: TrainedModel, starts: Tensor, own: list[int], **changed: object) -> Optimised:
     options = {
-        "prop": "band_gap",
-        "direction": "minimize",
-        "value": None,
+        "objectives": [Objective("band_gap", "minimize")],
         "steps": 12,
         "learning_rate": 0.1,
+        "patience": None,
     }
     return optimise(model, starts, own, SAMPLER, **options | changed)
 
@@ -105,45 +105,65 @@ def test_noise_of_a_latent_is_carried_back_to_it(model: TrainedModel) -> None:
     counts = element_counts(perovskites(8).crystals)
     latents = model.reference.latents[:8]
     noise = model.prior.noise_of(latents, counts)
-    torch.testing.assert_close(model.prior.transport(noise, counts), latents, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        model.prior.transport(noise, counts, 25), latents, atol=1e-4, rtol=1e-4
+    )
 
 
 def test_goal_is_in_the_units_of_the_card(model: TrainedModel) -> None:
     latents = model.reference.latents[:5]
     values = predict(model, latents)["band_gap"]
-    goal = goal_of(model, "band_gap", "target", float(values[2]))
+    goal = goal_of(model, [Objective("band_gap", "target", float(values[2]))])
     badness = goal.badness(goal.read(latents))
     assert badness.argmin() == 2
     assert badness[2] == pytest.approx(0, abs=1e-9)
     assert badness.argsort().tolist() == (values - values[2]).abs().argsort().tolist()
     order = values.argsort().tolist()
-    low, high = (goal_of(model, "band_gap", d, None) for d in ("minimize", "maximize"))
+    low, high = (goal_of(model, [Objective("band_gap", d)]) for d in ("minimize", "maximize"))
     assert low.badness(low.read(latents)).argsort().tolist() == order
     assert high.badness(high.read(latents)).argsort().tolist() == order[::-1]
 
 
+def test_objectives_add_up_by_weight(model: TrainedModel) -> None:
+    """In standard deviations of the data, squared for a target."""
+    latents = model.reference.latents[:5]
+    both = [Objective("formation_energy", "target", 0.1, 2.0), Objective("band_gap", "maximize")]
+    goal = goal_of(model, both)
+    read = goal.read(latents)
+    mean, std = model.network.heads.property_mean, model.network.heads.property_std
+    values = predict(model, latents)
+    energy = (values["formation_energy"] - 0.1) / std[0]
+    gap = (values["band_gap"] - mean[1]) / std[1]
+    torch.testing.assert_close(goal.badness(read), 2 * energy.square() - gap)
+    columns = {name: column.tolist() for name, column in values.items()}
+    torch.testing.assert_close(goal.standardised(columns), read, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(goal.in_units(read)[:, 1], values["band_gap"])
+
+
 @pytest.mark.parametrize(
-    ("prop", "direction", "value"),
+    "objectives",
     [
-        ("colour", "minimize", None),
-        ("band_gap", "sideways", None),
-        ("band_gap", "target", None),
-        ("band_gap", "minimize", 1.0),
+        [],
+        [Objective("colour", "minimize")],
+        [Objective("band_gap", "sideways")],
+        [Objective("band_gap", "target")],
+        [Objective("band_gap", "minimize", 1.0)],
+        [Objective("band_gap", "minimize"), Objective("band_gap", "maximize")],
+        [Objective("band_gap", "minimize", weight=0.0)],
     ],
 )
-def test_nonsense_is_refused(
-    model: TrainedModel, prop: str, direction: str, value: float | None
-) -> None:
-    with pytest.raises(ValueError, match=r"direction|property"):
-        run(model, model.reference.latents[:1], [1], prop=prop, direction=direction, value=value)
+def test_nonsense_is_refused(model: TrainedModel, objectives: list[Objective]) -> None:
+    with pytest.raises(ValueError, match=r"direction|property|objective|weight"):
+        run(model, model.reference.latents[:1], [1], objectives=objectives)
 
 
 @pytest.mark.parametrize(("direction", "value"), [("minimize", None), ("target", 0.3)])
 def test_best_is_the_best_valid_decoding(
     model: TrainedModel, direction: str, value: float | None
 ) -> None:
-    found = run(model, model.reference.latents[:4], seeds(4), direction=direction, value=value)
-    assert found.score_evaluations == 3 * DECODINGS
+    objectives = [Objective("band_gap", direction, value)]
+    found = run(model, model.reference.latents[:4], seeds(4), objectives=objectives)
+    assert found.score_evaluations.tolist() == [3 * DECODINGS] * 4
     best = found.best()
     assert len(best) == 4
     for crystal, path in zip(best.split(), found.paths, strict=True):
@@ -156,7 +176,7 @@ def test_best_is_the_best_valid_decoding(
         reached = [
             _value(model, path.decodings[_first_best(badness[: n + 1])]) for n in range(DECODINGS)
         ]
-        assert path.trajectory == pytest.approx(reached, abs=1e-4)
+        assert [value for (value,) in path.trajectory] == pytest.approx(reached, abs=1e-4)
 
 
 def _first_best(badness: list[tuple[bool, float]]) -> int:
@@ -206,15 +226,70 @@ def test_progress_covers_every_step_and_may_stop_the_search(model: TrainedModel)
 def test_a_path_prefers_valid_crystals_and_counts_lost_ones() -> None:
     crystal = perovskites(1).crystals
     path = SearchPath()
-    assert not path.add(None, False, 0.0, math.nan)
-    assert not path.add(crystal, False, -9.0, -0.9)
+    assert not path.add(None, False, 0.0, ())
+    assert not path.add(crystal, False, -9.0, (-0.9,))
     assert path.best == 1
-    assert path.add(crystal, True, 3.0, 0.3)
-    assert not path.add(crystal, False, -9.0, -0.9)
-    assert not path.add(crystal, True, 3.0, 0.3)
-    assert path.add(crystal, True, 2.0, 0.2)
-    assert path.trajectory == [-0.9, 0.3, 0.3, 0.3, 0.2]
+    assert path.add(crystal, True, 3.0, (0.3,))
+    assert not path.add(crystal, False, -9.0, (-0.9,))
+    assert not path.add(crystal, True, 3.0, (0.3,))
+    assert path.add(crystal, True, 2.0, (0.2,))
+    assert [value for (value,) in path.trajectory] == [-0.9, 0.3, 0.3, 0.3, 0.2]
+    assert path.first is crystal
     assert (path.best, len(path.decodings)) == (5, 6)
     with pytest.raises(NonFiniteSampleError) as caught:
         Optimised([path, SearchPath([None])], 1).best()
     assert caught.value.indices == (1,)
+
+
+def test_a_trust_region_follows_what_crystals_hold() -> None:
+    trust = Trust(0.2, None)
+    trust.moved(before=1.0, promised=0.0, after=0.2, improved=True)  # 80 % of the promise
+    assert trust.radius == pytest.approx(0.3)
+    trust.moved(before=0.2, promised=-0.8, after=-0.3, improved=True)  # half of it
+    assert trust.radius == pytest.approx(0.3)
+    trust.moved(before=-0.3, promised=-1.3, after=-0.4, improved=True)  # a tenth
+    assert trust.radius == pytest.approx(0.15)
+    trust.moved(before=-0.4, promised=-2.0, after=-0.4, improved=False)
+    assert trust.radius == pytest.approx(0.075)
+    trust.moved(before=math.inf, promised=-1.0, after=3.0, improved=True)  # the first valid one
+    assert trust.radius == pytest.approx(0.075)
+    assert not trust.over
+
+
+def test_a_search_is_over_after_moves_without_progress() -> None:
+    trust = Trust(0.2, 2)
+    trust.moved(before=1.0, promised=0.0, after=1.0, improved=False)
+    trust.moved(before=1.0, promised=0.0, after=0.5, improved=True)
+    trust.moved(before=0.5, promised=0.0, after=0.495, improved=True)
+    assert not trust.over
+    trust.moved(before=0.495, promised=0.0, after=0.495, improved=False)
+    assert trust.over
+
+
+def test_starts_that_do_not_improve_are_left(model: TrainedModel) -> None:
+    """The others go on as they would have without them."""
+    starts = model.reference.latents[:4]
+    whole = run(model, starts, seeds(4))
+    seen: list[tuple[int, int]] = []
+    short = run(model, starts, seeds(4), patience=2, on_step=lambda *at: seen.append(at))
+    lengths = [len(path.decodings) for path in short.paths]
+    assert min(lengths) < DECODINGS
+    assert short.score_evaluations == 3 * max(lengths)
+    for path, full, length in zip(short.paths, whole.paths, lengths, strict=True):
+        assert len(path.trajectory) == length
+        values = [value for (value,) in full.trajectory[:length]]
+        assert [value for (value,) in path.trajectory] == pytest.approx(values, abs=1e-3)
+    assert seen[-1][0] == seen[-1][1]
+
+
+def test_a_search_stays_among_the_allowed_compositions(model: TrainedModel) -> None:
+    def without_oxygen(counts: Tensor) -> Tensor:
+        return counts[:, 7] == 0
+
+    found = run(model, model.reference.latents[:4], seeds(4), allowed=without_oxygen)
+    free = run(model, model.reference.latents[:4], seeds(4))
+    valid = [path for path in found.paths if path.valid]
+    assert valid
+    for path in valid:
+        assert 8 not in path.decodings[path.best].species
+    assert any(8 in path.decodings[path.best].species for path in free.paths)

@@ -4,7 +4,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from cdvae.config import SamplingConfig
 from cdvae.errors import Cancelled, DataError, ModelStoreError, NonFiniteSampleError
+from cdvae.model.encoder import Latents
 from cdvae.pipeline import (
     SamplerSpec,
     chunks,
@@ -70,7 +72,7 @@ def test_decoded_crystals_are_complete(model: TrainedModel) -> None:
     levels = []
     decoded = decode(model, latents, seeds(5), FAST, lambda *level: levels.append(level))
     assert levels == [(i, 8) for i in range(1, 9)]
-    assert decoded.score_evaluations == 8
+    assert decoded.score_evaluations.tolist() == [8] * 5
     assert len(decoded.crystals) == 5
     assert set(decoded.properties) == {"formation_energy", "band_gap"}
     assert (decoded.crystals.frac >= 0).all()
@@ -111,6 +113,21 @@ def test_paper_sampler_has_fifty_levels_of_a_hundred_steps(model: TrainedModel) 
         evaluations = score_evaluations(model, SamplerSpec("fast", steps))
         assert evaluations <= (steps or 100)
         assert evaluations > 0.9 * (steps or 0)
+
+
+@pytest.mark.parametrize(("fit", "runs"), [(0.0, 3), (1e9, 1)])
+def test_a_given_crystal_gets_runs_until_it_fits(
+    model: TrainedModel, fit: float, runs: int
+) -> None:
+    sampling = SamplingConfig(new=6, given_run=4, fit=fit)
+    model = replace(model, config=replace(model.config, sampling=sampling))
+    spec, given = SamplerSpec("fast", 12), encode(model, perovskites(5).crystals).means()
+    decoded = decode(model, given, seeds(5), spec)
+    assert decoded.score_evaluations.tolist() == [4 * runs] * 5
+    new = decode(model, Latents.of(given.z), seeds(5), spec)
+    assert new.score_evaluations.tolist() == [6] * 5
+    first = decode(model, given, seeds(5), SamplerSpec("fast", 4)).crystals
+    assert torch.equal(decoded.crystals.frac, first.frac) == (runs == 1)
 
 
 def test_posterior_draws_scatter_about_the_mean(model: TrainedModel) -> None:

@@ -12,7 +12,6 @@ from cdvae.errors import Cancelled
 from cdvae.noise import NoiseSchedule, remove_mean
 from cdvae.sampling.ancestral import CORRECTION, Ancestral, Plan
 from cdvae.sampling.assignment import assign_species
-from cdvae.sampling.best_of import BestOf
 from cdvae.sampling.langevin import Langevin
 from cdvae.sampling.protocol import Sampler
 from cdvae.sampling.start import likeliest_counts, species_of
@@ -130,39 +129,6 @@ def test_a_plan_makes_good_use_of_its_evaluations(evaluations: int) -> None:
     plan = Plan.of(evaluations)
     assert evaluations - plan.corrections <= plan.evaluations <= evaluations
     assert plan.above > 0 or plan.within > 0
-
-
-def test_best_of_keeps_the_least_misfit_of_each_crystal() -> None:
-    def misfit(crystals: CrystalBatch) -> Tensor:
-        return crystals.frac[::3, 0]  # anything that differs from run to run
-
-    inner = Ancestral(SCHEDULE, Plan.of(5))
-    begin = start().select(range(40))
-    once = inner(NormalData(), begin, generators(40))
-    levels = []
-    sampler = BestOf(inner, 3, misfit)
-    best = sampler(NormalData(), begin, generators(40), lambda *level: levels.append(level))
-    assert sampler.evaluations == 15
-    assert sampler.copies == 3
-    assert levels == [(i, 5) for i in range(1, 6)]  # all runs go side by side
-    assert (misfit(best) <= misfit(once)).all()
-    assert (misfit(best) < misfit(once)).any()
-    same = (best.frac == once.frac).all(-1).view(-1, 3).all(1)
-    assert torch.equal(same, misfit(best) == misfit(once))  # whole crystals are chosen, not atoms
-
-
-def test_best_of_prefers_any_number_to_none() -> None:
-    def misfit(crystals: CrystalBatch) -> Tensor:
-        values = torch.zeros(3, 4)
-        values[0] = torch.nan
-        values[1, 1:] = torch.inf
-        return values.flatten()
-
-    inner, begin = Ancestral(SCHEDULE, Plan.of(5)), start().select(range(4))
-    rngs = generators(4)
-    first = inner(NormalData(), begin, rngs)
-    best = BestOf(inner, 3, misfit)(NormalData(), begin, generators(4))
-    assert not (best.frac == first.frac).all(-1).view(4, 3).all(-1).any()
 
 
 def test_assignment_keeps_the_composition_and_is_optimal() -> None:

@@ -14,6 +14,7 @@ from cdvae.evaluation.sampling import generate
 from cdvae.optimise import optimise
 from cdvae.pipeline import SamplerSpec, crystal_seed, estimate
 from cdvae.restoring_force import restoring_force
+from cdvae.search.goal import Objective
 from cdvae.trained import TrainedModel, load_model
 from schema.cards import ModelCard
 
@@ -62,9 +63,7 @@ def test_optimised_crystals_are_among_the_best_of_the_data(model: TrainedModel) 
         model.reference.latents[:16],
         seeds,
         SamplerSpec("fast", 25),
-        prop="formation_energy",
-        direction="minimize",
-        value=None,
+        objectives=[Objective("formation_energy", "minimize")],
         steps=20,
         learning_rate=0.05,
     )

@@ -161,6 +161,25 @@ def test_a_dropped_cif_comes_back_beside_its_input(page: Page) -> None:
         assert colours(view) > 200
 
 
+def test_walks_are_shown_beside_what_was_given(page: Page, service: Service) -> None:
+    sampler = {"name": "fast", "steps": 25}
+    other = SRTIO3.replace("data_SrTiO3", "data_BaTiO3").replace("Sr1 Sr", "Ba1 Ba")
+    ends = [{"cif": SRTIO3}, {"cif": other}]
+    job = service.submit("/interpolate", {"structures": ends, "num_points": 3, "sampler": sampler})
+    page.goto(f"#/jobs/{job}")
+    finished(page)
+    expect(page.get_by_role("heading", name="Walk from Sr1 Ti1 O3 to Ba1 Ti1 O3")).to_be_visible()
+    expect(page.get_by_text("Given: SrTiO3")).to_be_visible()
+    expect(page.get_by_text("At 0.00 of the way")).to_be_visible()
+    crystals(page).last.click()
+    expect(page.get_by_text("Given: BaTiO3")).to_be_visible()
+    job = service.submit("/vary", {"structure": ends[0], "num_samples": 2, "sampler": sampler})
+    page.goto(f"#/jobs/{job}")
+    finished(page)
+    expect(page.get_by_role("heading", name="Vary Sr1 Ti1 O3, 2 crystals")).to_be_visible()
+    expect(page.get_by_text("Varied: ")).to_be_visible()
+
+
 def test_an_optimisation_is_a_curve(page: Page) -> None:
     page.get_by_text("Optimise", exact=True).click()
     page.get_by_label("Crystals", exact=True).fill("2")

@@ -15,6 +15,8 @@ BEHAVIOURS = (
     "pairs",
     "paced",
     "slow",
+    "counted",
+    "thorough",
     "stuck",
     "nan",
     "nan_property",

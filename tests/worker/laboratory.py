@@ -62,11 +62,21 @@ def make_spec(kind: str, model: str, structures: list[dict[str, Any]], **fields:
             "property": "formation_energy",
             "direction": "minimize",
             "value": None,
+            "objectives": [{"property": "formation_energy"}],
             "num_samples": 4,
             "start": "dataset",
             "structures": summaries,
             "steps": 20,
             "learning_rate": 0.05,
+            "trust_radius": 0.2,
+            "patience": 4,
+        },
+        "interpolate": {"structures": summaries, "num_points": 5},
+        "vary": {
+            "structures": summaries,
+            "strength": 0.3,
+            "num_samples": 3,
+            "keep_composition": False,
         },
     }[kind]
     return JobSpec.model_validate(

@@ -8,10 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from ase.calculators.calculator import Calculator
 
 from cdvae.errors import NonFiniteSampleError
 from cdvae.pipeline import Decoded, SamplerSpec
+from cdvae.relaxation import Potential
 from cdvae.trained import load_model
 from worker.engine import Engine, OnStep
 from worker.horse import main
@@ -57,6 +60,30 @@ class Slow(Pairs):
             time.sleep(0.05)
             on_level(level, 1200)
         return super().decode(latents, seeds, sampler, on_level, fixed)
+
+
+class Counted(Pairs):
+    """Twenty levels a second, without end; each is counted in a file of the home folder."""
+
+    def decode(self, *arguments: Any) -> Decoded:
+        on_level = arguments[-1]
+        home = Path(os.environ["CDVAE_HOME"])
+        home.mkdir(exist_ok=True)
+        with (home / "levels").open("w") as file:
+            for level in range(100_000):
+                time.sleep(0.05)
+                file.write("x")
+                file.flush()
+                on_level(level, 100_000)
+        raise AssertionError("nobody cancelled it")
+
+
+class Thorough(Engine):
+    """All crystals in one chunk, a quarter of a second for each one's checks."""
+
+    def is_novel(self, structure: Any) -> bool | None:
+        time.sleep(0.25)
+        return super().is_novel(structure)
 
 
 class Stuck(Engine):
@@ -105,6 +132,8 @@ ENGINES: dict[str, type[Engine]] = {
     "pairs": Pairs,
     "paced": Paced,
     "slow": Slow,
+    "counted": Counted,
+    "thorough": Thorough,
     "stuck": Stuck,
     "nan": Nan,
     "nan_property": NanProperty,
@@ -120,5 +149,27 @@ def load(folder: Path, device: str) -> Engine:
     return ENGINES[folder.parent.name](load_model(folder, device))
 
 
+class Dense(Calculator):
+    """Wants 12 Å³ for every atom and nothing else."""
+
+    implemented_properties = ("energy", "forces", "stress")
+
+    def calculate(self, *arguments: Any) -> None:
+        super().calculate(*arguments)
+        wanted = 12.0 * len(self.atoms)
+        strain = self.atoms.get_volume() / wanted - 1
+        pressure = strain / wanted * np.ones(3)
+        self.results = {
+            "energy": 0.5 * strain**2,
+            "forces": np.zeros((len(self.atoms), 3)),
+            "stress": np.concatenate([pressure, np.zeros(3)]),
+        }
+
+
+def dense(device: str) -> Potential:
+    """A potential for all elements that takes no time."""
+    return Potential("dense", Dense())
+
+
 if __name__ == "__main__":
-    main(load)
+    main(load, lambda: dense)

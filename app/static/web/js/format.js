@@ -70,7 +70,13 @@ export function spaceGroup(group) {
   );
 }
 
-const TITLES = { generate: "Generate", reconstruct: "Reconstruct", optimize: "Optimise" };
+const TITLES = {
+  generate: "Generate",
+  reconstruct: "Reconstruct",
+  optimize: "Optimise",
+  interpolate: "Interpolate",
+  vary: "Vary",
+};
 export const kindName = (kind) => TITLES[kind];
 
 /** What a job is for, in a few words. */
@@ -82,6 +88,12 @@ export function jobTitle({ request }) {
       ? `Reconstruct ${given[0].formula}`
       : `Reconstruct ${counted(given.length, "crystal")}`;
   }
+  if (request.kind === "interpolate") {
+    const [first, second] = request.structures;
+    return `Walk from ${first.formula} to ${second.formula}`;
+  }
+  if (request.kind === "vary")
+    return `Vary ${request.structures[0].formula}, ${counted(request.num_samples, "crystal")}`;
   const verb = { minimize: "Minimise", maximize: "Maximise", target: "Aim at" }[request.direction];
   const goal = request.direction === "target" ? `${fixed(request.value)} of the ` : "the ";
   return `${verb} ${goal}${request.property.replaceAll("_", " ")} of ${counted(request.num_samples, "crystal")}`;

@@ -88,17 +88,15 @@ export function inspector(jobId, card, given, signal) {
   function draw(record) {
     result.view.show(crystal, record.reduced_formula, { ...options });
     const numbers = new Set(crystal.sites.map((site) => site.number));
-    const before = source && record.source !== null ? given[record.source] : null;
+    const from = sourceOf(record);
+    const before = source && from !== null ? given[from] : null;
     views.classList.toggle("two", Boolean(before));
     if (source) source.view.element.parentElement.hidden = !before;
     if (before) {
-      const input = inputs[record.source];
+      const input = inputs[from];
       source.view.show(input, before.label, { ...options });
       source.caption.textContent = `Given: ${before.label}`;
-      result.caption.textContent =
-        "matched" in record
-          ? `Reconstructed: ${record.matched ? `matches, RMSE ${fixed(record.rmse, 4)}` : "does not match"}`
-          : "Optimised";
+      result.caption.textContent = became(record);
       input.sites.forEach((site) => numbers.add(site.number));
     }
     legend.replaceChildren(
@@ -156,6 +154,20 @@ async function fetchCif(jobId, record, name) {
   } catch {
     save(new Blob([record.cif], { type: "chemical/x-cif" }), name);
   }
+}
+
+/** The number of the given crystal that a record belongs to, or null; on a walk the nearer end. */
+function sourceOf(record) {
+  if ("position" in record) return Math.round(record.position);
+  return "distance" in record ? 0 : (record.source ?? null);
+}
+
+/** What became of the given crystal. */
+function became(record) {
+  if ("position" in record) return `At ${fixed(record.position)} of the way`;
+  if ("distance" in record) return `Varied: ${fixed(record.distance)} away`;
+  if (!("matched" in record)) return "Optimised";
+  return `Reconstructed: ${record.matched ? `matches, RMSE ${fixed(record.rmse, 4)}` : "does not match"}`;
 }
 
 const yes = (flag) => (flag ? "yes" : "no");

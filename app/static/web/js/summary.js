@@ -37,6 +37,8 @@ export function tiles(request, metrics) {
     generate: RATES,
     reconstruct: RATES.slice(0, 3),
     optimize: RATES.filter(([name]) => !name.includes("_")),
+    interpolate: RATES.slice(0, 3),
+    vary: RATES,
   }[request.kind];
   const common = shown.map(([name, label, hint]) => tile(label, percent(metrics[name]), hint));
   return [h("dl", { class: "rates" }, own, common)];
@@ -56,7 +58,8 @@ function distribution(title, unit, values, quantiles = null, distance = null) {
  * Distributions are those of the valid crystals, as are the distances in the metrics.
  */
 export function charts(request, { crystals, metrics }, card, statistics) {
-  if (request.kind === "reconstruct" || !card) return []; // those are as their inputs are
+  // The crystals of reconstructions and walks are as their inputs are.
+  if (["reconstruct", "interpolate"].includes(request.kind) || !card) return [];
   const valid = crystals.filter(isValid);
   const quantiles = statistics?.property_quantiles ?? {};
   const names = Object.keys(card.properties);

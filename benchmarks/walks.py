@@ -1,0 +1,204 @@
+"""Searches, walks and ranked candidates, as a client gets them, over the first crystals of a file.
+
+    python benchmarks/walks.py optimise --data test.csv.gz [--model perov-5] [--crystals 100]
+    python benchmarks/walks.py rank --data val.csv.gz [--candidates 4]
+    python benchmarks/walks.py walk --data val.csv.gz [--strengths 0.1 0.3 1.0]
+
+`optimise` searches from each crystal with the defaults of `POST /optimize`: seconds, success
+rates by the independent estimator, and what head and estimator say was gained. `rank` compares the
+candidate of rank 1 with the first, with the best by the truth, and with the choice of each number
+of `agreement`. `walk` interpolates between neighbours in the file and varies each crystal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from timing import emit, load
+
+from cdvae import walks
+from cdvae.agreement import agreement
+from cdvae.compute import available_threads, configure
+from cdvae.crystal import CrystalBatch
+from cdvae.data.cache import prepare
+from cdvae.data.dataset import load_cache
+from cdvae.data.structures import to_structures
+from cdvae.evaluation.optimisation import percentiles
+from cdvae.metrics.matching import match
+from cdvae.metrics.validity import composition_valid, species_counts, structure_valid
+from cdvae.model.encoder import Latents
+from cdvae.optimise import optimise
+from cdvae.pipeline import (
+    SamplerSpec,
+    chunks,
+    crystal_seed,
+    decode,
+    encode,
+    estimate,
+    sample_posterior,
+)
+from cdvae.search.goal import Objective
+from cdvae.trained import TrainedModel
+
+FAST = SamplerSpec("fast")
+POINTS = 9
+
+
+def crystals_of(path: Path, number: int) -> CrystalBatch:
+    """The first crystals of a table of the data sets."""
+    with TemporaryDirectory() as folder:
+        cache = Path(folder) / "crystals.safetensors"
+        prepare(path, cache, {}, limit=number)
+        return load_cache(cache).crystals
+
+
+def searches(model: TrainedModel, given: CrystalBatch, prop: str) -> dict[str, Any]:
+    """One search from each crystal, as a job of the service does them."""
+    begun = time.perf_counter()
+    latents = encode(model, given).z.mean
+    lengths: list[int] = []
+    reached, head, judge = [], [], []
+    for rows in chunks(len(given), model):
+        found = optimise(
+            model,
+            latents[rows.start : rows.stop],
+            [crystal_seed(0, row) for row in rows],
+            FAST,
+            objectives=[Objective(prop, "minimize")],
+            steps=50,
+            learning_rate=0.05,
+        )
+        before, after = (estimate(model, one)[prop] for one in (found.first(), found.best()))
+        reached += after.tolist()
+        judge += (after - before).tolist()
+        head += [path.trajectory[-1][0] - path.trajectory[0][0] for path in found.paths]
+        lengths += [len(path.decodings) for path in found.paths]
+    seconds = time.perf_counter() - begun
+    limits = percentiles(model.card, prop)
+    gaps = [abs(a - b) for a, b in zip(head, judge, strict=True)]
+    return {
+        "starts": len(given),
+        "seconds": round(seconds, 1),
+        "decodings_a_start": statistics.fmean(lengths),
+        "success_rate": {p: _share(value <= limits[p] for value in reached) for p in limits},
+        "gain": {"head": statistics.fmean(head), "estimator": statistics.fmean(judge)},
+        "gap": {"mean": statistics.fmean(gaps), "median": statistics.median(gaps)},
+    }
+
+
+def ranks(model: TrainedModel, given: CrystalBatch, candidates: int) -> dict[str, Any]:
+    """Match rate and RMSE of one candidate for each crystal, by how it is chosen."""
+    number = len(given)
+    sources = [row // candidates for row in range(number * candidates)]
+    seeds = [crystal_seed(0, row) for row in range(number * candidates)]
+    width = torch.tensor([float(row % candidates > 0) for row in range(number * candidates)])
+    latents = sample_posterior(model, encode(model, given).select(sources), seeds, width)
+    crystals = decode(model, latents, seeds, FAST).crystals
+    truth = to_structures(given)
+    pairs = zip(sources, to_structures(crystals), strict=True)
+    rmse = [match(truth[source], structure) for source, structure in pairs]
+    found = agreement(model, latents, crystals)
+    scores = {
+        "first": torch.arange(number * candidates) % candidates,
+        "rank 1 (residual)": found.residual,
+        "misfit": found.misfit,
+        "head_gap": found.head_gap,
+        "truth": torch.tensor([float("inf") if one is None else one for one in rmse]),
+    }
+    rows = {}
+    for name, score in scores.items():
+        best = score.view(number, candidates).argmin(1)
+        chosen = [rmse[source * candidates + int(one)] for source, one in enumerate(best)]
+        known = [one for one in chosen if one is not None]
+        rows[name] = {
+            "match_rate": len(known) / number,
+            "rmse": statistics.fmean(known) if known else None,
+        }
+    return {"crystals": number, "candidates": candidates, "chosen_by": rows}
+
+
+def ways(model: TrainedModel, given: CrystalBatch, strengths: Sequence[float]) -> dict[str, Any]:
+    """What lies between neighbours and around each crystal."""
+    posterior = encode(model, given).means()
+    truth = to_structures(given)
+    positions = [i / (POINTS - 1) for i in range(POINTS)]
+    ends, between = [], []
+    for row in range(len(given) - 1):
+        two, z = given.select([row, row + 1]), posterior.z[row : row + 2]
+        way = Latents.of(walks.between(model, two, z, positions))
+        own = posterior.select([row, row + 1])
+        latents = Latents.cat([own.select([0]), way.select(range(1, POINTS - 1)), own.select([1])])
+        made = _decoded(model, latents, row)
+        ends += [match(truth[row], made[0]), match(truth[row + 1], made[-1])]
+        between += made[1:-1]
+    figures: dict[str, Any] = {
+        "ends_matched": _share(one is not None for one in ends),
+        "between": _validity(between),
+    }
+    for strength in strengths:
+        for keep in (True, False):
+            made, same = [], []
+            for row, structure in enumerate(truth):
+                seeds = [crystal_seed(row, i) for i in range(POINTS)]
+                one = given.select([row])
+                z = walks.around(model, one, posterior.z[row : row + 1], strength, seeds, keep)
+                found = _decoded(model, Latents.of(z), row)
+                made += found
+                same += [match(structure, other) is not None for other in found]
+            name = f"strength {strength}{', composition kept' if keep else ''}"
+            figures[name] = {**_validity(made), "matches_input": _share(same)}
+    return {"crystals": len(given), **figures}
+
+
+def _decoded(model: TrainedModel, latents: Latents, seed: int) -> list[Any]:
+    seeds = [crystal_seed(seed, i) for i in range(len(latents))]
+    return to_structures(decode(model, latents, seeds, FAST).crystals)
+
+
+def _validity(structures: Sequence[Any]) -> dict[str, float]:
+    return {
+        "structure_validity": _share(map(structure_valid, structures)),
+        "composition_validity": _share(
+            composition_valid(species_counts(structure)) for structure in structures
+        ),
+    }
+
+
+def _share(flags: Any) -> float:
+    known = list(flags)
+    return sum(known) / len(known)
+
+
+def main() -> None:
+    """Prints the figures of one of the three."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("what", choices=("optimise", "rank", "walk"))
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--model", default="perov-5")
+    parser.add_argument("--property", default="formation_energy")
+    parser.add_argument("--crystals", type=int, default=100)
+    parser.add_argument("--candidates", type=int, default=4)
+    parser.add_argument("--strengths", type=float, nargs="+", default=[0.1, 0.3, 1.0])
+    parser.add_argument("--threads", type=int, default=available_threads())
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    configure(options.threads)
+    model, given = load(options.model), crystals_of(options.data, options.crystals)
+    if options.what == "optimise":
+        figures = searches(model, given, options.property)
+    elif options.what == "rank":
+        figures = ranks(model, given, options.candidates)
+    else:
+        figures = ways(model, given, options.strengths)
+    emit({"model": options.model, "threads": options.threads, **figures}, options.out)
+
+
+if __name__ == "__main__":
+    main()

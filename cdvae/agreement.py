@@ -1,0 +1,63 @@
+"""How far decoded crystals agree with their latents: a judgement without the truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch_geometric.utils import scatter
+
+from cdvae.batches import filled, of_one_size
+from cdvae.crystal import CrystalBatch
+from cdvae.model.decoder import Condition
+from cdvae.model.encoder import Latents
+from cdvae.trained import TrainedModel
+
+RESIDUAL_SIGMA = 0.1
+"""Å; noise level at which the residual score is read: small against a bond, well learned."""
+ATOMS = 640
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Of B crystals; all three are zero for a perfect decoding."""
+
+    misfit: Tensor  # (B,) mean squared distance of its own latent from the one it was decoded from
+    residual: Tensor  # (B,) Å, RMS shift of an atom that the score still asks for
+    head_gap: Tensor  # (B,) RMS difference of heads and estimator, standard deviations of the data
+
+    def columns(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The three, in this order."""
+        return self.misfit, self.residual, self.head_gap
+
+
+@torch.no_grad()
+def agreement(model: TrainedModel, latents: Latents, crystals: CrystalBatch) -> Agreement:
+    """How far ``crystals`` agree with the ``latents`` that they were decoded from, on the CPU."""
+    parts, order = [], []
+    for rows in of_one_size(crystals.n_atoms.tolist(), ATOMS):
+        every = filled(rows)
+        found = _of_one_size(model, latents.select(every), crystals.select(every).to(model.device))
+        parts.append(found[:, : len(rows)].cpu())
+        order += rows
+    values = torch.cat(parts, 1)[:, torch.tensor(order).argsort()]
+    return Agreement(*values)
+
+
+def _of_one_size(model: TrainedModel, latents: Latents, crystals: CrystalBatch) -> Tensor:
+    """(3, B)"""
+    network = model.network
+    coded = latents.n_codes == crystals.n_atoms
+    codes = latents.z.new_zeros(len(crystals.frac), network.config.code_dim)
+    if network.config.code_dim and coded.any():
+        given = latents.codes[coded.repeat_interleave(latents.n_codes)]
+        codes[coded[crystals.owner]] = given
+    condition = Condition(latents.z, codes, coded, crystals.n_atoms)
+    sigma = crystals.lattice.new_full((len(crystals),), RESIDUAL_SIGMA)
+    shift = network.score(condition, crystals, sigma).shift * RESIDUAL_SIGMA**2
+    residual = scatter(shift.square().sum(-1), crystals.owner, 0, len(crystals), reduce="mean")
+    heads = network.heads(latents.z).properties
+    estimated = network.heads.property_target(model.estimator.values(crystals))
+    gap = (heads - estimated).square().mean(-1).sqrt()
+    return torch.stack([network.misfit(condition, crystals), residual.sqrt(), gap])

@@ -1,0 +1,86 @@
+"""Several short runs instead of one long one: another only where the crystal does not fit z."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cdvae.crystal import CrystalBatch
+from cdvae.sampling.protocol import Sampler
+
+
+@dataclass(frozen=True)
+class Attempts:
+    """Up to ``most`` runs of a sampler for each crystal, until its misfit is at most ``fit``.
+
+    A run that settles on the wrong sites early cannot leave them at the later, smaller noise
+    levels; another start costs the same as doubling the levels and helps more. Nine crystals of ten
+    fit at once, and whether one does can be told without the true crystal: by encoding it again.
+    """
+
+    sampler: Sampler
+    most: int
+    fit: float  # misfit as in `cdvae.model.cdvae.CDVAE.misfit`
+
+    @property
+    def evaluations(self) -> int:
+        """Score evaluations of all runs."""
+        return self.most * self.sampler.evaluations
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a run made: B crystals on the CPU."""
+
+    crystals: CrystalBatch
+    properties: Tensor  # (B, P)
+    misfit: Tensor  # (B,)
+
+    def select(self, rows: Sequence[int]) -> Made:
+        """Those of the crystals ``rows``."""
+        own = list(rows)
+        return Made(self.crystals.select(own), self.properties[own], self.misfit[own])
+
+
+class Best:
+    """The best of the runs of each of B crystals."""
+
+    def __init__(self, number: int) -> None:
+        self.evaluations = torch.zeros(number, dtype=torch.long)  # (B,) so far
+        self._runs = [0] * number
+        self._misfit = [math.inf] * number
+        self._place = [-1] * number  # of each crystal's best among all that were made
+        self._made: list[Made] = []
+        self._total = 0
+
+    def unfit(self, plans: Sequence[Attempts]) -> list[int]:
+        """The crystals that ``plans``, one for each, give another run."""
+        pairs = enumerate(plans)
+        return [i for i, plan in pairs if self._runs[i] < plan.most and not self._fits(i, plan)]
+
+    def _fits(self, row: int, plan: Attempts) -> bool:
+        return self._runs[row] > 0 and self._misfit[row] <= plan.fit
+
+    def add(self, rows: Sequence[int], made: Made, evaluations: int) -> None:
+        """What a run of ``evaluations`` made of ``rows``; the least misfit is kept."""
+        for i, (row, misfit) in enumerate(zip(rows, made.misfit.tolist(), strict=True)):
+            # What is not a number is the worst: a crystal all of whose runs broke remains broken.
+            if not self._runs[row] or misfit < self._misfit[row]:
+                self._place[row] = self._total + i
+                self._misfit[row] = misfit if math.isfinite(misfit) else math.inf
+            self._runs[row] += 1
+            self.evaluations[row] += evaluations
+        self._made.append(made)
+        self._total += len(rows)
+
+    def crystals(self) -> CrystalBatch:
+        """The best of each."""
+        return CrystalBatch.cat([made.crystals for made in self._made]).select(self._place)
+
+    def properties(self) -> Tensor:
+        """(B, P) of the best of each."""
+        return torch.cat([made.properties for made in self._made])[self._place]

@@ -1,0 +1,52 @@
+"""Several runs of a crystal: which one is kept, and when there is no other."""
+
+import math
+
+import torch
+
+from cdvae.crystal import CrystalBatch
+from cdvae.noise import NoiseSchedule
+from cdvae.sampling.ancestral import Ancestral, Plan
+from cdvae.sampling.attempts import Attempts, Best, Made
+
+PLAN = Attempts(Ancestral(NoiseSchedule(2.0, 0.01), Plan.of(5)), most=3, fit=0.1)
+PLANS = [PLAN] * 4
+
+
+def made(run: int, misfits: list[float]) -> Made:
+    """Crystals of one atom; the place of the atom tells the run and the row."""
+    number = len(misfits)
+    frac = torch.zeros(number, 3)
+    frac[:, 0], frac[:, 1] = run / 10, torch.arange(number) / 10
+    ones = torch.ones(number, dtype=torch.long)
+    crystals = CrystalBatch(frac, ones, 3 * torch.eye(3).repeat(number, 1, 1), ones)
+    return Made(crystals, torch.full((number, 2), float(run)), torch.tensor(misfits))
+
+
+def kept(best: Best) -> list[int]:
+    """The run that each crystal comes from."""
+    runs = best.crystals().frac[:, 0] * 10
+    assert torch.allclose(best.properties()[:, 0], runs)
+    return runs.round().int().tolist()
+
+
+def test_only_crystals_that_do_not_fit_get_another_run() -> None:
+    best = Best(4)
+    assert best.unfit(PLANS) == [0, 1, 2, 3]
+    best.add([0, 1, 2, 3], made(0, [0.05, 0.5, 0.09, 0.7]), 5)
+    assert best.unfit(PLANS) == [1, 3]
+    best.add([1, 3], made(1, [0.6, 0.02]), 5)
+    assert best.unfit(PLANS) == [1]
+    best.add([1], made(2, [0.4]), 5)
+    assert best.unfit(PLANS) == []  # after the third run it has to do
+    assert kept(best) == [0, 2, 0, 1]
+    assert best.evaluations.tolist() == [5, 15, 5, 10]
+    assert PLAN.evaluations == 15
+
+
+def test_the_least_misfit_is_kept_and_any_number_is_better_than_none() -> None:
+    best = Best(4)
+    best.add([0, 1, 2, 3], made(0, [0.5, math.nan, math.inf, math.nan]), 5)
+    best.add([3, 2, 1, 0], made(1, [math.nan, 0.9, 7.0, 0.6]), 5)
+    assert best.unfit(PLANS) == [0, 1, 2, 3]
+    assert kept(best) == [0, 1, 1, 0]  # one whose runs all broke remains broken

@@ -1,0 +1,35 @@
+"""A worker without a potential says so."""
+
+import pytest
+from pymatgen.core.structure import Structure
+from rq.job import Job
+
+from schema.crystals import CrystalRecord
+from tests.app.conftest import record
+from worker.failures import explain
+from worker.records import Origin
+from worker.relaxing import NoPotentialError, Relaxer, relaxation_metrics
+
+ORIGIN = Origin(model="tiny@1", weights_sha256="ab" * 32, seed=1, sampler="fast 5")
+
+
+def test_without_a_potential_a_job_fails_with_a_sentence() -> None:
+    relaxer = Relaxer(None, "cpu")
+    assert not relaxer.available
+    crystal = CrystalRecord.model_validate(record(0))
+    structure = Structure([[4, 0, 0], [0, 4, 0], [0, 0, 4]], ["Sr"], [[0, 0, 0]])
+    with pytest.raises(NoPotentialError) as raised:
+        relaxer.relaxed(crystal, structure, ORIGIN, lambda: None)
+    error = explain(raised.value, Job("x", connection=None))
+    assert error.code == "no_potential"
+    assert "potential" in error.detail
+
+
+def test_metrics_of_nothing_relaxed_are_null() -> None:
+    crystals = [CrystalRecord.model_validate(record(0))]
+    assert relaxation_metrics(crystals) == {
+        "relaxed": 0,
+        "converged": None,
+        "energy_per_atom": None,
+        "rmsd": None,
+    }
