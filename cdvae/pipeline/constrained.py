@@ -92,7 +92,7 @@ class ConstrainedPrior:
             return decoded
         away = (decoded.properties[target.prop] - target.value).abs().view(-1, number)
         rows = (away.argmin(1) + number * torch.arange(len(away))).tolist()
-        evaluations = number * decoded.score_evaluations
+        evaluations = decoded.score_evaluations.view(-1, number).sum(1)
         return replace(decoded.select(rows), score_evaluations=evaluations)
 
     @property
