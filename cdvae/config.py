@@ -50,11 +50,17 @@ class PriorConfig:
 
 @dataclass(frozen=True)
 class SamplingConfig:
-    """How many of its score evaluations the sampler ``fast`` really spends, and how."""
+    """How many score evaluations the sampler ``fast`` spends at most, and how."""
 
     new: int = 100  # on a new crystal, in one run: more do not make it better
-    given_run: int = 25  # in one run for a given crystal
+    given: int = 50  # on a given crystal, in runs of ``given_run``
+    given_run: int = 25
     fit: float = 0.0  # misfit at which a given crystal needs no other run
+
+    @property
+    def steps(self) -> int:
+        """By default: all that help."""
+        return max(self.new, self.given)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,9 @@ from cdvae.pipeline import crystal_seed
 from cdvae.search.substitution import key, neighbours, neutral
 from cdvae.trained import TrainedModel
 
+FLOW_STEPS = 25
+"""Of Heun's method, there and back: enough for a latent to come back to itself."""
+
 
 @torch.no_grad()
 def between(
@@ -152,7 +155,7 @@ def wandered(counts: Tensor, prior: CompositionPrior, steps: int, rng: torch.Gen
     return counts
 
 
-def _carried(flow: Callable[[Tensor, Tensor], Tensor], rows: Tensor, counts: Tensor) -> Tensor:
+def _carried(flow: Callable[[Tensor, Tensor, int], Tensor], rows: Tensor, counts: Tensor) -> Tensor:
     """``flow`` of each row; what is computed beside a row changes no bit of it."""
     every = filled(range(len(rows)))
-    return flow(rows[every], counts[every])[: len(rows)]
+    return flow(rows[every], counts[every], FLOW_STEPS)[: len(rows)]

@@ -9,7 +9,6 @@ from cdvae.pipeline.constrained import ConstrainedPrior, Drawn
 from cdvae.pipeline.decoding import Decoded, decode, decode_finite, estimate
 from cdvae.pipeline.latents import encode, predict, sample_latents, sample_posterior
 from cdvae.pipeline.samplers import (
-    FAST_STEPS,
     LANGEVIN_LEVELS,
     SamplerSpec,
     plan_attempts,
@@ -18,7 +17,6 @@ from cdvae.pipeline.samplers import (
 from cdvae.pipeline.seeds import crystal_seed
 
 __all__ = [
-    "FAST_STEPS",
     "LANGEVIN_LEVELS",
     "ConstrainedPrior",
     "Decoded",

@@ -10,7 +10,6 @@ from cdvae.sampling.attempts import Attempts
 from cdvae.sampling.langevin import Langevin
 from cdvae.trained import TrainedModel
 
-FAST_STEPS = 50
 LANGEVIN_LEVELS = 50
 
 
@@ -35,10 +34,10 @@ def plan_attempts(model: TrainedModel, spec: SamplerSpec, *, given: bool) -> Att
     schedule = NoiseSchedule(model.config.model.sigma_max, model.config.model.sigma_min)
     settings = model.config.sampling
     if spec.name == "fast":
-        steps = FAST_STEPS if spec.steps is None else spec.steps
+        steps = settings.steps if spec.steps is None else spec.steps
         if steps < 1:
             raise ValueError(f"sampler fast takes at least 1 step, not {steps}")
-        steps = steps if given else min(steps, settings.new)
+        steps = min(steps, settings.given if given else settings.new)
         most = max(1, steps // settings.given_run) if given else 1
         return Attempts(Ancestral(schedule, Plan.of(steps // most)), most, settings.fit)
     if spec.name == "langevin":

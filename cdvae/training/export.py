@@ -18,7 +18,6 @@ from cdvae.model.cdvae import CDVAE
 from cdvae.model.encoder import Posterior
 from cdvae.model.estimator import PropertyEstimator
 from cdvae.model.prior import LatentPrior
-from cdvae.pipeline import FAST_STEPS
 from cdvae.trained import Reference, write_model
 
 START_CRYSTALS = 1024
@@ -90,7 +89,7 @@ def export_model(
             for i, name in enumerate(config.model.properties)
         },
         "samplers": {
-            "fast": {"default_steps": FAST_STEPS, "max_steps": 100},
+            "fast": {"default_steps": config.sampling.steps, "max_steps": 100},
             "langevin": {"default_steps": 5000, "max_steps": 5000, "multiple_of": 50},
         },
         "data": facts["counts"],

@@ -2,6 +2,7 @@
 
 import pytest
 from pymatgen.core.structure import Structure
+from redis import Redis
 from rq.job import Job
 
 from schema.crystals import CrystalRecord
@@ -13,14 +14,14 @@ from worker.relaxing import NoPotentialError, Relaxer, relaxation_metrics
 ORIGIN = Origin(model="tiny@1", weights_sha256="ab" * 32, seed=1, sampler="fast 5")
 
 
-def test_without_a_potential_a_job_fails_with_a_sentence() -> None:
+def test_without_a_potential_a_job_fails_with_a_sentence(redis_client: Redis) -> None:
     relaxer = Relaxer(None, "cpu")
     assert not relaxer.available
     crystal = CrystalRecord.model_validate(record(0))
     structure = Structure([[4, 0, 0], [0, 4, 0], [0, 0, 4]], ["Sr"], [[0, 0, 0]])
     with pytest.raises(NoPotentialError) as raised:
         relaxer.relaxed(crystal, structure, ORIGIN, lambda: None)
-    error = explain(raised.value, Job("x", connection=None))
+    error = explain(raised.value, Job("x", connection=redis_client))
     assert error.code == "no_potential"
     assert "potential" in error.detail
 
