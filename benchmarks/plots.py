@@ -200,7 +200,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="crystals read (all): parity, histograms, PCA")
     parser.add_argument("--recon", type=int, default=200, help="crystals reconstructed")
     parser.add_argument("--generate", type=int, default=1000, help="crystals generated")
-    parser.add_argument("--steps", nargs="+", type=int, default=[5, 10, 25, 50, 75, 100])
+    parser.add_argument("--steps", nargs="+", type=int, default=[4, 8, 12, 16, 25, 32, 50])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     arguments = parser.parse_args()
     model = load(arguments.model, arguments.store)
