@@ -56,7 +56,7 @@ class Recorder:
         edge = torch.tensor(seeds, dtype=torch.float)[:, None, None]
         ones = torch.ones(n, dtype=torch.int64)
         crystals = CrystalBatch(torch.zeros(n, 3), ones, edge * torch.eye(3), ones)
-        return Decoded(crystals, {"x": edge.flatten()}, 4)
+        return Decoded(crystals, {"x": edge.flatten()}, torch.full((n,), 4))
 
 
 class Jobs:
