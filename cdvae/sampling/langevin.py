@@ -60,6 +60,6 @@ class Langevin:
                     else alpha * output.shift + (2 * alpha).sqrt() * noise[j]
                 )
                 crystals = assign(move(crystals, step), symmetry, output.species_logits)
-            if on_level:
-                on_level(i + 1, self.levels)
+                if on_level:
+                    on_level(i * self.steps_per_level + j + 1, self.evaluations)
         return crystals

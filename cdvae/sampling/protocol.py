@@ -41,7 +41,7 @@ class Sampler(Protocol):
             score: the score, z and weights bound.
             start: B crystals at the highest noise level.
             rngs: one CPU generator a crystal, so that no crystal depends on its batch.
-            on_level: called at least after every noise level.
+            on_level: called after every evaluation.
             symmetry: what the crystals have from the start on and keep.
         """
         ...
