@@ -62,13 +62,13 @@ def crystals_of(path: Path, number: int) -> CrystalBatch:
 def searches(model: TrainedModel, given: CrystalBatch, prop: str) -> dict[str, Any]:
     """One search from each crystal, as a job of the service does them."""
     begun, before_cpu = time.perf_counter(), time.process_time()
-    latents = encode(model, given).z.mean
+    latents = encode(model, given).means()
     lengths: list[int] = []
     reached, head, judge = [], [], []
     for rows in chunks(len(given), model):
         found = optimise(
             model,
-            latents[rows.start : rows.stop],
+            latents.select(rows),
             [crystal_seed(0, row) for row in rows],
             FAST,
             objectives=[Objective(prop, "minimize")],

@@ -48,7 +48,7 @@ Allowed = Callable[[Tensor], Tensor]
 
 def optimise(
     model: TrainedModel,
-    latents: Tensor,
+    latents: Latents,
     seeds: Sequence[int],
     sampler: SamplerSpec,
     *,
@@ -70,7 +70,7 @@ def optimise(
 
     Args:
         model: the trained model.
-        latents: (B, D) starts.
+        latents: of B starts; with codes the first decoding is the given crystal itself.
         seeds: one a start.
         sampler: of every decoding.
         objectives: what shall become better.
@@ -88,7 +88,7 @@ def optimise(
     """
     goal = goal_of(model, objectives)
     trusts = [Trust(trust_radius, patience) for _ in seeds]
-    search = _Search(model, goal, latents, seeds, sampler, trusts, allowed or _all)
+    search = _Search(model, goal, latents.z, seeds, sampler, trusts, allowed or _all)
     moves = DECODINGS - 1
     gradient_steps = [0, *(steps // moves + (i < steps % moves) for i in range(moves))]
     work = Work(gradient_steps, search.evaluations, on_step)
@@ -96,7 +96,9 @@ def optimise(
         live = [row for row, trust in enumerate(trusts) if not trust.over]
         if not live:
             break
-        proposed = search.propose(live, share, learning_rate, work) if number else latents
+        proposed = latents
+        if number:
+            proposed = Latents.of(search.propose(live, share, learning_rate, work))
         search.decode(live, proposed, number, work)
     work.finished()
     return Optimised(search.paths, search.taken)
@@ -201,11 +203,11 @@ class _Search:
             return self.model.prior.transport(noise, self.proposed[live])
 
     @torch.no_grad()
-    def decode(self, live: list[int], latents: Tensor, number: int, work: Work) -> None:
-        """Decodes ``latents`` (L, D); where the crystal is better, it becomes the incumbent."""
+    def decode(self, live: list[int], latents: Latents, number: int, work: Work) -> None:
+        """Decodes the L ``latents``; where the crystal is better, it becomes the incumbent."""
         model = self.model
         seeds = [crystal_seed(self.seeds[row], number) for row in live]
-        places, decoded = decode_finite(model, Latents.of(latents), seeds, self.sampler, work.level)
+        places, decoded = decode_finite(model, latents, seeds, self.sampler, work.level)
         work.decoded()
         before = {
             row: self.paths[row].badness if self.paths[row].valid else math.inf for row in live

@@ -130,7 +130,7 @@ class Engine:
 
     def optimise(
         self,
-        latents: Tensor,
+        latents: Latents,
         seeds: Sequence[int],
         sampler: SamplerSpec,
         on_step: OnStep,

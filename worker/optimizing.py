@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-import torch
 from pymatgen.core.structure import Structure
-from torch import Tensor
 
+from cdvae.model.encoder import Latents
 from cdvae.pipeline import Decoded, SamplerSpec, crystal_seed
 from cdvae.search.goal import Objective
 from schema.crystals import CrystalRecord, ObjectiveOutcome, OptimizedRecord
@@ -39,26 +38,26 @@ class Optimize(Task):
         self._card = engine.model.card["properties"]
         self._latents = self._starts(spec, engine)
         self._start_values = {
-            name: values.tolist() for name, values in engine.predict(self._latents).items()
+            name: values.tolist() for name, values in engine.predict(self._latents.z).items()
         }
         self._found: dict[int, Found] = {}
 
-    def _starts(self, spec: JobSpec, engine: Engine) -> Tensor:
+    def _starts(self, spec: JobSpec, engine: Engine) -> Latents:
         number = self._request.num_samples
         if self._request.start == "structures":
-            mean = engine.encode(read_inputs(spec.structures)).z.mean
-            return mean[torch.arange(number, device=mean.device) % len(mean)]
+            means = engine.encode(read_inputs(spec.structures)).means()
+            return means.select([i % len(means) for i in range(number)])
         if self._request.start == "prior":
-            return engine.sample_latents([crystal_seed(spec.seed, i) for i in range(number)]).z
-        latents = engine.data_latents()
-        return latents[draw_starts(len(latents), number, spec.seed)]
+            return engine.sample_latents([crystal_seed(spec.seed, i) for i in range(number)])
+        latents = Latents.of(engine.data_latents())
+        return latents.select(draw_starts(len(latents), number, spec.seed))
 
     def decode(
         self, crystals: range, seeds: Sequence[int], sampler: SamplerSpec, on_step: OnStep
     ) -> Decoded:
         request = self._request
         decoded, found = self._engine.optimise(
-            self._latents[crystals.start : crystals.stop],
+            self._latents.select(crystals),
             seeds,
             sampler,
             on_step,

@@ -103,9 +103,7 @@ class CDVAEMethod:
 
             found = optimise(
                 self.model,
-                sample_posterior(
-                    self.model, encode(self.model, data.crystals.select(rows)), seeds
-                ).z,
+                sample_posterior(self.model, encode(self.model, data.crystals.select(rows)), seeds),
                 seeds,
                 self.sampler,
                 objectives=[Objective(prop, "minimize")],

@@ -12,6 +12,7 @@ from cdvae.data.structures import to_structures
 from cdvae.errors import Cancelled, NonFiniteSampleError
 from cdvae.metrics.validity import composition_valid, species_counts, structure_valid
 from cdvae.model.composition_prior import CompositionPrior
+from cdvae.model.encoder import Latents
 from cdvae.optimise import DECODINGS, optimise
 from cdvae.pipeline import SamplerSpec, crystal_seed, encode, predict
 from cdvae.search.goal import Objective, goal_of
@@ -60,7 +61,7 @@ def run(model: TrainedModel, starts: Tensor, own: list[int], **changed: object) 
         "learning_rate": 0.1,
         "patience": None,
     }
-    return optimise(model, starts, own, SAMPLER, **options | changed)
+    return optimise(model, Latents.of(starts), own, SAMPLER, **options | changed)
 
 
 def test_neighbours_are_all_compositions_one_change_away(prior: CompositionPrior) -> None:

@@ -11,6 +11,7 @@ from cdvae.data.dataset import CrystalDataset, load_cache
 from cdvae.evaluation.method import CDVAEMethod
 from cdvae.evaluation.reconstruction import reconstruct
 from cdvae.evaluation.sampling import generate
+from cdvae.model.encoder import Latents
 from cdvae.optimise import optimise
 from cdvae.pipeline import SamplerSpec, crystal_seed, estimate
 from cdvae.restoring_force import restoring_force
@@ -60,7 +61,7 @@ def test_optimised_crystals_are_among_the_best_of_the_data(model: TrainedModel) 
     seeds = [crystal_seed(0, i) for i in range(16)]
     found = optimise(
         model,
-        model.reference.latents[:16],
+        Latents.of(model.reference.latents[:16]),
         seeds,
         SamplerSpec("fast", 25),
         objectives=[Objective("formation_energy", "minimize")],
