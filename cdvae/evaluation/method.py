@@ -109,6 +109,7 @@ class CDVAEMethod:
                 objectives=[Objective(prop, "minimize")],
                 steps=OPTIMISATION_STEPS,
                 learning_rate=LEARNING_RATE,
+                patience=None,  # every start has its 11 decodings
                 on_step=on_step,
             )
             self.score_evaluations = float(found.score_evaluations.double().mean())

@@ -66,7 +66,7 @@ class Counted(Pairs):
     """Twenty levels a second, without end; each is counted in a file of the home folder."""
 
     def decode(self, *arguments: Any) -> Decoded:
-        on_level = arguments[-1]
+        on_level = arguments[3]
         home = Path(os.environ["CDVAE_HOME"])
         home.mkdir(exist_ok=True)
         with (home / "levels").open("w") as file:
