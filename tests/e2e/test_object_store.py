@@ -11,7 +11,7 @@ from moto.server import ThreadedMotoServer
 from cli.stack import free_port
 from tests.e2e.service import Service
 
-BUCKET = "crystals"
+BUCKET = "crystals-of-a-service"  # a name of its own: all servers of a process share buckets
 
 
 class S3(ThreadedMotoServer):

@@ -79,10 +79,10 @@ class Counted(Pairs):
 
 
 class Thorough(Engine):
-    """All crystals in one chunk, a quarter of a second for each one's checks."""
+    """Half a second for the checks of each crystal."""
 
     def is_novel(self, structure: Any) -> bool | None:
-        time.sleep(0.25)
+        time.sleep(0.5)
         return super().is_novel(structure)
 
 
