@@ -189,7 +189,7 @@ def test_an_optimisation_is_a_curve(page: Page) -> None:
     submit(page, "Optimise")
     finished(page, timeout=4 * PATIENCE)
     curve = page.get_by_role("img", name=re.compile("Curve. Median formation energy"))
-    assert curve.locator(".path").count() == 3  # two searches and their median
+    expect(curve.locator(".path")).to_have_count(3)  # two searches and their median
     start, end = re.search(r"from (\S+) to (\S+) eV", curve.get_attribute("aria-label")).groups()
     assert float(end.replace("−", "-")) < float(start.replace("−", "-"))
 
