@@ -10,13 +10,13 @@ from torch_geometric.utils import scatter
 
 from cdvae.batches import filled, of_one_size
 from cdvae.crystal import CrystalBatch
-from cdvae.model.decoder import Condition
 from cdvae.model.encoder import Latents
+from cdvae.pipeline.decoding import BATCH_ATOMS
+from cdvae.sampling.start import condition_of
 from cdvae.trained import TrainedModel
 
 RESIDUAL_SIGMA = 0.1
 """Å; noise level at which the residual score is read: small against a bond, well learned."""
-ATOMS = 640
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Agreement:
 def agreement(model: TrainedModel, latents: Latents, crystals: CrystalBatch) -> Agreement:
     """How far ``crystals`` agree with the ``latents`` that they were decoded from, on the CPU."""
     parts, order = [], []
-    for rows in of_one_size(crystals.n_atoms.tolist(), ATOMS):
+    for rows in of_one_size(crystals.n_atoms.tolist(), BATCH_ATOMS):
         every = filled(rows)
         found = _of_one_size(model, latents.select(every), crystals.select(every).to(model.device))
         parts.append(found[:, : len(rows)].cpu())
@@ -48,12 +48,7 @@ def agreement(model: TrainedModel, latents: Latents, crystals: CrystalBatch) -> 
 def _of_one_size(model: TrainedModel, latents: Latents, crystals: CrystalBatch) -> Tensor:
     """(3, B)"""
     network = model.network
-    coded = latents.n_codes == crystals.n_atoms
-    codes = latents.z.new_zeros(len(crystals.frac), network.config.code_dim)
-    if network.config.code_dim and coded.any():
-        given = latents.codes[coded.repeat_interleave(latents.n_codes)]
-        codes[coded[crystals.owner]] = given
-    condition = Condition(latents.z, codes, coded, crystals.n_atoms)
+    condition = condition_of(latents, crystals.n_atoms, network.config.code_dim)
     sigma = crystals.lattice.new_full((len(crystals),), RESIDUAL_SIGMA)
     shift = network.score(condition, crystals, sigma).shift * RESIDUAL_SIGMA**2
     residual = scatter(shift.square().sum(-1), crystals.owner, 0, len(crystals), reduce="mean")

@@ -39,8 +39,6 @@ TRUST_RADIUS = 0.2
 """First bound of the gradient steps of one move: root mean square, in units of the noise."""
 PATIENCE = 4
 """Moves without progress after which a search is over."""
-FLOW_STEPS = 5
-"""Of Heun's method where the flow is differentiated or many compositions are weighed."""
 
 Allowed = Callable[[Tensor], Tensor]
 """(M,) bool: which of the compositions (M, Z) crystals may have."""
@@ -146,7 +144,7 @@ class _Search:
         return self._substitute(live, noise)
 
     def _predict(self, noise: Tensor, counts: Tensor) -> Tensor:
-        return self.goal.read(self.model.prior.transport(noise, counts, FLOW_STEPS))
+        return self.goal.read(self.model.prior.transport(noise, counts))
 
     def _descend(self, live: list[int], steps: int, learning_rate: float, work: Work) -> Tensor:
         """(L, D) noise after ``steps`` of Adam that stay within the radius of the incumbents."""
@@ -191,7 +189,7 @@ class _Search:
             owner = torch.arange(len(sizes), device=noise.device).repeat_interleave(
                 torch.tensor(sizes, device=noise.device)
             )
-            latents = self.model.prior.transport(noise[owner], candidates, FLOW_STEPS)
+            latents = self.model.prior.transport(noise[owner], candidates)
             badness = self.goal.badness(self.goal.read(latents))
             # A latent that the heads read as another composition comes after all that keep theirs.
             other = (read_counts(self.model.network.heads, latents) != candidates).any(1)

@@ -123,20 +123,33 @@ class ReconstructedRecord(CrystalRecord):
     )
 
 
+StartValue = Annotated[
+    float, Field(description="Predicted property at the start of the optimisation.")
+]
+Trajectory = Annotated[
+    list[float],
+    Field(
+        description="The property of the best crystal so far, after each decoding of the search, "
+        "read by the model from that crystal encoded again."
+    ),
+]
+Percentile = Annotated[
+    float,
+    Field(
+        ge=0,
+        le=100,
+        description="Percentile of the training data that the predicted value reaches.",
+    ),
+]
+
+
 class ObjectiveOutcome(Frozen):
     """What a search made of one property, in the unit of the card."""
 
     property: str
-    start_value: float = Field(description="Predicted property at the start of the optimisation.")
-    trajectory: list[float] = Field(
-        description="The property of the best crystal so far, after each decoding of the search, "
-        "read by the model from that crystal encoded again."
-    )
-    percentile: float = Field(
-        ge=0,
-        le=100,
-        description="Percentile of the training data that the predicted value reaches.",
-    )
+    start_value: StartValue
+    trajectory: Trajectory
+    percentile: Percentile
     head_gain: float = Field(description="Last of the trajectory less its first.")
     estimator_gain: float = Field(
         description="The same difference by the model trained apart from the generator."
@@ -150,16 +163,9 @@ class OptimizedRecord(CrystalRecord):
     source: int | None = Field(
         ge=0, description="Number of the given structure; null for data-set and prior starts."
     )
-    start_value: float = Field(description="Predicted property at the start of the optimisation.")
-    trajectory: list[float] = Field(
-        description="The property of the best crystal so far, after each decoding of the search, "
-        "read by the model from that crystal encoded again."
-    )
-    percentile: float = Field(
-        ge=0,
-        le=100,
-        description="Percentile of the training data that the predicted value reaches.",
-    )
+    start_value: StartValue
+    trajectory: Trajectory
+    percentile: Percentile
     objectives: list[ObjectiveOutcome] = Field(
         min_length=1, description="Of every objective; the fields above are those of the first."
     )

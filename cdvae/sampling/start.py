@@ -69,6 +69,17 @@ def counts_log_prob(logits: Tensor, counts: Tensor) -> Tensor:
     return log.squeeze(-1).sum(-1)
 
 
+def condition_of(latents: Latents, n_atoms: Tensor, code_dim: int) -> Condition:
+    """What crystals of ``n_atoms`` (B,) are decoded from: codes where each atom has one."""
+    coded = latents.n_codes == n_atoms
+    codes = latents.z.new_zeros(int(n_atoms.sum()), code_dim)
+    if code_dim and coded.any():
+        codes[coded.repeat_interleave(n_atoms)] = latents.codes[
+            coded.repeat_interleave(latents.n_codes)
+        ]
+    return Condition(latents.z, codes, coded, n_atoms)
+
+
 @dataclass(frozen=True)
 class Start:
     """The crystals that sampling starts from, and what they are decoded from."""
@@ -117,15 +128,12 @@ def begin(
         return Start(crystals, Condition(z, codes, coded, n_atoms), symmetry)
     frac = torch.cat([torch.rand(n, 3, generator=rng) for n, rng in zip(sizes, rngs, strict=True)])
     crystals = CrystalBatch(frac.to(lattice), species_of(counts), lattice, n_atoms)
-    coded = latents.n_codes == n_atoms
-    codes = z.new_zeros(len(frac), code_dim)
+    condition = condition_of(latents, n_atoms, code_dim)
     species = crystals.species.clone()
-    if code_dim and coded.any():
-        own = latents.codes[coded.repeat_interleave(latents.n_codes)]
-        given = coded[crystals.owner]
-        codes[given] = own
-        species[given] = heads.species_logits(own).argmax(-1) + 1
-    return Start(crystals.replace(species=species), Condition(z, codes, coded, n_atoms))
+    if code_dim and condition.coded.any():
+        given = condition.coded[crystals.owner]
+        species[given] = heads.species_logits(condition.codes[given]).argmax(-1) + 1
+    return Start(crystals.replace(species=species), condition)
 
 
 def _plan(fixed: Fixed, cell: Tensor) -> Plan:

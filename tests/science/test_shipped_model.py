@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from cdvae.config import load_config
 from cdvae.data.cache import prepare
 from cdvae.data.dataset import CrystalDataset, load_cache
 from cdvae.evaluation.method import CDVAEMethod
@@ -46,6 +47,16 @@ def test_folder_is_complete_and_small(model: TrainedModel) -> None:
     assert card.data == {"train": 11356, "val": 3787, "test": 3785}
     assert {"estimator", "reconstruction", "generation"} <= card.quality.keys()
     assert sum(file.stat().st_size for file in folder.iterdir()) < 30e6
+
+
+@pytest.mark.parametrize("folder", sorted(STORE.glob("*/*")), ids=lambda path: path.parent.name)
+def test_every_card_can_be_used_and_says_what_the_model_does(folder: Path) -> None:
+    card = ModelCard.model_validate_json((folder / "card.json").read_text(encoding="utf-8"))
+    config = load_config(folder / "config.toml")
+    assert card.samplers["fast"].default_steps == config.sampling.steps
+    assert card.samplers["langevin"].default_steps == 5000
+    for task in ("reconstruction", "generation", "optimisation"):
+        assert card.quality[task]["weights_sha256"] == card.weights_sha256
 
 
 @pytest.mark.slow
