@@ -46,6 +46,9 @@ class Answers:
         }
 
 
+IDLE_SECONDS = 2.0  # the server closes connections that are idle for five
+
+
 class Connections:
     """Kept-alive HTTP/1.1 connections; as little client as possible, for it shares the cores."""
 
@@ -61,7 +64,13 @@ class Connections:
         """Status, headers and JSON of the answer; raises OSError."""
         pair = await self._free.get()
         try:
-            reader, writer = pair or await asyncio.open_connection("127.0.0.1", self._port)
+            if pair and time.monotonic() - pair[2] > IDLE_SECONDS:
+                pair[1].close()
+                pair = None
+            reader, writer, _ = pair or (
+                *await asyncio.open_connection("127.0.0.1", self._port),
+                0.0,
+            )
             content = b"" if body is None else json.dumps(body).encode()
             head = (
                 f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n"
@@ -71,7 +80,7 @@ class Connections:
             first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
             headers = dict(line.lower().split(": ", 1) for line in lines if line)
             answer = await reader.readexactly(int(headers.get("content-length", 0)))
-            pair = (reader, writer)
+            pair = (reader, writer, time.monotonic())
             return int(first.split()[1]), headers, json.loads(answer) if answer else None
         except (OSError, asyncio.IncompleteReadError) as error:
             pair = None
