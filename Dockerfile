@@ -55,9 +55,13 @@ COPY schema ./schema
 COPY worker ./worker
 RUN pip --python /opt/venv/bin/python install --no-deps .
 
-# The front end reads cards and statistics of the models and the name of the default one.
-FROM build AS cards
+# Readable by the user of the images, whatever the modes of the files in this checkout.
+FROM build AS models
 COPY model_store /model_store
+RUN chmod --recursive a+rX /model_store
+
+# The front end reads cards and statistics of the models and the name of the default one.
+FROM models AS cards
 RUN find /model_store -type f ! -name card.json ! -name reference.json ! -name default.txt -delete
 
 FROM ${PYTHON_IMAGE} AS runtime
@@ -103,7 +107,7 @@ CMD ["cdvae", "api"]
 FROM runtime AS worker
 ENV CDVAE_WORKER_METRICS_HOST=0.0.0.0 \
     CDVAE_WORKER_METRICS_PORT=9464
-COPY model_store ./model_store
+COPY --from=models /model_store ./model_store
 EXPOSE 9464
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
     CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + os.environ['CDVAE_WORKER_METRICS_PORT'] + '/metrics', timeout=4)"]

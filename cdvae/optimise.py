@@ -11,7 +11,7 @@ promised, how far the next move may go.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -25,23 +25,19 @@ from cdvae.sampling.protocol import OnLevel
 from cdvae.sampling.start import read_counts
 from cdvae.search.goal import Goal, Objective, goal_of
 from cdvae.search.record import Optimised, Path, Work
-from cdvae.search.substitution import Composition, key, neighbours, neutral, promising
+from cdvae.search.reach import Allowed, Reach
+from cdvae.search.substitution import Composition, key, neutral
 from cdvae.search.trust import Trust
 from cdvae.trained import TrainedModel
 
 DECODINGS = 11
 """Of each start, at most: itself, then one after each move; as many as in the paper's code."""
-CANDIDATES = 16
-"""Compositions that a move weighs exactly, the best ones to first order."""
-PRIOR_MARGIN = 4.0
+PRIOR_MARGIN = 12.0
 """Nats that a composition may be less likely than that of the start."""
 TRUST_RADIUS = 0.2
 """First bound of the gradient steps of one move: root mean square, in units of the noise."""
 PATIENCE = 4
 """Moves without progress after which a search is over."""
-
-Allowed = Callable[[Tensor], Tensor]
-"""(M,) bool: which of the compositions (M, Z) crystals may have."""
 
 
 def optimise(
@@ -121,6 +117,7 @@ class _Search:
     ) -> None:
         self.model, self.goal, self.seeds, self.sampler = model, goal, seeds, sampler
         self.trusts, self.allowed = trusts, allowed
+        self.reach = Reach(model, goal, allowed)
         self.evaluations = score_evaluations(model, sampler)
         self.taken = torch.zeros(len(seeds), dtype=torch.long)
         self.paths = [Path() for _ in seeds]
@@ -166,39 +163,15 @@ class _Search:
 
     def _substitute(self, live: list[int], noise: Tensor) -> Tensor:
         """(L, D) latents at ``noise`` (L, D) with the best composition for each, now proposed."""
-        counts = self.counts[live].requires_grad_(True)
-        here = self._predict(noise, counts)
-        slopes = [
-            torch.autograd.grad(column.sum(), counts, retain_graph=True)[0]
-            for column in here.unbind(-1)
-        ]
-        slope = torch.stack(slopes, -1)  # (L, Z, P)
+        floors, taboos = [self.floor[row] for row in live], [self.taboo[row] for row in live]
+        chosen = self.reach.best(noise, self.counts[live], floors, taboos)
+        self.proposed[live] = chosen
         with torch.no_grad():
-            prior = self.model.prior.composition
-            shortlists = []
-            for place, row in enumerate(live):
-                own = self.counts[row]
-                near = neighbours(own, prior)
-                near = near[self.allowed(near)]
-                expected = here[place] + (near - own) @ slope[place]
-                order = self.goal.badness(expected).argsort(stable=True)
-                floor, taboo = self.floor[row], self.taboo[row]
-                shortlists.append(promising(own, order, near, prior, floor, taboo, CANDIDATES))
-            sizes = [len(shortlist) for shortlist in shortlists]
-            candidates = torch.cat(shortlists)
-            owner = torch.arange(len(sizes), device=noise.device).repeat_interleave(
-                torch.tensor(sizes, device=noise.device)
-            )
-            latents = self.model.prior.transport(noise[owner], candidates)
-            badness = self.goal.badness(self.goal.read(latents))
-            # A latent that the heads read as another composition comes after all that keep theirs.
-            other = (read_counts(self.model.network.heads, latents) != candidates).any(1)
-            chosen = [int(part.argmin()) for part in (badness + other * 1e6).split(sizes)]
-            picked = zip(live, shortlists, badness.split(sizes), chosen, strict=True)
-            for row, shortlist, promises, best in picked:
-                self.proposed[row] = shortlist[best]
-                self.promised[row] = float(promises[best])
-            return self.model.prior.transport(noise, self.proposed[live])
+            latents = self.model.prior.transport(noise, chosen)
+            promised = self.goal.badness(self.goal.read(latents)).tolist()
+        for row, promise in zip(live, promised, strict=True):
+            self.promised[row] = promise
+        return latents
 
     @torch.no_grad()
     def decode(self, live: list[int], latents: Latents, number: int, work: Work) -> None:

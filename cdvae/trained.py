@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load, save_file
+from safetensors.torch import load, save
 from torch import Tensor
 
 from cdvae.config import TrainConfig, build_prior, load_config
@@ -152,4 +152,5 @@ def write_model(
 
 
 def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
-    save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, path)
+    # Not by `save_file`, which writes what only its owner can read.
+    path.write_bytes(save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}))

@@ -93,7 +93,8 @@ PYTHON
   mount -t tmpfs tmpfs "$WORK/root-$1/tmp"
   mount --bind "$WORK/home" "$WORK/root-$1/var/lib/cdvae"
   mount --bind /dev "$WORK/root-$1/dev"
-  MOUNTS="$WORK/root-$1/dev $WORK/root-$1/var/lib/cdvae $WORK/root-$1/tmp $WORK/root-$1 $MOUNTS"
+  mount -t proc proc "$WORK/root-$1/proc"
+  MOUNTS="$WORK/root-$1/proc $WORK/root-$1/dev $WORK/root-$1/var/lib/cdvae $WORK/root-$1/tmp $WORK/root-$1 $MOUNTS"
   say "$1: $(du -sm "$WORK/root-$1" --one-file-system | cut -f1) MB," \
       "of which $(du -sm "$WORK/root-$1/opt/venv" | cut -f1) MB Python environment" \
       "and $(du -sm "$WORK/base" --one-file-system | cut -f1) MB base"

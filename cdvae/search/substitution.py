@@ -14,7 +14,12 @@ Composition = tuple[int, ...]
 
 def key(counts: Tensor) -> Composition:
     """The composition of ``counts`` (Z,)."""
-    return tuple(int(n) for n in counts)
+    return keys(counts[None])[0]
+
+
+def keys(counts: Tensor) -> list[Composition]:
+    """The compositions of ``counts`` (M, Z)."""
+    return [tuple(row) for row in counts.int().tolist()]
 
 
 def neutral(composition: Composition) -> bool:
@@ -32,37 +37,11 @@ def neighbours(counts: Tensor, prior: CompositionPrior) -> Tensor:
     present = counts.nonzero().squeeze(1)
     one = torch.eye(z, dtype=counts.dtype, device=counts.device)
     exchange = one[prior.species] - one[present][:, None]  # (present, known, Z)
-    whole = exchange * counts[present][:, None, None]
+    several = counts[present] > 1  # else one atom is all of them
+    whole = (exchange * counts[present][:, None, None])[several]
     sizes = prior.sizes.nonzero().squeeze(1)
     change = (sizes - counts.sum().long()).to(counts.dtype)
     resized = change[None, :, None] * one[present][:, None]
-    steps = torch.cat([part.flatten(0, 1) for part in (exchange, whole, resized)])
-    found = torch.unique(counts + steps, dim=0)
+    found = counts + torch.cat([part.flatten(0, 1) for part in (exchange, whole, resized)])
     different = (found != counts).any(1)
     return found[different & (found >= 0).all(1) & (found.sum(1) > 0)]
-
-
-def promising(
-    counts: Tensor,
-    order: Tensor,
-    candidates: Tensor,
-    prior: CompositionPrior,
-    floor: float,
-    taboo: set[Composition],
-    number: int,
-) -> Tensor:
-    """(K, Z) ``counts`` (Z,) unless taboo, then up to ``number`` of ``candidates`` (M, Z).
-
-    Candidates are taken in ``order`` (M,) among those that are neutral, not taboo and at least as
-    likely as ``floor`` (nats) under the prior. Only the first ``4 * number`` are looked at.
-    """
-    considered = candidates[order[: 4 * number]]
-    if len(considered):
-        considered = considered[prior.log_prob(considered) >= floor]
-    chosen = [] if key(counts) in taboo else [counts]
-    for row in considered:
-        if len(chosen) > number:
-            break
-        if key(row) not in taboo and neutral(key(row)):
-            chosen.append(row)
-    return torch.stack(chosen) if chosen else counts[None]

@@ -6,7 +6,7 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-from safetensors.torch import load, save_file
+from safetensors.torch import load, save
 
 from cdvae.baselines.ftcp.config import METHOD, load_ftcp_config
 from cdvae.baselines.ftcp.method import FTCPMethod
@@ -44,7 +44,7 @@ def train_ftcp(path: Path, folder: Path, run: Path, out: Path, commit: str) -> N
         raise DataError(f"{folder}: some crystals exceed max_sites or max_elements")
     network = train_network(config, data, run, available_threads())
     out.mkdir(parents=True, exist_ok=True)
-    save_file({k: v.contiguous() for k, v in network.state_dict().items()}, out / WEIGHTS)
+    (out / WEIGHTS).write_bytes(save({k: v.contiguous() for k, v in network.state_dict().items()}))
     (out / CONFIG).write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
     columns = dict(zip(data.property_names, data.metadata["property_columns"], strict=True))
     card = {
