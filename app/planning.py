@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from app.bodies import quoted
-from app.constraints import crystal_faults
+from app.constraints import composition_faults, crystal_faults
 from app.crystals import formula
 from app.errors import ApiError, FieldError, invalid
 from app.objectives import read_objectives
@@ -17,7 +17,7 @@ from app.store import ModelStore
 from registry.errors import BrokenModelError, UnknownModelError
 from schema.base import LARGEST_SEED
 from schema.cards import ModelCard
-from schema.constraints import CrystalConstraints
+from schema.constraints import CompositionConstraints, CrystalConstraints
 from schema.crystals import CrystalInput
 from schema.jobs import (
     JobSpec,
@@ -92,6 +92,9 @@ def plan_optimize(
 ) -> JobSpec:
     """The job for `POST /optimize`; `crystals` are the given start structures."""
     objectives = read_objectives(request, prop, card)
+    faults = composition_faults(request, card)
+    if faults:
+        raise invalid(faults)
     start: Literal["dataset", "prior", "structures"]
     start = "structures" if isinstance(request.start, GivenStart) else request.start
     num_samples = request.num_samples or len(crystals) or DEFAULT_OPTIMIZE_SAMPLES
@@ -100,6 +103,7 @@ def plan_optimize(
     _check_count(num_samples, card, "/num_samples")
     understood = UnderstoodOptimize(
         **_common(request, card).model_dump(),
+        **{name: getattr(request, name) for name in CompositionConstraints.model_fields},
         property=objectives[0].property,
         direction=objectives[0].direction,
         value=objectives[0].value,

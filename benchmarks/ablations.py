@@ -94,7 +94,7 @@ def trained_prior(
         return prior.eval().requires_grad_(False)
     posterior = encode_all(network, data)
     counts, max_atoms = element_counts(data.crystals), config.model.max_atoms
-    prior = fit_prior(posterior.z, counts, max_atoms, config.prior, lambda *done: None)
+    prior = fit_prior(posterior.z.mean, counts, max_atoms, config.prior, lambda *done: None)
     save_state(path, {"prior": prior.state_dict()}, {})
     return prior
 

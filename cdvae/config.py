@@ -39,12 +39,13 @@ class OptimiserConfig:
 class PriorConfig:
     """Size and training of the prior."""
 
+    components: int  # principal components of the posterior means that it draws
     width: int = 256
     blocks: int = 4
     steps: int = 6000
     batch_size: int = 256
     learning_rate: float = 1e-3
-    weight_decay: float = 0.01
+    weight_decay: float = 0.05
     seed: int = 0
 
 
@@ -147,4 +148,6 @@ def load_config(path: Path) -> TrainConfig:
 def build_prior(config: TrainConfig) -> LatentPrior:
     """The prior of these settings, untrained."""
     model, settings = config.model, config.prior
-    return LatentPrior(model.latent_dim, model.max_atoms, settings.width, settings.blocks)
+    return LatentPrior(
+        model.latent_dim, settings.components, model.max_atoms, settings.width, settings.blocks
+    )

@@ -21,11 +21,13 @@ from cdvae.data.structures import to_structures
 from cdvae.metrics.validity import structure_valid
 from cdvae.model.encoder import Latents
 from cdvae.pipeline import SamplerSpec, crystal_seed, decode_finite, encode, score_evaluations
+from cdvae.sampling.fixed import Fixed
 from cdvae.sampling.protocol import OnLevel
 from cdvae.sampling.start import read_counts
+from cdvae.search.admission import Admission
 from cdvae.search.goal import Goal, Objective, goal_of
-from cdvae.search.record import Optimised, Path, Work
 from cdvae.search.reach import Allowed, Reach
+from cdvae.search.record import Optimised, Path, Work
 from cdvae.search.substitution import Composition, key, neutral
 from cdvae.search.trust import Trust
 from cdvae.trained import TrainedModel
@@ -51,16 +53,16 @@ def optimise(
     learning_rate: float,
     trust_radius: float = TRUST_RADIUS,
     patience: int | None = PATIENCE,
-    allowed: Allowed | None = None,
+    admission: Admission | None = None,
     on_step: OnLevel | None = None,
 ) -> Optimised:
     """Crystals with better properties, found from each start on its own.
 
     A move takes the incumbent's composition c and noise x, follows the gradient of the objectives
-    along x with Adam within a trust radius, then picks the composition one change away (or c) whose
-    latent is best, the gradient by c having chosen which ones to weigh. The crystal decoded from it
-    replaces the incumbent if it is valid and the heads find it better once encoded again; where it
-    does not, that composition is not tried again. See `search.trust` for the radius and the end.
+    along x with Adam within a trust radius, then picks the composition, c or one a few changes
+    away, whose latent is best (`search.reach`). The crystal decoded from it replaces the incumbent
+    if it is valid and the heads find it better once encoded again; where it does not, that
+    composition is not tried again. See `search.trust` for the radius and the end.
 
     Args:
         model: the trained model.
@@ -72,8 +74,8 @@ def optimise(
         learning_rate: of Adam, in units of the noise.
         trust_radius: how far the gradient steps of the first move may go, root mean square.
         patience: moves without progress after which a start is left; None: never.
-        allowed: compositions to stay among; a start that has another one needs an allowed one
-            within reach of one change. None: all.
+        admission: which compositions the crystals may have; a start that has another one begins at
+            the nearest one that they may. None: all.
         on_step: called with (units of work done, in all) after every gradient step and noise level;
             may raise to stop.
 
@@ -81,8 +83,12 @@ def optimise(
         ValueError: the objectives or the sampler are impossible, see :func:`goal_of`.
     """
     goal = goal_of(model, objectives)
+    counts = read_counts(model.network.heads, latents.z).to(latents.z.dtype)
+    if admission is not None:
+        latents, counts = admission.admit(latents, counts, seeds)
+    allowed = _all if admission is None else admission.allows
     trusts = [Trust(trust_radius, patience) for _ in seeds]
-    search = _Search(model, goal, latents.z, seeds, sampler, trusts, allowed or _all)
+    search = _Search(model, goal, latents.z, counts, seeds, sampler, trusts, allowed)
     moves = DECODINGS - 1
     gradient_steps = [0, *(steps // moves + (i < steps % moves) for i in range(moves))]
     work = Work(gradient_steps, search.evaluations, on_step)
@@ -110,6 +116,7 @@ class _Search:
         model: TrainedModel,
         goal: Goal,
         latents: Tensor,
+        counts: Tensor,
         seeds: Sequence[int],
         sampler: SamplerSpec,
         trusts: Sequence[Trust],
@@ -121,13 +128,10 @@ class _Search:
         self.evaluations = score_evaluations(model, sampler)
         self.taken = torch.zeros(len(seeds), dtype=torch.long)
         self.paths = [Path() for _ in seeds]
-        self.counts = read_counts(model.network.heads, latents).to(latents.dtype)  # (B, Z)
-        self.noise = self._noise_of(latents, self.counts)  # (B, D)
+        self.counts = counts.clone()  # (B, Z)
+        self.noise = self._noise_of(latents, self.counts)  # (B, K)
         self.floor = (model.prior.composition.log_prob(self.counts) - PRIOR_MARGIN).tolist()
-        self.taboo: list[set[Composition]] = [
-            set() if fine else {key(own)}
-            for own, fine in zip(self.counts, allowed(self.counts).tolist(), strict=True)
-        ]
+        self.taboo: list[set[Composition]] = [set() for _ in seeds]
         self.proposed = self.counts.clone()
         self.promised = [math.inf for _ in seeds]  # badness of what is decoded next
 
@@ -144,7 +148,7 @@ class _Search:
         return self.goal.read(self.model.prior.transport(noise, counts))
 
     def _descend(self, live: list[int], steps: int, learning_rate: float, work: Work) -> Tensor:
-        """(L, D) noise after ``steps`` of Adam that stay within the radius of the incumbents."""
+        """(L, K) noise after ``steps`` of Adam that stay within the radius of the incumbents."""
         start, counts = self.noise[live], self.counts[live]
         radius = start.new_tensor([[self.trusts[row].radius] for row in live])
         radius = radius * start.shape[1] ** 0.5
@@ -162,7 +166,7 @@ class _Search:
         return noise.detach()
 
     def _substitute(self, live: list[int], noise: Tensor) -> Tensor:
-        """(L, D) latents at ``noise`` (L, D) with the best composition for each, now proposed."""
+        """(L, D) latents at ``noise`` (L, K) with the best composition for each, now proposed."""
         floors, taboos = [self.floor[row] for row in live], [self.taboo[row] for row in live]
         chosen = self.reach.best(noise, self.counts[live], floors, taboos)
         self.proposed[live] = chosen
@@ -178,7 +182,12 @@ class _Search:
         """Decodes the L ``latents``; where the crystal is better, it becomes the incumbent."""
         model = self.model
         seeds = [crystal_seed(self.seeds[row], number) for row in live]
-        places, decoded = decode_finite(model, latents, seeds, self.sampler, work.level)
+        # Codes say which elements their atoms are; without them it is as the search wants it.
+        coded = (latents.n_codes > 0).tolist()
+        fixed = [
+            None if own else Fixed(self.proposed[row]) for own, row in zip(coded, live, strict=True)
+        ]
+        places, decoded = decode_finite(model, latents, seeds, self.sampler, work.level, fixed)
         work.decoded()
         before = {
             row: self.paths[row].badness if self.paths[row].valid else math.inf for row in live
@@ -196,7 +205,10 @@ class _Search:
             parts = zip(places, decoded.crystals.split(), to_structures(crystals), strict=True)
             for at, (place, crystal, structure) in enumerate(parts):
                 row = live[place]
-                valid = permitted[at] and structure_valid(structure) and neutral(key(counts[at]))
+                if not permitted[at]:
+                    self.paths[row].add(None, False, math.inf, ())
+                    continue
+                valid = structure_valid(structure) and neutral(key(counts[at]))
                 better[row] = self.paths[row].add(crystal, valid, badness[at], tuple(values[at]))
                 if better[row]:
                     self.counts[row], self.noise[row] = counts[at], noise[at]

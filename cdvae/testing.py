@@ -50,6 +50,7 @@ batch_size = 4
 [loss]
 
 [prior]
+components = 6
 width = 16
 blocks = 1
 steps = 2
@@ -121,7 +122,7 @@ def write_tiny_model(folder: Path, seed: int = 0) -> Path:
     network.heads.fit_scalers(data.crystals, data.properties)
     posterior = encode_all(network, data)
     counts, max_atoms = element_counts(data.crystals), config.model.max_atoms
-    prior = fit_prior(posterior.z, counts, max_atoms, config.prior, lambda *done: None)
+    prior = fit_prior(posterior.z.mean, counts, max_atoms, config.prior, lambda *done: None)
     facts = {
         "commit": "none",
         "counts": {"train": len(data)},

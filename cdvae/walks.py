@@ -102,7 +102,7 @@ def around(
 
 def distance(model: TrainedModel, z: Tensor, other: Tensor) -> Tensor:
     """(B,) root mean square difference of latents (B, D), in units of their spread in the data."""
-    way = model.prior.standardised(z) - model.prior.standardised(other)
+    way = model.prior.coordinates(z) - model.prior.coordinates(other)
     return way.square().mean(-1).sqrt()
 
 

@@ -15,6 +15,10 @@ Seed = Annotated[int | None, typer.Option(min=0, help="Seed; drawn and told wher
 Sampler = Annotated[str | None, typer.Option(help="Sampler of the model's card.")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Score evaluations a crystal.")]
 Urgency = Annotated[Priority, typer.Option(help="Queue.")]
+Formula = Annotated[str | None, typer.Option("--composition", help="Exactly, e.g. SrTiO3.")]
+NumAtoms = Annotated[int | None, typer.Option(min=1, help="In the cell, exactly.")]
+Include = Annotated[list[str] | None, typer.Option(help="Element that must occur (repeatable).")]
+Exclude = Annotated[list[str] | None, typer.Option(help="Element that must not (repeatable).")]
 Relax = Annotated[
     bool, typer.Option("--relax", help="Relax the crystals with an interatomic potential.")
 ]
@@ -23,10 +27,10 @@ Relax = Annotated[
 def generate(
     number: Annotated[int, typer.Option("-n", "--number", min=1, help="How many.")] = 16,
     model: Model = None,
-    composition: Annotated[str | None, typer.Option(help="Exactly, e.g. SrTiO3.")] = None,
-    num_atoms: Annotated[int | None, typer.Option(min=1, help="In the cell, exactly.")] = None,
-    include: Annotated[list[str] | None, typer.Option(help="Element that must occur.")] = None,
-    exclude: Annotated[list[str] | None, typer.Option(help="Element that must not.")] = None,
+    composition: Formula = None,
+    num_atoms: NumAtoms = None,
+    include: Include = None,
+    exclude: Exclude = None,
     lattice: Annotated[
         str | None, typer.Option(help="Cell to keep: a,b,c,alpha,beta,gamma in Å and degrees.")
     ] = None,
@@ -49,11 +53,7 @@ def generate(
     fields = {
         **_task(model, seed, sampler, steps, priority, relax),
         "num_samples": number,
-        "composition": composition,
-        "num_atoms": num_atoms,
-        "elements": {"include": include or [], "exclude": exclude or []}
-        if include or exclude
-        else None,
+        **_atoms(composition, num_atoms, include, exclude),
         "lattice": _lattice(lattice),
         "spacegroup": spacegroup,
         "target": _target(target),
@@ -110,6 +110,10 @@ def optimize(
     patience: Annotated[
         int | None, typer.Option(min=1, help="Moves without progress that end a search.")
     ] = None,
+    composition: Formula = None,
+    num_atoms: NumAtoms = None,
+    include: Include = None,
+    exclude: Exclude = None,
     model: Model = None,
     seed: Seed = None,
     sampler: Sampler = None,
@@ -137,6 +141,7 @@ def optimize(
         "learning_rate": learning_rate,
         "trust_radius": trust_radius,
         "patience": patience,
+        **_atoms(composition, num_atoms, include, exclude),
     }
     with connected(server, key) as client:
         job = client.optimize(prop, idempotency_key=idempotency_key, **_given(fields))
@@ -225,6 +230,16 @@ def _target(text: str | None) -> dict[str, Any] | None:
         return {"property": name, "value": float(value)}
     except ValueError:
         raise typer.BadParameter("it is PROPERTY=VALUE", param_hint="--target") from None
+
+
+def _atoms(
+    composition: str | None,
+    num_atoms: int | None,
+    include: list[str] | None,
+    exclude: list[str] | None,
+) -> dict[str, Any]:
+    elements = {"include": include or [], "exclude": exclude or []} if include or exclude else None
+    return {"composition": composition, "num_atoms": num_atoms, "elements": elements}
 
 
 def _lattice(text: str | None) -> dict[str, float] | None:

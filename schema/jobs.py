@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from schema.base import Frozen, Moment, Seed
-from schema.constraints import CrystalConstraints
+from schema.constraints import CompositionConstraints, CrystalConstraints
 from schema.crystals import CrystalInput
 from schema.requests import Direction, Objective, Priority
 
@@ -63,7 +63,7 @@ class UnderstoodReconstruct(UnderstoodTask):
         return len(self.structures) * self.num_candidates
 
 
-class UnderstoodOptimize(UnderstoodTask):
+class UnderstoodOptimize(UnderstoodTask, CompositionConstraints):
     """An `OptimizeRequest`, checked, with its defaults filled in."""
 
     kind: Literal["optimize"] = "optimize"

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
 from schema.base import Frozen, Seed
-from schema.constraints import CrystalConstraints
+from schema.constraints import CompositionConstraints, CrystalConstraints
 
 Priority = Literal["interactive", "normal", "bulk"]
 Direction = Literal["minimize", "maximize", "target"]
@@ -146,8 +146,12 @@ class Objective(Frozen):
         return self
 
 
-class OptimizeRequest(TaskRequest):
-    """Crystals whose predicted properties are improved by a search from each start."""
+class OptimizeRequest(TaskRequest, CompositionConstraints):
+    """Crystals whose predicted properties are improved by a search from each start.
+
+    Every crystal meets the constraints; a start that does not is left for the composition nearest
+    to its own that does.
+    """
 
     model_config = ConfigDict(
         json_schema_extra={

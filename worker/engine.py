@@ -20,6 +20,7 @@ from cdvae.model.encoder import Latents, Posterior
 from cdvae.optimise import optimise
 from cdvae.pipeline import ConstrainedPrior, Decoded, SamplerSpec
 from cdvae.sampling.fixed import Fixed
+from cdvae.search.admission import Admission
 from cdvae.search.goal import Objective, goal_of
 from cdvae.trained import TrainedModel
 
@@ -90,6 +91,10 @@ class Engine:
         """The prior of crystals that meet the constraints; raises InfeasibleError."""
         return ConstrainedPrior(self.model, constraints)
 
+    def admission(self, constraints: Constraints) -> Admission:
+        """Which compositions a search may visit under the constraints; raises InfeasibleError."""
+        return Admission(self.model, constraints)
+
     def encode(self, crystals: CrystalBatch) -> Posterior:
         """The posterior of each crystal."""
         return pipeline.encode(self.model, crystals)
@@ -140,6 +145,7 @@ class Engine:
         learning_rate: float,
         trust_radius: float,
         patience: int | None,
+        admission: Admission | None,
     ) -> tuple[Decoded, list[Found]]:
         """The best crystal found from each start, and how it was found.
 
@@ -155,6 +161,7 @@ class Engine:
             learning_rate=learning_rate,
             trust_radius=trust_radius,
             patience=patience,
+            admission=admission,
             on_step=on_step,
         )
         crystals = search.best()

@@ -14,6 +14,7 @@ from cdvae.search.goal import Objective
 from schema.crystals import CrystalRecord, ObjectiveOutcome, OptimizedRecord
 from schema.jobs import JobSpec, UnderstoodOptimize
 from worker.batching import draw_starts, percentile
+from worker.constraints import constraints_of
 from worker.engine import Engine, Found, OnStep
 from worker.inputs import read_inputs
 from worker.records import is_valid
@@ -36,6 +37,8 @@ class Optimize(Task):
         ]
         self._quantiles = engine.statistics()["property_quantiles"]
         self._card = engine.model.card["properties"]
+        constraints = constraints_of(request)
+        self._admission = engine.admission(constraints) if constraints else None
         self._latents = self._starts(spec, engine)
         self._start_values = {
             name: values.tolist() for name, values in engine.predict(self._latents.z).items()
@@ -49,8 +52,11 @@ class Optimize(Task):
             return means.select([i % len(means) for i in range(number)])
         if self._request.start == "prior":
             return engine.sample_latents([crystal_seed(spec.seed, i) for i in range(number)])
-        latents = Latents.of(engine.data_latents())
-        return latents.select(draw_starts(len(latents), number, spec.seed))
+        latents = engine.data_latents()
+        if self._admission is not None:
+            fine = self._admission.admits(latents)
+            latents = latents[fine] if fine.any() else latents
+        return Latents.of(latents[draw_starts(len(latents), number, spec.seed)])
 
     def decode(
         self, crystals: range, seeds: Sequence[int], sampler: SamplerSpec, on_step: OnStep
@@ -66,6 +72,7 @@ class Optimize(Task):
             learning_rate=request.learning_rate,
             trust_radius=request.trust_radius,
             patience=request.patience,
+            admission=self._admission,
         )
         self._found |= zip(crystals, found, strict=True)
         return decoded

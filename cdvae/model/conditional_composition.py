@@ -13,12 +13,10 @@ from cdvae.constraints import Constraints
 from cdvae.elements import NUM_SPECIES, symbol
 from cdvae.errors import InfeasibleError
 from cdvae.model.composition_prior import CompositionPrior, choose
+from cdvae.model.partitions import Shares, falling, partitions
 
 PARTICLES = 16
 """Compositions that are drawn for one where elements are required or forbidden."""
-
-Shares = tuple[int, ...]
-"""Atoms of each element of a formula in falling order, whichever the elements are."""
 
 
 class ConditionalComposition:
@@ -58,6 +56,17 @@ class ConditionalComposition:
         self._weights = weights if size_log_weights is None else size_log_weights.to(weights)
         given = constraints.composition
         self._table = self._multiples(given) if given else self._all_shares()
+
+    def allows(self, counts: Tensor) -> Tensor:
+        """(B,) bool: which of ``counts`` (B, Z) meet the constraints."""
+        if self._constraints.composition:
+            return (counts[:, None] == self._table[0]).all(-1).any(1)
+        fine = torch.isin(counts.sum(1).long(), torch.tensor(self._sizes, device=counts.device))
+        for number in self._constraints.include:
+            fine = fine & (counts[:, number - 1] > 0)
+        for number in self._constraints.exclude:
+            fine = fine & (counts[:, number - 1] == 0)
+        return fine
 
     @property
     def draws(self) -> int:
@@ -110,7 +119,7 @@ class ConditionalComposition:
         if not factors:
             sizes = _listed(self._sizes)
             raise InfeasibleError(f"composition: no multiple of {size} atoms is among {sizes}")
-        fine = [k for k in factors if self._possible(_sorted(k * n for n in formula.values()))]
+        fine = [k for k in factors if self._possible(falling(k * n for n in formula.values()))]
         if not fine:
             raise InfeasibleError("spacegroup: it has no sites for the atoms of this composition")
         unit = torch.zeros(NUM_SPECIES, device=self._device)
@@ -132,7 +141,7 @@ class ConditionalComposition:
             raise InfeasibleError("elements: one is both required and forbidden")
         most, least = int(prior.most_elements), max(1, len(constraints.include))
         most = min(most, int(self._free().sum()))
-        every = [shares for n in self._sizes for shares in _partitions(n, n, most)]
+        every = [shares for n in self._sizes for shares in partitions(n, n, most)]
         fine = [shares for shares in every if len(shares) >= least and self._possible(shares)]
         if not fine:
             raise InfeasibleError(
@@ -203,22 +212,6 @@ class ConditionalComposition:
             weight = weight - log.gather(1, share[:, None])[:, 0]
             left = left - one_hot(share, left.shape[1])
         return required, weight
-
-
-def _partitions(n: int, largest: int, parts: int) -> Iterator[Shares]:
-    """Every way to write ``n`` as at most ``parts`` falling numbers up to ``largest``."""
-    if n == 0:
-        yield ()
-        return
-    for first in range(min(n, largest), 0, -1):
-        if first * parts < n:
-            break
-        for rest in _partitions(n - first, first, parts - 1):
-            yield (first, *rest)
-
-
-def _sorted(counts: Iterator[int]) -> Shares:
-    return tuple(sorted(counts, reverse=True))
 
 
 def _listed(sizes: list[int]) -> str:

@@ -1,9 +1,11 @@
 """Where the encoder puts the data: a learned density over z to draw new crystals from.
 
 p(z) = Σ_c p(c) p(z | c): first a composition c, then z by flow matching with straight paths (Lipman
-et al. 2023), which carries N(0, I) to where the encoder puts crystals of that composition. The
-standard normal stays available, but with a weak KL term it has holes. New crystals are decoded from
-z alone: there is no prior of the codes of atoms.
+et al. 2023), which carries N(0, I) to where the encoder puts crystals of that composition: to the
+means of posteriors, whose width is noise to the decoder, and along the principal components of
+these means alone, as the other directions say next to nothing and a flow would spend itself on
+them. The standard normal stays available, but with a weak KL term it has holes. New crystals are
+decoded from z alone: there is no prior of the codes of atoms.
 """
 
 from __future__ import annotations
@@ -37,23 +39,30 @@ class _Block(nn.Module):
 
 
 class LatentPrior(nn.Module):
-    """Composition, then a velocity field on z; buffers kept with the weights standardise z."""
+    """Composition, then a velocity field on K coordinates of z (D numbers).
 
-    def __init__(self, latent_dim: int, max_atoms: int, width: int, blocks: int) -> None:
+    Buffers kept with the weights: ``mean`` (D,) of z, ``axes`` (K, D) orthogonal, each as long as
+    the standard deviation of z along it.
+    """
+
+    def __init__(
+        self, latent_dim: int, components: int, max_atoms: int, width: int, blocks: int
+    ) -> None:
         super().__init__()
+        self.components = components
         self.composition = CompositionPrior(max_atoms, width)
         self.register_buffer("mean", torch.zeros(latent_dim))
-        self.register_buffer("std", torch.ones(latent_dim))
-        self.enter = nn.Linear(latent_dim, width)
+        self.register_buffer("axes", torch.eye(components, latent_dim))
+        self.enter = nn.Linear(components, width)
         self.time = nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width))
         self.elements = nn.Sequential(
             nn.Linear(NUM_SPECIES + 1, width), nn.SiLU(), nn.Linear(width, width)
         )
         self.blocks = nn.ModuleList(_Block(width) for _ in range(blocks))
-        self.leave = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, latent_dim))
+        self.leave = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, components))
 
     def forward(self, x: Tensor, t: Tensor, counts: Tensor) -> Tensor:
-        """(B, D) velocity at standardised ``x`` (B, D) and time ``t`` (B,) in [0, 1].
+        """(B, K) velocity at coordinates ``x`` (B, K) and time ``t`` (B,) in [0, 1].
 
         ``counts`` (B, Z) are the atoms of each element.
         """
@@ -70,30 +79,30 @@ class LatentPrior(nn.Module):
 
     def flow_loss(self, z: Tensor, counts: Tensor, rng: torch.Generator) -> Tensor:
         """Mean squared error of the velocity on straight paths from noise to ``z`` (B, D)."""
-        data = self.standardised(z)
+        data = self.coordinates(z)
         noise = torch.randn(data.shape, generator=rng, device=data.device)
         t = torch.rand(len(data), generator=rng, device=data.device)
         path = noise + t[:, None] * (data - noise)
         return (self(path, t, counts) - (data - noise)).square().mean()
 
-    def standardised(self, z: Tensor) -> Tensor:
-        """(B, D) ``z`` (B, D) in units of its spread over the training data."""
-        return (z - self.mean) / self.std
+    def coordinates(self, z: Tensor) -> Tensor:
+        """(B, K) of ``z`` (B, D) along the axes, in units of its spread over the training data."""
+        return (z - self.mean) @ (self.axes / self.axes.square().sum(1, keepdim=True)).T
 
     def transport(self, noise: Tensor, counts: Tensor, steps: int = 5) -> Tensor:
-        """(B, D) latents from standard normal ``noise`` (B, D), by Heun's method.
+        """(B, D) latents from standard normal ``noise`` (B, K), by Heun's method.
 
         The paths are nearly straight: five steps end within 0.01 standard deviations of a hundred.
         ``counts`` (B, Z) are the atoms of each element that the crystals shall have. The map can be
         differentiated by both.
         """
         times = torch.linspace(0, 1, steps + 1, device=noise.device)
-        return self._flow(noise, counts, times) * self.std + self.mean
+        return self._flow(noise, counts, times) @ self.axes + self.mean
 
     def noise_of(self, z: Tensor, counts: Tensor, steps: int = 25) -> Tensor:
-        """(B, D) the noise that :meth:`transport` carries to ``z`` (B, D)."""
+        """(B, K) the noise that :meth:`transport` carries to ``z`` (B, D), or next to it."""
         times = torch.linspace(1, 0, steps + 1, device=z.device)
-        return self._flow(self.standardised(z), counts, times)
+        return self._flow(self.coordinates(z), counts, times)
 
     def _flow(self, x: Tensor, counts: Tensor, times: Tensor) -> Tensor:
         for start, end in itertools.pairwise(times):

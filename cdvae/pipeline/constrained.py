@@ -138,8 +138,8 @@ class ConstrainedPrior:
         return latents[best], counts[best]
 
     def _noise(self, seeds: Sequence[int], attempt: int) -> Tensor:
-        latent_dim = self._model.config.model.latent_dim
-        return normal(seeds, latent_dim, f"latent {attempt}").to(self._model.device)
+        components = self._model.prior.components
+        return normal(seeds, components, f"latent {attempt}").to(self._model.device)
 
     def _misfit(self, latents: Tensor, counts: Tensor) -> Tensor:
         """(C,) how badly the heads' reading of ``latents`` goes with what is required."""

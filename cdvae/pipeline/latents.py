@@ -42,13 +42,13 @@ def sample_latents(
 def _draw(model: TrainedModel, seeds: Sequence[int]) -> Tensor:
     """(B, D) latents of the learned prior."""
     every = filled(range(len(seeds)))
-    composition, latent_dim = model.prior.composition, model.config.model.latent_dim
+    composition = model.prior.composition
     numbers = uniform([seeds[i] for i in every], composition.draws, "composition")
     counts = composition.sample(numbers.to(model.device))
-    latents = counts.new_empty(len(every), latent_dim)
+    latents = counts.new_empty(len(every), model.config.model.latent_dim)
     pending = every
     for attempt in range(PRIOR_DRAWS):
-        noise = normal([seeds[i] for i in pending], latent_dim, f"latent {attempt}")
+        noise = normal([seeds[i] for i in pending], model.prior.components, f"latent {attempt}")
         latents[pending] = model.prior.transport(noise.to(model.device), counts[pending])
         agrees = (read_counts(model.network.heads, latents[pending]) == counts[pending]).all(-1)
         left = sorted({i for i, fine in zip(pending, agrees.tolist(), strict=True) if not fine})

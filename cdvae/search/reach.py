@@ -35,7 +35,7 @@ Allowed = Callable[[Tensor], Tensor]
 class _Way:
     """How far the beam search of one start has come."""
 
-    noise: Tensor  # (D,)
+    noise: Tensor  # (K,)
     floor: float  # nats of the prior
     taboo: set[Composition]
     beam: Tensor  # (W, Z)
@@ -68,16 +68,14 @@ class Reach:
         is the start's own, where that is not taboo or nothing else is left.
 
         Args:
-            noise: (B, D) of the starts.
+            noise: (B, K) of the starts.
             counts: (B, Z) of the starts.
             floors: nats, of each start.
             taboos: compositions not to go to, of each start.
         """
         badness = self._weigh(noise, counts).tolist()
         ways = []
-        for row, own, floor, taboo, bad in zip(
-            noise, counts, floors, taboos, badness, strict=True
-        ):
+        for row, own, floor, taboo, bad in zip(noise, counts, floors, taboos, badness, strict=True):
             name = key(own)
             reached = math.inf if name in taboo else bad
             ways.append(_Way(row, floor, taboo, own[None], {name}, own, reached))
@@ -86,7 +84,7 @@ class Reach:
         return torch.stack([way.chosen for way in ways])
 
     def _weigh(self, noise: Tensor, counts: Tensor) -> Tensor:
-        """(M,) the badness that each of ``counts`` (M, Z) promises at its ``noise`` (M, D)."""
+        """(M,) the badness that each of ``counts`` (M, Z) promises at its ``noise`` (M, K)."""
         latents = self._prior.transport(noise, counts, FLOW_STEPS)
         misread = (read_counts(self._heads, latents) != counts).any(1)
         return self._goal.badness(self._goal.read(latents)) + MISREAD * misread
@@ -98,10 +96,7 @@ class Reach:
         if not sum(sizes):
             return
         rows = torch.cat([part for pair in zip(eligible, others, strict=True) for part in pair])
-        noise = torch.cat(
-            [way.noise.expand(size, -1) for way, size in zip(ways, sizes, strict=True)]
-        )
-        badness = self._weigh(noise, rows)
+        badness = self._weigh(_noise(ways, sizes), rows)
         parts = zip(ways, eligible, rows.split(sizes), badness.split(sizes), strict=True)
         for way, fit, found, values in parts:
             if len(fit):
@@ -129,7 +124,9 @@ class Reach:
     def _nearest(self, ways: Sequence[_Way]) -> list[Tensor]:
         """(M, Z) of each way, the best to first order: what is one change away from its beam."""
         sizes = [len(way.beam) for way in ways]
-        noise = torch.cat([way.noise.expand(size, -1) for way, size in zip(ways, sizes, strict=True)])
+        noise = torch.cat(
+            [way.noise.expand(size, -1) for way, size in zip(ways, sizes, strict=True)]
+        )
         here, slopes = self._slopes(noise, torch.cat([way.beam for way in ways]))
         nearest = []
         for way, values, by in zip(ways, here.split(sizes), slopes.split(sizes), strict=True):
@@ -151,3 +148,8 @@ class Reach:
                 for column in here.unbind(-1)
             ]
         return here.detach(), torch.stack(slopes, -1)
+
+
+def _noise(ways: Sequence[_Way], sizes: Sequence[int]) -> Tensor:
+    """(M, K) the noise of each way, as often as ``sizes`` say."""
+    return torch.cat([way.noise.expand(size, -1) for way, size in zip(ways, sizes, strict=True)])

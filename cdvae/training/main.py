@@ -75,7 +75,7 @@ def train_prior(config: TrainConfig, folder: Path, run: Path) -> tuple[LatentPri
                 bar.set_postfix({name: f"{loss:.4f}" for name, loss in losses.items()})
 
         prior = fit_prior(
-            posterior.z,
+            posterior.z.mean,
             element_counts(data.crystals),
             config.model.max_atoms,
             config.prior,

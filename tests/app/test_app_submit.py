@@ -97,6 +97,35 @@ def test_what_is_required_reaches_the_worker_and_is_echoed(
         assert all(shown[name] is None for name in others - set(wanted))
 
 
+@pytest.mark.parametrize("wanted", WANTED[:3], ids=lambda wanted: " ".join(wanted))
+def test_what_is_required_of_a_search_reaches_the_worker(
+    client: TestClient, worker: StandInWorker, wanted: dict[str, Any]
+) -> None:
+    status = submitted(client.post("/optimize?property=formation_energy", json=wanted))
+    _, spec = worker.take()
+    for request in (status.request, spec.request):
+        shown = request.model_dump()
+        assert {name: shown[name] for name in wanted} == wanted
+
+
+@pytest.mark.parametrize(
+    ("wanted", "where"),
+    [
+        ({"composition": "SrPu"}, "/composition"),
+        ({"num_atoms": 4000}, "/num_atoms"),
+        ({"elements": {"include": ["O"], "exclude": ["O"]}}, "/elements"),
+        ({"lattice": {"a": 4, "b": 4, "c": 4, "alpha": 90, "beta": 90, "gamma": 90}}, "/lattice"),
+    ],
+)
+def test_a_search_for_the_impossible_is_refused(
+    client: TestClient, wanted: dict[str, Any], where: str
+) -> None:
+    """A cell belongs to a crystal, not to a search."""
+    response = client.post("/optimize?property=formation_energy", json=wanted)
+    assert response.status_code == 422
+    assert where in [error["pointer"] for error in response.json()["errors"]]
+
+
 def test_the_queue_holds_json(client: TestClient, redis_client: Redis) -> None:
     status = submitted(client.post("/generate", json={"seed": 1}))
     stored = redis_client.hgetall(f"rq:job:{status.id}")

@@ -1,6 +1,7 @@
 """The prior over z: a proper density over compositions, and a flow that carries noise to z."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,7 +9,6 @@ import torch
 from cdvae.config import PriorConfig
 from cdvae.crystal import element_counts
 from cdvae.model.composition_prior import CompositionPrior
-from cdvae.model.encoder import Latent
 from cdvae.testing import perovskites
 from cdvae.training.prior import fit_prior
 
@@ -70,11 +70,34 @@ def test_fitted_prior_finds_compositions_and_latents() -> None:
     # Latents that depend on the composition alone: the flow has to bring each to its place.
     projection = torch.randn(100, 6, generator=torch.Generator().manual_seed(2))
     mean = counts @ projection
-    latent = Latent(mean, torch.full_like(mean, -6))
     losses: list[dict[str, float]] = []
-    config = PriorConfig(width=64, blocks=2, steps=400, batch_size=64)
-    prior = fit_prior(latent, counts, 5, config, lambda step, loss: losses.append(loss))
+    config = PriorConfig(components=6, width=64, blocks=2, steps=400, batch_size=64)
+    prior = fit_prior(mean, counts, 5, config, lambda step, loss: losses.append(loss))
     assert losses[-1]["composition"] < 0.5 * losses[0]["composition"]
     noise = torch.randn(64, 6, generator=torch.Generator().manual_seed(3))
     error = (prior.transport(noise, counts) - mean).norm(dim=1)
     assert error.median() < 0.5 * mean.sub(mean.mean(0)).norm(dim=1).median()
+
+
+def test_prior_draws_along_the_principal_components() -> None:
+    """What the other directions say is left out; along these nothing is lost."""
+    rng = torch.Generator().manual_seed(4)
+    data = perovskites(64)
+    basis = torch.linalg.qr(torch.randn(6, 6, generator=rng)).Q
+    deviations = torch.tensor([3.0, 2.0, 1.0, 0.1, 0.01, 0.01])
+    mean = torch.randn(64, 6, generator=rng) * deviations @ basis + 5
+    config = PriorConfig(components=3, width=16, blocks=1, steps=1, batch_size=8)
+    counts = element_counts(data.crystals)
+    prior = fit_prior(mean, counts, 5, config, lambda *done: None)
+    assert prior.components == 3
+    coordinates = prior.coordinates(mean)
+    torch.testing.assert_close(coordinates.mean(0), torch.zeros(3), atol=1e-4, rtol=0)
+    torch.testing.assert_close(coordinates.T.cov(), torch.eye(3), atol=0.03, rtol=0)
+    again = coordinates @ prior.axes + prior.mean
+    torch.testing.assert_close(prior.coordinates(again), coordinates)
+    assert (again - mean).norm(dim=1).max() < 0.5
+    assert (again - mean).norm(dim=1).median() > 0.02
+    noise = prior.noise_of(mean, counts)
+    torch.testing.assert_close(prior.transport(noise, counts, 25), again, atol=1e-3, rtol=1e-3)
+    with pytest.raises(ValueError, match="7 components of 64 latents of 6 dimensions"):
+        fit_prior(mean, counts, 5, replace(config, components=7), lambda *done: None)

@@ -120,7 +120,7 @@ def test_variations_are_those_of_their_seeds_and_strength(
         float(walks.distance(model, vary(s, SEEDS), z.expand(len(SEEDS), -1)).mean())
         for s in (0.0, 0.1, 0.4, 1.0)
     ]
-    assert far[0] == pytest.approx(0, abs=1e-4)
+    assert far[0] == pytest.approx(0, abs=1e-3)
     assert far == sorted(far)
     for strength in (-0.1, 1.1):
         with pytest.raises(ValueError, match="strength"):

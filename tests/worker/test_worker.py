@@ -14,6 +14,7 @@ from schema.crystals import (
     ReconstructedRecord,
     VariedRecord,
 )
+from schema.formula import parse_formula
 from schema.outcomes import ResultSummary
 from schema.wire import FIELD_ATTEMPTS, LEASES_KEY, MAX_LOST, PATIENCE
 from tests.worker.laboratory import Lab, horses, wait_until
@@ -173,6 +174,18 @@ def test_optimize(lab: Lab, start: str) -> None:
     gains = summary["metrics"]["gain"]["formation_energy"]
     gaps = [abs(record.objectives[0].gap) for record in records]
     assert gains["gap"] == pytest.approx(sum(gaps) / len(gaps))
+
+
+@pytest.mark.parametrize("start", ["dataset", "prior", "structures"])
+def test_optimize_with_constraints(lab: Lab, start: str) -> None:
+    structures = [SRTIO3] if start == "structures" else []
+    elements = {"include": ["Ba"], "exclude": ["Sr", "F"]}
+    job = lab.submit("optimize", structures=structures, start=start, elements=elements)
+    assert lab.end(job) == "succeeded"
+    for crystal in lab.crystals(job):
+        own = set(parse_formula(crystal["formula"]))
+        assert "Ba" in own
+        assert not own & {"Sr", "F"}
 
 
 def test_optimize_towards_a_target_has_no_success_rate(lab: Lab) -> None:

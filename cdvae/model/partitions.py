@@ -1,0 +1,25 @@
+"""How the atoms of a cell can be shared among its elements, whichever these are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+Shares = tuple[int, ...]
+"""Atoms of each element of a formula in falling order."""
+
+
+def falling(counts: Iterable[int]) -> Shares:
+    """The shares of elements with that many atoms."""
+    return tuple(sorted(counts, reverse=True))
+
+
+def partitions(n: int, largest: int, parts: int) -> Iterator[Shares]:
+    """Every way to write ``n`` as at most ``parts`` falling numbers up to ``largest``."""
+    if n == 0:
+        yield ()
+        return
+    for first in range(min(n, largest), 0, -1):
+        if first * parts < n:
+            break
+        for rest in partitions(n - first, first, parts - 1):
+            yield (first, *rest)
