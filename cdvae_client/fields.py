@@ -37,13 +37,18 @@ class TaskFields(TypedDict, total=False):
     relax: bool
 
 
-class GenerateFields(TaskFields, total=False):
-    """Of `generate`."""
+class AtomsFields(TaskFields, total=False):
+    """Which atoms the cells shall hold."""
 
-    num_samples: int
     num_atoms: int | None
     composition: str | None
     elements: ElementFilter | Json | None
+
+
+class GenerateFields(AtomsFields, total=False):
+    """Of `generate`."""
+
+    num_samples: int
     lattice: LatticeChoice | Json | None
     spacegroup: int | None
     target: PropertyTarget | Json | None
@@ -56,7 +61,7 @@ class ReconstructFields(TaskFields, total=False):
     num_candidates: int
 
 
-class OptimizeFields(TaskFields, total=False):
+class OptimizeFields(AtomsFields, total=False):
     """Of `optimize`, beside the property."""
 
     direction: Direction

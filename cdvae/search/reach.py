@@ -91,6 +91,9 @@ class Reach:
 
     def _extend(self, ways: Sequence[_Way]) -> None:
         """One change more from every composition of the beams."""
+        ways = [way for way in ways if len(way.beam)]  # others have nowhere to go from
+        if not ways:
+            return
         eligible, others = self._shortlists(ways)
         sizes = [len(fit) + len(more) for fit, more in zip(eligible, others, strict=True)]
         if not sum(sizes):

@@ -2,7 +2,7 @@
 import { h } from "./dom.js";
 import { fieldKit } from "./field-kit.js";
 import { spoken, whole } from "./format.js";
-import { requiredField, requiredFields } from "./required.js";
+import { requiredAtoms, requiredField, requiredFields } from "./required.js";
 
 const DIRECTIONS = [
   ["minimize", "Lower"],
@@ -79,8 +79,9 @@ function reconstruct(kit, { limits }) {
   return [kit.file("cif"), kit.count("num_candidates", "Candidates for each", 1, most, hint)];
 }
 
-function optimize(kit, { limits, properties }) {
+function optimize(kit, card) {
   const { values } = kit;
+  const { limits, properties } = card;
   const names = Object.keys(properties).map((name) => [name, spoken(name)]);
   return [
     kit.choice("property", "Property", names),
@@ -96,6 +97,7 @@ function optimize(kit, { limits, properties }) {
     kit.choice("start", "Start from", STARTS),
     kit.file("cif", () => values.start === "structures"),
     kit.count("optimize_samples", "Crystals", 20, limits.max_num_samples, "One search for each"),
+    requiredAtoms(kit, card),
   ];
 }
 

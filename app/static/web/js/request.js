@@ -72,6 +72,7 @@ function optimize(model, values) {
     ...goal,
     num_samples,
     start: from,
+    ...required(values),
     steps,
     learning_rate,
     seed,

@@ -13,25 +13,17 @@ export function requiredField(pointer) {
   return first === "lattice" ? "lattice" : null;
 }
 
-/** The fields, folded away until they are wanted. */
+/** The fields of new crystals, folded away until they are wanted. */
 export function requiredFields(kit, { limits, properties }) {
   const { values } = kit;
-  const { min_atoms: min, max_atoms: max } = limits;
   const names = Object.keys(properties).map((name) => [name, spoken(name)]);
-  const fields = h(
-    "div",
-    { class: "stack" },
-    kit.text("composition", { label: "Formula", placeholder: "SrTiO3" }),
+  return folded(
+    values,
+    ...elementFields(kit),
     h(
       "div",
       { class: "pair" },
-      kit.text("include", { label: "With elements", placeholder: "O, Ti" }),
-      kit.text("exclude", { label: "Without elements", placeholder: "Pb" }),
-    ),
-    h(
-      "div",
-      { class: "pair" },
-      kit.number("num_atoms", { label: "Atoms in the cell", min, max, placeholder: "any" }),
+      sizeField(kit, limits),
       kit.number("spacegroup", { label: "Space group", min: 1, max: 230, placeholder: "any" }),
     ),
     kit.text("lattice", {
@@ -50,9 +42,31 @@ export function requiredFields(kit, { limits, properties }) {
         },
       ),
   );
-  const given = Object.keys(required(values)).length > 0;
-  return h("details", { open: given }, h("summary", {}, "What the crystals must be"), fields);
 }
+
+/** The fields of a search, which may require atoms alone. */
+export function requiredAtoms(kit, { limits }) {
+  return folded(kit.values, ...elementFields(kit), sizeField(kit, limits));
+}
+
+function folded(values, ...fields) {
+  const open = Object.keys(required(values)).length > 0;
+  const summary = h("summary", {}, "What the crystals must be");
+  return h("details", { open }, summary, h("div", { class: "stack" }, ...fields));
+}
+
+const elementFields = (kit) => [
+  kit.text("composition", { label: "Formula", placeholder: "SrTiO3" }),
+  h(
+    "div",
+    { class: "pair" },
+    kit.text("include", { label: "With elements", placeholder: "O, Ti" }),
+    kit.text("exclude", { label: "Without elements", placeholder: "Pb" }),
+  ),
+];
+
+const sizeField = (kit, { min_atoms: min, max_atoms: max }) =>
+  kit.number("num_atoms", { label: "Atoms in the cell", min, max, placeholder: "any" });
 
 /** The constraints of a request from the values of the fields; nothing for an empty field. */
 export function required(values) {
