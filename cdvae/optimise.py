@@ -28,7 +28,7 @@ from cdvae.trained import TrainedModel
 
 DECODINGS = 11
 """Of each start, at most: itself, then one after each move; as many as in the paper's code."""
-TRUST_RADIUS = 0.2
+TRUST_RADIUS = 0.8
 """First bound of the gradient steps of one move: root mean square, in units of the noise."""
 PATIENCE = 4
 """Moves without progress after which a search is over."""

@@ -183,20 +183,20 @@ class OptimizeRequest(TaskRequest, CompositionConstraints):
     )
     start: Start = "dataset"
     steps: int = Field(
-        default=50,
+        default=200,
         ge=1,
         le=MAX_OPTIMIZE_STEPS,
         description="Gradient steps on the latent, shared among the ten moves of a search.",
     )
     learning_rate: float = Field(
-        default=0.05,
+        default=0.1,
         gt=0,
         le=1,
         description="Of Adam; the data have unit variance in the coordinates that it moves in.",
     )
 
     trust_radius: float = Field(
-        default=0.2,
+        default=0.8,
         gt=0,
         le=2,
         description="How far the first move goes at most, root mean square in the normal "

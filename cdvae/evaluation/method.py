@@ -25,8 +25,8 @@ from cdvae.trained import TrainedModel
 Stage = Callable[[str], Progress]
 """Starts a part of the work by its name and returns where its progress goes."""
 
-OPTIMISATION_STEPS = 50
-LEARNING_RATE = 0.05
+OPTIMISATION_STEPS = 200
+LEARNING_RATE = 0.1
 
 
 class Method(Protocol):

@@ -228,7 +228,7 @@ def test_optimize_several_properties(client: TestClient, store: Any) -> None:
     assert alone.kind == "optimize"
     assert (alone.property, alone.direction, alone.value) == ("band_gap", "target", 1.5)
     assert len(alone.objectives) == 1
-    assert (alone.trust_radius, alone.patience) == (0.2, 4)
+    assert (alone.trust_radius, alone.patience) == (0.8, 4)
 
 
 def test_interpolate(client: TestClient, worker: StandInWorker) -> None:

@@ -1,3 +1,4 @@
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -193,3 +194,13 @@ def test_unknown_setting_is_named(tmp_path: Path) -> None:
     path.write_text(TINY_CONFIG.replace("latent_dim = 8", "latent_dims = 8"))
     with pytest.raises(DataError, match=r"bad\.toml\.model: unknown key latent_dims"):
         load_config(path)
+
+
+def test_every_user_may_read_a_model_folder(tmp_path: Path) -> None:
+    """As far as the umask lets them: containers run as another user than the one who trained."""
+    before = os.umask(0o022)
+    try:
+        folder = write_tiny_model(tmp_path)
+    finally:
+        os.umask(before)
+    assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {0o644}

@@ -186,11 +186,14 @@ def test_walks_are_shown_beside_what_was_given(page: Page, service: Service) -> 
 def test_an_optimisation_is_a_curve(page: Page) -> None:
     page.get_by_text("Optimise", exact=True).click()
     page.get_by_label("Crystals", exact=True).fill("2")
+    page.get_by_text("What the crystals must be").click()
+    page.get_by_label("Without elements").fill("S, F")
     page.get_by_text("Sampler, seed, priority").click()
     page.get_by_label("Score evaluations").fill("10")
     page.get_by_label("Seed").fill("1")
     submit(page, "Optimise")
     finished(page, timeout=4 * PATIENCE)
+    expect(page.get_by_text("without S, F")).to_be_visible()
     curve = page.get_by_role("img", name=re.compile("Curve. Median formation energy"))
     expect(curve.locator(".path")).to_have_count(3)  # two searches and their median
     start, end = re.search(r"from (\S+) to (\S+) eV", curve.get_attribute("aria-label")).groups()

@@ -139,7 +139,7 @@ function sampler(kit, { samplers }) {
 
 /** What only the search of an optimisation has. */
 function search(kit) {
-  const steps = { label: "Gradient steps", min: 1, max: MOST_STEPS, placeholder: "50" };
-  const rate = { label: "Learning rate", min: 0.0001, max: 1, step: "any", placeholder: "0.05" };
+  const steps = { label: "Gradient steps", min: 1, max: MOST_STEPS, placeholder: "200" };
+  const rate = { label: "Learning rate", min: 0.0001, max: 1, step: "any", placeholder: "0.1" };
   return h("div", { class: "pair" }, kit.number("steps", steps), kit.number("learning_rate", rate));
 }
