@@ -76,7 +76,7 @@ def around(
         model: the trained model.
         crystal: the one.
         z: (1, D) its latent.
-        strength: s in [0, 1]; 0 gives z back up to rounding, 1 forgets it.
+        strength: s in [0, 1]; 0 gives z back along the axes of the prior, 1 forgets it.
         seeds: one a variation.
         keep_composition: no steps of the composition.
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from cdvae import compute
 from cdvae.constraints import Constraints
 from cdvae.crystal import CrystalBatch, element_counts
 from cdvae.data.structures import to_structures
@@ -267,7 +268,10 @@ def test_starts_do_not_know_of_each_other(model: TrainedModel) -> None:
     torch.testing.assert_close(first.frac, again.frac, atol=0, rtol=0)
 
 
-def test_progress_covers_every_step_and_may_stop_the_search(model: TrainedModel) -> None:
+def test_progress_covers_every_step_and_may_stop_the_search(
+    model: TrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compute, "_threads", 1)  # with two each tells of its own crystal
     seen: list[tuple[int, int]] = []
     run(model, model.reference.latents[:2], seeds(2), on_step=lambda *at: seen.append(at))
     total = 12 + 3 * DECODINGS

@@ -53,7 +53,8 @@ def test_between_a_crystal_and_itself_lies_that_crystal(
     same = two.select([0, 0])
     z = encode(model, same).z.mean
     way = walks.between(model, same, z, [0.3, 0.5])
-    torch.testing.assert_close(way, z, atol=1e-4, rtol=1e-4)
+    of = model.prior.coordinates
+    torch.testing.assert_close(of(way), of(z), atol=2e-3, rtol=1e-3)
 
 
 def test_a_turn_keeps_the_length_and_goes_evenly() -> None:
