@@ -72,8 +72,6 @@ def searches(model: TrainedModel, given: CrystalBatch, prop: str) -> dict[str, A
             [crystal_seed(0, row) for row in rows],
             FAST,
             objectives=[Objective(prop, "minimize")],
-            steps=200,
-            learning_rate=0.1,
         )
         before, after = (estimate(model, one)[prop] for one in (found.first(), found.best()))
         reached += after.tolist()

@@ -28,6 +28,8 @@ from cdvae.trained import TrainedModel
 
 DECODINGS = 11
 """Of each start, at most: itself, then one after each move; as many as in the paper's code."""
+STEPS, LEARNING_RATE = 200, 0.1
+"""Gradient steps, and the rate of Adam, that serve all three data sets (docs/experiments.md)."""
 TRUST_RADIUS = 0.8
 """First bound of the gradient steps of one move: root mean square, in units of the noise."""
 PATIENCE = 4
@@ -41,8 +43,8 @@ def optimise(
     sampler: SamplerSpec,
     *,
     objectives: Sequence[Objective],
-    steps: int,
-    learning_rate: float,
+    steps: int = STEPS,
+    learning_rate: float = LEARNING_RATE,
     trust_radius: float = TRUST_RADIUS,
     patience: int | None = PATIENCE,
     admission: Admission | None = None,

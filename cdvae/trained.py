@@ -129,13 +129,14 @@ def write_model(
 ) -> Path:
     """Writes a model folder and returns it; the checksums are added to ``card``.
 
-    The prior is kept in half precision: it is the largest part, and rounding it moves what is drawn
-    by far less than its spread.
+    The networks of the prior are kept in half precision: they are the largest part, and rounding
+    them moves what is drawn by far less than its spread. Its buffers are not: rounded, the axes
+    would no longer be orthogonal.
     """
     folder.mkdir(parents=True, exist_ok=True)
     weights = {f"network/{k}": v for k, v in network.state_dict().items()}
-    halves = {k: v.half() if v.is_floating_point() else v for k, v in prior.state_dict().items()}
-    weights |= {f"prior/{k}": v for k, v in halves.items()}
+    weights |= {f"prior/{k}": v.half() for k, v in prior.named_parameters()}
+    weights |= {f"prior/{k}": v for k, v in prior.named_buffers()}
     weights |= {f"estimator/{k}": v for k, v in estimator.state_dict().items()}
     _save(weights, folder / "weights.safetensors")
     arrays = {"latents": reference.latents, "values": reference.values, **reference.tensors}

@@ -25,9 +25,6 @@ from cdvae.trained import TrainedModel
 Stage = Callable[[str], Progress]
 """Starts a part of the work by its name and returns where its progress goes."""
 
-OPTIMISATION_STEPS = 200
-LEARNING_RATE = 0.1
-
 
 class Method(Protocol):
     """A trained method; a crystal that it could not decode is None."""
@@ -106,8 +103,6 @@ class CDVAEMethod:
                 seeds,
                 self.sampler,
                 objectives=[Objective(prop, "minimize")],
-                steps=OPTIMISATION_STEPS,
-                learning_rate=LEARNING_RATE,
                 patience=None,  # every start has its 11 decodings
                 on_step=on_step,
             )

@@ -127,10 +127,7 @@ class Reach:
     def _nearest(self, ways: Sequence[_Way]) -> list[Tensor]:
         """(M, Z) of each way, the best to first order: what is one change away from its beam."""
         sizes = [len(way.beam) for way in ways]
-        noise = torch.cat(
-            [way.noise.expand(size, -1) for way, size in zip(ways, sizes, strict=True)]
-        )
-        here, slopes = self._slopes(noise, torch.cat([way.beam for way in ways]))
+        here, slopes = self._slopes(_noise(ways, sizes), torch.cat([way.beam for way in ways]))
         nearest = []
         for way, values, by in zip(ways, here.split(sizes), slopes.split(sizes), strict=True):
             near = [neighbours(counts, self._prior.composition) for counts in way.beam]

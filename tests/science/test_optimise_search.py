@@ -167,7 +167,7 @@ def test_noise_of_a_latent_is_carried_back_to_it(model: TrainedModel) -> None:
     noise = model.prior.noise_of(latents, counts)
     again = model.prior.transport(noise, counts, 25)
     of = model.prior.coordinates
-    torch.testing.assert_close(of(again), of(latents), atol=5e-3, rtol=1e-3)
+    torch.testing.assert_close(of(again), of(latents), atol=1e-4, rtol=1e-4)
 
 
 def test_goal_is_in_the_units_of_the_card(model: TrainedModel) -> None:
