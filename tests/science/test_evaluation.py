@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from cdvae.evaluation.method import CDVAEMethod
 from cdvae.evaluation.reconstruction import evaluate_reconstruction, reconstruct
 from cdvae.metrics.coverage import Thresholds
 from cdvae.metrics.distribution import wasserstein
-from cdvae.optimise import DECODINGS
+from cdvae.optimise import DECODINGS, optimise
 from cdvae.pipeline import Decoded, SamplerSpec, decoding, estimate
 from cdvae.testing import perovskites, write_tiny_model
 from cdvae.trained import TrainedModel, load_model
@@ -234,7 +235,7 @@ def test_a_crystal_that_sampling_loses_is_none_and_the_others_stay(
 def test_optimisation_returns_every_decoding_of_every_start(
     model: TrainedModel, data: CrystalDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(method, "OPTIMISATION_STEPS", 10)
+    monkeypatch.setattr(method, "optimise", partial(optimise, steps=10))
     tested = CDVAEMethod(model, SHORT)
     found = tested.optimise(data.select([0, 1]), "formation_energy", 0)
     assert [len(decodings) for decodings in found] == [DECODINGS, DECODINGS]
