@@ -16,6 +16,8 @@ from reporting import ROOT, UNKNOWN, Record, markdown, mean_sd
 
 OURS, FTCP = "this project", "FTCP, trained here"
 TASKS = {"recon": "Reconstruction", "gen": "Generation", "opt": "Property optimisation"}
+# Tables of a task, and of the same with other numbers of crystals, as in the paper's coverage.
+MEASURED = {"recon": ["recon"], "gen": ["gen", "coverage"], "opt": ["opt"]}
 PUBLISHED = ROOT / "benchmarks" / "published.json"
 
 Groups = Mapping[tuple[str, str, str], Sequence[Record]]
@@ -135,12 +137,18 @@ def render(groups: Groups, data: Mapping[str, DataSet]) -> str:
         rows = []
         for name, files in data.items():
             rows += [[files.title, *row] for row in _published(published[name][task])]
-            rows += _measured(groups, name, files, task, PAPER[task])
+            for measured in MEASURED[task]:
+                rows += _measured(groups, name, files, measured, PAPER[task])
         parts += [f"### {title}", markdown(_header(PAPER[task]), rows)]
     sources = "; ".join(f"{method}: {source}" for method, source in published["sources"].items())
     parts += [f"Published rows. {sources}.", "### Beyond the paper's table"]
     for task, title in TASKS.items():
-        rows = [r for n, f in data.items() for r in _measured(groups, n, f, task, MORE[task])]
+        rows = [
+            row
+            for name, files in data.items()
+            for measured in MEASURED[task]
+            for row in _measured(groups, name, files, measured, MORE[task])
+        ]
         if rows:
             parts += [title + ":", markdown(_header(MORE[task]), rows)]
     return "\n\n".join([*parts, "### How these rows arose", _origin(groups, data)])
@@ -163,7 +171,9 @@ def _measured(
         if not records:
             continue
         values = [column.of(records) for column in columns]
-        rows.append([files.title, f"**{method}**{_partial(records, files)}", *values])
+        number = f", {records[0]['figures']['number']:,} crystals" if task not in TASKS else ""
+        name_of_row = f"**{method}**{number}{_partial(records, files)}"
+        rows.append([files.title, name_of_row, *values])
     return rows
 
 
@@ -187,7 +197,7 @@ def _origin(groups: Groups, data: Mapping[str, DataSet]) -> str:
     rows = []
     for name, files in data.items():
         for method in (FTCP, OURS):
-            for task in TASKS:
+            for task in (measured for task in TASKS for measured in MEASURED[task]):
                 if records := groups.get((name, method, task)):
                     cells = [", ".join(dict.fromkeys(map(of, records))) for of in columns.values()]
                     seen = f"{records[0]['key']['trained_on']:,} of {files.official_train:,}"

@@ -138,6 +138,10 @@ def test_rows_have_the_papers_units_and_name_partial_training(tmp_path: Path) ->
     assert f"| Carbon-24 | {name} | 56.00 ± 1.00 | – | 25.00 ± 0.00 | – | – |" in text
     assert "| Carbon-24 | CDVAE (published) | 55.22 | 0.1251 |" in text
     assert "| Carbon-24 test | this project | recon | 2,859 of 6,091 | 500 | 0, 1, 2 |" in text
+    many = [record(0, number=10000, cov_recall=0.995)]
+    rows = table_rows.render({("carbon-24", table_rows.OURS, "coverage"): many}, DATA)
+    many_name = "**this project**, 10,000 crystals (2,859 of 6,091 train)"
+    assert f"| Carbon-24 | {many_name} | – | – | 99.50 | – | – | – | – |" in rows
     whole = [record(0) | {"key": record(0)["key"] | {"trained_on": 6091}}]
     row = table_rows.render({("carbon-24", table_rows.OURS, "recon"): whole}, DATA)
     assert "| **this project** | – | – |" in row
@@ -163,11 +167,14 @@ def test_the_newest_models_of_the_store_are_measured(tmp_path: Path) -> None:
 
 
 def test_commands_are_those_of_the_protocol() -> None:
-    assert [" ".join(reproduce_table.command(OURS, task)) for task in ("recon", "gen", "opt")] == [
+    tasks = ("recon", "gen", "coverage", "opt")
+    assert [" ".join(reproduce_table.command(OURS, task)) for task in tasks] == [
         "cdvae evaluate carbon-24@1 --task recon --data carbon_24/test.csv.gz --limit 500"
         " --sampler fast",
         "cdvae evaluate carbon-24@1 --task gen --data carbon_24/test.csv.gz"
         " --train carbon_24/train_partial.csv.gz --limit 1000 --sampler fast",
+        "cdvae evaluate carbon-24@1 --task gen --data carbon_24/test.csv.gz --limit 10000"
+        " --sampler fast",
         "cdvae evaluate carbon-24@1 --task opt --data carbon_24/test.csv.gz --limit 100"
         " --sampler fast",
     ]
