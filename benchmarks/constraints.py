@@ -38,7 +38,6 @@ from cdvae.errors import InfeasibleError
 from cdvae.lattice import from_parameters, to_parameters
 from cdvae.metrics.matching import duplicates, match
 from cdvae.metrics.validity import structure_valid
-from cdvae.model.encoder import Latents
 from cdvae.pipeline import (
     ConstrainedPrior,
     Decoded,
@@ -63,18 +62,16 @@ def make(
     """One crystal for each request without a target."""
     parts = []
     for start in range(0, len(requests), AT_ONCE):
-        drawn = [
-            ConstrainedPrior(model, one).draw([crystal_seed(seed, start + i)])
-            for i, one in enumerate(requests[start : start + AT_ONCE])
-        ]
-        whole = Drawn(
-            Latents.cat([one.latents for one in drawn]),
-            [own for one in drawn for own in one.seeds],
-            [fixed for one in drawn for fixed in one.fixed],
-        )
+        priors = [ConstrainedPrior(model, one) for one in requests[start : start + AT_ONCE]]
+        drawn = [prior.draw([crystal_seed(seed, start + i)]) for i, prior in enumerate(priors)]
+        whole = Drawn.cat(drawn)
         decoded = decode(model, whole.latents, whole.seeds, sampler, None, whole.fixed)
-        parts.append(decoded.crystals)
-        print(f"{start + len(drawn)}/{len(requests)}", file=sys.stderr)
+        begun = 0
+        for prior, own in zip(priors, drawn, strict=True):
+            rows = range(begun, begun + len(own.seeds))
+            parts.append(prior.best(own, decoded.select(rows)).crystals)
+            begun = rows.stop
+        print(f"{len(parts)}/{len(requests)}", file=sys.stderr)
     return CrystalBatch.cat(parts)
 
 
@@ -252,7 +249,8 @@ def aimed(
     """Crystals for one target."""
     prior = ConstrainedPrior(model, Constraints(target=target))
     drawn = prior.draw(seeds)
-    return prior.best(decode(model, drawn.latents, drawn.seeds, sampler, None, drawn.fixed))
+    decoded = decode(model, drawn.latents, drawn.seeds, sampler, None, drawn.fixed)
+    return prior.best(drawn, decoded)
 
 
 def main() -> None:

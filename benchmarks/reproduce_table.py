@@ -8,9 +8,10 @@ the published numbers and a baseline that was trained and measured here.
 
 Every number is one of `cdvae evaluate`: the newest version of each model in the store, official
 split, 500 crystals to reconstruct, 1,000 to generate, 100 starts to optimise, for each sampling
-seed; and coverage by 10,000 generated crystals, as in the paper, for the first seed. Results are kept in benchmarks/results; one is measured again only if weights, judge, data or
-command differ, so an interrupted call goes on. Prints the tables of all results that are there and
-writes them into docs/benchmarks.md. Exit status 1 if a measurement failed.
+seed; and, for the first seed, coverage by 10,000 generated crystals, as in the paper. Results are
+kept in benchmarks/results; one is measured again only if weights, judge, data or command differ, so
+an interrupted call goes on. Prints the tables of all results that are there and writes them into
+docs/benchmarks.md. Exit status 1 if a measurement failed.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ rates, mean ± standard deviation over the sampling seeds for what was measured 
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -112,7 +113,9 @@ def collect(folder: Path, weights: Mapping[tuple[str, str], str]) -> Groups:
     groups: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
     for path in sorted(folder.glob("*.json")):
         record: Record = json.loads(path.read_text(encoding="utf-8"))
-        key = record["key"]
+        key = record.get("key")
+        if key is None:  # of another benchmark
+            continue
         if (
             weights.get((key["dataset"], key["method"]), key["weights_sha256"])
             == (key["weights_sha256"])
@@ -197,7 +200,7 @@ def _origin(groups: Groups, data: Mapping[str, DataSet]) -> str:
     rows = []
     for name, files in data.items():
         for method in (FTCP, OURS):
-            for task in (measured for task in TASKS for measured in MEASURED[task]):
+            for task in itertools.chain.from_iterable(MEASURED.values()):
                 if records := groups.get((name, method, task)):
                     cells = [", ".join(dict.fromkeys(map(of, records))) for of in columns.values()]
                     seen = f"{records[0]['key']['trained_on']:,} of {files.official_train:,}"

@@ -24,7 +24,6 @@ import torch
 from timing import emit, load
 
 from cdvae import walks
-from cdvae.agreement import agreement
 from cdvae.compute import available_threads, configure
 from cdvae.crystal import CrystalBatch
 from cdvae.data.cache import prepare
@@ -44,6 +43,7 @@ from cdvae.pipeline import (
     estimate,
     sample_posterior,
 )
+from cdvae.pipeline.agreement import agreement
 from cdvae.search.goal import Objective
 from cdvae.trained import TrainedModel
 

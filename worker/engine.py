@@ -11,7 +11,6 @@ from pymatgen.core.structure import Structure
 from torch import Tensor
 
 from cdvae import pipeline, walks
-from cdvae.agreement import Agreement, agreement
 from cdvae.constraints import Constraints
 from cdvae.crystal import CrystalBatch
 from cdvae.metrics.novelty import KEYS, NoveltyIndex
@@ -19,6 +18,7 @@ from cdvae.metrics.validity import has_cell
 from cdvae.model.encoder import Latents, Posterior
 from cdvae.optimise import optimise
 from cdvae.pipeline import ConstrainedPrior, Decoded, SamplerSpec
+from cdvae.pipeline.agreement import Agreement, agreement
 from cdvae.sampling.fixed import Fixed
 from cdvae.search.admission import Admission
 from cdvae.search.goal import Objective, goal_of

@@ -12,8 +12,7 @@ from pymatgen.core.structure import Structure
 from cdvae.data.structures import to_structures
 from cdvae.errors import NonFiniteSampleError
 from cdvae.metrics.matching import match
-from cdvae.model.encoder import Latents
-from cdvae.pipeline import Decoded, SamplerSpec
+from cdvae.pipeline import Decoded, Drawn, SamplerSpec
 from schema.crystals import Agreement, CrystalRecord, ReconstructedRecord
 from schema.jobs import JobKind, JobSpec, UnderstoodGenerate, UnderstoodReconstruct
 from worker.batching import source_and_candidate
@@ -47,11 +46,10 @@ class Generate(Task):
         for start in range(0, len(seeds), DRAWN_TOGETHER):
             on_step(0, 1)
             parts.append(self._prior.draw(seeds[start : start + DRAWN_TOGETHER]))
-        latents = Latents.cat([part.latents for part in parts])
-        own = [seed for part in parts for seed in part.seeds]
-        fixed = [one for part in parts for one in part.fixed]
+        drawn = Drawn.cat(parts)
         try:
-            return self._prior.best(self._decode(latents, own, sampler, on_step, fixed))
+            decoded = self._decode(drawn.latents, drawn.seeds, sampler, on_step, drawn.fixed)
+            return self._prior.best(drawn, decoded)
         except NonFiniteSampleError as error:
             candidates = self._prior.candidates
             raise NonFiniteSampleError(sorted({i // candidates for i in error.indices})) from error

@@ -15,6 +15,7 @@ from cdvae.data.structures import niggli_cell
 from cdvae.errors import InfeasibleError
 from cdvae.model.conditional_composition import ConditionalComposition
 from cdvae.model.encoder import Latents
+from cdvae.pipeline.agreement import agreement
 from cdvae.pipeline.decoding import Decoded
 from cdvae.pipeline.latents import PRIOR_DRAWS, PRIOR_ROWS
 from cdvae.pipeline.seeds import crystal_seed, normal, uniform
@@ -27,6 +28,11 @@ CHOICES = 128
 """Draws of the prior among which the one is chosen that suits a lattice or a target best."""
 DECODED = 8
 """Latents that are decoded for each crystal with a target."""
+GUESSES = 3
+"""Latents that are decoded for each crystal of a given composition."""
+GUESS_WIDTH = 0.5
+"""Of the noise that these come from: the prior's more probable latents match known crystals more
+often, as often within a few draws, and are read as the composition by the heads more often."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,15 @@ class Drawn:
     seeds: list[int]
     fixed: list[Fixed]
 
+    @classmethod
+    def cat(cls, parts: Sequence[Drawn]) -> Drawn:
+        """All of ``parts``, one after the other."""
+        return cls(
+            Latents.cat([part.latents for part in parts]),
+            [seed for part in parts for seed in part.seeds],
+            [one for part in parts for one in part.fixed],
+        )
+
 
 class ConstrainedPrior:
     """Draws latents for crystals that meet ``constraints``; made once a job.
@@ -45,7 +60,9 @@ class ConstrainedPrior:
     make it another one. Of several z for it the one is taken whose heads agree best with what is
     required: the composition, the cell, the property. A head is easily wrong where nothing but its
     value was looked for, so with a target the DECODED best ones are decoded, and what the estimator
-    says of the crystals decides.
+    says of the crystals decides. Whoever names a composition looks for its likely crystals: GUESSES
+    of the prior's more probable latents are decoded, and the crystal stays that fits its latent
+    best when it is encoded again.
     """
 
     def __init__(self, model: TrainedModel, constraints: Constraints) -> None:
@@ -67,30 +84,37 @@ class ConstrainedPrior:
         # The heads read the reduced cell, whichever one is asked for.
         self._cell = None if lattice is None else niggli_cell(lattice).to(model.device)
         self._choosy = lattice is not None or target is not None
-        self._places = range(1 if target is None else DECODED)
+        guesses = GUESSES if constraints.composition else 1
+        self._places = range(guesses if target is None else DECODED)
 
     @torch.no_grad()
     def draw(self, seeds: Sequence[int]) -> Drawn:
         """``candidates`` latents for each seed."""
+        own = [crystal_seed(seed, i) if i else seed for seed in seeds for i in self._places]
         if self._choosy:
             parts = spread(self._choice, seeds)
         else:
-            rows = ranges(len(seeds), PRIOR_ROWS)
-            parts = spread(lambda part: self._agreeing([seeds[i] for i in part]), rows)
+            crystals = [seed for seed in seeds for _ in self._places]
+            pairs = list(zip(crystals, own, strict=True))
+            rows = ranges(len(pairs), PRIOR_ROWS)
+            parts = spread(lambda part: self._agreeing([pairs[i] for i in part]), rows)
         latents, counts = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
         cell, number = self._constraints.lattice, self._constraints.spacegroup
-        own = [crystal_seed(seed, i) if i else seed for seed in seeds for i in self._places]
         return Drawn(Latents.of(latents), own, [Fixed(one, cell, number) for one in counts])
 
-    def best(self, decoded: Decoded) -> Decoded:
-        """Of the decoded candidates of each crystal the one whose estimate is nearest the target.
+    def best(self, drawn: Drawn, decoded: Decoded) -> Decoded:
+        """Of the candidates of each crystal the one that is nearest the target, or fits z best.
 
-        The crystals of what :meth:`draw` gave, in that order; the evaluations are those of all.
+        ``decoded`` are the crystals of ``drawn``, in that order; the evaluations are those of all.
         """
         target, number = self._constraints.target, self.candidates
-        if target is None:
+        if number == 1:
             return decoded
-        away = (decoded.properties[target.prop] - target.value).abs().view(-1, number)
+        if target is None:
+            away = agreement(self._model, drawn.latents, decoded.crystals).misfit
+        else:
+            away = (decoded.properties[target.prop] - target.value).abs()
+        away = away.view(-1, number)
         rows = (away.argmin(1) + number * torch.arange(len(away))).tolist()
         evaluations = decoded.score_evaluations.view(-1, number).sum(1)
         return replace(decoded.select(rows), score_evaluations=evaluations)
@@ -100,20 +124,21 @@ class ConstrainedPrior:
         """How many crystals are decoded for one."""
         return len(self._places)
 
-    def _agreeing(self, seeds: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def _agreeing(self, seeds: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
         """(B, D) latents and (B, Z) the atoms that go with them, as the heads read them.
 
         Where the heads read none of PRIOR_DRAWS latents so, the one is taken that comes nearest.
+        ``seeds`` are those of the crystals and of their candidates.
         """
         model, composition = self._model, self._composition
         every = filled(range(len(seeds)))
-        numbers = uniform([seeds[i] for i in every], composition.draws, "composition")
+        numbers = uniform([seeds[i][0] for i in every], composition.draws, "composition")
         counts = composition.sample(numbers.to(model.device))
         latents = counts.new_empty(len(every), model.config.model.latent_dim)
         misfit = counts.new_full((len(every),), torch.inf)
         pending = every
         for attempt in range(PRIOR_DRAWS):
-            noise = self._noise([seeds[i] for i in pending], attempt)
+            noise = self._noise([seeds[i][1] for i in pending], attempt)
             drawn = model.prior.transport(noise, counts[pending])
             found = self._misfit(drawn, counts[pending])
             for place, row in enumerate(pending):
@@ -138,8 +163,9 @@ class ConstrainedPrior:
         return latents[best], counts[best]
 
     def _noise(self, seeds: Sequence[int], attempt: int) -> Tensor:
-        components = self._model.prior.components
-        return normal(seeds, components, f"latent {attempt}").to(self._model.device)
+        width = GUESS_WIDTH if self._constraints.composition else 1.0
+        noise = normal(seeds, self._model.prior.components, f"latent {attempt}")
+        return width * noise.to(self._model.device)
 
     def _misfit(self, latents: Tensor, counts: Tensor) -> Tensor:
         """(C,) how badly the heads' reading of ``latents`` goes with what is required."""

@@ -15,6 +15,7 @@ from cdvae.lattice import from_parameters, to_parameters
 from cdvae.model.composition_prior import CompositionPrior
 from cdvae.model.conditional_composition import ConditionalComposition
 from cdvae.pipeline import ConstrainedPrior, Decoded, SamplerSpec, crystal_seed, decode
+from cdvae.pipeline.agreement import agreement
 from cdvae.sampling.fixed import Fixed
 from cdvae.symmetry.search import has_group
 from cdvae.testing import write_tiny_model
@@ -36,7 +37,8 @@ def seeds(n: int, seed: int = 3) -> list[int]:
 def made(model: TrainedModel, constraints: Constraints, n: int = 4) -> Decoded:
     prior = ConstrainedPrior(model, constraints)
     drawn = prior.draw(seeds(n))
-    return prior.best(decode(model, drawn.latents, drawn.seeds, FAST, None, drawn.fixed))
+    decoded = decode(model, drawn.latents, drawn.seeds, FAST, None, drawn.fixed)
+    return prior.best(drawn, decoded)
 
 
 def random_prior(seed: int, kinds: tuple[int, ...], sizes: tuple[int, ...]) -> CompositionPrior:
@@ -200,7 +202,7 @@ def test_sampled_crystals_have_the_space_group(
     model: TrainedModel, constraints: Constraints, sampler: SamplerSpec
 ) -> None:
     drawn = ConstrainedPrior(model, constraints).draw(seeds(4))
-    decoded = decode(model, drawn.latents, seeds(4), sampler, None, drawn.fixed).crystals
+    decoded = decode(model, drawn.latents, drawn.seeds, sampler, None, drawn.fixed).crystals
     for crystal, fixed in zip(decoded.split(), drawn.fixed, strict=True):
         assert torch.equal(element_counts(crystal)[0], fixed.counts)
         lattice, frac = crystal.lattice[0].double().numpy(), crystal.frac.double().numpy()
@@ -222,18 +224,18 @@ def test_a_constrained_crystal_does_not_depend_on_its_batch(model: TrainedModel)
     prior = ConstrainedPrior(model, constraints)
     every = seeds(7)
     drawn = prior.draw(every)
-    together = decode(model, drawn.latents, every, FAST, None, drawn.fixed).crystals
+    together = decode(model, drawn.latents, drawn.seeds, FAST, None, drawn.fixed).crystals
     for part in ([2], [6, 1, 4]):
         own = [every[i] for i in part]
         again = prior.draw(own)
-        alone, expected = decode(model, again.latents, own, FAST, None, again.fixed), together
+        alone, expected = decode(model, again.latents, again.seeds, FAST, None, again.fixed), together
         assert torch.equal(alone.crystals.species, expected.select(part).species)
         assert torch.equal(alone.crystals.frac, expected.select(part).frac)
         assert torch.equal(alone.crystals.lattice, expected.select(part).lattice)
 
 
 def test_crystals_with_and_without_constraints_share_a_batch(model: TrainedModel) -> None:
-    drawn = ConstrainedPrior(model, Constraints(composition={3: 2, 8: 3})).draw(seeds(3))
+    drawn = ConstrainedPrior(model, Constraints(num_atoms=5)).draw(seeds(3))
     fixed: list[Fixed | None] = [drawn.fixed[0], None, drawn.fixed[2]]
     mixed = decode(model, drawn.latents, seeds(3), FAST, None, fixed).crystals
     all_fixed = decode(model, drawn.latents, seeds(3), FAST, None, drawn.fixed).crystals
@@ -241,6 +243,23 @@ def test_crystals_with_and_without_constraints_share_a_batch(model: TrainedModel
     for i, expected in ((0, all_fixed), (1, free), (2, all_fixed)):
         assert torch.equal(mixed.split()[i].frac, expected.split()[i].frac)
         assert torch.equal(mixed.split()[i].species, expected.split()[i].species)
+
+
+def test_of_the_guesses_at_a_composition_the_one_that_fits_its_latent_is_kept(
+    model: TrainedModel,
+) -> None:
+    prior = ConstrainedPrior(model, Constraints(composition={3: 2, 8: 3}))
+    drawn = prior.draw(seeds(4))
+    assert len(set(drawn.seeds)) == len(drawn.seeds) == 4 * prior.candidates == 12
+    assert len({tuple(z) for z in drawn.latents.z.tolist()}) == 12
+    decoded = decode(model, drawn.latents, drawn.seeds, FAST, None, drawn.fixed)
+    misfit = agreement(model, drawn.latents, decoded.crystals).misfit.view(4, -1)
+    best = prior.best(drawn, decoded)
+    places = [3 * row + place for row, place in enumerate(misfit.argmin(1).tolist())]
+    assert torch.equal(best.crystals.frac, decoded.crystals.select(places).frac)
+    assert best.score_evaluations.tolist() == [3 * FAST.steps] * 4
+    alone = prior.draw(seeds(4)[2:3])
+    assert torch.equal(alone.latents.z, drawn.latents.z[6:9])
 
 
 def test_a_target_picks_latents_that_the_head_reads_so(model: TrainedModel) -> None:
@@ -261,7 +280,7 @@ def test_of_the_candidates_for_a_target_the_nearest_estimate_wins(model: Trained
     assert len(set(drawn.seeds)) == len(drawn.seeds) == 3 * prior.candidates
     decoded = decode(model, drawn.latents, drawn.seeds, FAST, None, drawn.fixed)
     away = (decoded.properties["band_gap"] - 0.5).abs().view(3, -1)
-    best = prior.best(decoded)
+    best = prior.best(drawn, decoded)
     assert torch.equal((best.properties["band_gap"] - 0.5).abs(), away.amin(1))
     taken = decoded.score_evaluations.view(3, -1).sum(1)
     assert torch.equal(best.score_evaluations, taken)

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from cdvae import walks
-from cdvae.agreement import agreement
 from cdvae.crystal import CrystalBatch, element_counts
 from cdvae.metrics.validity import composition_valid
 from cdvae.model.composition_prior import CompositionPrior
 from cdvae.model.encoder import Latents
 from cdvae.pipeline import SamplerSpec, crystal_seed, decode, encode, estimate, predict
+from cdvae.pipeline.agreement import agreement
 from cdvae.testing import perovskites, write_tiny_model
 from cdvae.trained import TrainedModel, load_model
 
