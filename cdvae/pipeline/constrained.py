@@ -11,8 +11,9 @@ from torch import Tensor
 from cdvae.batches import filled, ranges
 from cdvae.compute import spread
 from cdvae.constraints import Constraints
-from cdvae.data.structures import niggli_cell
+from cdvae.data.structures import niggli_cell, to_structures
 from cdvae.errors import InfeasibleError
+from cdvae.metrics.validity import structure_valid
 from cdvae.model.conditional_composition import ConditionalComposition
 from cdvae.model.encoder import Latents
 from cdvae.pipeline.agreement import agreement
@@ -29,9 +30,9 @@ CHOICES = 128
 DECODED = 8
 """Latents that are decoded for each crystal with a target."""
 GUESSES = 3
-"""Latents that are decoded for each crystal of a given composition."""
+"""Latents that are decoded for each crystal of a given composition or space group."""
 GUESS_WIDTH = 0.5
-"""Of the noise that these come from: the prior's more probable latents match known crystals more
+"""Of the noise for a given composition: the prior's more probable latents match known crystals more
 often, as often within a few draws, and are read as the composition by the heads more often."""
 
 
@@ -60,9 +61,10 @@ class ConstrainedPrior:
     make it another one. Of several z for it the one is taken whose heads agree best with what is
     required: the composition, the cell, the property. A head is easily wrong where nothing but its
     value was looked for, so with a target the DECODED best ones are decoded, and what the estimator
-    says of the crystals decides. Whoever names a composition looks for its likely crystals: GUESSES
-    of the prior's more probable latents are decoded, and the crystal stays that fits its latent
-    best when it is encoded again.
+    says of the crystals decides. Whoever names a composition looks for its likely crystals, and
+    atoms begin on random sites of a space group: there GUESSES latents are decoded, for a
+    composition the prior's more probable ones, and the crystal stays that fits its latent best
+    when it is encoded again, of those that are valid if any is.
     """
 
     def __init__(self, model: TrainedModel, constraints: Constraints) -> None:
@@ -84,7 +86,7 @@ class ConstrainedPrior:
         # The heads read the reduced cell, whichever one is asked for.
         self._cell = None if lattice is None else niggli_cell(lattice).to(model.device)
         self._choosy = lattice is not None or target is not None
-        guesses = GUESSES if constraints.composition else 1
+        guesses = GUESSES if constraints.composition or constraints.spacegroup else 1
         self._places = range(guesses if target is None else DECODED)
 
     @torch.no_grad()
@@ -112,6 +114,8 @@ class ConstrainedPrior:
             return decoded
         if target is None:
             away = agreement(self._model, drawn.latents, decoded.crystals).misfit
+            fine = [structure_valid(one) for one in to_structures(decoded.crystals)]
+            away = away.masked_fill(~torch.tensor(fine), torch.inf)
         else:
             away = (decoded.properties[target.prop] - target.value).abs()
         away = away.view(-1, number)

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from cdvae.constraints import Constraints, Target
 from cdvae.crystal import element_counts
+from cdvae.data.structures import to_structures
 from cdvae.errors import InfeasibleError
 from cdvae.lattice import from_parameters, to_parameters
+from cdvae.metrics.validity import structure_valid
 from cdvae.model.composition_prior import CompositionPrior
 from cdvae.model.conditional_composition import ConditionalComposition
 from cdvae.pipeline import ConstrainedPrior, Decoded, SamplerSpec, crystal_seed, decode
@@ -228,7 +230,10 @@ def test_a_constrained_crystal_does_not_depend_on_its_batch(model: TrainedModel)
     for part in ([2], [6, 1, 4]):
         own = [every[i] for i in part]
         again = prior.draw(own)
-        alone, expected = decode(model, again.latents, again.seeds, FAST, None, again.fixed), together
+        alone, expected = (
+            decode(model, again.latents, again.seeds, FAST, None, again.fixed),
+            together,
+        )
         assert torch.equal(alone.crystals.species, expected.select(part).species)
         assert torch.equal(alone.crystals.frac, expected.select(part).frac)
         assert torch.equal(alone.crystals.lattice, expected.select(part).lattice)
@@ -253,7 +258,9 @@ def test_of_the_guesses_at_a_composition_the_one_that_fits_its_latent_is_kept(
     assert len(set(drawn.seeds)) == len(drawn.seeds) == 4 * prior.candidates == 12
     assert len({tuple(z) for z in drawn.latents.z.tolist()}) == 12
     decoded = decode(model, drawn.latents, drawn.seeds, FAST, None, drawn.fixed)
-    misfit = agreement(model, drawn.latents, decoded.crystals).misfit.view(4, -1)
+    misfit = agreement(model, drawn.latents, decoded.crystals).misfit
+    valid = [structure_valid(one) for one in to_structures(decoded.crystals)]
+    misfit = misfit.masked_fill(~torch.tensor(valid), torch.inf).view(4, -1)
     best = prior.best(drawn, decoded)
     places = [3 * row + place for row, place in enumerate(misfit.argmin(1).tolist())]
     assert torch.equal(best.crystals.frac, decoded.crystals.select(places).frac)
