@@ -36,9 +36,9 @@ def seeds(n: int, seed: int = 3) -> list[int]:
     return [crystal_seed(seed, i) for i in range(n)]
 
 
-def made(model: TrainedModel, constraints: Constraints, n: int = 4) -> Decoded:
+def made(model: TrainedModel, constraints: Constraints, own: list[int] | None = None) -> Decoded:
     prior = ConstrainedPrior(model, constraints)
-    drawn = prior.draw(seeds(n))
+    drawn = prior.draw(seeds(4) if own is None else own)
     decoded = decode(model, drawn.latents, drawn.seeds, FAST, None, drawn.fixed)
     return prior.best(drawn, decoded)
 
@@ -223,20 +223,14 @@ def test_a_crystal_without_the_group_is_not_taken_for_one() -> None:
 
 def test_a_constrained_crystal_does_not_depend_on_its_batch(model: TrainedModel) -> None:
     constraints = Constraints(include=frozenset({8}), spacegroup=99)
-    prior = ConstrainedPrior(model, constraints)
     every = seeds(7)
-    drawn = prior.draw(every)
-    together = decode(model, drawn.latents, drawn.seeds, FAST, None, drawn.fixed).crystals
+    together = made(model, constraints, every).crystals
     for part in ([2], [6, 1, 4]):
-        own = [every[i] for i in part]
-        again = prior.draw(own)
-        alone, expected = (
-            decode(model, again.latents, again.seeds, FAST, None, again.fixed),
-            together,
-        )
-        assert torch.equal(alone.crystals.species, expected.select(part).species)
-        assert torch.equal(alone.crystals.frac, expected.select(part).frac)
-        assert torch.equal(alone.crystals.lattice, expected.select(part).lattice)
+        alone = made(model, constraints, [every[i] for i in part]).crystals
+        expected = together.select(part)
+        assert torch.equal(alone.species, expected.species)
+        assert torch.equal(alone.frac, expected.frac)
+        assert torch.equal(alone.lattice, expected.lattice)
 
 
 def test_crystals_with_and_without_constraints_share_a_batch(model: TrainedModel) -> None:
