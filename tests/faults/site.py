@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,11 @@ import httpx2
 import psutil
 from redis import Redis
 
+from cdvae.testing import write_tiny_model
 from cli.redis_server import RedisServer
 from cli.stack import free_port
 from schema.wire import FIELD_ATTEMPTS, LEASES_KEY
+from tests.worker.conftest import BEHAVIOURS
 from tests.worker.laboratory import Lab, horses, wait_until
 
 FINAL = ("succeeded", "failed", "cancelled")
@@ -92,6 +96,22 @@ class Site:
     def attempts(self, job: str) -> int:
         """How many processes were lost with the job."""
         return int(self.lab.redis.hget(f"rq:job:{job}", FIELD_ATTEMPTS) or 0)
+
+
+@contextmanager
+def open_site(folder: Path) -> Iterator[Site]:
+    """A site in `folder`: Redis, and models that misbehave; whatever is started there is ended."""
+    tiny = write_tiny_model(folder / "store")
+    for name in BEHAVIOURS:
+        copy = folder / "store" / name / "1"
+        shutil.copytree(tiny, copy)
+        card = json.loads((copy / "card.json").read_text())
+        (copy / "card.json").write_text(json.dumps({**card, "name": name}))
+    (folder / "store" / "default.txt").write_text("tiny\n")
+    site = Site(folder)
+    site.open()
+    yield site
+    site.close()
 
 
 def submit(client: httpx2.Client, model: str, **body: Any) -> str:

@@ -36,6 +36,12 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     assert service.stop() == 0, service.log.read_text()
 
 
+@pytest.fixture(scope="module")
+def address(service: Service) -> str:
+    """Where the page is."""
+    return f"http://127.0.0.1:{service.port}/"
+
+
 class Watched:
     """What a page must not do: complain, fail, or ask anybody but its own service."""
 
@@ -56,16 +62,15 @@ class Watched:
 
 
 @pytest.fixture
-def watched(browser: Browser, service: Service) -> Iterator[tuple[BrowserContext, Watched]]:
+def watched(browser: Browser, address: str) -> Iterator[tuple[BrowserContext, Watched]]:
     """A fresh profile, light, of a desktop's width; the test fails if a page of it complains."""
-    base = f"http://127.0.0.1:{service.port}/"
     context = browser.new_context(
-        base_url=base, viewport={"width": 1280, "height": 900}, color_scheme="light"
+        base_url=address, viewport={"width": 1280, "height": 900}, color_scheme="light"
     )
     context.set_default_timeout(PATIENCE)
     expect.set_options(timeout=PATIENCE)
     context.grant_permissions(["clipboard-read", "clipboard-write"])
-    watch = Watched(context, base)
+    watch = Watched(context, address)
     yield context, watch
     context.close()
     assert watch.faults == []

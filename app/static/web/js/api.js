@@ -66,6 +66,26 @@ export async function call(path, { method = "GET", body, type, headers = {}, sig
 /** The JSON of an answer. */
 export const getJson = async (path, signal) => (await call(path, { signal })).json();
 
+/** What a promise gives, or null where it fails: a model may have gone since a job was made. */
+export async function optional(promise) {
+  try {
+    return await promise;
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    return null;
+  }
+}
+
+/** What to tell of an error on the page of a job, whatever it was. */
+export const asProblem = (error) =>
+  error instanceof Problem
+    ? error
+    : new Problem({
+        status: 0,
+        title: "This page failed",
+        detail: "Reload it; the job is not touched by this.",
+      });
+
 /** Resolves after so many milliseconds, or throws AbortError. */
 export function pause(milliseconds, signal) {
   return new Promise((resolve, reject) => {

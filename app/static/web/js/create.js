@@ -2,7 +2,7 @@
 import { call, getJson } from "./api.js";
 import { problemNotice, h, announce, segments } from "./dom.js";
 import { kindName } from "./format.js";
-import { fieldsFor } from "./fields.js";
+import { fieldsFor, KINDS } from "./fields.js";
 import { modelPanel } from "./model.js";
 import { buildRequest } from "./request.js";
 import { snippetPanel } from "./snippets.js";
@@ -105,7 +105,7 @@ function page({ models, default: standard }) {
     name: "task",
     legend: "Task",
     value: entered.kind,
-    options: ["generate", "reconstruct", "optimize"].map((kind) => [kind, kindName(kind)]),
+    options: KINDS.map((kind) => [kind, kindName(kind)]),
     onchange: (kind) => {
       entered.kind = kind;
       draw();

@@ -1,113 +1,99 @@
-// An optimisation as a curve: the property of the best crystal so far of every search, move by move.
+// Values along a way, each as a line, one of them the main one: searches move by move, walks by place.
 import { h, svg } from "./dom.js";
-import { fixed, spoken } from "./format.js";
-import { linear, quantile, ticks } from "./scale.js";
+import { linear, ticks } from "./scale.js";
 
-const WIDTH = 720;
 const HEIGHT = 260;
 const EDGE = { left: 52, right: 92, top: 14, bottom: 34 };
-const MOST_LINES = 200;
+const HEADINGS = 28; // above the values, for what lies behind the lines
+const PHONE = matchMedia("(max-width: 40rem)");
+const MOST_DOTS = 60;
 
-/** What to compare with: {value, text} of the goal or of the best 5, 10, 15 % of the training data. */
-function marks({ direction, value }, quantiles) {
-  if (direction === "target") return [{ value, text: "goal" }];
-  if (!quantiles) return [];
-  return [5, 10, 15].map((p) => ({
-    value: quantiles[direction === "minimize" ? p : 100 - p],
-    text: `best ${p} %`,
-  }));
-}
+/** "−1.5" rather than "-1.5". */
+const typeset = (value) => String(value).replace("-", "−");
 
-/** A figure of the records' trajectories, or null where there is none. */
-export function curve(request, records, unit, quantiles) {
-  const paths = records.map((record) => record.trajectory).filter((path) => path?.length > 1);
-  if (paths.length === 0) return null;
-  const moves = Math.max(...paths.map((path) => path.length)) - 1;
-  const middle = Array.from({ length: moves + 1 }, (_, i) =>
-    quantile(
-      paths.map((path) => path[Math.min(i, path.length - 1)]),
-      0.5,
-    ),
-  );
-  const references = marks(request, quantiles);
-  const all = [...paths.flat(), ...references.map((mark) => mark.value)];
-  const x = linear([0, moves], [EDGE.left, WIDTH - EDGE.right]);
-  const y = linear([Math.min(...all), Math.max(...all)], [HEIGHT - EDGE.bottom, EDGE.top]);
-  const path = (values) =>
-    `M${values.map((value, i) => `${x(i).toFixed(1)} ${y(value).toFixed(1)}`).join("L")}`;
-
-  const name = spoken(request.property);
-  const sentence = `Median ${name.toLowerCase()} from ${fixed(middle[0])} to ${fixed(middle.at(-1))} ${unit} in ${moves} moves`;
+/**
+ * A figure.
+ * title, unit, sentence: what it shows, and that in one sentence of numbers.
+ * across: the marks below, ascending; the first and the last are the ends of the axis.
+ * lines: thin ones, main: the thick one, each as points [x, value, dot?]; a dot is {title, isHollow}.
+ * references: [{value, text}] to compare with; behind(x, top, bottom): what lies behind the lines,
+ * with headings above `top`; key: the explanation below; isWide: whether it has a row to itself.
+ */
+export function curve({
+  title,
+  unit,
+  sentence,
+  across,
+  lines = [],
+  main,
+  references = [],
+  behind,
+  key,
+  isWide = true,
+}) {
+  const width = PHONE.matches ? 300 : isWide ? 720 : 520;
+  const top = EDGE.top + (behind ? HEADINGS : 0);
+  const values = [
+    ...[...lines, main].flat().map(([, value]) => value),
+    ...references.map((one) => one.value),
+  ];
+  const [least, most] = [Math.min(...values), Math.max(...values)];
+  const end = width - (references.length ? EDGE.right : EDGE.left / 2);
+  const x = linear([across[0], across.at(-1)], [EDGE.left, end]);
+  const y = linear([least, most], [HEIGHT - EDGE.bottom, top]);
+  const path = (points) =>
+    `M${points.map(([at, value]) => `${x(at).toFixed(1)} ${y(value).toFixed(1)}`).join("L")}`;
+  const level = (kind, value) =>
+    svg("line", { class: kind, x1: EDGE.left, x2: end, y1: y(value), y2: y(value) });
+  const text = (attributes, words) => svg("text", { class: "tick", ...attributes }, words);
   return h(
     "figure",
-    { class: "chart wide" },
+    { class: isWide ? "chart wide" : "chart" },
     h(
       "figcaption",
       {},
-      h("h2", {}, `${name} during the search`, h("span", { class: "soft" }, ` (${unit})`)),
+      h("h2", {}, title, h("span", { class: "soft" }, ` (${unit})`)),
       h("p", { class: "small soft number" }, sentence),
     ),
     svg(
       "svg",
-      { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `Curve. ${sentence}.` },
-      ticks(Math.min(...all), Math.max(...all)).map((value) => [
-        svg("line", {
-          class: "grid",
-          x1: EDGE.left,
-          x2: WIDTH - EDGE.right,
-          y1: y(value),
-          y2: y(value),
-        }),
-        svg(
-          "text",
-          { class: "tick", x: EDGE.left - 8, y: y(value) + 4, "text-anchor": "end" },
-          String(value).replace("-", "−"),
-        ),
+      { viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": `Curve. ${sentence}.` },
+      ticks(least, most).map((value) => [
+        level("grid", value),
+        text({ x: EDGE.left - 8, y: y(value) + 4, "text-anchor": "end" }, typeset(value)),
       ]),
-      Array.from({ length: moves + 1 }, (_, i) =>
-        svg("text", { class: "tick", x: x(i), y: HEIGHT - 14, "text-anchor": "middle" }, i),
-      ),
-      apart(references, y).map(({ value, text, at }) => [
-        svg("line", {
-          class: "reference",
-          x1: EDGE.left,
-          x2: WIDTH - EDGE.right,
-          y1: y(value),
-          y2: y(value),
-        }),
-        svg("text", { class: "tick", x: WIDTH - EDGE.right + 8, y: at + 4 }, text),
+      across.map((at) => text({ x: x(at), y: HEIGHT - 14, "text-anchor": "middle" }, at)),
+      apart(references, y).map(({ value, text: words, at }) => [
+        level("reference", value),
+        text({ x: end + 8, y: at + 4 }, words),
       ]),
-      paths.slice(0, MOST_LINES).map((values) => svg("path", { class: "path", d: path(values) })),
-      svg("path", { class: "path middle", d: path(middle) }),
+      behind?.(x, top, HEIGHT - EDGE.bottom),
+      lines.map((points) => svg("path", { class: "path", d: path(points) })),
+      svg("path", { class: "path middle", d: path(main) }),
+      main.length <= MOST_DOTS &&
+        main
+          .filter(([, , dot]) => dot)
+          .map(([at, value, { title: name, isHollow }]) =>
+            svg(
+              "circle",
+              { class: isHollow ? "spot hollow" : "spot", cx: x(at), cy: y(value), r: 4.5 },
+              svg("title", {}, name),
+            ),
+          ),
     ),
-    h(
-      "p",
-      { class: "key small soft" },
-      h("span", { class: "swatch made" }),
-      "median of all searches",
-      h("span", { class: "swatch one" }),
-      "one search",
-      references.length
-        ? [
-            h("span", { class: "swatch known" }),
-            request.direction === "target" ? "goal" : "training data",
-          ]
-        : null,
-      h(
-        "span",
-        {},
-        "Across: moves. The value is the model's own, read from the crystal decoded and encoded again; the gallery has that of the independent model.",
-      ),
-    ),
+    h("p", { class: "key small soft" }, key),
   );
 }
 
-/** The marks with heights for their texts, moved apart where they would overlap. */
+/** The references with heights for their texts, moved apart where they would overlap. */
 function apart(references, y) {
   const sorted = [...references].sort((a, b) => y(a.value) - y(b.value));
   let last = -Infinity;
-  return sorted.map((mark) => {
-    last = Math.max(y(mark.value), last + 14);
-    return { ...mark, at: last };
+  return sorted.map((one) => {
+    last = Math.max(y(one.value), last + 14);
+    return { ...one, at: last };
   });
 }
+
+/** A small mark of the key and what it stands for. */
+export const keyEntry = (kind, words) => [h("span", { class: `swatch ${kind}` }), words];

@@ -1,22 +1,21 @@
-// A place for a CIF: dropped, chosen or pasted from a file dialog.
+// A place for a CIF: dropped, chosen in a file dialog, or pasted.
+import { countBlocks } from "./cif.js";
 import { h, uniqueId } from "./dom.js";
 import { counted, whole } from "./format.js";
 
-/** Blocks of a CIF text; the service reads it for good, this is for the reader. */
-const countBlocks = (text) => (text.match(/^\s*data_/gim) ?? []).length;
-
-/** A field for one CIF file; `onchange` is called with {name, text} or undefined. */
-export function dropZone({ name, card, file, onchange }) {
+/**
+ * A field for one CIF file, {element, fault(text)}; `onchange` is called with {name, text} or
+ * undefined. hint: what the file has to hold.
+ */
+export function dropZone({ name, label, hint, file, onchange }) {
   const id = uniqueId(name);
-  const { min_atoms: least, max_atoms: most } = card.limits;
-  const atoms = least === most ? `${most} atoms` : `${least} to ${most} atoms`;
   const fault = h("p", { class: "fault", id: `${id}-fault`, hidden: true });
-  const words = h("div", {});
+  const words = h("div", { id: `${id}-words` });
   const input = h("input", {
     type: "file",
     id,
     accept: ".cif,chemical/x-cif,text/plain",
-    "aria-describedby": `${id}-fault`,
+    "aria-describedby": `${id}-words ${id}-fault`,
     onchange: () => read(input.files[0]),
   });
   const zone = h(
@@ -29,6 +28,24 @@ export function dropZone({ name, card, file, onchange }) {
     },
     words,
     input,
+  );
+  const area = h("textarea", {
+    rows: 6,
+    spellcheck: "false",
+    autocomplete: "off",
+    placeholder: "data_…",
+    "aria-label": `${label}, as text`,
+    "aria-describedby": `${id}-words ${id}-fault`,
+    oninput: () => {
+      const text = area.value;
+      take(text.trim() ? { name: `${name}.cif`, text, isPasted: true } : undefined);
+    },
+  });
+  const paste = h(
+    "details",
+    { class: "paste", open: Boolean(file?.isPasted) },
+    h("summary", { class: "small" }, "Paste its text"),
+    area,
   );
 
   function over(event) {
@@ -43,8 +60,10 @@ export function dropZone({ name, card, file, onchange }) {
   }
 
   async function read(chosen) {
-    if (!chosen) return;
-    const taken = { name: chosen.name, text: await chosen.text() };
+    if (chosen) take({ name: chosen.name, text: await chosen.text() });
+  }
+
+  function take(taken) {
     show(taken);
     setFault("");
     onchange(taken);
@@ -52,34 +71,23 @@ export function dropZone({ name, card, file, onchange }) {
 
   function show(taken) {
     zone.classList.toggle("filled", Boolean(taken));
-    if (!taken) {
-      words.replaceChildren(
-        h("strong", {}, "Drop a CIF here, or choose one"),
-        h(
-          "p",
-          { class: "small soft" },
-          `One or more crystals of ${atoms} a cell, up to ${whole(card.limits.max_structures)}`,
-        ),
-      );
-      return;
-    }
-    const blocks = countBlocks(taken.text);
-    words.replaceChildren(
-      h("strong", {}, taken.name),
-      h(
-        "p",
-        { class: "small soft" },
-        `${counted(blocks, "block")}, ${whole(taken.text.length)} characters. Choose another to replace it`,
-      ),
-    );
+    area.value = taken?.isPasted ? taken.text : "";
+    const [title, more] = taken
+      ? [taken.name, `${extent(taken.text)}. Choose another to replace it`]
+      : ["Drop a CIF here, or choose one", hint];
+    words.replaceChildren(h("strong", {}, title), h("p", { class: "small soft" }, more));
   }
 
   function setFault(text) {
     fault.textContent = text;
     fault.hidden = !text;
+    for (const field of [input, area]) field.setAttribute("aria-invalid", text ? "true" : "false");
   }
 
   show(file);
-  const label = h("label", { class: "label", for: id }, "Crystals (CIF)");
-  return { element: h("div", { "data-field": name }, label, zone, fault), fault: setFault };
+  const heading = h("label", { class: "label", for: id }, label);
+  const element = h("div", { "data-field": name }, heading, zone, fault, paste);
+  return { element, fault: setFault };
 }
+
+const extent = (text) => `${counted(countBlocks(text), "block")}, ${whole(text.length)} characters`;

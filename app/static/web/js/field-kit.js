@@ -5,7 +5,7 @@ import { numberField } from "./number-field.js";
 import { textField } from "./text-field.js";
 
 /** values: what was entered before, changed in place; onchange: called after every change. */
-export function fieldKit(card, values, onchange) {
+export function fieldKit(values, onchange) {
   const shown = new Map(); // name → {element, fault?(text), refresh?()}
 
   const set = (name) => (value) => {
@@ -32,10 +32,10 @@ export function fieldKit(card, values, onchange) {
     return add(name, textField({ name, value: values[name], onchange: set(name), ...options }));
   }
 
-  /** A number of crystals from 1 to `max`. */
-  function count(name, label, first, max, hint) {
+  /** A number of crystals up to `max`. */
+  function count(name, label, first, max, hint, min = 1) {
     values[name] = Math.min(values[name] ?? first, max);
-    return number(name, { label, min: 1, max, slider: true, hint });
+    return number(name, { label, min, max, slider: true, hint });
   }
 
   /** One out of few; `options` as in `segments`. */
@@ -46,8 +46,8 @@ export function fieldKit(card, values, onchange) {
   }
 
   /** A CIF; shown while `visible()`. */
-  function file(name, visible = () => true) {
-    const zone = dropZone({ name, card, file: values[name], onchange: set(name) });
+  function file(name, label, hint, visible = () => true) {
+    const zone = dropZone({ name, label, hint, file: values[name], onchange: set(name) });
     const refresh = () => {
       zone.element.hidden = !visible();
     };

@@ -1,7 +1,8 @@
 // The fields of each task, with the limits that the model's card sets.
+import { holdsBoth } from "./cif.js";
 import { h } from "./dom.js";
 import { fieldKit } from "./field-kit.js";
-import { spoken, whole } from "./format.js";
+import { cellSize, spoken, whole } from "./format.js";
 import { requiredAtoms, requiredField, requiredFields } from "./required.js";
 
 const DIRECTIONS = [
@@ -19,12 +20,31 @@ const PRIORITIES = [
   ["normal", "Normal"],
   ["bulk", "Bulk"],
 ];
+const COMPOSITIONS = [
+  ["no", "May change"],
+  ["yes", "Kept"],
+];
 const LARGEST_SEED = 2 ** 53 - 1;
 const MOST_CANDIDATES = 1000;
 const MOST_STEPS = 50_000;
 
-/** Which field is meant where the service names it otherwise. */
-const FAULTS = { "/sampler/steps": "sampler_steps", "?steps": "sampler_steps" };
+const TASKS = { generate, reconstruct, optimize, interpolate, vary };
+export const KINDS = Object.keys(TASKS);
+
+/** Which field is meant where the service names it otherwise; nothing is said of a raw CIF. */
+const FAULTS = [
+  [/^(\/sampler\/|\?)steps$/, "sampler_steps"],
+  [/^\/structures\/1\b/, "second"],
+  [/^\/structures\b/, "first"],
+  [/^(\/structure\b|\/start\/structures\b|\?$)/, "cif"],
+  [/^\/keep_composition$/, "composition_kept"],
+];
+
+/** The name of the field that an error of the service is about. */
+function faulty({ pointer, parameter = "" }) {
+  const [, named] = FAULTS.find(([pattern]) => pattern.test(pointer ?? `?${parameter}`)) ?? [];
+  return named ?? requiredField(pointer ?? "") ?? pointer?.slice(1) ?? parameter;
+}
 
 /**
  * The fields of a task for a model.
@@ -32,8 +52,8 @@ const FAULTS = { "/sampler/steps": "sampler_steps", "?steps": "sampler_steps" };
  * Returns {elements, read, showFaults, clearFaults}; `read()` gives the values of the fields shown.
  */
 export function fieldsFor(kind, card, values, onchange) {
-  const kit = fieldKit(card, values, onchange);
-  const main = { generate, reconstruct, optimize }[kind](kit, card);
+  const kit = fieldKit(values, onchange);
+  const main = TASKS[kind](kit, card);
   const advanced = h(
     "details",
     {},
@@ -48,12 +68,11 @@ export function fieldsFor(kind, card, values, onchange) {
   );
 
   function showFaults(errors) {
-    for (const { pointer, parameter, detail } of errors) {
-      const named = FAULTS[pointer ?? `?${parameter}`] ?? requiredField(pointer ?? "");
-      const name = named ?? pointer?.slice(1) ?? parameter;
+    for (const error of errors) {
+      const name = faulty(error);
       const isCount = kind === "optimize" && name === "num_samples";
       const field = kit.shown.get(isCount ? "optimize_samples" : name);
-      field?.fault?.(detail);
+      field?.fault?.(error.detail);
       const folded = field?.element.closest("details");
       if (folded) folded.open = true;
     }
@@ -76,7 +95,16 @@ function generate(kit, card) {
 function reconstruct(kit, { limits }) {
   const most = Math.min(MOST_CANDIDATES, limits.max_num_samples);
   const hint = "The first decodes the mean, the others draw around it";
-  return [kit.file("cif"), kit.count("num_candidates", "Candidates for each", 1, most, hint)];
+  return [
+    givenCrystals(kit, limits),
+    kit.count("num_candidates", "Candidates for each", 1, most, hint),
+  ];
+}
+
+/** The crystals of the caller, as many as the model takes. */
+function givenCrystals(kit, limits, visible) {
+  const hint = `One or more crystals of ${cellSize(limits)} atoms a cell, up to ${whole(limits.max_structures)}`;
+  return kit.file("cif", "Crystals (CIF)", hint, visible);
 }
 
 function optimize(kit, card) {
@@ -95,9 +123,30 @@ function optimize(kit, card) {
       },
     ),
     kit.choice("start", "Start from", STARTS),
-    kit.file("cif", () => values.start === "structures"),
+    givenCrystals(kit, limits, () => values.start === "structures"),
     kit.count("optimize_samples", "Crystals", 20, limits.max_num_samples, "One search for each"),
     requiredAtoms(kit, card),
+  ];
+}
+
+function interpolate(kit, { limits }) {
+  const { values } = kit;
+  const crystal = `One crystal of ${cellSize(limits)} atoms a cell`;
+  return [
+    kit.file("first", "From (CIF)", `${crystal}, or a CIF that holds both ends`),
+    kit.file("second", "To (CIF)", crystal, () => !holdsBoth(values.first)),
+    kit.count("num_points", "Points", 11, limits.max_num_samples, "Both ends are among them", 2),
+  ];
+}
+
+function vary(kit, { limits }) {
+  const strength = { min: 0.01, max: 1, step: 0.01, placeholder: "0.3" };
+  const hint = "0.01: almost the same; 1: nothing in common but what is kept";
+  return [
+    kit.file("cif", "Crystal (CIF)", `One crystal of ${cellSize(limits)} atoms a cell`),
+    kit.number("strength", { label: "Strength", hint, ...strength }),
+    kit.choice("composition_kept", "Composition", COMPOSITIONS),
+    kit.count("num_samples", "Crystals", 16, limits.max_num_samples, "Variations of it"),
   ];
 }
 

@@ -1,8 +1,7 @@
 // Which crystals of a job are shown, and in what order.
 import { h, uniqueId } from "./dom.js";
 import { spoken } from "./format.js";
-
-const isValid = (record) => record.valid.structure && record.valid.composition;
+import { isOfWalk, isValid, isVariation } from "./record.js";
 
 /** What crystals can be ordered and bounded by: name → [label, value of a record]. */
 export function quantities(card, records) {
@@ -13,6 +12,9 @@ export function quantities(card, records) {
   found.set("min_distance", ["Shortest contact (Å)", (record) => record.min_distance]);
   found.set("volume", ["Volume per atom (Å³)", (record) => record.volume / record.num_atoms]);
   found.set("group", ["Space group", (record) => record.spacegroup?.number ?? null]);
+  if (records.some(isOfWalk)) found.set("position", ["Place on the way", (one) => one.position]);
+  if (records.some(isVariation))
+    found.set("distance", ["Distance from the given one", (one) => one.distance]);
   if (records.some((record) => "rmse" in record))
     found.set("rmse", ["RMSE", (record) => record.rmse]);
   if (records.some((record) => "percentile" in record))
@@ -69,7 +71,11 @@ export function filterBar(card, onchange) {
     wish[name] = value;
     onchange();
   };
-  const select = (name, label, options) => {
+  const options = (name, all) =>
+    all.map(([value, text]) =>
+      h("option", { value, selected: String(wish[name]) === value }, text),
+    );
+  const select = (name, label, all) => {
     const id = uniqueId(name);
     return h(
       "div",
@@ -78,9 +84,7 @@ export function filterBar(card, onchange) {
       h(
         "select",
         { id, name, onchange: (event) => set(name, event.target.value) },
-        options.map(([value, text]) =>
-          h("option", { value, selected: String(wish[name]) === value }, text),
-        ),
+        options(name, all),
       ),
     );
   };
@@ -94,21 +98,28 @@ export function filterBar(card, onchange) {
       oninput: (event) => set(name, event.target.value === "" ? null : event.target.valueAsNumber),
     });
 
-  function update(records) {
-    const known = quantities(card, records);
-    const names = [...known].map(([name, [label]]) => [name, label]);
-    const groups = new Map();
-    for (const { spacegroup } of records) {
-      const key = String(spacegroup?.number ?? "none");
-      groups.set(key, {
-        symbol: spacegroup?.symbol ?? "none",
-        count: (groups.get(key)?.count ?? 0) + 1,
-      });
-    }
-    const byCount = [...groups]
-      .sort((a, b) => b[1].count - a[1].count)
-      .map(([key, { symbol, count }]) => [key, `${symbol} (${count})`]);
-    if (!groups.has(wish.group)) wish.group = "all";
+  const groups = select("group", "Space group", []);
+  const list = groups.querySelector("select");
+  list.addEventListener("blur", () => listGroups());
+  let records = [];
+  let built = null; // the names of the quantities that can be chosen
+
+  /** The controls stay as they are while crystals come: somebody may be about to use them. */
+  function update(now) {
+    records = now;
+    const names = [...quantities(card, records)].map(([name, [label]]) => [name, label]);
+    if (String(names) !== built) build(names);
+    built = String(names);
+    if (list !== document.activeElement) listGroups();
+  }
+
+  function listGroups() {
+    const found = groupsOf(records);
+    if (!found.some(([key]) => key === wish.group)) wish.group = "all";
+    list.replaceChildren(...options("group", [["all", "All"], ...found]));
+  }
+
+  function build(names) {
     const direction = h(
       "button",
       {
@@ -136,7 +147,7 @@ export function filterBar(card, onchange) {
         ["valid", "Valid"],
         ["invalid", "Not valid"],
       ]),
-      select("group", "Space group", [["all", "All"], ...byCount]),
+      groups,
       select("novelty", "Novelty", [
         ["all", "All"],
         ["novel", "New"],
@@ -163,4 +174,17 @@ export function filterBar(card, onchange) {
   }
 
   return { element, wish, update };
+}
+
+/** The space groups of crystals, the most frequent first: [number, text]. */
+function groupsOf(records) {
+  const found = new Map();
+  for (const { spacegroup } of records) {
+    const key = String(spacegroup?.number ?? "none");
+    const symbol = spacegroup?.symbol ?? "none";
+    found.set(key, { symbol, count: (found.get(key)?.count ?? 0) + 1 });
+  }
+  return [...found]
+    .sort((a, b) => b[1].count - a[1].count)
+    .map(([key, { symbol, count }]) => [key, `${symbol} (${count})`]);
 }

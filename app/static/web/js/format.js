@@ -18,6 +18,10 @@ export const whole = (value) => value.toLocaleString("en");
 /** "1 crystal", "8 crystals". */
 export const counted = (number, noun) => `${whole(number)} ${noun}${number === 1 ? "" : "s"}`;
 
+/** How many atoms the cells of a model have: "5", "1 to 20". */
+export const cellSize = ({ min_atoms: least, max_atoms: most }) =>
+  least === most ? `${most}` : `${least} to ${most}`;
+
 /** "formation_energy" as a person writes it. */
 export function spoken(name) {
   const words = name.replaceAll("_", " ");
@@ -79,21 +83,28 @@ const TITLES = {
 };
 export const kindName = (kind) => TITLES[kind];
 
+/** A formula as plain text, with its numbers lowered. */
+export const lowered = (text) =>
+  text.replace(/\d/g, (digit) => String.fromCodePoint(0x2080 + Number(digit)));
+
+/** "Sr1 Ti1 O3" as SrTiO₃. */
+const tight = (text) => lowered(text.replace(/(?<=[a-z])1(?= |$)|\s/gi, ""));
+
 /** What a job is for, in a few words. */
 export function jobTitle({ request }) {
   if (request.kind === "generate") return `Generate ${counted(request.num_samples, "crystal")}`;
   if (request.kind === "reconstruct") {
     const given = request.structures;
     return given.length === 1
-      ? `Reconstruct ${given[0].formula}`
+      ? `Reconstruct ${tight(given[0].formula)}`
       : `Reconstruct ${counted(given.length, "crystal")}`;
   }
   if (request.kind === "interpolate") {
     const [first, second] = request.structures;
-    return `Walk from ${first.formula} to ${second.formula}`;
+    return `Walk from ${tight(first.formula)} to ${tight(second.formula)}`;
   }
   if (request.kind === "vary")
-    return `Vary ${request.structures[0].formula}, ${counted(request.num_samples, "crystal")}`;
+    return `Vary ${tight(request.structures[0].formula)}, ${counted(request.num_samples, "crystal")}`;
   const verb = { minimize: "Minimise", maximize: "Maximise", target: "Aim at" }[request.direction];
   const goal = request.direction === "target" ? `${fixed(request.value)} of the ` : "the ";
   return `${verb} ${goal}${request.property.replaceAll("_", " ")} of ${counted(request.num_samples, "crystal")}`;

@@ -4,6 +4,7 @@ import { drawing } from "./drawing.js";
 import { chosen, filterBar, quantities } from "./filters.js";
 import { counted, fixed, formula, spaceGroup } from "./format.js";
 import { structureOf } from "./geometry.js";
+import { whereabouts } from "./record.js";
 
 const PAGE = 60;
 const MOVES = { ArrowRight: 1, ArrowLeft: -1, Home: -Infinity, End: Infinity };
@@ -42,12 +43,14 @@ export function gallery(card, onchoose) {
   function tile(record) {
     const known = tiles.get(record);
     if (known) return known;
+    const place = whereabouts(record);
     const made = h(
       "div",
       { class: "tile", role: "option", onclick: () => choose(record), "data-index": record.index },
       h("div", { class: "picture" }),
       h("strong", {}, formula(record.reduced_formula)),
       h("span", { class: "small soft" }, spaceGroup(record.spacegroup)),
+      place && h("span", { class: "small soft place" }, place),
       h("span", { class: "small number" }, headline(record, card)),
       marks(record),
     );
@@ -114,7 +117,12 @@ export function gallery(card, onchoose) {
     const before = current?.index;
     const hadFocus = list.contains(document.activeElement);
     records = now;
-    tiles.clear();
+    const kept = new Set(records);
+    for (const [record, element] of tiles) {
+      if (kept.has(record)) continue;
+      seen.unobserve(element);
+      tiles.delete(record);
+    }
     current = records.find((record) => record.index === before) ?? null;
     filters.update(records);
     draw();

@@ -8,11 +8,26 @@ const FINAL = new Set(["succeeded", "failed", "cancelled"]);
 /** Whether nothing more will come of a job. */
 export const isOver = ({ state }) => FINAL.has(state);
 
+/** How far from the given crystals, in a few words each. */
+function reach({ num_points, strength, keep_composition }) {
+  return [
+    num_points && `${num_points} points`,
+    strength && `strength ${strength}`,
+    keep_composition && "composition kept",
+  ].filter(Boolean);
+}
+
 /** The parts of the head; provenance: of the result, or null. */
 export function jobHead(status, provenance, buttons) {
   const { id, kind, state, request } = status;
   const { name, steps } = request.sampler;
-  const facts = [...requirements(request), request.model, `${name}, ${steps} evaluations`, `seed ${request.seed}`];
+  const facts = [
+    ...requirements(request),
+    ...reach(request),
+    request.model,
+    `${name}, ${steps} evaluations`,
+    `seed ${request.seed}`,
+  ];
   if (provenance) {
     const { sample, check } = provenance.seconds;
     facts.push(`${duration(sample + check)} on ${provenance.device}`);

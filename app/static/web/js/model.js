@@ -1,18 +1,14 @@
 // What a model is and how good, from its card.
 import { h } from "./dom.js";
 import { SYMBOLS, place } from "./elements.js";
-import { fixed, percent, spoken, whole } from "./format.js";
+import { cellSize, fixed, percent, spoken, whole } from "./format.js";
 
 /** A panel about the model of a card. */
 export function modelPanel(card) {
   const { limits, data, quality } = card;
-  const size =
-    limits.min_atoms === limits.max_atoms
-      ? `${limits.max_atoms}`
-      : `${limits.min_atoms} to ${limits.max_atoms}`;
   const facts = [
     ["Trained on", `${whole(data.train ?? 0)} crystals of ${card.dataset}`],
-    ["Atoms in a cell", size],
+    ["Atoms in a cell", cellSize(limits)],
     ["Elements", whole(limits.elements.length)],
     ...measured(quality),
   ];

@@ -3,7 +3,7 @@ import { h, uniqueId } from "./dom.js";
 
 /**
  * {element, hint, fault(text)}; `onchange` gets the number, undefined where the field is empty.
- * slider: from 1 to `max`, and the number is needed.
+ * slider: from `min` to `max`, and the number is needed.
  */
 export function numberField({
   name,
@@ -34,12 +34,12 @@ export function numberField({
     "aria-describedby": `${id}-hint ${id}-fault`,
     value: value ?? "",
     oninput: () => {
-      if (range && input.value) range.value = toSlider(input.valueAsNumber, max);
+      if (range && input.value) range.value = toSlider(input.valueAsNumber, min, max);
       onchange(read());
     },
   });
   const range =
-    slider && max > 1
+    slider && max > min
       ? h("input", {
           type: "range",
           min: 0,
@@ -47,9 +47,9 @@ export function numberField({
           step: 1,
           "aria-hidden": "true",
           tabindex: "-1",
-          value: toSlider(value, max),
+          value: toSlider(value, min, max),
           oninput: () => {
-            input.value = fromSlider(range.valueAsNumber, max);
+            input.value = fromSlider(range.valueAsNumber, min, max);
             onchange(read());
           },
         })
@@ -74,9 +74,9 @@ export function numberField({
 }
 
 // The slider is logarithmic: a step from 4 to 8 crystals is as far as one from 4000 to 8000.
-const toSlider = (value, max) => (100 * Math.log(value || 1)) / Math.log(max);
-function fromSlider(place, max) {
-  const value = max ** (place / 100);
+const toSlider = (value, min, max) => (100 * Math.log((value || min) / min)) / Math.log(max / min);
+function fromSlider(place, min, max) {
+  const value = min * (max / min) ** (place / 100);
   const digits = 10 ** Math.max(0, Math.floor(Math.log10(value)) - 1);
-  return Math.min(max, Math.max(1, Math.round(value / digits) * digits));
+  return Math.min(max, Math.max(min, Math.round(value / digits) * digits));
 }

@@ -1,15 +1,17 @@
 // From the values of the fields to a request of the API.
+import { holdsBoth, noFile } from "./cif.js";
 import { required } from "./required.js";
 
 const JSON_TYPE = "application/json";
 const CIF_TYPE = "chemical/x-cif";
 
 /**
- * {path, type, json, file, body()} of a POST. json: the body as an object, null for a raw CIF;
- * file: the {name, text} that belongs to it, if any. Values at their default are left out.
+ * {path, type, files, json, body()} of a POST. files: the {name, text} that belong to it; json: from a
+ * text for each of these to the body as an object, null for a raw CIF. Values at their default are
+ * left out.
  */
 export function buildRequest(kind, model, values) {
-  return { generate, reconstruct, optimize }[kind](model, values);
+  return { generate, reconstruct, optimize, interpolate, vary }[kind](model, values);
 }
 
 /** The object without what is undefined. */
@@ -19,69 +21,71 @@ const known = (object) =>
 const sampler = ({ sampler: name, sampler_steps: steps }) => ({ sampler: known({ name, steps }) });
 const priority = (values) => (values.priority === "normal" ? {} : { priority: values.priority });
 
-function withJson(path, json, file = null) {
-  return { path, type: JSON_TYPE, json, file, body: () => JSON.stringify(json) };
+/** What comes last in every JSON body. */
+const common = (values) => ({ seed: values.seed, ...sampler(values), ...priority(values) });
+
+const crystals = (values) => values.cif ?? noFile("crystals.cif");
+
+function withJson(path, files, json) {
+  const body = () => JSON.stringify(json(files.map((file) => file.text)));
+  return { path, type: JSON_TYPE, files, json, body };
 }
 
 function generate(model, values) {
-  const { num_samples, seed } = values;
-  return withJson(
-    "generate",
-    known({
-      model,
-      num_samples,
-      ...required(values),
-      seed,
-      ...sampler(values),
-      ...priority(values),
-    }),
-  );
+  const { num_samples } = values;
+  const json = known({ model, num_samples, ...required(values), ...common(values) });
+  return withJson("generate", [], () => json);
 }
 
 function reconstruct(model, values) {
-  const { cif: file = null, num_candidates, seed } = values;
+  const { num_candidates, seed } = values;
+  const file = crystals(values);
   const chosen = { sampler: values.sampler, steps: values.sampler_steps };
   const query = new URLSearchParams(
     known({ model, num_candidates, seed, ...chosen, ...priority(values) }),
   );
-  return {
-    path: `reconstruct?${query}`,
-    type: CIF_TYPE,
-    json: null,
-    file,
-    body: () => file?.text ?? "",
-  };
+  const body = () => file.text;
+  return { path: `reconstruct?${query}`, type: CIF_TYPE, files: [file], json: null, body };
 }
 
 function optimize(model, values) {
-  const {
-    property,
-    direction,
-    value,
-    start,
-    cif: file = null,
-    optimize_samples: num_samples,
-    steps,
-    learning_rate,
-    seed,
-  } = values;
-  const goal = known({ direction, value });
-  const from = start === "structures" ? { structures: [{ cif: file?.text ?? "" }] } : start;
-  const json = known({
-    model,
-    ...goal,
-    num_samples,
-    start: from,
-    ...required(values),
-    steps,
-    learning_rate,
-    seed,
-    ...sampler(values),
-    ...priority(values),
-  });
-  return withJson(
-    `optimize?${new URLSearchParams({ property })}`,
-    json,
-    start === "structures" ? file : null,
+  const { property, direction, value, start, optimize_samples: num_samples } = values;
+  const { steps, learning_rate } = values;
+  const files = start === "structures" ? [crystals(values)] : [];
+  return withJson(`optimize?${new URLSearchParams({ property })}`, files, (cifs) =>
+    known({
+      model,
+      direction,
+      value,
+      num_samples,
+      start: start === "structures" ? { structures: cifs.map((cif) => ({ cif })) } : start,
+      ...required(values),
+      steps,
+      learning_rate,
+      ...common(values),
+    }),
+  );
+}
+
+function interpolate(model, values) {
+  const { num_points } = values;
+  const { first = noFile("first.cif"), second = noFile("second.cif") } = values;
+  return withJson("interpolate", holdsBoth(first) ? [first] : [first, second], (cifs) =>
+    known({ model, structures: cifs.map((cif) => ({ cif })), num_points, ...common(values) }),
+  );
+}
+
+function vary(model, values) {
+  const { strength, num_samples } = values;
+  const keep_composition = values.composition_kept === "yes" ? true : undefined;
+  return withJson("vary", [crystals(values)], ([cif]) =>
+    known({
+      model,
+      structure: { cif },
+      strength,
+      num_samples,
+      keep_composition,
+      ...common(values),
+    }),
   );
 }

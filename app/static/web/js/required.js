@@ -31,7 +31,8 @@ export function requiredFields(kit, { limits, properties }) {
       placeholder: "3.9 3.9 3.9 90 90 90",
       hint: "a, b, c in Å, then α, β, γ in degrees",
     }),
-    names.length > 0 && kit.choice("target_property", "Property to aim at", [[ANY, "None"], ...names]),
+    names.length > 0 &&
+      kit.choice("target_property", "Property to aim at", [[ANY, "None"], ...names]),
     names.length > 0 &&
       kit.number(
         "target_value",
@@ -77,7 +78,10 @@ export function required(values) {
   if (include.length + exclude.length > 0) parts.elements = { include, exclude };
   if (lattice !== undefined) {
     // What is no number becomes null, and the service says that it has to be one.
-    const numbers = lattice.split(/[\s,;]+/).filter(Boolean).map(Number);
+    const numbers = lattice
+      .split(/[\s,;]+/)
+      .filter(Boolean)
+      .map(Number);
     parts.lattice = Object.fromEntries(numbers.map((number, i) => [CELL[i] ?? `${i}`, number]));
   }
   if ((target_property ?? ANY) !== ANY && target_value !== undefined) {

@@ -2,22 +2,21 @@
 import { apiKey } from "./api.js";
 import { copy, h, segments } from "./dom.js";
 
-const DEFAULT_FILE = "crystals.cif";
-const PLACE = "@cif@"; // stands for the text of the file, which the reader has as a file
-
 const address = (path) => new URL(path, document.baseURI).href;
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
-const fileName = (request) => request.file?.name ?? DEFAULT_FILE;
 
-/** The JSON body with the text of the file replaced by `stand`, as the language at hand says it. */
-function jsonWith(request, stand) {
-  const json = structuredClone(request.json);
-  if (json.start?.structures) json.start.structures = [{ cif: PLACE }];
-  return JSON.stringify(json).replace(`"${PLACE}"`, stand);
-}
+/** The names of the variables that hold the texts of the files. */
+const variables = (files) => files.map((_, i) => (files.length === 1 ? "cif" : `cif${i + 1}`));
 
-/** The request for curl; a CIF inside JSON is put there by jq. */
+/** The body as an object with the name of its variable where the text of a file belongs. */
+const outline = ({ json, files }) => json(variables(files).map((name) => `@${name}@`));
+
+/** The code with those names as variables, which begin with `sign`. */
+const unquoted = (code, sign) => code.replace(/"@(cif\d?)@"/g, (_, name) => `${sign}${name}`);
+
+/** The request for curl; CIFs inside JSON are put there by jq. */
 export function asCurl(request, key = apiKey.get()) {
+  const { files } = request;
   const auth = key ? [`-H "Authorization: Bearer $CDVAE_API_KEY"`] : [];
   const parts = [
     `curl -s ${quoted(address(request.path))}`,
@@ -25,10 +24,11 @@ export function asCurl(request, key = apiKey.get()) {
     `-H 'Content-Type: ${request.type}'`,
   ];
   if (request.json === null)
-    return [...parts, `--data-binary @${quoted(fileName(request))}`].join(" \\\n  ");
-  if (!request.json.start?.structures)
-    return [...parts, `-d ${quoted(JSON.stringify(request.json))}`].join(" \\\n  ");
-  const made = `jq -n --rawfile cif ${quoted(fileName(request))} ${quoted(jsonWith(request, "$cif"))}`;
+    return [...parts, `--data-binary @${quoted(files[0].name)}`].join(" \\\n  ");
+  const json = quoted(unquoted(JSON.stringify(outline(request)), "$"));
+  if (files.length === 0) return [...parts, `-d ${json}`].join(" \\\n  ");
+  const texts = variables(files).map((name, i) => `--rawfile ${name} ${quoted(files[i].name)}`);
+  const made = [["jq -n", ...texts].join(" "), json].join(" \\\n  ");
   return `${made} |\n  ${[...parts, "--data-binary @-"].join(" \\\n  ")}`;
 }
 
@@ -41,36 +41,33 @@ function python(value) {
     return `{${Object.entries(value)
       .map(([name, one]) => `"${name}": ${python(one)}`)
       .join(", ")}}`;
-  return value === PLACE ? "cif" : JSON.stringify(value);
+  return JSON.stringify(value);
 }
 
 /** The request as a program that waits for the job and keeps its crystals. */
 export function asPython(request, key = apiKey.get()) {
-  const { file, json } = request;
-  const reads = json === null || Boolean(json.start?.structures);
-  const body = json && reads ? { ...json, start: { structures: [{ cif: PLACE }] } } : json;
+  const { files, json } = request;
+  const reads = variables(files).map(
+    (name, i) => `${name} = Path(${JSON.stringify(files[i].name)}).read_text()`,
+  );
+  const body = json && [`request = ${unquoted(python(outline(request)), "")}`];
   const client = key
     ? [
         `headers = {"Authorization": f"Bearer {os.environ['CDVAE_API_KEY']}"}`,
         `client = httpx.Client(base_url="${address("")}", headers=headers)`,
       ]
     : [`client = httpx.Client(base_url="${address("")}")`];
-  const post =
-    json === null
-      ? [
-          `answer = client.post("${request.path}", content=cif, headers={"Content-Type": "${request.type}"})`,
-        ]
-      : [`answer = client.post("${request.path}", json=request)`];
+  const sent = json ? "json=request" : `content=cif, headers={"Content-Type": "${request.type}"}`;
   return [
     ...(key ? ["import os"] : []),
     "from pathlib import Path",
     "",
     "import httpx",
     "",
-    ...(reads ? [`cif = Path(${JSON.stringify(file?.name ?? DEFAULT_FILE)}).read_text()`] : []),
-    ...(body ? [`request = ${python(body)}`] : []),
+    ...reads,
+    ...(body ?? []),
     ...client,
-    ...post,
+    `answer = client.post("${request.path}", ${sent})`,
     "job = answer.raise_for_status().json()",
     `while job["state"] in ("queued", "running"):`,
     `    job = client.get(f"jobs/{job['id']}", headers={"Prefer": "wait=30"}, timeout=60).json()`,

@@ -1,8 +1,10 @@
-// A finished job in numbers: rates in tiles, distributions and the search as charts.
-import { curve } from "./curve.js";
+// A finished job in numbers: rates in tiles; distributions, the search and the walk as charts.
 import { h } from "./dom.js";
 import { fixed, percent, spoken } from "./format.js";
 import { histogram } from "./histogram.js";
+import { isValid } from "./record.js";
+import { searchCurve } from "./search-curve.js";
+import { walkCurve } from "./walk-curve.js";
 
 const RATES = [
   ["validity", "Valid", "Structure and composition pass"],
@@ -31,6 +33,8 @@ export function tiles(request, metrics) {
       tile("Matched", percent(metrics.match_rate), "The input comes back"),
       tile("RMSE", fixed(metrics.rmse, 4), "Of the matched, in cube roots of V/N"),
     );
+  if (request.kind === "vary")
+    own.push(tile("Distance", fixed(metrics.distance?.mean), "From the given one, mean"));
   for (const [p, rate] of Object.entries(metrics.success_rate ?? {}))
     own.push(tile(`Best ${p} %`, percent(rate), "Of the searches end there"));
   const shown = {
@@ -44,8 +48,6 @@ export function tiles(request, metrics) {
   return [h("dl", { class: "rates" }, own, common)];
 }
 
-const isValid = ({ valid }) => valid.structure && valid.composition;
-
 /** A histogram, or null for too few values; `distance` is that of the metrics, if there is one. */
 function distribution(title, unit, values, quantiles = null, distance = null) {
   const known = values.filter((value) => value !== null && value !== undefined);
@@ -58,8 +60,8 @@ function distribution(title, unit, values, quantiles = null, distance = null) {
  * Distributions are those of the valid crystals, as are the distances in the metrics.
  */
 export function charts(request, { crystals, metrics }, card, statistics) {
-  // The crystals of reconstructions and walks are as their inputs are.
-  if (["reconstruct", "interpolate"].includes(request.kind) || !card) return [];
+  // The crystals of reconstructions are as their inputs are.
+  if (request.kind === "reconstruct" || !card) return [];
   const valid = crystals.filter(isValid);
   const quantiles = statistics?.property_quantiles ?? {};
   const names = Object.keys(card.properties);
@@ -76,11 +78,18 @@ export function charts(request, { crystals, metrics }, card, statistics) {
     const distance = metrics?.density?.wasserstein;
     return distribution("Density", "g/cm³", values, statistics?.density_quantiles, distance);
   };
-  const goal = request.property;
-  const figures =
-    request.kind === "optimize"
-      ? [curve(request, crystals, unit(goal), quantiles[goal]), property(goal)]
-      : [density(), ...names.map(property)];
+  const sample = () => [density(), ...names.map(property)];
+  const search = (goal) => [
+    searchCurve(request, crystals, unit(goal), quantiles[goal]),
+    property(goal),
+  ];
+  const walk = () => names.map((name) => walkCurve(name, crystals, unit(name), names.length === 1));
+  const figures = {
+    generate: sample,
+    optimize: () => search(request.property),
+    interpolate: walk,
+    vary: sample,
+  }[request.kind]();
   const drawn = figures.filter(Boolean);
   if (drawn.length === 0) return [];
   return [h("section", { class: "charts", "aria-label": "Charts", tabindex: "0" }, drawn)];

@@ -1,0 +1,69 @@
+// What the record of a crystal says, in words.
+import { fixed, spoken } from "./format.js";
+
+export const isValid = ({ valid }) => valid.structure && valid.composition;
+
+export const isOfWalk = (record) => "position" in record;
+export const isVariation = (record) => "distance" in record;
+
+/** The numbers of the given crystals to show a crystal beside: both ends of a walk, at most one else. */
+export function sourcesOf(record) {
+  if (isOfWalk(record)) return [0, 1];
+  if (isVariation(record)) return [0];
+  return [record.source ?? null].filter((number) => number !== null);
+}
+
+/** Where the crystal stands to what was given, in a few words; null where nothing is to be said. */
+export function whereabouts(record) {
+  if (isOfWalk(record)) return `at ${fixed(record.position)} of the way`;
+  return isVariation(record) ? `${fixed(record.distance)} away` : null;
+}
+
+/** What became of the given crystal. */
+export function became(record) {
+  if (isOfWalk(record)) return `At ${fixed(record.position)} of the way`;
+  if (isVariation(record)) return `Varied: ${whereabouts(record)}`;
+  if (!("matched" in record)) return "Optimised";
+  return `Reconstructed: ${record.matched ? `matches, RMSE ${fixed(record.rmse, 4)}` : "does not match"}`;
+}
+
+const yes = (flag) => (flag ? "yes" : "no");
+
+/** What only some kinds of jobs know of their crystals. */
+function special(record) {
+  if ("start_value" in record)
+    return [
+      ["Before the search", fixed(record.start_value, 3)],
+      ["Percentile of the data", fixed(record.percentile, 1)],
+    ];
+  if (isOfWalk(record))
+    return [["From the two ends", record.distances.map((one) => fixed(one)).join(", ")]];
+  if (isVariation(record))
+    return [
+      ["From the given crystal", fixed(record.distance)],
+      ["RMSE to it", record.rmse === null ? "no match" : fixed(record.rmse, 4)],
+    ];
+  return [];
+}
+
+/** All numbers of a crystal: [name, value]. */
+export function factsOf(record, card) {
+  const { a, b, c, alpha, beta, gamma } = record.lattice;
+  const predicted = Object.entries(record.predicted).map(([name, value]) => [
+    spoken(name),
+    `${fixed(value, 3)} ${card?.properties[name]?.unit ?? ""}`,
+  ]);
+  return [
+    ...predicted,
+    ...special(record),
+    ["Density", `${fixed(record.density)} g/cm³`],
+    ["a, b, c", `${fixed(a)}, ${fixed(b)}, ${fixed(c)} Å`],
+    ["α, β, γ", `${fixed(alpha, 1)}, ${fixed(beta, 1)}, ${fixed(gamma, 1)}°`],
+    ["Volume", `${fixed(record.volume, 1)} Å³`],
+    ["Shortest contact", `${fixed(record.min_distance)} Å`],
+    ["Structure valid", yes(record.valid.structure)],
+    ["Composition valid", yes(record.valid.composition)],
+    ["New", record.novel === null ? "not known" : yes(record.novel)],
+    ["Number in the job", String(record.index)],
+  ];
+}

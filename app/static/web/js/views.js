@@ -1,0 +1,55 @@
+// The 3D view of a crystal: alone, beside the given one it came from, or between the ends of its walk.
+import { h } from "./dom.js";
+import { structure } from "./geometry.js";
+import { became, sourcesOf } from "./record.js";
+import { crystalView } from "./viewer.js";
+
+function pane(signal) {
+  const view = crystalView(signal);
+  const caption = h("figcaption", {});
+  return { view, caption, element: h("figure", {}, view.element, caption) };
+}
+
+/**
+ * {element, show(record, crystal, options), reset()}; given: the crystals that the job was given.
+ * `show` returns the structures that it shows.
+ */
+export function crystalViews(given, signal) {
+  const inputs = given.map(({ lattice, species, frac }) => structure(lattice, species, frac));
+  const result = pane(signal);
+  result.element.classList.add("result");
+  const sides = []; // before and behind the result; made when needed, as each has a WebGL context
+  const element = h("div", { class: "views" }, result.element);
+
+  function side(place) {
+    if (!sides[place]) {
+      sides[place] = pane(signal);
+      if (place === 0) element.prepend(sides[place].element);
+      else element.append(sides[place].element);
+    }
+    return sides[place];
+  }
+
+  function show(record, crystal, options) {
+    const shown = sourcesOf(record).filter((number) => number in inputs);
+    element.dataset.count = 1 + shown.length;
+    result.view.show(crystal, record.reduced_formula, options);
+    result.caption.textContent = shown.length ? became(record) : "";
+    sides.forEach((one, place) => {
+      one.element.hidden = place >= shown.length;
+    });
+    shown.forEach((number, place) => {
+      const { label } = given[number];
+      const { view, caption } = side(place);
+      view.show(inputs[number], label, options);
+      caption.textContent = `Given: ${label}`;
+    });
+    return [crystal, ...shown.map((number) => inputs[number])];
+  }
+
+  function reset() {
+    for (const { view } of [result, ...sides]) view.reset();
+  }
+
+  return { element, show, reset };
+}

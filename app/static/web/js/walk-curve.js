@@ -1,0 +1,69 @@
+// A walk as a curve: a predicted property of its crystals, from the first given one to the second.
+import { curve, keyEntry } from "./curve.js";
+import { h, svg } from "./dom.js";
+import { fixed, lowered, spoken } from "./format.js";
+import { isValid } from "./record.js";
+
+const ACROSS = [0, 0.2, 0.4, 0.6, 0.8, 1];
+const LETTER = 7; // pixels of the drawing, a generous mean
+
+/** Neighbours of one formula: [{formula, from, to}], positions on the way. */
+function stretches(records) {
+  const found = [];
+  for (const { reduced_formula: formula, position } of records) {
+    const last = found.at(-1);
+    if (last?.formula === formula) last.to = position;
+    else found.push({ formula, from: position, to: position });
+  }
+  return found;
+}
+
+/** The formulas above where they hold, and lines where one gives way to the next. */
+function compositions(records) {
+  const parts = stretches(records);
+  const edges = parts.slice(1).map((part, i) => (parts[i].to + part.from) / 2);
+  return (x, top, bottom) =>
+    parts.map(({ formula }, i) => {
+      const [left, right] = [x(edges[i - 1] ?? 0), x(edges[i] ?? 1)];
+      const hasRoom = right - left >= LETTER * formula.length;
+      const place = { x: (left + right) / 2, y: top - 14, "text-anchor": "middle" };
+      return [
+        i > 0 && svg("line", { class: "border", x1: left, x2: left, y1: top - 24, y2: bottom }),
+        hasRoom && svg("text", { class: "tick", ...place }, lowered(formula)),
+      ];
+    });
+}
+
+/** A figure of a property of the records, or null where fewer than two have it; isWide: it is alone. */
+export function walkCurve(property, records, unit, isWide) {
+  const known = records
+    .filter((record) => Number.isFinite(record.predicted[property]))
+    .sort((a, b) => a.position - b.position);
+  if (known.length < 2) return null;
+  const name = spoken(property);
+  const value = (record) => fixed(record.predicted[property]);
+  const [from, to] = [known[0], known.at(-1)].map(
+    (record) => `${value(record)} (${record.reduced_formula})`,
+  );
+  return curve({
+    title: `${name} on the way`,
+    unit,
+    isWide,
+    sentence: `Predicted ${name.toLowerCase()} from ${from} to ${to} ${unit} in ${known.length} crystals`,
+    across: ACROSS,
+    main: known.map((record) => [
+      record.position,
+      record.predicted[property],
+      {
+        title: `${record.reduced_formula} at ${fixed(record.position)}: ${value(record)} ${unit}`,
+        isHollow: !isValid(record),
+      },
+    ]),
+    behind: compositions(known),
+    key: [
+      keyEntry("made", "a crystal"),
+      known.every(isValid) ? null : keyEntry("hollow", "one that is not valid"),
+      h("span", {}, "Across: the place between the first given crystal (0) and the second (1)."),
+    ],
+  });
+}
