@@ -17,7 +17,7 @@ const typeset = (value) => String(value).replace("-", "−");
  * across: the marks below, ascending; the first and the last are the ends of the axis.
  * lines: thin ones, main: the thick one, each as points [x, value, dot?]; a dot is {title, isHollow}.
  * references: [{value, text}] to compare with; behind(x, top, bottom): what lies behind the lines,
- * with headings above `top`; key: the explanation below; isWide: whether it has a row to itself.
+ * with headings above `top`; key: the explanation below; room: the width that it is drawn for.
  */
 export function curve({
   title,
@@ -29,9 +29,9 @@ export function curve({
   references = [],
   behind,
   key,
-  isWide = true,
+  room = 720,
 }) {
-  const width = PHONE.matches ? 300 : isWide ? 720 : 520;
+  const width = PHONE.matches ? 300 : room;
   const top = EDGE.top + (behind ? HEADINGS : 0);
   const values = [
     ...[...lines, main].flat().map(([, value]) => value),
@@ -48,7 +48,7 @@ export function curve({
   const text = (attributes, words) => svg("text", { class: "tick", ...attributes }, words);
   return h(
     "figure",
-    { class: isWide ? "chart wide" : "chart" },
+    { class: room < 720 ? "chart" : "chart wide" },
     h(
       "figcaption",
       {},

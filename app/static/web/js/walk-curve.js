@@ -34,8 +34,8 @@ function compositions(records) {
     });
 }
 
-/** A figure of a property of the records, or null where fewer than two have it; isWide: it is alone. */
-export function walkCurve(property, records, unit, isWide) {
+/** A figure of a property of the records, or null where fewer than two have it; isAlone: in its row. */
+export function walkCurve(property, records, unit, isAlone) {
   const known = records
     .filter((record) => Number.isFinite(record.predicted[property]))
     .sort((a, b) => a.position - b.position);
@@ -48,7 +48,7 @@ export function walkCurve(property, records, unit, isWide) {
   return curve({
     title: `${name} on the way`,
     unit,
-    isWide,
+    room: isAlone ? 1000 : 520,
     sentence: `Predicted ${name.toLowerCase()} from ${from} to ${to} ${unit} in ${known.length} crystals`,
     across: ACROSS,
     main: known.map((record) => [
