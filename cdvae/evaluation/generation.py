@@ -28,7 +28,10 @@ from cdvae.metrics.validity import species_counts
 from cdvae.trained import TrainedModel
 
 COMPARED = 1000
-"""Valid generated crystals whose distributions are compared, chosen at random if there are more."""
+"""Valid generated crystals whose distributions are compared, chosen at random if there are more.
+
+As many, the first ones, count for the uniqueness, which falls with their number.
+"""
 
 
 def quiet(_: str) -> Any:
@@ -111,7 +114,7 @@ def score_generation(
     checks = validities(structures, workers)
     valid = [i for i, check in enumerate(checks) if check.both and ours.known[i]]
     intact = [s for s, check in zip(structures, checks, strict=True) if s and check.structure]
-    copies = duplicates(intact)
+    copies = duplicates(intact[:COMPARED])
     distances, compared = _distances(structures, valid, judge, references, seed)
     return {
         "structure_validity": float(np.mean([check.structure for check in checks])),

@@ -27,7 +27,7 @@ from cdvae.trained import TrainedModel
 
 CHOICES = 128
 """Draws of the prior among which the one is chosen that suits a lattice or a target best."""
-DECODED = 8
+DECODED = 12
 """Latents that are decoded for each crystal with a target."""
 GUESSES = 3
 """Latents that are decoded for each crystal of a given composition or space group."""
