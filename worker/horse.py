@@ -55,7 +55,6 @@ from worker.settings import WorkerSettings
 log = logging.getLogger("worker.horse")
 
 FOLLOW_SECONDS = 5.0  # s without a job after which the model store is looked at
-NICENESS = 10  # sampling takes the cores that answering requests and signs of life leave
 
 
 class Horse(BaseWorker):
@@ -90,7 +89,6 @@ def main(
 
     load: makes a model ready to use; potential: finds how to load the interatomic potential.
     """
-    os.nice(NICENESS)
     reports = os.fdopen(int(sys.argv[1]), "wb", buffering=0)
     os.set_inheritable(reports.fileno(), False)
     # Unbuffered: a thread that waits in a buffered file would abort the interpreter at its exit.
