@@ -1,8 +1,8 @@
-"""Relaxation: a crystal moved to the nearest minimum of an interatomic potential.
+"""Relaxation: crystals moved to the nearest minimum of an interatomic potential.
 
-The potential is any calculator of ASE; the one of the package set `relax` is CHGNet (Deng et al.,
-Nature Machine Intelligence 2023), whose weights come with its package. ASE relaxes one crystal at a
-time. Both packages are imported when they are needed: a worker runs without them.
+The potential is CHGNet (Deng et al., Nature Machine Intelligence 2023), of the package set `relax`,
+whose weights come with its package. ASE's FIRE moves each crystal; the potential is asked for all
+of a batch at once. Both packages are imported when they are needed: a worker runs without them.
 """
 
 from __future__ import annotations
@@ -10,32 +10,52 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from pymatgen.core.lattice import Lattice
 from pymatgen.core.structure import Structure
 
 from cdvae.metrics.matching import match
 
+if TYPE_CHECKING:
+    from ase import Atoms
+
 LARGEST_FORCE = 0.1
 """eV/Å; below it, also for the forces on the cell, a crystal counts as relaxed."""
 MOST_STEPS = 200
 
-_FAILURES = (ValueError, ArithmeticError, IndexError)
+_FAILURES = (ValueError, ArithmeticError, IndexError, RuntimeError)
 """What a potential raises for elements or arrangements that it was not made for."""
 
 
 @dataclass(frozen=True)
+class Forces:
+    """What a potential says of one crystal of N atoms."""
+
+    energy: float  # eV
+    forces: np.ndarray  # (N, 3) eV/Å
+    stress: np.ndarray  # (6,) eV/Å³, in Voigt's order
+
+    @property
+    def finite(self) -> bool:
+        """Whether all of them are numbers."""
+        return bool(np.isfinite([self.energy, *self.forces.flat, *self.stress]).all())
+
+
+@dataclass(frozen=True)
 class Potential:
-    """An interatomic potential by name."""
+    """An interatomic potential by name.
+
+    evaluate: of each crystal the forces, None where it cannot treat it.
+    """
 
     name: str
-    calculator: Any  # of ASE, with energy, forces and stress
+    evaluate: Callable[[Sequence[Atoms]], list[Forces | None]]
 
 
 @dataclass(frozen=True)
@@ -57,55 +77,112 @@ def installed() -> bool:
 
 def load_chgnet(device: str) -> Potential:
     """CHGNet on ``device``, "auto" for the best there is."""
-    from chgnet.model.dynamics import CHGNetCalculator
+    from ase.stress import full_3x3_to_voigt_6_stress
+    from ase.units import GPa
+    from chgnet.model import CHGNet
+    from pymatgen.io.ase import AseAtomsAdaptor
 
     with contextlib.redirect_stdout(io.StringIO()):  # it tells where it runs
-        calculator = CHGNetCalculator(
-            use_device=None if device == "auto" else device, on_isolated_atoms="ignore"
+        model = CHGNet.load(use_device=None if device == "auto" else device, verbose=False)
+    model.graph_converter.set_isolated_atom_response("ignore")
+
+    def together(crystals: Sequence[Atoms]) -> list[Forces | None]:
+        graphs = [model.graph_converter(AseAtomsAdaptor.get_structure(one)) for one in crystals]
+        with torch.enable_grad():  # forces are gradients
+            said = model.predict_graph(graphs, task="efs", batch_size=len(graphs))
+        said = [said] if len(graphs) == 1 else said
+        return [
+            Forces(
+                float(own["e"]) * len(one),  # the model's is that of an atom
+                np.asarray(own["f"], dtype=float),
+                full_3x3_to_voigt_6_stress(np.asarray(own["s"], dtype=float) * GPa),
+            )
+            for one, own in zip(crystals, said, strict=True)
+        ]
+
+    def evaluate(crystals: Sequence[Atoms]) -> list[Forces | None]:
+        try:
+            return together(crystals)
+        except _FAILURES:  # of one of them
+            if len(crystals) == 1:
+                return [None]
+            return [found for one in crystals for found in evaluate([one])]
+
+    return Potential(f"chgnet {version('chgnet')}", evaluate)
+
+
+class _Descent:
+    """The way of one crystal; the order of its atoms is kept."""
+
+    def __init__(self, structure: Structure) -> None:
+        from ase import Atoms
+        from ase.filters import FrechetCellFilter
+        from ase.optimize import FIRE
+
+        self._given = structure
+        self.atoms = Atoms(
+            numbers=structure.atomic_numbers,
+            scaled_positions=structure.frac_coords,
+            cell=structure.lattice.matrix,
+            pbc=True,
         )
-    return Potential(f"chgnet {version('chgnet')}", calculator)
+        self._moved = FrechetCellFilter(self.atoms)
+        self._search = FIRE(self._moved, logfile=None)
+        self._energies: list[float] = []
+        self._converged = False
+        self.over = self._failed = False
+
+    def take(self, found: Forces | None) -> None:
+        """One step along the forces where the crystal is, or the end of the way."""
+        from ase.calculators.singlepoint import SinglePointCalculator
+
+        if found is None or not found.finite:
+            self.over = self._failed = True
+            return
+        self._energies.append(found.energy / len(self.atoms))
+        self.atoms.calc = SinglePointCalculator(
+            self.atoms, energy=found.energy, forces=found.forces, stress=found.stress
+        )
+        largest = np.linalg.norm(self._moved.get_forces(), axis=1).max()
+        self._converged = bool(largest < LARGEST_FORCE)
+        self.over = self._converged or len(self._energies) > MOST_STEPS
+        if not self.over:
+            self._search.step()
+
+    def result(self) -> Relaxation | None:
+        """What it came to; None for a crystal that the potential could not treat."""
+        if self._failed:
+            return None
+        lattice, frac = Lattice(self.atoms.cell.array), self.atoms.get_scaled_positions()
+        relaxed = Structure(lattice, self._given.atomic_numbers, frac)
+        return Relaxation(
+            relaxed,
+            self._energies[0],
+            self._energies[-1],
+            match(self._given, relaxed),
+            len(self._energies) - 1,
+            self._converged,
+        )
 
 
 def relax(
-    structure: Structure, potential: Potential, on_step: Callable[[], None] | None = None
-) -> Relaxation | None:
-    """``structure`` with its cell and sites relaxed together by FIRE; the order of atoms is kept.
+    structures: Sequence[Structure],
+    potential: Potential,
+    on_step: Callable[[int], None] | None = None,
+) -> list[Relaxation | None]:
+    """``structures`` with cell and sites relaxed together by FIRE, as one batch.
 
-    None where the potential cannot treat it: unknown elements, energies that are not finite.
+    None for one that the potential cannot treat: unknown elements, numbers that are not finite.
 
     Args:
-        structure: an ordered crystal whose atoms are apart.
+        structures: ordered crystals whose atoms are apart.
         potential: what gives the forces.
-        on_step: called after each step; may raise to stop.
+        on_step: called after each step with how many crystals are done; may raise to stop.
     """
-    from ase import Atoms
-    from ase.filters import FrechetCellFilter
-    from ase.optimize import FIRE
-
-    atoms = Atoms(
-        numbers=structure.atomic_numbers,
-        scaled_positions=structure.frac_coords,
-        cell=structure.lattice.matrix,
-        pbc=True,
-        calculator=potential.calculator,
-    )
-    try:
-        with torch.enable_grad():  # forces are gradients
-            before = float(atoms.get_potential_energy()) / len(atoms)
-            search = FIRE(FrechetCellFilter(atoms), logfile=None)
-            converged = False
-            for reached in search.irun(fmax=LARGEST_FORCE, steps=MOST_STEPS):
-                converged = bool(reached)
-                if on_step:
-                    on_step()
-            after = float(atoms.get_potential_energy()) / len(atoms)
-        relaxed = Structure(
-            Lattice(atoms.cell.array), structure.atomic_numbers, atoms.get_scaled_positions()
-        )
-        if not (math.isfinite(before) and math.isfinite(after)):
-            return None
-        return Relaxation(
-            relaxed, before, after, match(structure, relaxed), search.nsteps, converged
-        )
-    except _FAILURES:
-        return None
+    ways = [_Descent(structure) for structure in structures]
+    while left := [way for way in ways if not way.over]:
+        for way, found in zip(left, potential.evaluate([one.atoms for one in left]), strict=True):
+            way.take(found)
+        if on_step:
+            on_step(sum(way.over for way in ways))
+    return [way.result() for way in ways]

@@ -13,7 +13,7 @@ from schema.crystals import CrystalRecord, Relaxed
 if TYPE_CHECKING:
     from pymatgen.core.structure import Structure
 
-    from cdvae.relaxation import Potential
+    from cdvae.relaxation import Potential, Relaxation
     from worker.records import Origin
 
 LoadPotential = Callable[[str], "Potential"]
@@ -53,34 +53,42 @@ class Relaxer:
 
     def relaxed(
         self,
-        record: CrystalRecord,
-        structure: Structure,
+        records: Sequence[CrystalRecord],
+        structures: Sequence[Structure],
         origin: Origin,
-        on_step: Callable[[], None],
-    ) -> CrystalRecord:
-        """The record with its relaxed crystal; without where that is impossible or makes no sense.
+        on_step: Callable[[int], None],
+    ) -> list[CrystalRecord]:
+        """The records with their relaxed crystals; as they are where that is impossible or makes no
+        sense. `on_step` is told how many crystals are done.
 
         Raises NoPotentialError.
         """
-        from cdvae.data.cif import write_cif
         from cdvae.relaxation import relax
 
+        possible = [place for place, record in enumerate(records) if record.valid.structure]
         with self._lock:
             potential = self._potential
-            found = relax(structure, potential, on_step) if record.valid.structure else None
-        if found is None:
-            return record
-        provenance = {**origin.of(record.index), "relaxed": potential.name}
-        relaxed = Relaxed(
-            potential=potential.name,
-            cif=write_cif(found.structure, provenance),
-            energy_per_atom=found.energy,
-            energy_per_atom_before=found.energy_before,
-            rmsd=found.rmsd,
-            converged=found.converged,
-            steps=found.steps,
-        )
-        return record.model_copy(update={"relaxed": relaxed})
+            found = relax([structures[place] for place in possible], potential, on_step)
+        result = list(records)
+        for place, one in zip(possible, found, strict=True):
+            if one is not None:
+                result[place] = _with(records[place], one, potential.name, origin)
+        return result
+
+
+def _with(record: CrystalRecord, found: Relaxation, name: str, origin: Origin) -> CrystalRecord:
+    from cdvae.data.cif import write_cif
+
+    relaxed = Relaxed(
+        potential=name,
+        cif=write_cif(found.structure, {**origin.of(record.index), "relaxed": name}),
+        energy_per_atom=found.energy,
+        energy_per_atom_before=found.energy_before,
+        rmsd=found.rmsd,
+        converged=found.converged,
+        steps=found.steps,
+    )
+    return record.model_copy(update={"relaxed": relaxed})
 
 
 def relaxation_metrics(records: Sequence[CrystalRecord]) -> dict[str, Any]:

@@ -36,6 +36,8 @@ from worker.tasks import TASKS
 from worker.together import Together
 
 Report = Callable[[Message], None]
+RELAXED_TOGETHER = 16
+"""Crystals of which the potential gives the forces at once."""
 SOFTWARE = ("cdvae-service", "torch", "torch-geometric", "pymatgen", "smact", "numpy")
 
 
@@ -151,11 +153,16 @@ class Runner:
         for chunk in self._folder.chunks:
             if any(record.relaxed for record in chunk.records):
                 continue
-            for record, structure in zip(chunk.records, chunk.structures, strict=True):
-                part = partial(self._control.level, record.index / total)
-                relaxed = self._relaxer.relaxed(record, structure, self._origin, part)
-                records[record.index] = relaxed
-                self._control.level((record.index + 1) / total)
+            for start in range(0, len(chunk.records), RELAXED_TOGETHER):
+                part = slice(start, start + RELAXED_TOGETHER)
+                own, structures = chunk.records[part], chunk.structures[part]
+                first = own[0].index
+
+                def on_step(done: int, first: int = first) -> None:
+                    self._control.level((first + done) / total)
+
+                relaxed = self._relaxer.relaxed(own, structures, self._origin, on_step)
+                records[first : first + len(own)] = relaxed
             self._folder.replace(records)
         self._relax_seconds += time.perf_counter() - begun
 

@@ -20,7 +20,7 @@ def test_without_a_potential_a_job_fails_with_a_sentence(redis_client: Redis) ->
     crystal = CrystalRecord.model_validate(record(0))
     structure = Structure([[4, 0, 0], [0, 4, 0], [0, 0, 4]], ["Sr"], [[0, 0, 0]])
     with pytest.raises(NoPotentialError) as raised:
-        relaxer.relaxed(crystal, structure, ORIGIN, lambda: None)
+        relaxer.relaxed([crystal], [structure], ORIGIN, lambda _: None)
     error = explain(raised.value, Job("x", connection=redis_client))
     assert error.code == "no_potential"
     assert "potential" in error.detail
