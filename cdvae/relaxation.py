@@ -13,7 +13,7 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -29,8 +29,8 @@ LARGEST_FORCE = 0.1
 """eV/Å; below it, also for the forces on the cell, a crystal counts as relaxed."""
 MOST_STEPS = 200
 
-_FAILURES = (ValueError, ArithmeticError, IndexError, RuntimeError)
-"""What a potential raises for elements or arrangements that it was not made for."""
+_FAILURES = (ValueError, ArithmeticError, IndexError)
+"""What is raised for arrangements that a potential, or ASE's search, was not made for."""
 
 
 @dataclass(frozen=True)
@@ -86,27 +86,31 @@ def load_chgnet(device: str) -> Potential:
         model = CHGNet.load(use_device=None if device == "auto" else device, verbose=False)
     model.graph_converter.set_isolated_atom_response("ignore")
 
-    def together(crystals: Sequence[Atoms]) -> list[Forces | None]:
-        graphs = [model.graph_converter(AseAtomsAdaptor.get_structure(one)) for one in crystals]
+    def graph(atoms: Atoms) -> Any:
+        if max(atoms.numbers) > model.composition_model.max_num_elements:
+            return None
+        try:
+            return model.graph_converter(AseAtomsAdaptor.get_structure(atoms))
+        except _FAILURES:
+            return None
+
+    def evaluate(crystals: Sequence[Atoms]) -> list[Forces | None]:
+        graphs = [graph(one) for one in crystals]
+        known = [place for place, one in enumerate(graphs) if one is not None]
+        found: list[Forces | None] = [None] * len(crystals)
+        if not known:
+            return found
         with torch.enable_grad():  # forces are gradients
-            said = model.predict_graph(graphs, task="efs", batch_size=len(graphs))
-        said = [said] if len(graphs) == 1 else said
-        return [
-            Forces(
-                float(own["e"]) * len(one),  # the model's is that of an atom
+            said = model.predict_graph(
+                [graphs[place] for place in known], task="efs", batch_size=len(known)
+            )
+        for place, own in zip(known, [said] if len(known) == 1 else said, strict=True):
+            found[place] = Forces(
+                float(own["e"]) * len(crystals[place]),  # the model's is that of an atom
                 np.asarray(own["f"], dtype=float),
                 full_3x3_to_voigt_6_stress(np.asarray(own["s"], dtype=float) * GPa),
             )
-            for one, own in zip(crystals, said, strict=True)
-        ]
-
-    def evaluate(crystals: Sequence[Atoms]) -> list[Forces | None]:
-        try:
-            return together(crystals)
-        except _FAILURES:  # of one of them
-            if len(crystals) == 1:
-                return [None]
-            return [found for one in crystals for found in evaluate([one])]
+        return found
 
     return Potential(f"chgnet {version('chgnet')}", evaluate)
 
@@ -134,11 +138,17 @@ class _Descent:
 
     def take(self, found: Forces | None) -> None:
         """One step along the forces where the crystal is, or the end of the way."""
+        self._failed = found is None or not found.finite
+        if found is not None and not self._failed:
+            try:
+                self._step(found)
+            except _FAILURES:
+                self._failed = True
+        self.over = self.over or self._failed
+
+    def _step(self, found: Forces) -> None:
         from ase.calculators.singlepoint import SinglePointCalculator
 
-        if found is None or not found.finite:
-            self.over = self._failed = True
-            return
         self._energies.append(found.energy / len(self.atoms))
         self.atoms.calc = SinglePointCalculator(
             self.atoms, energy=found.energy, forces=found.forces, stress=found.stress
@@ -148,6 +158,8 @@ class _Descent:
         self.over = self._converged or len(self._energies) > MOST_STEPS
         if not self.over:
             self._search.step()
+            moved = np.concatenate([self.atoms.cell.array, self.atoms.positions])
+            self._failed = not np.isfinite(moved).all()
 
     def result(self) -> Relaxation | None:
         """What it came to; None for a crystal that the potential could not treat."""

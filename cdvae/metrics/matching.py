@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-import numpy as np
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core.structure import Structure
 
@@ -65,50 +64,38 @@ def equivalent(first: Structure | None, second: Structure | None) -> bool:
 
 
 def duplicates(structures: Sequence[Structure]) -> list[int | None]:
-    """For each structure the index of an earlier one that is the same crystal, None for a new one.
+    """For each structure the index of the first one that is the same crystal, None for a new one.
 
-    The same crystal: fingerprints agree within their tolerance and `equivalent` pairs them; of
-    several earlier ones, none of which is a duplicate itself, that with the nearest fingerprint.
-    The matcher alone pairs different crystals (of 2,265 Perov-5 pairs of equal formula and
-    different geometry it matches 94, all with an rms of 0.44 or more); fingerprints alone are blind
-    to mirror images. A structure whose atoms are not separated is never a duplicate.
+    The same crystal: fingerprints agree within their tolerance and `equivalent` pairs them. The
+    matcher alone pairs different crystals (of 2,265 Perov-5 pairs of equal formula and different
+    geometry it matches 94, all with an rms of 0.44 or more); fingerprints alone are blind to mirror
+    images. A structure whose atoms are not separated is never a duplicate.
     """
-    result: list[int | None] = [None] * len(structures)
-    alike: defaultdict[tuple[tuple[int, int], ...], list[tuple[int, Fingerprint]]]
-    alike = defaultdict(list)
-    for index, structure in enumerate(structures):
-        if separated(structure):
-            own = fingerprint(structure)
-            alike[own.formula].append((index, own))
-    for group in alike.values():
-        _mark_duplicates(structures, group, result)
-    return result
-
-
-def _mark_duplicates(
-    structures: Sequence[Structure],
-    group: Sequence[tuple[int, Fingerprint]],
-    result: list[int | None],
-) -> None:
-    """Sets ``result`` for the structures of a ``group`` of one formula."""
-    vectors = np.stack([own.distances for _, own in group])
+    seen: defaultdict[tuple[tuple[int, int], ...], list[tuple[int, Fingerprint]]]
+    seen = defaultdict(list)
     cells: dict[int, Structure | None] = {}
-    new: list[int] = []  # places in the group
 
-    def cell(place: int) -> Structure | None:
-        if place not in cells:
-            cells[place] = primitive(structures[group[place][0]])
-        return cells[place]
+    def cell(index: int) -> Structure | None:
+        if index not in cells:
+            cells[index] = primitive(structures[index])
+        return cells[index]
 
-    for place, (index, own) in enumerate(group):
-        away = np.abs(vectors[new] - own.distances).max(axis=(1, 2, 3))
-        order = np.argsort(away, kind="stable")
-        near = (new[i] for i in order[: int((away <= TOLERANCE).sum())])
-        same = next((earlier for earlier in near if equivalent(cell(earlier), cell(place))), None)
-        if same is None:
-            new.append(place)
-        else:
-            result[index] = group[same][0]
+    result: list[int | None] = []
+    for index, structure in enumerate(structures):
+        if not separated(structure):
+            result.append(None)
+            continue
+        own = fingerprint(structure)
+        near = (
+            earlier
+            for earlier, other in seen[own.formula]
+            if own.difference(other) <= TOLERANCE and equivalent(cell(earlier), cell(index))
+        )
+        first = next(near, None)
+        if first is None:
+            seen[own.formula].append((index, own))
+        result.append(first)
+    return result
 
 
 def _fractions(structure: Structure) -> dict[int, float]:

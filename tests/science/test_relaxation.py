@@ -84,6 +84,19 @@ def test_what_a_potential_cannot_treat_is_left_alone() -> None:
     )
 
 
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
+def test_a_search_that_explodes_ends_for_its_crystal_alone() -> None:
+    def evaluate(crystals: Sequence[Atoms]) -> list[Forces | None]:
+        calm = of(EMT()).evaluate
+        huge = Forces(0.0, np.full((4, 3), 1e200), np.full(6, 1e200))
+        return [huge if len(one) == 4 else calm([one])[0] for one in crystals]
+
+    single = Structure(copper(3.6).lattice, ["Cu"], [[0, 0, 0]])
+    exploded, calm = relax([copper(3.6), single], Potential("explodes", evaluate))
+    assert exploded is None
+    assert calm is not None
+
+
 def test_each_crystal_of_a_batch_goes_its_own_way() -> None:
     """As far as alone, whatever is beside it; one that cannot be treated holds up nobody."""
     emt = of(EMT()).evaluate
