@@ -4,6 +4,9 @@
     python benchmarks/constraints.py csp --data cache/mp_20/val.safetensors [--crystals 50] [--k 20]
     python benchmarks/constraints.py groups [--models …] [--requests 100]
     python benchmarks/constraints.py targets [--models …] [--requests 16]
+    python benchmarks/constraints.py optimise --data cache/perov_5/test.safetensors
+    python benchmarks/constraints.py rank --data cache/perov_5/val.safetensors [--candidates 4]
+    python benchmarks/constraints.py walk --data cache/perov_5/val.safetensors [--strengths 0.1 …]
 
 `exact`: random feasible requests (formula, number of atoms, elements, cell), one crystal each; the
 share that is met exactly, read from the crystal, and the share that is structurally valid. `csp`:
@@ -11,7 +14,11 @@ the true compositions of a data set; whether the first, and any of the first k, 
 `groups`: random feasible space groups; whether spglib (at 0.1 Å) finds the group or one above it.
 `targets`: values from the 5th to the 95th percentile of the data; the mean distance of the
 estimator's value, in units of its own error on the data, beside that of the property head for the
-crystal encoded again, which took no part in the choice. Records have command, commit, machine.
+crystal encoded again, which took no part in the choice. `optimise`: a search from each of the first
+crystals with the defaults of `POST /optimize`; seconds, success rates by the estimator, and what
+head and estimator say was gained. `rank`: the candidate of rank 1 beside the first, the best by the
+truth, and the choice of each number of `agreement`. `walk`: interpolation between neighbours in
+the file, variations of each crystal. Records have command, commit, machine.
 """
 
 from __future__ import annotations
@@ -28,6 +35,7 @@ from typing import Any
 import numpy as np
 import torch
 from timing import emit, load
+from walks import ranks, searches, ways
 
 from cdvae.compute import configure
 from cdvae.constraints import Constraints, Target
@@ -253,27 +261,64 @@ def aimed(
     return prior.best(drawn, decoded)
 
 
+def first_crystals(options: argparse.Namespace) -> tuple[TrainedModel, CrystalBatch]:
+    """The model, and the crystals at the beginning of the data."""
+    data = load_cache(options.data).crystals
+    return load(options.models[0]), data.select(range(min(options.crystals, len(data))))
+
+
+def optimise(options: argparse.Namespace) -> dict[str, Any]:
+    """Searches, as a job of the service does them."""
+    return searches(*first_crystals(options), options.property)
+
+
+def rank(options: argparse.Namespace) -> dict[str, Any]:
+    """Candidates of given crystals, chosen without the truth."""
+    return ranks(*first_crystals(options), options.candidates)
+
+
+def walk(options: argparse.Namespace) -> dict[str, Any]:
+    """Between and around given crystals."""
+    return ways(*first_crystals(options), options.strengths)
+
+
 def main() -> None:
     """Runs one part and prints its record."""
-    parts = {"exact": exact, "csp": csp, "groups": groups, "targets": targets}
+    parts = {
+        "exact": exact,
+        "csp": csp,
+        "groups": groups,
+        "targets": targets,
+        "optimise": optimise,
+        "rank": rank,
+        "walk": walk,
+    }
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("part", choices=parts)
-    parser.add_argument("--models", nargs="+", help="all three, but for csp: mp-20")
+    parser.add_argument("--models", nargs="+", help="all three; with --data one")
     parser.add_argument("--requests", type=int, help="exact 1000, groups 100, targets 16 a value")
     parser.add_argument("--values", type=int, default=5, help="of each property (targets)")
-    parser.add_argument("--data", type=Path, help="tensor cache (csp)")
-    parser.add_argument("--crystals", type=int, default=1000, help="of the data (csp)")
+    parser.add_argument("--data", type=Path, help="tensor cache (the other parts)")
+    parser.add_argument("--crystals", type=int, help="of the data: csp 1000, others 100")
     parser.add_argument("--k", type=int, default=20, help="attempts at each (csp)")
+    parser.add_argument("--property", default="formation_energy", help="to be made small")
+    parser.add_argument("--candidates", type=int, default=4, help="of each crystal (rank)")
+    parser.add_argument(
+        "--strengths", type=float, nargs="+", default=[0.1, 0.3, 1.0], help="of variations (walk)"
+    )
     parser.add_argument(
         "--steps", type=int, help="score evaluations; the default sampler's if left"
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    every = ["perov-5", "carbon-24", "mp-20"]
-    options.models = options.models or (["mp-20"] if options.part == "csp" else every)
-    usual = {"exact": 1000, "groups": 100, "targets": 16, "csp": 0}
-    options.requests = options.requests or usual[options.part]
+    asked = {"exact": 1000, "groups": 100, "targets": 16}
+    if options.part not in asked and options.data is None:
+        parser.error(f"{options.part} needs --data")
+    usual = ["perov-5", "carbon-24", "mp-20"] if options.part in asked else ["perov-5"]
+    options.models = options.models or (["mp-20"] if options.part == "csp" else usual)
+    options.requests = options.requests or asked.get(options.part)
+    options.crystals = options.crystals or (1000 if options.part == "csp" else 100)
     options.sampler = SamplerSpec("fast", options.steps)
     configure()
     figures = parts[options.part](options)

@@ -1,33 +1,16 @@
-"""Searches, walks and ranked candidates, as a client gets them, over the first crystals of a file.
-
-    python benchmarks/walks.py optimise --data test.csv.gz [--model perov-5] [--crystals 100]
-    python benchmarks/walks.py rank --data val.csv.gz [--candidates 4]
-    python benchmarks/walks.py walk --data val.csv.gz [--strengths 0.1 0.3 1.0]
-
-`optimise` searches from each crystal with the defaults of `POST /optimize`: seconds, success
-rates by the independent estimator, and what head and estimator say was gained. `rank` compares the
-candidate of rank 1 with the first, with the best by the truth, and with the choice of each number
-of `agreement`. `walk` interpolates between neighbours in the file and varies each crystal.
-"""
+"""What searches, ranked candidates and walks come to: three parts of constraints.py."""
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 from collections.abc import Sequence
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from timing import emit, load
 
 from cdvae import walks
-from cdvae.compute import available_threads, configure
 from cdvae.crystal import CrystalBatch
-from cdvae.data.cache import prepare
-from cdvae.data.dataset import load_cache
 from cdvae.data.structures import to_structures
 from cdvae.evaluation.optimisation import percentiles
 from cdvae.metrics.matching import match
@@ -49,14 +32,6 @@ from cdvae.trained import TrainedModel
 
 FAST = SamplerSpec("fast")
 POINTS = 9
-
-
-def crystals_of(path: Path, number: int) -> CrystalBatch:
-    """The first crystals of a table of the data sets."""
-    with TemporaryDirectory() as folder:
-        cache = Path(folder) / "crystals.safetensors"
-        prepare(path, cache, {}, limit=number)
-        return load_cache(cache).crystals
 
 
 def searches(model: TrainedModel, given: CrystalBatch, prop: str) -> dict[str, Any]:
@@ -173,31 +148,3 @@ def _validity(structures: Sequence[Any]) -> dict[str, float]:
 def _share(flags: Any) -> float:
     known = list(flags)
     return sum(known) / len(known)
-
-
-def main() -> None:
-    """Prints the figures of one of the three."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("what", choices=("optimise", "rank", "walk"))
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--model", default="perov-5")
-    parser.add_argument("--property", default="formation_energy")
-    parser.add_argument("--crystals", type=int, default=100)
-    parser.add_argument("--candidates", type=int, default=4)
-    parser.add_argument("--strengths", type=float, nargs="+", default=[0.1, 0.3, 1.0])
-    parser.add_argument("--threads", type=int, default=available_threads())
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
-    configure(options.threads)
-    model, given = load(options.model), crystals_of(options.data, options.crystals)
-    if options.what == "optimise":
-        figures = searches(model, given, options.property)
-    elif options.what == "rank":
-        figures = ranks(model, given, options.candidates)
-    else:
-        figures = ways(model, given, options.strengths)
-    emit({"model": options.model, "threads": options.threads, **figures}, options.out)
-
-
-if __name__ == "__main__":
-    main()
