@@ -1,22 +1,19 @@
-"""Four plots of a trained model against data that it was not trained on.
+"""Three plots of a trained model against data that it was not trained on.
 
 Claims: the heads read the properties from z; generated crystals are distributed like the data;
-some ten score evaluations a crystal are enough; the latents are ordered by energy.
+the latents are ordered by energy.
 
     python benchmarks/plots.py perov-5 --data <CDVAE_DATA>/perov_5/test.csv.gz --out docs/plots
 
 Writes NAME-parity.png (heads at the posterior means), NAME-distributions.png (density, and energy
-by the independent property model for both sets), NAME-evaluations.png (match rate and RMSE of the
-`fast` sampler against its number of score evaluations, mean and standard deviation over the
-sampling seeds), NAME-latents.png (first two principal components of the posterior means) and the
-numbers in NAME.json.
+by the independent property model for both sets), NAME-latents.png (first two principal components
+of the posterior means) and the numbers in NAME.json.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,13 +22,11 @@ import matplotlib as mpl
 import numpy as np
 from reporting import commit, hardware
 
-from cdvae.compute import available_threads
 from cdvae.data.dataset import CrystalDataset
 from cdvae.data.structures import to_structures
 from cdvae.evaluation.judge import judged
 from cdvae.evaluation.method import CDVAEMethod
 from cdvae.metrics.distribution import wasserstein
-from cdvae.metrics.reconstruction import score_reconstruction
 from cdvae.metrics.validity import structure_valid
 from cdvae.pipeline import SamplerSpec, predict
 from cdvae.trained import TrainedModel
@@ -119,48 +114,6 @@ def distributions(
     return distances
 
 
-def evaluations(
-    model: TrainedModel,
-    data: CrystalDataset,
-    steps: Sequence[int],
-    seeds: Sequence[int],
-    path: Path,
-) -> list[dict[str, Any]]:
-    """Draws match rate and RMSE against score evaluations; one entry a number and seed."""
-    references, workers = to_structures(data.crystals), available_threads()
-    rows = []
-    for number in steps:
-        for seed in seeds:
-            method = CDVAEMethod(model, SamplerSpec("fast", number))
-            score = score_reconstruction(references, method.reconstruct(data, seed), workers)
-            done = method.score_evaluations
-            row = {"seed": seed, "match_rate": score.match_rate, "rmse": score.rmse}
-            rows.append({"steps": number, "score_evaluations": done, **row})
-    figure, panels = plt.subplots(1, 2, figsize=(9, 3.6))
-    for panel, field, factor, label in (
-        (panels[0], "match_rate", 100.0, "match (%)"),
-        (panels[1], "rmse", 1.0, "RMSE ((V/N)$^{1/3}$)"),
-    ):
-        points = []
-        for number in steps:
-            own = [row for row in rows if row["steps"] == number and row[field] is not None]
-            values = [factor * row[field] for row in own]
-            if values:
-                deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-                points.append((own[0]["score_evaluations"], statistics.fmean(values), deviation))
-        if points:
-            x, y, deviations = zip(*points, strict=True)
-            panel.errorbar(x, y, deviations, fmt="o-", ms=4, capsize=3, color=OWN_COLOUR)
-            panel.set_xscale("log")
-            panel.set_xticks(x, [str(value) for value in x])
-            panel.minorticks_off()
-        panel.set(xlabel="score evaluations a crystal", ylabel=label)
-        panel.grid(color="0.9")
-    figure.suptitle(f"{len(data):,} crystals, {len(seeds)} sampling seeds", fontsize=10)
-    _save(figure, path)
-    return rows
-
-
 def latent_map(model: TrainedModel, data: CrystalDataset, latents: Any, path: Path) -> list[float]:
     """Draws the posterior means on their first two components; their shares of the variance."""
     energy = data.property_names[0]
@@ -189,7 +142,7 @@ def _save(figure: plt.Figure, path: Path) -> None:
 
 
 def main() -> None:
-    """Reads the arguments, draws the four plots, writes their numbers."""
+    """Reads the arguments, draws the three plots, writes their numbers."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -197,11 +150,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="CSV of a split")
     parser.add_argument("--out", type=Path, required=True, help="folder of the plots")
     parser.add_argument("--store", default="model_store")
-    parser.add_argument("--limit", type=int, help="crystals read (all): parity, histograms, PCA")
-    parser.add_argument("--recon", type=int, default=200, help="crystals reconstructed")
+    parser.add_argument("--limit", type=int, help="crystals read (all)")
     parser.add_argument("--generate", type=int, default=1000, help="crystals generated")
-    parser.add_argument("--steps", nargs="+", type=int, default=[4, 8, 12, 16, 25, 32, 50])
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     model = load(arguments.model, arguments.store)
     wanted = model.card["properties"]
@@ -212,23 +163,23 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     method = CDVAEMethod(model, SamplerSpec("fast"))
     latents = method.posterior_means(data).z
-    first = data.select(range(min(arguments.recon, len(data))))
-    seed = arguments.seeds[0]
     numbers = {
         "model": f"{name}@{model.version}",
         "weights_sha256": model.weights_sha256,
         "data": arguments.data.name,
         "crystals": len(data),
-        "seeds": arguments.seeds,
+        "seed": arguments.seed,
         "commit": commit(),
         "hardware": hardware(),
         "head_mae": parity(model, data, latents, out / f"{name}-parity.png"),
         "variance_shares": latent_map(model, data, latents, out / f"{name}-latents.png"),
         "wasserstein": distributions(
-            model, method, data, arguments.generate, seed, out / f"{name}-distributions.png"
-        ),
-        "evaluations": evaluations(
-            model, first, arguments.steps, arguments.seeds, out / f"{name}-evaluations.png"
+            model,
+            method,
+            data,
+            arguments.generate,
+            arguments.seed,
+            out / f"{name}-distributions.png",
         ),
     }
     text = json.dumps(numbers, indent=2, ensure_ascii=False)

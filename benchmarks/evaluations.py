@@ -1,0 +1,195 @@
+"""Quality against the number of score evaluations, with our own 5,000-step `langevin` beside it.
+
+Claims: the default sampler loses nothing against `langevin`; some ten evaluations lose little.
+
+    python benchmarks/evaluations.py perov-5 --data <CDVAE_DATA>/perov_5/val.csv.gz
+
+The first crystals of a split are decoded from their posterior means, everything decoded, and as
+many new ones from the prior, by the `fast` sampler with each number of evaluations and for each
+sampling seed; `langevin` reconstructs the same crystals with the first seed. The records are kept
+in benchmarks/results; prints the table of all that are there, writes it into docs/benchmarks.md,
+and draws the curve as docs/plots/NAME-evaluations.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+from reporting import RESULTS, ROOT, Record, cached, markdown, mean_sd, publish, sha256
+
+from cdvae.compute import available_threads
+from cdvae.data.dataset import CrystalDataset
+from cdvae.data.structures import to_structures
+from cdvae.evaluation.method import CDVAEMethod
+from cdvae.metrics.reconstruction import score_reconstruction, validities
+from cdvae.pipeline import SamplerSpec
+from cdvae.trained import TrainedModel
+from cli.console import load, read
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+
+LANGEVIN = SamplerSpec("langevin")
+PLOTS = ROOT / "docs" / "plots"
+
+
+def reconstruct(
+    model: TrainedModel, data: CrystalDataset, sampler: SamplerSpec, seed: int
+) -> Record:
+    """How well the crystals of ``data`` come back; fractions 0 to 1."""
+    references, workers = to_structures(data.crystals), available_threads()
+    method = CDVAEMethod(model, sampler)
+    decoded = method.reconstruct(data, seed)
+    score = score_reconstruction(references, decoded, workers)
+    checks = validities(decoded, workers)
+    return {
+        "sampler": sampler.name,
+        "steps": sampler.steps,
+        "seed": seed,
+        "score_evaluations": method.score_evaluations,
+        "match_rate": score.match_rate,
+        "rmse": score.rmse,
+        "structure_validity": statistics.fmean(check.structure for check in checks),
+    }
+
+
+def renew(model: TrainedModel, n: int, sampler: SamplerSpec, seed: int) -> Record:
+    """How valid ``n`` new crystals are; fractions 0 to 1."""
+    method = CDVAEMethod(model, sampler)
+    checks = validities(method.generate(n, seed), available_threads())
+    return {
+        "new_score_evaluations": method.score_evaluations,
+        "new_structure_validity": statistics.fmean(check.structure for check in checks),
+        "new_composition_validity": statistics.fmean(check.composition for check in checks),
+    }
+
+
+def measure(
+    model: TrainedModel, data: CrystalDataset, steps: Sequence[int], seeds: Sequence[int]
+) -> Record:
+    """The rows: `langevin` once, `fast` with each number of steps for each seed."""
+    rows = [reconstruct(model, data, LANGEVIN, seeds[0])]
+    for number in steps:
+        for seed in seeds:
+            sampler = SamplerSpec("fast", number)
+            row = reconstruct(model, data, sampler, seed)
+            rows.append(row | renew(model, len(data), sampler, seed))
+    return {"rows": rows}
+
+
+def groups(rows: Sequence[Record]) -> list[list[Record]]:
+    """The rows of one sampler and number of steps together, in their order."""
+    found: dict[tuple[str, int | None], list[Record]] = {}
+    for row in rows:
+        found.setdefault((row["sampler"], row["steps"]), []).append(row)
+    return list(found.values())
+
+
+def table(records: Sequence[Record]) -> str:
+    """All records: a row for each sampler and number of steps, mean ± deviation over its seeds."""
+    columns = {
+        "evaluations": ("score_evaluations", 0, 1.0),
+        "match %": ("match_rate", 1, 100.0),
+        "RMSE": ("rmse", 4, 1.0),
+        "struct. %": ("structure_validity", 1, 100.0),
+        "new: evaluations": ("new_score_evaluations", 0, 1.0),
+        "new: struct. %": ("new_structure_validity", 1, 100.0),
+        "new: comp. %": ("new_composition_validity", 1, 100.0),
+    }
+    lines, notes = [], []
+    for record in records:
+        key = record["key"]
+        for group in groups(record["figures"]["rows"]):
+            first = group[0]
+            steps = "" if first["steps"] is None else f", at most {first['steps']}"
+            cells = [
+                mean_sd([row.get(field) for row in group], digits, factor)
+                for field, digits, factor in columns.values()
+            ]
+            lines.append([key["model"], f"`{first['sampler']}`{steps}", *cells])
+        notes.append(
+            f"{key['model']}: `{key['command']}`, weights {key['weights_sha256'][:8]},"
+            f" {record['date'][:10]}, commit {record['commit']}, {record['hardware']}."
+        )
+    return markdown(["model", "sampler", *columns], lines) + "\n\n" + "\n".join(notes)
+
+
+def draw(record: Record, path: Path) -> None:
+    """Match rate and RMSE of `fast` against its evaluations; `langevin` is a line across."""
+    rows = groups(record["figures"]["rows"])
+    reference = next(group[0] for group in rows if group[0]["sampler"] == "langevin")
+    figure, panels = plt.subplots(1, 2, figsize=(9, 3.6))
+    for panel, field, factor, label in (
+        (panels[0], "match_rate", 100.0, "match (%)"),
+        (panels[1], "rmse", 1.0, "RMSE ((V/N)$^{1/3}$)"),
+    ):
+        points = []
+        for group in rows:
+            values = [factor * row[field] for row in group if row[field] is not None]
+            if group[0]["sampler"] == "fast" and values:
+                deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+                done = statistics.fmean(row["score_evaluations"] for row in group)
+                points.append((done, statistics.fmean(values), deviation))
+        x, y, deviations = zip(*points, strict=True)
+        panel.errorbar(x, y, deviations, fmt="o-", ms=4, capsize=3, color="#3366aa", label="fast")
+        if reference[field] is not None:
+            panel.axhline(factor * reference[field], color="0.55", ls="--", label="langevin, 5,000")
+        panel.set_xscale("log")
+        panel.set_xticks(x, [f"{value:.0f}" for value in x])
+        panel.minorticks_off()
+        panel.set(xlabel="score evaluations a crystal", ylabel=label)
+        panel.grid(color="0.9")
+        panel.legend(fontsize=8, frameon=False)
+    key = record["key"]
+    title = f"{key['model']}: {key['crystals']} crystals, {len(key['seeds'])} sampling seeds"
+    figure.suptitle(title, fontsize=10)
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def main() -> None:
+    """Reads the arguments, measures what is missing, prints and writes the table, draws."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", help="name, name@version or a folder")
+    parser.add_argument("--data", type=Path, required=True, help="CSV of a split")
+    parser.add_argument("--store", default=str(ROOT / "model_store"))
+    parser.add_argument("--crystals", type=int, default=200, help="reconstructed, and new ones")
+    parser.add_argument("--steps", nargs="+", type=int, default=[2, 5, 10, 16, 25, 50, 100])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    arguments = parser.parse_args()
+    model = load(arguments.model, arguments.store)
+    data = read(arguments.data, {}, lambda done, total: None, arguments.crystals)
+    key = {
+        "model": f"{model.name}@{model.version}",
+        "command": f"evaluations.py {arguments.model} --data"
+        f" {arguments.data.parent.name}/{arguments.data.name} --crystals {arguments.crystals}"
+        f" --steps {' '.join(map(str, arguments.steps))}"
+        f" --seeds {' '.join(map(str, arguments.seeds))}",
+        "weights_sha256": model.weights_sha256,
+        "data_sha256": sha256(arguments.data),
+        "crystals": len(data),
+        "seeds": arguments.seeds,
+    }
+    record, _ = cached(
+        RESULTS / f"evaluations_{model.name}.json",
+        key,
+        lambda: measure(model, data, arguments.steps, arguments.seeds),
+    )
+    draw(record, PLOTS / f"{model.name}-evaluations.png")
+    kept = sorted(RESULTS.glob("evaluations_*.json"))
+    text = table([json.loads(path.read_text(encoding="utf-8")) for path in kept])
+    publish("evaluations", text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
