@@ -22,6 +22,7 @@ from registry.errors import StoreError
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import ablations
+import evaluations
 import reproduce_table
 import table_rows
 from plots import principal_components
@@ -47,7 +48,7 @@ def test_text_goes_between_its_marks_and_nowhere_else() -> None:
         with pytest.raises(ValueError, match="x:"):
             insert(broken, "x", "new")
     text = DOCUMENT.read_text(encoding="utf-8")
-    for name in ("table", "ablations"):
+    for name in ("table", "ablations", "evaluations"):
         insert(text, name, "")
     with pytest.raises(ValueError, match="1 cells in a table of 2"):
         markdown(["a", "b"], [["1"]])
@@ -311,6 +312,46 @@ def test_table_of_the_ablations() -> None:
     assert "| as shipped | 85.0 ± 7.1 | 1.0000 ± 0.0000 | 100.0 ± 0.0 |" in text
     assert "| N(0, I) instead of learned prior |" in text
     assert "3,000 training steps of 64 crystals each" in text
+
+
+def test_curve_of_quality_has_a_row_for_each_number_of_evaluations(tmp_path: Path) -> None:
+    def row(steps: int | None, seed: int, match_rate: float, rmse: float | None) -> dict[str, Any]:
+        return {
+            "sampler": "langevin" if steps is None else "fast",
+            "steps": steps,
+            "seed": seed,
+            "score_evaluations": steps or 5000,
+            "match_rate": match_rate,
+            "rmse": rmse,
+            "structure_validity": 1.0,
+        }
+
+    new = {
+        "new_score_evaluations": 10,
+        "new_structure_validity": 0.5,
+        "new_composition_validity": 0.25,
+    }
+    rows = [row(None, 0, 0.99, 0.01), row(2, 0, 0.0, None) | new]
+    rows += [row(10, seed, 0.9 + seed / 10, 0.02) | new for seed in (0, 1)]
+    record = {
+        "key": {
+            "model": "m@1",
+            "command": "c",
+            "weights_sha256": "0123456789",
+            "crystals": 3,
+            "seeds": [0, 1],
+        },
+        "date": "2026-11-28T00:00:00+00:00",
+        "hardware": "h",
+        "commit": "abc",
+        "figures": {"rows": rows},
+    }
+    text = evaluations.table([record])
+    assert "| m@1 | `langevin` | 5000 | 99.0 | 0.0100 | 100.0 | – | – | – |" in text
+    assert "| m@1 | `fast`, at most 2 | 2 | 0.0 | – | 100.0 | 10 | 50.0 | 25.0 |" in text
+    assert "| m@1 | `fast`, at most 10 | 10 ± 0 | 95.0 ± 7.1 | 0.0200 ± 0.0000 |" in text
+    evaluations.draw(record, tmp_path / "plots" / "m.png")
+    assert (tmp_path / "plots" / "m.png").read_bytes()[1:4] == b"PNG"
 
 
 def test_principal_components_of_points_on_an_ellipse() -> None:
