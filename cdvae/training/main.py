@@ -23,8 +23,9 @@ from cdvae.model.prior import LatentPrior
 from cdvae.training.checkpoint import load_state, save_state
 from cdvae.training.encode import encode_all
 from cdvae.training.estimator import fit_estimator
-from cdvae.training.loop import load_network, train
+from cdvae.training.loop import train
 from cdvae.training.prior import fit_prior
+from cdvae.training.run import load_network
 
 
 def load_split(folder: Path, split: str, config: TrainConfig) -> CrystalDataset:

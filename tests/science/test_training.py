@@ -11,7 +11,9 @@ from cdvae.errors import DataError
 from cdvae.testing import TINY_CONFIG, perovskites, write_tiny_model
 from cdvae.trained import load_model
 from cdvae.training.checkpoint import load_state
-from cdvae.training.loop import Place, Run, batches, learning_rate, train
+from cdvae.training.loop import train
+from cdvae.training.run import Run
+from cdvae.training.schedule import batches, learning_rate
 
 
 def settings(tmp_path: Path, steps: int) -> TrainConfig:
@@ -78,8 +80,7 @@ def test_every_crystal_is_seen_once_an_epoch_over_all_processes(tmp_path: Path) 
     n_atoms = torch.randint(1, 21, (24,), generator=torch.Generator().manual_seed(0))
 
     def drawn(rank: int, peers: int, start: int = 0) -> list[torch.Tensor]:
-        place = Place(rank, peers, torch.device("cpu"))
-        return list(batches(n_atoms, config, place, start))
+        return list(batches(n_atoms, config, rank, peers, start))
 
     seen = torch.cat([torch.cat(drawn(rank, 2)[:3]) for rank in (0, 1)])
     assert sorted(seen.tolist()) == list(range(24))
@@ -89,9 +90,8 @@ def test_every_crystal_is_seen_once_an_epoch_over_all_processes(tmp_path: Path) 
 def test_a_batch_holds_crystals_of_about_one_size(tmp_path: Path) -> None:
     config = settings(tmp_path, 6).optimiser
     n_atoms = torch.randint(1, 21, (24,), generator=torch.Generator().manual_seed(0))
-    place = Place(0, 1, torch.device("cpu"))
     spread = [
-        n_atoms[rows].max() - n_atoms[rows].min() for rows in batches(n_atoms, config, place, 0)
+        n_atoms[rows].max() - n_atoms[rows].min() for rows in batches(n_atoms, config, 0, 1, 0)
     ]
     assert max(spread) <= 6  # of a range of 19; six random ones span more than ten
 
