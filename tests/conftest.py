@@ -1,5 +1,6 @@
 """What the tests share: a real Redis-compatible server, and arithmetic as they found it."""
 
+import logging
 import subprocess
 import sys
 import tempfile
@@ -99,3 +100,13 @@ def denormals() -> Iterator[None]:
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_flush_denormal(False)
+
+
+@pytest.fixture
+def logging_as_it_was() -> Iterator[None]:
+    """For a test that configures logging: its handler's stream is closed when the test ends."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)

@@ -2,24 +2,13 @@
 
 import json
 import logging
-from collections.abc import Iterator
 
 import pytest
 
 from backplane.logs import configure_logging, job_in_logs, note_job, request_in_logs
 
 
-@pytest.fixture
-def root() -> Iterator[logging.Logger]:
-    """The root logger, left as it was."""
-    logger = logging.getLogger()
-    handlers, level = logger.handlers[:], logger.level
-    yield logger
-    logger.handlers[:] = handlers
-    logger.setLevel(level)
-
-
-@pytest.mark.usefixtures("root")
+@pytest.mark.usefixtures("logging_as_it_was")
 def test_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("INFO", as_json=True)
     log = logging.getLogger("some.where")
@@ -47,7 +36,7 @@ def test_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(lines) == 4
 
 
-@pytest.mark.usefixtures("root")
+@pytest.mark.usefixtures("logging_as_it_was")
 def test_text_lines(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("WARNING", as_json=False)
     with request_in_logs("r1"), job_in_logs("j1", "r1"):

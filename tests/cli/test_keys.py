@@ -65,6 +65,7 @@ def test_the_network_needs_a_key(
     assert check_exposure(host, tmp_path) is False
 
 
+@pytest.mark.usefixtures("logging_as_it_was")
 def test_the_commands_refuse_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CDVAE_ALLOW_ANONYMOUS", raising=False)
     monkeypatch.setenv("CDVAE_HOME", str(tmp_path))
