@@ -180,12 +180,12 @@ def main() -> None:
         "seeds": arguments.seeds,
     }
     record, _ = cached(
-        RESULTS / f"evaluations_{model.name}.json",
+        RESULTS / "evaluations" / f"{model.name}.json",
         key,
         lambda: measure(model, data, arguments.steps, arguments.seeds),
     )
     draw(record, PLOTS / f"{model.name}-evaluations.png")
-    kept = sorted(RESULTS.glob("evaluations_*.json"))
+    kept = sorted((RESULTS / "evaluations").glob("*.json"))
     text = table([json.loads(path.read_text(encoding="utf-8")) for path in kept])
     publish("evaluations", text)
     print(text)
