@@ -18,7 +18,7 @@ from cdvae.data.structures import to_structures
 from cdvae.evaluation.sampling import novelty_index
 from cdvae.metrics.matching import duplicates
 from cdvae.metrics.report import describe
-from cdvae.pipeline import SamplerSpec, chunks
+from cdvae.pipeline import SamplerSpec, portions
 
 
 def main() -> None:
@@ -33,7 +33,7 @@ def main() -> None:
     structures: list[Structure] = []
 
     def run() -> None:
-        for part in chunks(options.crystals, model):
+        for part in portions(options.crystals, model):
             structures.extend(to_structures(sample(model, len(part), sampler, part.start).crystals))
 
     sampling = timed(run).cpu

@@ -19,7 +19,7 @@ from timing import arguments, emit, exponent, load, sample, timed
 from cdvae.compute import configure
 from cdvae.crystal import CrystalBatch
 from cdvae.model.decoder import Condition
-from cdvae.pipeline import SamplerSpec, chunks
+from cdvae.pipeline import SamplerSpec, portions
 from cdvae.trained import TrainedModel
 
 CELLS = 16
@@ -73,7 +73,9 @@ def main() -> None:
     seconds, megabytes = [], []
     for n in options.crystals:
         run = timed(
-            lambda n=n: [sample(model, len(part), sampler, part.start) for part in chunks(n, model)]
+            lambda n=n: [
+                sample(model, len(part), sampler, part.start) for part in portions(n, model)
+            ]
         )
         seconds.append(run.cpu)
         megabytes.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)

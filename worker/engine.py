@@ -79,9 +79,13 @@ class Engine:
             return None
         return self._known.is_novel(structure)
 
-    def chunks(self, number: int) -> list[range]:
-        """The crystals 0 … number-1 in ranges that fit into memory."""
-        return pipeline.chunks(number, self.model)
+    def chunks(self, number: int, searched: bool = False) -> list[range]:
+        """The crystals 0 … number-1 in ranges that fit into memory; `searched`: starts of a search.
+
+        A search takes a hundred times as long as a decoding, so fewer of them end together.
+        """
+        divide = pipeline.chunks if searched else pipeline.portions
+        return divide(number, self.model)
 
     def sample_latents(self, seeds: Sequence[int]) -> Latents:
         """Draws of the prior, one for each seed."""

@@ -44,6 +44,7 @@ from cdvae.errors import ModelStoreError
 from registry.errors import StoreError
 from schema.wire import FIELD_REQUEST, FIELD_TRACE, FUNCTIONS, LEASES_KEY
 from worker.allowed_job import AllowedJob
+from worker.checks import Checks
 from worker.control import LeaseLostError
 from worker.failures import record_failure
 from worker.horse_process import Message
@@ -101,6 +102,7 @@ def main(
     from cdvae.compute import configure  # torch, which the parent's imports of this module spare
 
     configure(settings.threads)
+    checks = Checks(settings.threads)
     try:
         models = Models(settings, load)
         models.preload()
@@ -108,7 +110,7 @@ def main(
         log.error("no model to work with in %s: %s", settings.model_store, error)
         raise SystemExit(os.EX_CONFIG) from error
     relaxer = Relaxer(potential(), settings.device)
-    _serve(settings, first["worker"], models, relaxer, messages, reports)
+    _serve(settings, first["worker"], models, checks, relaxer, messages, reports)
 
 
 def _read_in_background(commands: RawIOBase) -> queue.Queue[Message]:
@@ -129,6 +131,7 @@ def _serve(
     settings: WorkerSettings,
     worker: str,
     models: Models,
+    checks: Checks,
     relaxer: Relaxer,
     messages: queue.Queue[Message],
     reports: BinaryIO,
@@ -155,7 +158,7 @@ def _serve(
         finally:
             state("done", job=message["job"])
 
-    AllowedJob.functions = _functions(settings, worker, connection, models, relaxer, report)
+    AllowedJob.functions = _functions(settings, worker, connection, models, checks, relaxer, report)
     state("ready")
     while True:
         try:
@@ -173,6 +176,7 @@ def _functions(
     worker: str,
     connection: Redis,
     models: Models,
+    checks: Checks,
     relaxer: Relaxer,
     report: Callable[[Message], None],
 ) -> dict[str, Callable[[Message], Message]]:
@@ -180,7 +184,7 @@ def _functions(
     from worker.together import Together
 
     store = open_store(settings.home, settings.results_url)
-    context = jobs.Context(worker, store, connection, models, relaxer, Together(), report)
+    context = jobs.Context(worker, store, connection, models, checks, relaxer, Together(), report)
     return {name: partial(getattr(jobs, kind), context) for kind, name in FUNCTIONS.items()}
 
 

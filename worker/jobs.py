@@ -16,6 +16,7 @@ from rq.job import Job
 from backplane.results import ResultStore
 from schema.jobs import JobSpec
 from schema.wire import FIELD_STATE
+from worker.checks import Checks
 from worker.control import Control
 from worker.folder import ResultFolder
 from worker.horse_process import Message
@@ -35,6 +36,7 @@ class Context:
     store: ResultStore
     connection: Redis
     models: Models
+    checks: Checks
     relaxer: Relaxer
     together: Together
     report: Callable[[Message], None]
@@ -76,7 +78,14 @@ def _run(context: Context, payload: Payload, kind: str, stage: str) -> Payload:
     engine = context.models.get(spec.model)
     folder = ResultFolder(context.store, spec.id)
     runner = Runner(
-        spec, engine, context.together, context.relaxer, control, folder, context.report
+        spec,
+        engine,
+        context.together,
+        context.checks,
+        context.relaxer,
+        control,
+        folder,
+        context.report,
     )
     state = runner.run()
     context.connection.hset(Job.key_for(spec.id), FIELD_STATE, state)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from pymatgen.core.structure import Structure
 
-from cdvae.data.cif import write_cif
 from cdvae.metrics.report import CrystalReport, lattice_fields
 from schema.crystals import CellParameters, CrystalRecord, SpaceGroup, Validity
+from worker.checks import Finding
 
 
 @dataclass(frozen=True)
@@ -36,18 +36,18 @@ class Origin:
 def make_record(
     index: int,
     structure: Structure,
-    report: CrystalReport,
+    finding: Finding,
     predicted: Mapping[str, float],
     novel: bool | None,
-    origin: Origin,
 ) -> CrystalRecord:
     """The record of crystal `index`; equal crystals are found later, by `mark_duplicates`."""
+    report = finding.report
     return CrystalRecord(
         index=index,
         formula=report.formula,
         reduced_formula=report.reduced_formula,
         num_atoms=report.num_atoms,
-        cif=write_cif(structure, origin.of(index)),
+        cif=finding.cif,
         # The report leaves out a cell that is next to nothing; it is still the one decoded.
         lattice=CellParameters.model_validate(lattice_fields(structure)),
         volume=float(structure.volume),

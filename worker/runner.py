@@ -25,6 +25,7 @@ from schema.jobs import JobSpec
 from schema.outcomes import Provenance, ResultSummary, Seconds
 from schema.wire import QUEUES
 from worker.batching import Work, resumed
+from worker.checks import Checks, Finding
 from worker.control import Control
 from worker.engine import Engine
 from worker.folder import Chunk, ResultFolder
@@ -53,6 +54,7 @@ class Runner:
         spec: JobSpec,
         engine: Engine,
         together: Together,
+        checks: Checks,
         relaxer: Relaxer,
         control: Control,
         folder: ResultFolder,
@@ -60,9 +62,11 @@ class Runner:
     ) -> None:
         self._spec, self._engine, self._control = spec, engine, control
         self._decode: Decode = partial(together.decode, engine, spec.priority == QUEUES[0])
-        self._folder, self._report, self._relaxer = folder, report, relaxer
+        self._folder, self._report = folder, report
+        self._checks, self._relaxer = checks, relaxer
         finished = [chunk.crystals for chunk in folder.chunks]
-        chunks = resumed(engine.chunks(spec.num_samples), finished)
+        divided = engine.chunks(spec.num_samples, searched=spec.kind == "optimize")
+        chunks = resumed(divided, finished)
         self._work = Work(spec.num_samples, chunks)
         self._origin = Origin(
             model=engine.reference,
@@ -122,10 +126,15 @@ class Runner:
         if bad:
             raise NonFiniteSampleError(bad)
         records: list[CrystalRecord] = []
+        # Checks may take seconds; what is checked when the job is cancelled is kept.
+        findings = self._checks.findings(
+            structures, crystals.start, self._origin, lambda: on_level(1, 1)
+        )
         try:
-            for index, structure, row in zip(crystals, structures, rows, strict=True):
-                on_level(1, 1)  # checks may take seconds; what is checked by then is kept
-                records.append(self._record(task, index, structure, row))
+            for index, structure, row, finding in zip(
+                crystals, structures, rows, findings, strict=True
+            ):
+                records.append(self._record(task, index, structure, row, finding))
         except Cancelled:
             self._keep(records, structures, decoded.score_evaluations)
             raise
@@ -167,12 +176,16 @@ class Runner:
         self._relax_seconds += time.perf_counter() - begun
 
     def _record(
-        self, task: Task, index: int, structure: Structure, predicted: dict[str, float]
+        self,
+        task: Task,
+        index: int,
+        structure: Structure,
+        predicted: dict[str, float],
+        finding: Finding,
     ) -> CrystalRecord:
-        report = describe(structure)
-        self._reports.append(report)
+        self._reports.append(finding.report)
         novel = self._engine.is_novel(structure)
-        record = make_record(index, structure, report, predicted, novel, self._origin)
+        record = make_record(index, structure, finding, predicted, novel)
         return task.complete(record, structure)
 
     def _chunk_message(self, records: Sequence[CrystalRecord]) -> Message:

@@ -16,7 +16,7 @@ from cdvae.metrics.matching import duplicates
 from cdvae.metrics.novelty import NoveltyIndex
 from cdvae.metrics.report import CrystalReport, describe, summarise
 from cdvae.model.encoder import Latents
-from cdvae.pipeline import SamplerSpec, chunks, crystal_seed, decode_finite, sample_latents
+from cdvae.pipeline import SamplerSpec, crystal_seed, decode_finite, portions, sample_latents
 from cdvae.trained import TrainedModel
 
 Progress = Callable[[int, int], None]
@@ -24,7 +24,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Sampled:
-    """Crystals decoded in chunks; None and NaN where sampling lost a crystal."""
+    """Crystals decoded in portions; None and NaN where sampling lost a crystal."""
 
     structures: list[Structure | None]
     predicted: dict[str, list[float]]
@@ -39,7 +39,7 @@ def sample_all(
     sampler: SamplerSpec,
     progress: Progress | None = None,
 ) -> Sampled:
-    """Crystals 0 … n − 1 of a seed, decoded chunk by chunk.
+    """Crystals 0 … n − 1 of a seed, decoded portion by portion.
 
     Args:
         model: the trained model.
@@ -47,12 +47,12 @@ def sample_all(
         n: how many.
         seed: of the whole set; crystal i has ``crystal_seed(seed, i)``.
         sampler: which sampler.
-        progress: called with (crystals done, n), fractions of a chunk included.
+        progress: called with (crystals done, n), fractions of a portion included.
     """
     structures: list[Structure | None] = []
     predicted: dict[str, list[float]] = {name: [] for name in model.properties}
     evaluations = 0
-    for rows in chunks(n, model):
+    for rows in portions(n, model):
 
         def on_level(level: int, levels: int, rows: range = rows) -> None:
             if progress:

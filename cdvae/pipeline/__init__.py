@@ -4,7 +4,7 @@ Every random number of crystal i comes from generators seeded by its own seed, s
 not depend on its batch, on chunk sizes or on what was sampled before.
 """
 
-from cdvae.pipeline.chunks import chunks
+from cdvae.pipeline.chunks import chunks, portions
 from cdvae.pipeline.constrained import ConstrainedPrior, Drawn
 from cdvae.pipeline.decoding import Decoded, decode, decode_finite, estimate
 from cdvae.pipeline.latents import encode, predict, sample_latents, sample_posterior
@@ -29,6 +29,7 @@ __all__ = [
     "encode",
     "estimate",
     "plan_attempts",
+    "portions",
     "predict",
     "sample_latents",
     "sample_posterior",

@@ -14,6 +14,7 @@ from cdvae.pipeline import (
     crystal_seed,
     decode,
     encode,
+    portions,
     sample_latents,
     sample_posterior,
     score_evaluations,
@@ -167,10 +168,11 @@ def test_elements_are_those_that_the_codes_say(model: TrainedModel) -> None:
 
 
 def test_chunks_cover_everything_once(model: TrainedModel) -> None:
-    ranges = chunks(150, model)
-    assert [i for part in ranges for i in part] == list(range(150))
-    assert max(len(part) for part in ranges) <= 64
-    assert chunks(0, model) == []
+    for divide, most in ((chunks, 64), (portions, 256)):
+        ranges = divide(600, model)
+        assert [i for part in ranges for i in part] == list(range(600))
+        assert max(len(part) for part in ranges) == most
+        assert divide(0, model) == []
 
 
 def test_a_damaged_model_is_refused(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from worker.horse import main
 class Pairs(Engine):
     """Two crystals a chunk."""
 
-    def chunks(self, number: int) -> list[range]:
+    def chunks(self, number: int, searched: bool = False) -> list[range]:
         return [range(i, min(i + 2, number)) for i in range(0, number, 2)]
 
 

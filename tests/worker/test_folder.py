@@ -12,6 +12,7 @@ from backplane.results import DirectoryStore
 from cdvae.metrics.report import describe
 from schema.outcomes import Provenance, ResultSummary
 from schema.results import SUMMARY
+from worker.checks import Part, find
 from worker.folder import Chunk, ResultFolder
 from worker.records import Origin, make_record
 
@@ -29,10 +30,9 @@ def chunk(first: int, number: int) -> Chunk:
         )
         for _ in range(number)
     ]
-    records = [
-        make_record(first + i, one, describe(one), {"band_gap": 1.5}, True, ORIGIN)
-        for i, one in enumerate(structures)
-    ]
+    findings = find(Part.of(structures, first, ORIGIN))
+    pairs = enumerate(zip(structures, findings, strict=True), first)
+    records = [make_record(i, *pair, {"band_gap": 1.5}, True) for i, pair in pairs]
     return Chunk(records, structures, score_evaluations=50)
 
 

@@ -5,8 +5,8 @@ import pytest
 from pymatgen.core.lattice import Lattice
 from pymatgen.core.structure import Structure
 
-from cdvae.metrics.report import describe
 from schema.crystals import CrystalRecord
+from worker.checks import Part, find
 from worker.records import Origin, is_valid, make_record
 
 ORIGIN = Origin("perov-5@1", "ab" * 32, 7, "fast 50")
@@ -14,7 +14,8 @@ ORIGIN = Origin("perov-5@1", "ab" * 32, 7, "fast 50")
 
 def record(index: int, structure: Structure | None = None) -> CrystalRecord:
     crystal = structure or Structure(Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5] * 3])
-    return make_record(index, crystal, describe(crystal), {"band_gap": 1.5}, True, ORIGIN)
+    (finding,) = find(Part.of([crystal], index, ORIGIN))
+    return make_record(index, crystal, finding, {"band_gap": 1.5}, True)
 
 
 def test_a_record_says_what_the_crystal_is_and_where_it_comes_from() -> None:

@@ -1,0 +1,91 @@
+"""Checks of crystals in processes of their own: the same findings, and nothing left behind."""
+
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from pymatgen.core.lattice import Lattice
+from pymatgen.core.structure import Structure
+
+from cdvae.errors import Cancelled
+from worker.checks import PART, Checks, ChecksDiedError
+from worker.records import Origin
+
+ORIGIN = Origin("perov-5@1", "ab" * 32, 7, "fast 50")
+CRYSTALS = [
+    Structure(Lattice.cubic(3.9 + i / 100), ["Sr", "Ti"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    for i in range(2 * PART + 3)
+]
+
+
+def nothing() -> None:
+    """A job that nobody wants to end."""
+
+
+@pytest.fixture(scope="module")
+def checks() -> Checks:
+    return Checks(threads=3)
+
+
+class Deadly:
+    """Ends the process that reads it."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os._exit, (3,)
+
+
+def deadly() -> Any:
+    species = [Deadly()]
+    return SimpleNamespace(
+        lattice=Lattice.cubic(4), atomic_numbers=species, frac_coords=np.zeros((1, 3))
+    )
+
+
+def test_processes_find_what_the_job_itself_finds(checks: Checks) -> None:
+    alone = list(Checks(threads=1).findings(CRYSTALS, 5, ORIGIN, nothing))
+    assert list(checks.findings(CRYSTALS, 5, ORIGIN, nothing)) == alone
+    assert alone[0].report.spacegroup_symbol == "Pm-3m"
+    assert [f"_cdvae_index {i}" in one.cif.replace("  ", " ") for i, one in enumerate(alone, 5)]
+
+
+def test_a_job_that_is_to_end_does_not_wait_for_its_checks(checks: Checks) -> None:
+    calls = []
+
+    def cancelled() -> None:
+        calls.append(1)
+        raise Cancelled("job")
+
+    many = checks.findings(CRYSTALS * 20, 0, ORIGIN, cancelled)
+    with pytest.raises(Cancelled):
+        list(many)
+    assert calls == [1]
+    assert len(list(checks.findings(CRYSTALS, 0, ORIGIN, nothing))) == len(CRYSTALS)
+
+
+def test_a_crystal_that_ends_its_process_fails_its_own_job_alone(checks: Checks) -> None:
+    bad = checks.findings([deadly()], 40, ORIGIN, nothing)
+    good = checks.findings(CRYSTALS, 0, ORIGIN, nothing)
+    first = next(good)  # those of the second job are on their way
+    with pytest.raises(ChecksDiedError, match="crystals 40 to 40"):
+        list(bad)
+    assert [first, *good] == list(Checks(threads=1).findings(CRYSTALS, 0, ORIGIN, nothing))
+    assert len(list(checks.findings(CRYSTALS, 0, ORIGIN, nothing))) == len(CRYSTALS)
+
+
+def test_processes_end_with_their_horse_however_it_ends() -> None:
+    code = "from worker.checks import Checks; Checks(3); print('up', flush=True); input()"
+    words = [sys.executable, "-c", code]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as horse:
+        assert horse.stdout is not None
+        assert horse.stdout.readline() == b"up\n"
+        children = psutil.Process(horse.pid).children()
+        assert len(children) >= 2
+        horse.kill()
+        horse.wait()
+        _, alive = psutil.wait_procs(children, timeout=20)
+        assert not alive, [one.cmdline() for one in alive]

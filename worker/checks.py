@@ -1,0 +1,180 @@
+"""What is said of finished crystals, found by processes beside the sampler.
+
+Symmetry, validity and CIF take a third of a small crystal's time, in Python, whose lock the
+sampler needs for every operation: in threads of one process they would slow each other down.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from pymatgen.core.structure import Structure
+
+    from cdvae.metrics.report import CrystalReport
+    from worker.records import Origin
+
+PART = 16
+"""Crystals that a process looks at in one call, some 40 ms."""
+MOST = 4
+"""Processes: they keep up with a sampler on a dozen cores."""
+LOOK_SECONDS = 0.2  # s between two looks of a waiting job at its limit, its client
+
+
+class ChecksDiedError(Exception):
+    """Crystals whose checks end the process that makes them, twice."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What can be said of a crystal alone."""
+
+    report: CrystalReport
+    cif: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some crystals of a job, as little as says it all: pickling a structure takes longer."""
+
+    start: int  # index of the first
+    crystals: Sequence[tuple[np.ndarray, list[Any], np.ndarray]]  # cell, Z, fractional
+    origin: Origin
+
+    @staticmethod
+    def of(structures: Sequence[Structure], start: int, origin: Origin) -> Part:
+        """The part of these crystals, whose indices begin at ``start``."""
+        crystals = [
+            (one.lattice.matrix, list(one.atomic_numbers), one.frac_coords) for one in structures
+        ]
+        return Part(start, crystals, origin)
+
+
+def find(part: Part) -> list[Finding]:
+    """The findings of a part's crystals."""
+    from pymatgen.core.lattice import Lattice
+    from pymatgen.core.structure import Structure
+
+    from cdvae.data.cif import write_cif
+    from cdvae.metrics.report import describe
+
+    findings = []
+    for index, (cell, species, sites) in enumerate(part.crystals, part.start):
+        structure = Structure(Lattice(cell), species, sites)
+        cif = write_cif(structure, part.origin.of(index))
+        findings.append(Finding(describe(structure), cif))
+    return findings
+
+
+class Checks:
+    """Findings of the crystals of all jobs of a process.
+
+    threads: of torch. With one of them the crystals are looked at by the job itself: a worker
+    does not take more of the machine than it was given.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._processes = min(threads - 1, MOST)
+        self._lock = threading.Lock()
+        self._pool = _pool(self._processes) if self._processes else None
+
+    def findings(
+        self,
+        structures: Sequence[Structure],
+        start: int,
+        origin: Origin,
+        on_wait: Callable[[], None],
+    ) -> Iterator[Finding]:
+        """Of each crystal, in order, as they come; the first has the index ``start`` in its job.
+
+        on_wait: called at least a few times a second; what it raises ends the search.
+
+        Raises:
+            ChecksDiedError: a crystal ends the process that looks at it.
+        """
+        if self._pool is None:
+            for index, structure in enumerate(structures, start):
+                on_wait()
+                yield from find(Part.of([structure], index, origin))
+            return
+        places = range(0, len(structures), PART)
+        parts = [Part.of(structures[i : i + PART], start + i, origin) for i in places]
+        waiting = [self._submit(part) for part in parts]
+        try:
+            for part, future in zip(parts, waiting, strict=True):
+                try:
+                    yield from _result(future, on_wait)
+                except BrokenProcessPool:
+                    yield from _find_apart(part, on_wait)
+        finally:
+            for future in waiting:
+                future.cancel()
+
+    def _submit(self, part: Part) -> Future[list[Finding]]:
+        with self._lock:
+            assert self._pool is not None
+            try:
+                return self._pool.submit(find, part)
+            except BrokenProcessPool:
+                self._pool = _pool(self._processes)
+                return self._pool.submit(find, part)
+
+
+def _pool(processes: int) -> ProcessPoolExecutor:
+    """Processes that begin at once, so that the first job does not wait for them."""
+    context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
+    pool = ProcessPoolExecutor(processes, context, _begin)
+    for _ in range(processes):
+        pool.submit(_begun)
+    return pool
+
+
+def _begin() -> None:
+    """Get ready, and end with the work-horse, however that ends."""
+    from pymatgen.core.structure import Structure
+
+    from cdvae.metrics.report import describe
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def end() -> None:
+        parent.join()
+        os._exit(0)
+
+    threading.Thread(target=end, name="horse-watch", daemon=True).start()
+    describe(Structure.from_spacegroup(221, [[4, 0, 0], [0, 4, 0], [0, 0, 4]], ["Cs"], [[0, 0, 0]]))
+
+
+def _begun() -> None:
+    """What a process does first."""
+
+
+def _result(future: Future[list[Finding]], on_wait: Callable[[], None]) -> list[Finding]:
+    on_wait()
+    while not wait([future], LOOK_SECONDS).done:
+        on_wait()
+    return future.result()
+
+
+def _find_apart(part: Part, on_wait: Callable[[], None]) -> list[Finding]:
+    """The findings by a process that looks at nothing else: whose crystal it was shows then."""
+    pool = _pool(1)
+    try:
+        return _result(pool.submit(find, part), on_wait)
+    except BrokenProcessPool as error:
+        last = part.start + len(part.crystals) - 1
+        text = f"the checks of crystals {part.start} to {last} ended their process twice"
+        raise ChecksDiedError(text) from error
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
