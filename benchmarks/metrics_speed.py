@@ -16,6 +16,7 @@ from cdvae.compute import configure
 from cdvae.data.cif import write_cif
 from cdvae.data.structures import to_structures
 from cdvae.evaluation.sampling import novelty_index
+from cdvae.metrics.fingerprint import identify
 from cdvae.metrics.matching import duplicates
 from cdvae.metrics.report import describe
 from cdvae.pipeline import SamplerSpec, portions
@@ -29,7 +30,7 @@ def main() -> None:
     known = novelty_index(model)
     first = sample(model, 4, sampler)
     warm = to_structures(first.crystals)[0]
-    describe(warm), known.is_novel(warm), write_cif(warm, {"index": 0})
+    describe(warm), known.is_novel(identify(warm)), write_cif(warm, {"index": 0})
     structures: list[Structure] = []
 
     def run() -> None:
@@ -39,7 +40,7 @@ def main() -> None:
     sampling = timed(run).cpu
     checks = {
         "describe": timed(lambda: [describe(one) for one in structures]).cpu,
-        "novelty": timed(lambda: [known.is_novel(one) for one in structures]).cpu,
+        "novelty": timed(lambda: [known.is_novel(identify(one)) for one in structures]).cpu,
         "duplicates": timed(lambda: duplicates(structures)).cpu,
         "cif": timed(lambda: [write_cif(s, {"index": i}) for i, s in enumerate(structures)]).cpu,
     }

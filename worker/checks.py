@@ -1,7 +1,8 @@
 """What is said of finished crystals, found by processes beside the sampler.
 
-Symmetry, validity and CIF take a third of a small crystal's time, in Python, whose lock the
-sampler needs for every operation: in threads of one process they would slow each other down.
+Symmetry, validity, fingerprint and CIF take a third of a small crystal's time, in Python, whose
+lock the sampler needs for every operation: in threads of one process they would slow each other
+down.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from pymatgen.core.structure import Structure
 
+    from cdvae.metrics.fingerprint import Fingerprint
     from cdvae.metrics.report import CrystalReport
     from worker.records import Origin
 
@@ -39,6 +41,7 @@ class Finding:
     """What can be said of a crystal alone."""
 
     report: CrystalReport
+    fingerprint: Fingerprint | None  # None where the atoms are not separated
     cif: str
 
 
@@ -65,13 +68,14 @@ def find(part: Part) -> list[Finding]:
     from pymatgen.core.structure import Structure
 
     from cdvae.data.cif import write_cif
+    from cdvae.metrics.fingerprint import identify
     from cdvae.metrics.report import describe
 
     findings = []
     for index, (cell, species, sites) in enumerate(part.crystals, part.start):
         structure = Structure(Lattice(cell), species, sites)
         cif = write_cif(structure, part.origin.of(index))
-        findings.append(Finding(describe(structure), cif))
+        findings.append(Finding(describe(structure), identify(structure), cif))
     return findings
 
 
@@ -140,6 +144,7 @@ def _pool(processes: int) -> ProcessPoolExecutor:
 
 def _begin() -> None:
     """Get ready, and end with the work-horse, however that ends."""
+    from pymatgen.core.lattice import Lattice
     from pymatgen.core.structure import Structure
 
     from cdvae.metrics.report import describe
@@ -153,7 +158,7 @@ def _begin() -> None:
         os._exit(0)
 
     threading.Thread(target=end, name="horse-watch", daemon=True).start()
-    describe(Structure.from_spacegroup(221, [[4, 0, 0], [0, 4, 0], [0, 0, 4]], ["Cs"], [[0, 0, 0]]))
+    describe(Structure(Lattice.cubic(4), ["Cs"], [[0.0, 0.0, 0.0]]))
 
 
 def _begun() -> None:

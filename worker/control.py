@@ -64,7 +64,8 @@ class Control:
     def crystals_done(self, number: int) -> None:
         """`number` more crystals are stored."""
         self.done += number
-        self._write()
+        if number:
+            self._write()
 
     def update(self, part: float, *, now: bool = False) -> None:
         """`part` of the current stage is done; if new, written a few times a second, or `now`."""
@@ -131,7 +132,7 @@ class Control:
             "eta_seconds": self._eta(),
         }
         try:
-            with self._connection.pipeline() as pipeline:
+            with self._connection.pipeline(transaction=False) as pipeline:
                 pipeline.hset(key, mapping=values)
                 pipeline.expire(key, CANCEL_TTL)
                 pipeline.publish(CHANGED_CHANNEL, self._job_id)

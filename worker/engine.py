@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from pymatgen.core.structure import Structure
 from torch import Tensor
 
 from cdvae import pipeline, walks
 from cdvae.constraints import Constraints
 from cdvae.crystal import CrystalBatch
+from cdvae.metrics.fingerprint import Fingerprint
 from cdvae.metrics.novelty import KEYS, NoveltyIndex
-from cdvae.metrics.validity import has_cell
 from cdvae.model.encoder import Latents, Posterior
 from cdvae.optimise import optimise
 from cdvae.pipeline import ConstrainedPrior, Decoded, SamplerSpec
@@ -73,11 +72,9 @@ class Engine:
         """(R, D) latents of crystals of the data set, to start optimisations from."""
         return self.model.reference.latents
 
-    def is_novel(self, structure: Structure) -> bool | None:
-        """Whether the training data do not hold the crystal; None where that cannot be told."""
-        if self._known is None or not has_cell(structure):
-            return None
-        return self._known.is_novel(structure)
+    def is_novel(self, own: Fingerprint | None) -> bool | None:
+        """Whether the training data do not hold the crystal; None where that is not known."""
+        return None if self._known is None else self._known.is_novel(own)
 
     def chunks(self, number: int, searched: bool = False) -> list[range]:
         """The crystals 0 … number-1 in ranges that fit into memory; `searched`: starts of a search.

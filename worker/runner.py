@@ -18,14 +18,14 @@ from torch import Tensor
 from cdvae.data.structures import to_structures
 from cdvae.errors import Cancelled, NonFiniteSampleError
 from cdvae.metrics.matching import duplicates
-from cdvae.metrics.report import CrystalReport, describe, summarise
+from cdvae.metrics.report import summarise
 from cdvae.pipeline import SamplerSpec, crystal_seed
 from schema.crystals import CrystalRecord
 from schema.jobs import JobSpec
 from schema.outcomes import Provenance, ResultSummary, Seconds
 from schema.wire import QUEUES
 from worker.batching import Work, resumed
-from worker.checks import Checks, Finding
+from worker.checks import Checks, Finding, Part, find
 from worker.control import Control
 from worker.engine import Engine
 from worker.folder import Chunk, ResultFolder
@@ -74,7 +74,7 @@ class Runner:
             seed=spec.seed,
             sampler=f"{spec.sampler.name} {spec.sampler.steps}",
         )
-        self._reports: list[CrystalReport] = [describe(one) for one in folder.structures()]
+        self._findings = find(Part.of(folder.structures(), 0, self._origin))
         self._queue_seconds = max(0.0, (datetime.now(UTC) - spec.created_at).total_seconds())
         self._sample_seconds = self._check_seconds = self._relax_seconds = 0.0
 
@@ -183,8 +183,9 @@ class Runner:
         predicted: dict[str, float],
         finding: Finding,
     ) -> CrystalRecord:
-        self._reports.append(finding.report)
-        novel = self._engine.is_novel(structure)
+        self._findings.append(finding)
+        has_cell = finding.report.volume is not None
+        novel = self._engine.is_novel(finding.fingerprint) if has_cell else None
         record = make_record(index, structure, finding, predicted, novel)
         return task.complete(record, structure)
 
@@ -210,7 +211,8 @@ class Runner:
         """Store the summary of what there is."""
         self._control.stage("finishing")
         begun = time.perf_counter()
-        equal = duplicates(self._folder.structures())
+        fingerprints = [finding.fingerprint for finding in self._findings]
+        equal = duplicates(self._folder.structures(), fingerprints)
         self._folder.mark_duplicates(equal)
         if task is not None:
             self._folder.replace(task.settled(self._folder.records()))
@@ -242,7 +244,7 @@ class Runner:
         }
         return dict(
             summarise(
-                self._reports,
+                [finding.report for finding in self._findings],
                 equal,
                 [record.novel for record in records],
                 predicted,

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from rq.executions import Execution
 from rq.job import Job
 
-CHUNK = 64
-"""Crystals that count of a job, however many it has: it asks for one chunk at a time."""
+COUNTED = 64
+"""Crystals that count of a job, however many it has: a few large jobs take turns by chunks."""
 FULL = 256
 """Crystals at a time from which on only the most urgent jobs are taken."""
 
@@ -28,7 +28,7 @@ class Running:
     def crystals(self) -> int:
         """What it adds to a batch."""
         try:
-            return min(int(self.job.args[0]["num_samples"]), CHUNK)
+            return min(int(self.job.args[0]["num_samples"]), COUNTED)
         except (LookupError, TypeError, ValueError):
             return 1  # it will fail
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,11 @@ log = logging.getLogger(__name__)
 
 CRYSTALS = 256
 """Crystals of a batch of several jobs; those of one job may be more."""
+QUIET_SECONDS, PATIENCE_SECONDS = 0.02, 0.15
+"""A batch waits for others until so long nobody has come, and at most so long in all.
+
+Of 32 crystals of Perov-5 a batch takes half as long as of 256.
+"""
 LOOK_SECONDS = 0.5  # s between two looks of a waiting job at its levels, its limit, its client
 
 
@@ -58,7 +64,7 @@ class Together:
     """Two lanes, each with a thread: an urgent decoding never waits for a batch of others."""
 
     def __init__(self) -> None:
-        self._urgent, self._others = _Lane("urgent"), _Lane("others")
+        self._urgent, self._others = _Lane("urgent", 0.0), _Lane("others", PATIENCE_SECONDS)
 
     def decode(
         self,
@@ -82,7 +88,8 @@ class Together:
 
 
 class _Lane:
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, patience: float) -> None:
+        self._patience = patience
         self._wishes: deque[_Wish] = deque()
         self._changed = threading.Condition()
         threading.Thread(target=self._serve, name=f"decode-{name}", daemon=True).start()
@@ -120,8 +127,17 @@ class _Lane:
             with self._changed:
                 while not self._wishes:
                     self._changed.wait()
+                    self._gather()
                 group = self._next()
             _compute(group)
+
+    def _gather(self) -> None:
+        """Wait for those who are about to come; the first may have left by then."""
+        end = time.monotonic() + self._patience
+        while sum(len(wish.seeds) for wish in self._wishes) < CRYSTALS:
+            left = end - time.monotonic()
+            if left <= 0 or not self._changed.wait(min(left, QUIET_SECONDS)):
+                return
 
     def _next(self) -> list[_Wish]:
         """The wish that waits longest, and others that go with it."""

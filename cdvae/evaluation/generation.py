@@ -20,6 +20,7 @@ from cdvae.evaluation.method import Method, Stage
 from cdvae.evaluation.sampling import novelty_index
 from cdvae.metrics.coverage import Coverage, Thresholds, coverage
 from cdvae.metrics.distribution import wasserstein
+from cdvae.metrics.fingerprint import identify
 from cdvae.metrics.fingerprint_cache import coverage_fingerprints
 from cdvae.metrics.known import known_crystals
 from cdvae.metrics.matching import duplicates
@@ -165,7 +166,7 @@ def _novel(
 ) -> list[bool]:
     if train is None:
         index = novelty_index(judge)
-        return [index.is_novel(structure) for structure in structures]
+        return [index.is_novel(identify(structure)) for structure in structures]
     known = known_crystals(structures, to_structures(train.crystals), workers, stage("novelty"))
     return [not found for found in known]
 

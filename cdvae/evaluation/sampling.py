@@ -12,6 +12,7 @@ from pymatgen.core.structure import Structure
 
 from cdvae.data.structures import to_structures
 from cdvae.errors import NonFiniteSampleError
+from cdvae.metrics.fingerprint import identify
 from cdvae.metrics.matching import duplicates
 from cdvae.metrics.novelty import NoveltyIndex
 from cdvae.metrics.report import CrystalReport, describe, summarise
@@ -121,7 +122,7 @@ def _novel(
 ) -> list[bool | None]:
     known = novelty_index(model)
     return [
-        known.is_novel(structure) if report.structure_valid else None
+        known.is_novel(identify(structure)) if report.structure_valid else None
         for structure, report in zip(structures, reports, strict=True)
     ]
 

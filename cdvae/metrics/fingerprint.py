@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from pymatgen.core.structure import Structure
 
+from cdvae.metrics.validity import separated
+
 NEIGHBOURS = 8
 
 # Largest difference of two fingerprints of one crystal, from measurements against StructureMatcher
@@ -34,6 +36,11 @@ class Fingerprint:
         if self.formula != other.formula:
             return float("inf")
         return float(np.abs(self.distances - other.distances).max())
+
+
+def identify(structure: Structure) -> Fingerprint | None:
+    """The fingerprint of an ordered structure; None where its atoms are not separated."""
+    return fingerprint(structure) if separated(structure) else None
 
 
 def fingerprint(structure: Structure) -> Fingerprint:

@@ -7,8 +7,8 @@ from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core.structure import Structure
 
 from cdvae.data.parallel import Progress, parallel_map
-from cdvae.metrics.fingerprint import TOLERANCE, Fingerprint, fingerprint
-from cdvae.metrics.validity import has_cell, separated, species_counts
+from cdvae.metrics.fingerprint import TOLERANCE, Fingerprint, identify
+from cdvae.metrics.validity import has_cell, species_counts
 
 _FAILURES = (ValueError, ArithmeticError, IndexError)
 """What pymatgen raises for a generated cell that is too flat for its cell reductions."""
@@ -63,14 +63,20 @@ def equivalent(first: Structure | None, second: Structure | None) -> bool:
         return False
 
 
-def duplicates(structures: Sequence[Structure]) -> list[int | None]:
+def duplicates(
+    structures: Sequence[Structure], fingerprints: Sequence[Fingerprint | None] | None = None
+) -> list[int | None]:
     """For each structure the index of the first one that is the same crystal, None for a new one.
 
     The same crystal: fingerprints agree within their tolerance and `equivalent` pairs them. The
     matcher alone pairs different crystals (of 2,265 Perov-5 pairs of equal formula and different
     geometry it matches 94, all with an rms of 0.44 or more); fingerprints alone are blind to mirror
     images. A structure whose atoms are not separated is never a duplicate.
+
+    fingerprints: `identify` of each structure, where that is known.
     """
+    if fingerprints is None:
+        fingerprints = [identify(structure) for structure in structures]
     seen: defaultdict[tuple[tuple[int, int], ...], list[tuple[int, Fingerprint]]]
     seen = defaultdict(list)
     cells: dict[int, Structure | None] = {}
@@ -81,11 +87,10 @@ def duplicates(structures: Sequence[Structure]) -> list[int | None]:
         return cells[index]
 
     result: list[int | None] = []
-    for index, structure in enumerate(structures):
-        if not separated(structure):
+    for index, own in enumerate(fingerprints):
+        if own is None:
             result.append(None)
             continue
-        own = fingerprint(structure)
         near = (
             earlier
             for earlier, other in seen[own.formula]

@@ -8,7 +8,6 @@ from pymatgen.core.structure import Structure
 
 from cdvae.data.parallel import Progress, parallel_map
 from cdvae.metrics.fingerprint import NEIGHBOURS, TOLERANCE, Fingerprint, fingerprint
-from cdvae.metrics.validity import separated
 
 KEYS, VECTORS = "novelty_keys", "novelty_vectors"
 
@@ -27,20 +26,19 @@ class NoveltyIndex:
     def __len__(self) -> int:
         return self._size
 
-    def distance(self, structure: Structure) -> float:
+    def distance(self, own: Fingerprint | None) -> float:
         """Difference to the nearest training crystal of the same reduced formula; inf if none.
 
-        A structure whose atoms are not separated (`validity.separated`) is near none.
+        None, the fingerprint of a structure whose atoms are not separated, is near none.
         """
-        if not separated(structure):
+        known = None if own is None else self._known.get(own.formula)
+        if own is None or known is None:
             return float("inf")
-        own = fingerprint(structure)
-        known = self._known.get(own.formula)
-        return float("inf") if known is None else float(_differences(known, own.distances).min())
+        return float(_differences(known, own.distances).min())
 
-    def is_novel(self, structure: Structure) -> bool:
+    def is_novel(self, own: Fingerprint | None) -> bool:
         """True if no training crystal of the same reduced formula lies within the tolerance."""
-        return self.distance(structure) > self.tolerance
+        return self.distance(own) > self.tolerance
 
     @classmethod
     def from_structures(

@@ -81,9 +81,9 @@ class Counted(Pairs):
 class Thorough(Engine):
     """Half a second for the checks of each crystal."""
 
-    def is_novel(self, structure: Any) -> bool | None:
+    def is_novel(self, own: Any) -> bool | None:
         time.sleep(0.5)
-        return super().is_novel(structure)
+        return super().is_novel(own)
 
 
 class Stuck(Engine):

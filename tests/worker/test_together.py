@@ -14,7 +14,7 @@ from cdvae.errors import Cancelled, NonFiniteSampleError
 from cdvae.model.encoder import Latents
 from cdvae.pipeline import Decoded, SamplerSpec
 from tests.worker.laboratory import Lab, wait_until
-from worker.running import CHUNK, FULL, Running, queues_with_room
+from worker.running import COUNTED, FULL, Running, queues_with_room
 from worker.together import CRYSTALS, LOOK_SECONDS, Together
 
 SAMPLER = SamplerSpec("fast", 4)
@@ -174,7 +174,7 @@ def test_a_worker_takes_what_fills_a_batch_and_then_the_most_urgent_alone() -> N
     assert queues_with_room(running(4), queues, 1) == ()
     assert queues_with_room(running(*[4] * 20), queues, 64) == queues
     assert queues_with_room(running(10_000), queues, 64) == queues
-    full = running(*[10_000] * (FULL // CHUNK))
+    full = running(*[10_000] * (FULL // COUNTED))
     assert queues_with_room(full, queues, 64) == ("interactive",)
     assert queues_with_room(full, queues, len(full)) == ()
 
