@@ -95,6 +95,15 @@ class Jobs:
             thread.join(10)
 
 
+class Idle(Jobs):
+    """Jobs in threads; nothing is computed when the first one comes, and nothing is held up."""
+
+    def __init__(self) -> None:
+        self.together, self.engine = Together(), Recorder()
+        self.results, self.threads = {}, []
+        self.engine.go.set()
+
+
 def edges(decoded: Decoded) -> list[float]:
     return list(decoded.crystals.lattice[:, 0, 0].tolist())
 
@@ -218,3 +227,33 @@ def test_a_job_that_kills_its_process_takes_no_other_with_it(
     for job in others:
         assert lab.end(job, timeout=60) == "succeeded"
         assert len(lab.crystals(job)) == 6
+
+
+def test_a_batch_waits_for_those_who_are_about_to_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.together.QUIET_SECONDS", 60.0)
+    monkeypatch.setattr("worker.together.PATIENCE_SECONDS", 60.0)
+    jobs = Idle()
+    jobs.ask("a", [2])
+    assert not jobs.engine.batches
+    jobs.ask("now", [3], urgent=True)
+    wait_until(lambda: "now" in jobs.results, "the urgent one, which waits for nobody")
+    jobs.ask("b", list(range(100, 99 + CRYSTALS)))  # it is full
+    jobs.end()
+    assert [len(batch) for batch in jobs.engine.batches] == [1, CRYSTALS]
+    assert edges(jobs.results["a"]) == [2]
+
+
+def test_who_leaves_before_his_batch_begins_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.together.QUIET_SECONDS", 3 * LOOK_SECONDS)
+    monkeypatch.setattr("worker.together.PATIENCE_SECONDS", 3 * LOOK_SECONDS)
+
+    def forbid(level: int, levels: int) -> None:
+        raise Cancelled
+
+    jobs = Idle()
+    jobs.ask("goes", [2], forbid)
+    wait_until(lambda: "goes" in jobs.results, "its end")
+    jobs.ask("later", [3])
+    jobs.end()
+    assert jobs.engine.batches == [[3]]
+    assert edges(jobs.results["later"]) == [3]
