@@ -14,16 +14,12 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    import numpy as np
-    from pymatgen.core.structure import Structure
+from pymatgen.core.lattice import Lattice
+from pymatgen.core.structure import Structure
 
-    from cdvae.metrics.fingerprint import Fingerprint
-    from cdvae.metrics.report import CrystalReport
-    from worker.records import Origin
+from cdvae.metrics.report import describe
+from worker.findings import Finding, Origin, Part, find
 
 PART = 16
 """Crystals that a process looks at in one call, some 40 ms."""
@@ -34,49 +30,6 @@ LOOK_SECONDS = 0.2  # s between two looks of a waiting job at its limit, its cli
 
 class ChecksDiedError(Exception):
     """Crystals whose checks end the process that makes them, twice."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What can be said of a crystal alone."""
-
-    report: CrystalReport
-    fingerprint: Fingerprint | None  # None where the atoms are not separated
-    cif: str
-
-
-@dataclass(frozen=True)
-class Part:
-    """Some crystals of a job, as little as says it all: pickling a structure takes longer."""
-
-    start: int  # index of the first
-    crystals: Sequence[tuple[np.ndarray, list[Any], np.ndarray]]  # cell, Z, fractional
-    origin: Origin
-
-    @staticmethod
-    def of(structures: Sequence[Structure], start: int, origin: Origin) -> Part:
-        """The part of these crystals, whose indices begin at ``start``."""
-        crystals = [
-            (one.lattice.matrix, list(one.atomic_numbers), one.frac_coords) for one in structures
-        ]
-        return Part(start, crystals, origin)
-
-
-def find(part: Part) -> list[Finding]:
-    """The findings of a part's crystals."""
-    from pymatgen.core.lattice import Lattice
-    from pymatgen.core.structure import Structure
-
-    from cdvae.data.cif import write_cif
-    from cdvae.metrics.fingerprint import identify
-    from cdvae.metrics.report import describe
-
-    findings = []
-    for index, (cell, species, sites) in enumerate(part.crystals, part.start):
-        structure = Structure(Lattice(cell), species, sites)
-        cif = write_cif(structure, part.origin.of(index))
-        findings.append(Finding(describe(structure), identify(structure), cif))
-    return findings
 
 
 class Checks:
@@ -144,11 +97,6 @@ def _pool(processes: int) -> ProcessPoolExecutor:
 
 def _begin() -> None:
     """Get ready, and end with the work-horse, however that ends."""
-    from pymatgen.core.lattice import Lattice
-    from pymatgen.core.structure import Structure
-
-    from cdvae.metrics.report import describe
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None

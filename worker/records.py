@@ -3,34 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from pymatgen.core.structure import Structure
 
 from cdvae.metrics.report import CrystalReport, lattice_fields
 from schema.crystals import CellParameters, CrystalRecord, SpaceGroup, Validity
-from worker.checks import Finding
-
-
-@dataclass(frozen=True)
-class Origin:
-    """What every crystal of a job has in common, for the provenance in its CIF."""
-
-    model: str  # name@version
-    weights_sha256: str
-    seed: int
-    sampler: str  # name and steps
-
-    def of(self, index: int) -> dict[str, str | int]:
-        """The provenance of crystal `index`."""
-        return {
-            "generator": "cdvae",
-            "model": self.model,
-            "weights_sha256": self.weights_sha256,
-            "seed": self.seed,
-            "index": index,
-            "sampler": self.sampler,
-        }
+from worker.findings import Finding
 
 
 def make_record(

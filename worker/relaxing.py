@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from pymatgen.core.structure import Structure
 
     from cdvae.relaxation import Potential, Relaxation
-    from worker.records import Origin
+    from worker.findings import Origin
+
 
 LoadPotential = Callable[[str], "Potential"]
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from functools import cache, partial
-from importlib.metadata import PackageNotFoundError, version
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -22,15 +20,17 @@ from cdvae.metrics.report import summarise
 from cdvae.pipeline import SamplerSpec, crystal_seed
 from schema.crystals import CrystalRecord
 from schema.jobs import JobSpec
-from schema.outcomes import Provenance, ResultSummary, Seconds
+from schema.outcomes import ResultSummary, Seconds
 from schema.wire import QUEUES
 from worker.batching import Work, resumed
-from worker.checks import Checks, Finding, Part, find
+from worker.checks import Checks
 from worker.control import Control
 from worker.engine import Engine
+from worker.findings import Finding, Origin, Part, find
 from worker.folder import Chunk, ResultFolder
 from worker.horse_process import Message
-from worker.records import Origin, is_valid, make_record
+from worker.provenance import provenance
+from worker.records import is_valid, make_record
 from worker.relaxing import Relaxer, relaxation_metrics
 from worker.task import Decode, Task
 from worker.tasks import TASKS
@@ -39,7 +39,6 @@ from worker.together import Together
 Report = Callable[[Message], None]
 RELAXED_TOGETHER = 16
 """Crystals of which the potential gives the forces at once."""
-SOFTWARE = ("cdvae-service", "torch", "torch-geometric", "pymatgen", "smact", "numpy")
 
 
 class Runner:
@@ -202,6 +201,14 @@ class Runner:
             "gpu_memory_total_bytes": torch.cuda.mem_get_info(device)[1] if cuda else 0,
         }
 
+    def _seconds(self) -> Seconds:
+        return Seconds(
+            queue=self._queue_seconds,
+            sample=self._sample_seconds,
+            check=self._check_seconds,
+            relax=self._relax_seconds,
+        )
+
     def _evaluations(self) -> float:
         """Of each crystal, mean."""
         done = sum(len(chunk.records) for chunk in self._folder.chunks)
@@ -229,7 +236,9 @@ class Runner:
             ResultSummary(
                 state=state,
                 metrics=metrics,
-                provenance=self._provenance(),
+                provenance=provenance(
+                    self._spec, self._engine, self._evaluations(), self._seconds()
+                ),
                 order=None if task is None else task.order(records),
             )
         )
@@ -252,35 +261,6 @@ class Runner:
             )
         )
 
-    def _provenance(self) -> Provenance:
-        model = self._engine.model
-        return Provenance(
-            model=model.name,
-            version=model.version,
-            weights_sha256=model.weights_sha256,
-            seed=self._spec.seed,
-            sampler=self._spec.sampler,
-            score_evaluations=self._evaluations(),
-            device=self._engine.device,
-            software=software(),
-            seconds=Seconds(
-                queue=self._queue_seconds,
-                sample=self._sample_seconds,
-                check=self._check_seconds,
-                relax=self._relax_seconds,
-            ),
-        )
-
 
 def _finite(row: dict[str, float]) -> bool:
     return all(math.isfinite(value) for value in row.values())
-
-
-@cache
-def software() -> dict[str, str]:
-    """Versions of the packages that the crystals depend on; without what runs uninstalled."""
-    versions = {}
-    for name in SOFTWARE:
-        with contextlib.suppress(PackageNotFoundError):
-            versions[name] = version(name)
-    return versions

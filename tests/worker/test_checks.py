@@ -14,8 +14,8 @@ from pymatgen.core.lattice import Lattice
 from pymatgen.core.structure import Structure
 
 from cdvae.errors import Cancelled
-from worker.checks import PART, Checks, ChecksDiedError, Finding
-from worker.records import Origin
+from worker.checks import PART, Checks, ChecksDiedError
+from worker.findings import Finding, Origin
 
 ORIGIN = Origin("perov-5@1", "ab" * 32, 7, "fast 50")
 CRYSTALS = [

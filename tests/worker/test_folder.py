@@ -12,9 +12,9 @@ from backplane.results import DirectoryStore
 from cdvae.metrics.report import describe
 from schema.outcomes import Provenance, ResultSummary
 from schema.results import SUMMARY
-from worker.checks import Part, find
+from worker.findings import Origin, Part, find
 from worker.folder import Chunk, ResultFolder
-from worker.records import Origin, make_record
+from worker.records import make_record
 
 ORIGIN = Origin("perov-5@1", "ab" * 32, 7, "fast 50")
 

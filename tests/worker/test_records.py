@@ -6,8 +6,8 @@ from pymatgen.core.lattice import Lattice
 from pymatgen.core.structure import Structure
 
 from schema.crystals import CrystalRecord
-from worker.checks import Part, find
-from worker.records import Origin, is_valid, make_record
+from worker.findings import Origin, Part, find
+from worker.records import is_valid, make_record
 
 ORIGIN = Origin("perov-5@1", "ab" * 32, 7, "fast 50")
 

@@ -8,7 +8,7 @@ from rq.job import Job
 from schema.crystals import CrystalRecord
 from tests.app.conftest import record
 from worker.failures import explain
-from worker.records import Origin
+from worker.findings import Origin
 from worker.relaxing import NoPotentialError, Relaxer, relaxation_metrics
 
 ORIGIN = Origin(model="tiny@1", weights_sha256="ab" * 32, seed=1, sampler="fast 5")
