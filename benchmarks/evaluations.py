@@ -133,18 +133,18 @@ def draw(record: Record, path: Path) -> None:
             values = [factor * row[field] for row in group if row[field] is not None]
             if group[0]["sampler"] == "fast" and values:
                 deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-                done = statistics.fmean(row["score_evaluations"] for row in group)
-                points.append((done, statistics.fmean(values), deviation))
+                points.append((group[0]["steps"], statistics.fmean(values), deviation))
         x, y, deviations = zip(*points, strict=True)
         panel.errorbar(x, y, deviations, fmt="o-", ms=4, capsize=3, color="#3366aa", label="fast")
         if reference[field] is not None:
             panel.axhline(factor * reference[field], color="0.55", ls="--", label="langevin, 5,000")
         panel.set_xscale("log")
-        panel.set_xticks(x, [f"{value:.0f}" for value in x])
+        panel.set_xticks(x, map(str, x))
         panel.minorticks_off()
-        panel.set(xlabel="score evaluations a crystal", ylabel=label)
+        panel.set(xlabel="score evaluations a crystal, at most", ylabel=label)
         panel.grid(color="0.9")
         panel.legend(fontsize=8, frameon=False)
+    panels[1].set_yscale("log")
     key = record["key"]
     title = f"{key['model']}: {key['crystals']} crystals, {len(key['seeds'])} sampling seeds"
     figure.suptitle(title, fontsize=10)
