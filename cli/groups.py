@@ -83,11 +83,11 @@ class Delivery:
     out: Out = None
     no_wait: NoWait = False
 
-    def submit(self, submit: Callable[[Client, Fields], Job], request: Fields) -> None:
-        """Hands what the request says to ``submit`` and follows the job that it returns."""
+    def submit(self, send: Callable[[Client, Fields], Job], request: Fields) -> None:
+        """Hands what the request says to ``send`` and follows the job that it returns."""
         given = {name: value for name, value in request.items() if value is not None}
         with connected(self.server, self.key) as client:
-            job = submit(client, given | {"idempotency_key": self.idempotency_key})
+            job = send(client, given | {"idempotency_key": self.idempotency_key})
             follow(client, job, Output(self.as_json, self.png, self.out), self.no_wait)
 
 

@@ -24,7 +24,7 @@ from worker.findings import Finding, Origin, Part, find
 PART = 16
 """Crystals that a process looks at in one call, some 40 ms."""
 MOST = 4
-"""Processes: they keep up with a sampler on a dozen cores."""
+"""Processes, each of 0.15 GB."""
 LOOK_SECONDS = 0.2  # s between two looks of a waiting job at its limit, its client
 
 
