@@ -36,12 +36,12 @@ def cached(
     record = read_record(path, key)
     if record is not None:
         return record, True
-    started = time.perf_counter()
+    started, begun_with = time.perf_counter(), commit()  # others may be made meanwhile
     figures = measure()
     record = {
         "key": dict(key),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit(),
+        "commit": begun_with,
         "hardware": hardware(),
         "wall_seconds": round(time.perf_counter() - started, 1),
         "figures": figures,

@@ -28,7 +28,6 @@ class FTCPConfig:
     epochs: int
     latent_dim: int = 256
     batch_size: int = 256
-    bfloat16: bool = False  # products of the hidden layers in training
     seed: int = 0
 
     def __post_init__(self) -> None:

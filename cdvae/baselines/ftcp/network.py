@@ -102,23 +102,15 @@ class FTCPNetwork(nn.Module):
 
     def encode(self, scaled: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance, each (B, D), of the latents of scaled matrices (B, C, R)."""
-        hidden = self.encoder(scaled)
-        with _exact(hidden):
-            mean, logvar = self.posterior(hidden.float()).chunk(2, -1)
+        mean, logvar = self.posterior(self.encoder(scaled)).chunk(2, -1)
         return mean, logvar
 
     def decode(self, latents: Tensor) -> Tensor:
         """(B, C, R) scaled matrices of latents (B, D)."""
-        hidden = self.decoder(latents)
-        with _exact(hidden):
-            return self.output(hidden.float()).sigmoid()
+        scaled: Tensor = self.output(self.decoder(latents)).sigmoid()
+        return scaled
 
     def predict(self, latents: Tensor) -> Tensor:
         """(B, P) scaled properties of latents (B, D)."""
-        with _exact(latents):
-            return self.target(latents.float())
-
-
-def _exact(tensor: Tensor) -> torch.autocast:
-    """No automatic casting: 8 bits would round cells and coordinates visibly."""
-    return torch.autocast(tensor.device.type, enabled=False)
+        values: Tensor = self.target(latents)
+        return values

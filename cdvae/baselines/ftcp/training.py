@@ -104,8 +104,7 @@ class Run:
         """One step of the optimiser."""
         rng = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
         noise = torch.randn(len(scaled), self.config.latent_dim, generator=rng)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.bfloat16):
-            total = loss(self.network, scaled, targets, noise)
+        total = loss(self.network, scaled, targets, noise)
         self.optimiser.zero_grad(set_to_none=True)
         total.backward()
         self.optimiser.step()
