@@ -6,9 +6,9 @@ Claims: the default sampler loses nothing against `langevin`; some ten evaluatio
 
 The first crystals of a split are decoded from their posterior means, everything decoded, and as
 many new ones from the prior, by the `fast` sampler with each number of evaluations and for each
-sampling seed; `langevin` reconstructs the same crystals with the first seed. The records are kept
-in benchmarks/results; prints the table of all that are there, writes it into docs/benchmarks.md,
-and draws the curve as docs/plots/NAME-evaluations.png.
+sampling seed; `langevin` reconstructs the same crystals with the first seed. The records of the two
+are kept apart in benchmarks/results, for `langevin` takes long; prints the table of all that are
+there, writes it into docs/benchmarks.md, and draws the curve as docs/plots/NAME-evaluations.png.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 LANGEVIN = SamplerSpec("langevin")
+FOLDER = RESULTS / "evaluations"
 PLOTS = ROOT / "docs" / "plots"
 
 
@@ -69,11 +70,16 @@ def renew(model: TrainedModel, n: int, sampler: SamplerSpec, seed: int) -> Recor
     }
 
 
+def reference(model: TrainedModel, data: CrystalDataset, seed: int) -> Record:
+    """The row of `langevin`."""
+    return {"rows": [reconstruct(model, data, LANGEVIN, seed)]}
+
+
 def measure(
     model: TrainedModel, data: CrystalDataset, steps: Sequence[int], seeds: Sequence[int]
 ) -> Record:
-    """The rows: `langevin` once, `fast` with each number of steps for each seed."""
-    rows = [reconstruct(model, data, LANGEVIN, seeds[0])]
+    """The rows of `fast` with each number of steps for each seed."""
+    rows = []
     for number in steps:
         for seed in seeds:
             sampler = SamplerSpec("fast", number)
@@ -113,16 +119,15 @@ def table(records: Sequence[Record]) -> str:
             ]
             lines.append([key["model"], f"`{first['sampler']}`{steps}", *cells])
         notes.append(
-            f"{key['model']}: `{key['command']}`, weights {key['weights_sha256'][:8]},"
+            f"- {key['model']}: `{key['command']}`, weights {key['weights_sha256'][:8]},"
             f" {record['date'][:10]}, commit {record['commit']}, {record['hardware']}."
         )
     return markdown(["model", "sampler", *columns], lines) + "\n\n" + "\n".join(notes)
 
 
-def draw(record: Record, path: Path) -> None:
+def draw(slow: Record, fast: Record, path: Path) -> None:
     """Match rate and RMSE of `fast` against its evaluations; `langevin` is a line across."""
-    rows = groups(record["figures"]["rows"])
-    reference = next(group[0] for group in rows if group[0]["sampler"] == "langevin")
+    across, rows = slow["figures"]["rows"][0], groups(fast["figures"]["rows"])
     figure, panels = plt.subplots(1, 2, figsize=(9, 3.6))
     for panel, field, factor, label in (
         (panels[0], "match_rate", 100.0, "match (%)"),
@@ -131,13 +136,13 @@ def draw(record: Record, path: Path) -> None:
         points = []
         for group in rows:
             values = [factor * row[field] for row in group if row[field] is not None]
-            if group[0]["sampler"] == "fast" and values:
+            if values:
                 deviation = statistics.stdev(values) if len(values) > 1 else 0.0
                 points.append((group[0]["steps"], statistics.fmean(values), deviation))
         x, y, deviations = zip(*points, strict=True)
         panel.errorbar(x, y, deviations, fmt="o-", ms=4, capsize=3, color="#3366aa", label="fast")
-        if reference[field] is not None:
-            panel.axhline(factor * reference[field], color="0.55", ls="--", label="langevin, 5,000")
+        if across[field] is not None:
+            panel.axhline(factor * across[field], color="0.55", ls="--", label="langevin, 5,000")
         panel.set_xscale("log")
         panel.set_xticks(x, map(str, x))
         panel.minorticks_off()
@@ -145,7 +150,7 @@ def draw(record: Record, path: Path) -> None:
         panel.grid(color="0.9")
         panel.legend(fontsize=8, frameon=False)
     panels[1].set_yscale("log")
-    key = record["key"]
+    key = fast["key"]
     title = f"{key['model']}: {key['crystals']} crystals, {len(key['seeds'])} sampling seeds"
     figure.suptitle(title, fontsize=10)
     figure.tight_layout()
@@ -168,24 +173,31 @@ def main() -> None:
     arguments = parser.parse_args()
     model = load(arguments.model, arguments.store)
     data = read(arguments.data, {}, lambda done, total: None, arguments.crystals)
-    key = {
+    same = {
         "model": f"{model.name}@{model.version}",
-        "command": f"evaluations.py {arguments.model} --data"
-        f" {arguments.data.parent.name}/{arguments.data.name} --crystals {arguments.crystals}"
-        f" --steps {' '.join(map(str, arguments.steps))}"
-        f" --seeds {' '.join(map(str, arguments.seeds))}",
         "weights_sha256": model.weights_sha256,
         "data_sha256": sha256(arguments.data),
         "crystals": len(data),
-        "seeds": arguments.seeds,
     }
-    record, _ = cached(
-        RESULTS / "evaluations" / f"{model.name}.json",
-        key,
-        lambda: measure(model, data, arguments.steps, arguments.seeds),
+    call = (
+        f"evaluations.py {arguments.model} --data {arguments.data.parent.name}/"
+        f"{arguments.data.name} --crystals {arguments.crystals}"
     )
-    draw(record, PLOTS / f"{model.name}-evaluations.png")
-    kept = sorted((RESULTS / "evaluations").glob("*.json"))
+    seeds = arguments.seeds
+    slow, _ = cached(
+        FOLDER / f"{model.name}-langevin.json",
+        {**same, "command": f"{call} --seeds {seeds[0]}", "seeds": seeds[:1]},
+        lambda: reference(model, data, seeds[0]),
+    )
+    steps = " ".join(map(str, arguments.steps))
+    call = f"{call} --steps {steps} --seeds {' '.join(map(str, seeds))}"
+    fast, _ = cached(
+        FOLDER / f"{model.name}-fast.json",
+        {**same, "command": call, "seeds": seeds},
+        lambda: measure(model, data, arguments.steps, seeds),
+    )
+    draw(slow, fast, PLOTS / f"{model.name}-evaluations.png")
+    kept = sorted(FOLDER.glob("*.json"))
     text = table([json.loads(path.read_text(encoding="utf-8")) for path in kept])
     publish("evaluations", text)
     print(text)

@@ -39,7 +39,8 @@ def plan_attempts(model: TrainedModel, spec: SamplerSpec, *, given: bool) -> Att
             raise ValueError(f"sampler fast takes at least 1 step, not {steps}")
         steps = min(steps, settings.given if given else settings.new)
         most = max(1, steps // settings.given_run) if given else 1
-        return Attempts(Ancestral(schedule, Plan.of(steps // most)), most, settings.fit)
+        plan = Plan.finding(steps // most) if given else Plan.drawing(steps)
+        return Attempts(Ancestral(schedule, plan), most, settings.fit)
     if spec.name == "langevin":
         steps = 100 * LANGEVIN_LEVELS if spec.steps is None else spec.steps
         if steps < LANGEVIN_LEVELS or steps % LANGEVIN_LEVELS:

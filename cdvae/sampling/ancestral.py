@@ -24,15 +24,20 @@ CORRECTION = 1.5
 
 @dataclass(frozen=True)
 class Plan:
-    """Levels above, within and below the BAND, and the corrections at each level within."""
+    """Levels above, within and below the BAND, and the corrections at each level within.
+
+    The last ``settling`` of those below add no noise: each of them moves every atom to where its
+    level expects it. Right where one place is looked for and no draw of many.
+    """
 
     above: int
     within: int
     corrections: int
     below: int
+    settling: int = 0
 
     @staticmethod
-    def of(evaluations: int) -> Plan:
+    def drawing(evaluations: int) -> Plan:
         """The plan for a number of evaluations, at least 1; it uses no more of them."""
         for plan in (Plan(3, 0, 6, 4), Plan(4, 0, 2, 6), Plan(2, 0, 1, 2)):
             levels = (evaluations - plan.evaluations) // (1 + plan.corrections)
@@ -40,6 +45,16 @@ class Plan:
                 return replace(plan, within=levels)
         outside = evaluations // 3
         return Plan(evaluations - 2 * outside, outside, 0, outside)
+
+    @staticmethod
+    def finding(evaluations: int) -> Plan:
+        """The same for crystals whose latent says where their atoms are; all below is settling."""
+        settling = max(2, evaluations // 6)
+        within = (evaluations - settling - 2) // 2
+        if within >= 3:
+            return Plan(evaluations - 2 * within - settling, within, 1, settling, settling)
+        outside = evaluations // 3
+        return Plan(evaluations - 2 * outside, outside, 0, outside, outside)
 
     @property
     def evaluations(self) -> int:
@@ -120,11 +135,11 @@ class Ancestral:
     def _moves(self, crystals: CrystalBatch) -> Iterator[tuple[Tensor, Tensor | None]]:
         """(B,) level of each evaluation and (B,) the level that it leads to, None to stay."""
         plan, ladder = self.plan, self._ladder(crystals)
-        ends = itertools.pairwise(torch.cat([ladder, torch.zeros_like(ladder[:1])]))
-        for i, (level, following) in enumerate(ends):
+        nothing = torch.zeros_like(ladder[0])
+        for i, (level, lower) in enumerate(itertools.pairwise([*ladder, nothing])):
             if plan.above <= i < plan.above + plan.within:
                 yield from [(level, None)] * plan.corrections
-            yield level, following
+            yield level, nothing if i >= len(ladder) - plan.settling else lower
 
     def _ladder(self, crystals: CrystalBatch) -> Tensor:
         """(L, B) descending levels, Å, with constant ratios above, within and below the band."""

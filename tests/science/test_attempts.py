@@ -9,7 +9,7 @@ from cdvae.noise import NoiseSchedule
 from cdvae.sampling.ancestral import Ancestral, Plan
 from cdvae.sampling.attempts import Attempts, Best, Made
 
-PLAN = Attempts(Ancestral(NoiseSchedule(2.0, 0.01), Plan.of(5)), most=3, fit=0.1)
+PLAN = Attempts(Ancestral(NoiseSchedule(2.0, 0.01), Plan.finding(5)), most=3, fit=0.1)
 PLANS = [PLAN] * 4
 
 

@@ -331,9 +331,9 @@ def test_curve_of_quality_has_a_row_for_each_number_of_evaluations(tmp_path: Pat
         "new_structure_validity": 0.5,
         "new_composition_validity": 0.25,
     }
-    rows = [row(None, 0, 0.99, 0.01), row(2, 0, 0.0, None) | new]
+    rows = [row(2, 0, 0.0, None) | new]
     rows += [row(10, seed, 0.9 + seed / 10, 0.02) | new for seed in (0, 1)]
-    record = {
+    fast = {
         "key": {
             "model": "m@1",
             "command": "c",
@@ -346,11 +346,12 @@ def test_curve_of_quality_has_a_row_for_each_number_of_evaluations(tmp_path: Pat
         "commit": "abc",
         "figures": {"rows": rows},
     }
-    text = evaluations.table([record])
+    slow = fast | {"figures": {"rows": [row(None, 0, 0.99, 0.01)]}}
+    text = evaluations.table([fast, slow])
     assert "| m@1 | `langevin` | 5000 | 99.0 | 0.0100 | 100.0 | – | – | – |" in text
     assert "| m@1 | `fast`, at most 2 | 2 | 0.0 | – | 100.0 | 10 | 50.0 | 25.0 |" in text
     assert "| m@1 | `fast`, at most 10 | 10 ± 0 | 95.0 ± 7.1 | 0.0200 ± 0.0000 |" in text
-    evaluations.draw(record, tmp_path / "plots" / "m.png")
+    evaluations.draw(slow, fast, tmp_path / "plots" / "m.png")
     assert (tmp_path / "plots" / "m.png").read_bytes()[1:4] == b"PNG"
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -125,10 +126,24 @@ def test_stops_within_a_level_when_told_to(sampler: Sampler) -> None:
 
 
 @pytest.mark.parametrize("evaluations", range(1, 131))
-def test_a_plan_makes_good_use_of_its_evaluations(evaluations: int) -> None:
-    plan = Plan.of(evaluations)
+@pytest.mark.parametrize("planned", [Plan.drawing, Plan.finding])
+def test_a_plan_makes_good_use_of_its_evaluations(
+    planned: Callable[[int], Plan], evaluations: int
+) -> None:
+    plan = planned(evaluations)
     assert evaluations - plan.corrections <= plan.evaluations <= evaluations
     assert plan.above > 0 or plan.within > 0
+    assert 0 <= plan.settling <= plan.below
+
+
+def test_settling_adds_no_noise_and_goes_where_each_level_expects_the_atoms() -> None:
+    """Of data of width w the expected deviation at level σ is w² / (w² + σ²) of the noisy one."""
+    sampler = Ancestral(SCHEDULE, Plan(0, 0, 0, 6, settling=6))
+    crystals = start().select(range(100))  # none so far away that images matter
+    found = sampler(NormalData(), crystals, generators(100))
+    kept = (WIDTH**2 / (WIDTH**2 + sampler._ladder(crystals) ** 2)).prod(0)
+    expected = NormalData.deviation(crystals) * kept.repeat_interleave(3)[:, None]
+    torch.testing.assert_close(NormalData.deviation(found), expected, atol=1e-4, rtol=0)
 
 
 def test_assignment_keeps_the_composition_and_is_optimal() -> None:
