@@ -108,7 +108,8 @@ def main(
         models.preload()
     except (ModelStoreError, StoreError) as error:
         log.error("no model to work with in %s: %s", settings.model_store, error)
-        raise SystemExit(os.EX_CONFIG) from error
+        flush_traces()
+        os._exit(os.EX_CONFIG)  # a busy machine takes longer to unload torch than the worker waits
     relaxer = Relaxer(potential(), settings.device)
     _serve(settings, first["worker"], models, checks, relaxer, messages, reports)
 

@@ -15,9 +15,13 @@ if TYPE_CHECKING:
 
     from cdvae.relaxation import Potential, Relaxation
     from worker.findings import Origin
+    from worker.folder import ResultFolder
 
 
 LoadPotential = Callable[[str], "Potential"]
+
+TOGETHER = 16
+"""Crystals of which the potential gives the forces at once."""
 
 
 class NoPotentialError(Exception):
@@ -75,6 +79,34 @@ class Relaxer:
             if one is not None:
                 result[place] = _with(records[place], one, potential.name, origin)
         return result
+
+
+def relax_all(
+    relaxer: Relaxer,
+    folder: ResultFolder,
+    origin: Origin,
+    on_fraction: Callable[[float], None],
+) -> None:
+    """Relax a job's crystals chunk by chunk, but not those of a chunk where it has been done.
+
+    `on_fraction` is told how much is done, and may raise to stop. Raises NoPotentialError.
+    """
+    records = folder.records()
+    total = len(records)
+    for chunk in folder.chunks:
+        if any(record.relaxed for record in chunk.records):
+            continue
+        for start in range(0, len(chunk.records), TOGETHER):
+            part = slice(start, start + TOGETHER)
+            own, structures = chunk.records[part], chunk.structures[part]
+            first = own[0].index
+
+            def on_step(done: int, first: int = first) -> None:
+                on_fraction((first + done) / total)
+
+            relaxed = relaxer.relaxed(own, structures, origin, on_step)
+            records[first : first + len(own)] = relaxed
+        folder.replace(records)
 
 
 def _with(record: CrystalRecord, found: Relaxation, name: str, origin: Origin) -> CrystalRecord:

@@ -7,16 +7,14 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
-import torch
 from pymatgen.core.structure import Structure
 from torch import Tensor
 
 from cdvae.data.structures import to_structures
 from cdvae.errors import Cancelled, NonFiniteSampleError
 from cdvae.metrics.matching import duplicates
-from cdvae.metrics.report import summarise
 from cdvae.pipeline import SamplerSpec, crystal_seed
 from schema.crystals import CrystalRecord
 from schema.jobs import JobSpec
@@ -30,15 +28,14 @@ from worker.findings import Finding, Origin, Part, find
 from worker.folder import Chunk, ResultFolder
 from worker.horse_process import Message
 from worker.provenance import provenance
-from worker.records import is_valid, make_record
-from worker.relaxing import Relaxer, relaxation_metrics
+from worker.records import make_record
+from worker.relaxing import Relaxer, relax_all, relaxation_metrics
+from worker.summary import chunk_message, evaluations_of, metrics_of
 from worker.task import Decode, Task
 from worker.tasks import TASKS
 from worker.together import Together
 
 Report = Callable[[Message], None]
-RELAXED_TOGETHER = 16
-"""Crystals of which the potential gives the forces at once."""
 
 
 class Runner:
@@ -150,28 +147,13 @@ class Runner:
         own = list(structures[: len(records)])
         self._folder.add(Chunk(records, own, int(evaluations[: len(own)].sum())))
         self._control.crystals_done(len(records))
-        self._report(self._chunk_message(records))
+        self._report(chunk_message(self._engine, self._folder.chunks[-1]))
 
     def _relax(self) -> None:
         """Relax all crystals but those of chunks where an earlier attempt has done it."""
         self._control.stage("relax")
         begun = time.perf_counter()
-        records = self._folder.records()
-        total = len(records)
-        for chunk in self._folder.chunks:
-            if any(record.relaxed for record in chunk.records):
-                continue
-            for start in range(0, len(chunk.records), RELAXED_TOGETHER):
-                part = slice(start, start + RELAXED_TOGETHER)
-                own, structures = chunk.records[part], chunk.structures[part]
-                first = own[0].index
-
-                def on_step(done: int, first: int = first) -> None:
-                    self._control.level((first + done) / total)
-
-                relaxed = self._relaxer.relaxed(own, structures, self._origin, on_step)
-                records[first : first + len(own)] = relaxed
-            self._folder.replace(records)
+        relax_all(self._relaxer, self._folder, self._origin, self._control.level)
         self._relax_seconds += time.perf_counter() - begun
 
     def _record(
@@ -188,19 +170,6 @@ class Runner:
         record = make_record(index, structure, finding, predicted, novel)
         return task.complete(record, structure)
 
-    def _chunk_message(self, records: Sequence[CrystalRecord]) -> Message:
-        device = self._engine.model.device
-        cuda = device.type == "cuda"
-        return {
-            "event": "chunk",
-            "model": self._engine.reference,
-            "crystals": len(records),
-            "valid": sum(is_valid(record) for record in records),
-            "score_evaluations": self._folder.chunks[-1].score_evaluations,
-            "gpu_memory_bytes": torch.cuda.max_memory_allocated(device) if cuda else 0,
-            "gpu_memory_total_bytes": torch.cuda.mem_get_info(device)[1] if cuda else 0,
-        }
-
     def _seconds(self) -> Seconds:
         return Seconds(
             queue=self._queue_seconds,
@@ -208,11 +177,6 @@ class Runner:
             check=self._check_seconds,
             relax=self._relax_seconds,
         )
-
-    def _evaluations(self) -> float:
-        """Of each crystal, mean."""
-        done = sum(len(chunk.records) for chunk in self._folder.chunks)
-        return sum(chunk.score_evaluations for chunk in self._folder.chunks) / max(done, 1)
 
     def _finish(self, task: Task | None, state: Literal["succeeded", "cancelled"]) -> None:
         """Store the summary of what there is."""
@@ -224,9 +188,8 @@ class Runner:
         if task is not None:
             self._folder.replace(task.settled(self._folder.records()))
         records = self._folder.records()
-        metrics: dict[str, Any] = {"num_samples": 0}
-        if records:
-            metrics = self._metrics(records, equal)
+        reports = [finding.report for finding in self._findings]
+        metrics = metrics_of(records, reports, equal, self._engine.statistics())
         if task is not None:
             metrics |= task.metrics(records)
         if self._spec.request.relax:
@@ -237,29 +200,13 @@ class Runner:
                 state=state,
                 metrics=metrics,
                 provenance=provenance(
-                    self._spec, self._engine, self._evaluations(), self._seconds()
+                    self._spec, self._engine, evaluations_of(self._folder.chunks), self._seconds()
                 ),
                 order=None if task is None else task.order(records),
             )
         )
         if state == "succeeded":
             self._control.finish(len(records))
-
-    def _metrics(
-        self, records: Sequence[CrystalRecord], equal: Sequence[int | None]
-    ) -> dict[str, Any]:
-        predicted = {
-            name: [record.predicted[name] for record in records] for name in records[0].predicted
-        }
-        return dict(
-            summarise(
-                [finding.report for finding in self._findings],
-                equal,
-                [record.novel for record in records],
-                predicted,
-                self._engine.statistics(),
-            )
-        )
 
 
 def _finite(row: dict[str, float]) -> bool:
