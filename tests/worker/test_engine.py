@@ -1,0 +1,17 @@
+"""What the worker asks of a model."""
+
+from pathlib import Path
+
+import torch
+
+from cdvae.testing import write_tiny_model
+from cdvae.trained import load_model
+from worker.engine import Engine
+
+
+def test_starts_of_a_search_end_in_smaller_parts_than_decoded_crystals(tmp_path: Path) -> None:
+    engine = Engine(load_model(write_tiny_model(tmp_path), torch.device("cpu")))
+    decoded, searched = engine.chunks(600), engine.chunks(600, searched=True)
+    for parts in (decoded, searched):
+        assert [index for part in parts for index in part] == list(range(600))
+    assert max(map(len, searched)) < max(map(len, decoded))
