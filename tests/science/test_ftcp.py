@@ -176,6 +176,15 @@ def test_loss_is_a_sum_over_the_batch_beside_a_mean():
     assert float(total) == pytest.approx(expected)
 
 
+def test_an_unknown_property_leaves_every_gradient_finite():
+    network = FTCPNetwork(LAYOUT, 2, 4)
+    scaled = torch.rand(6, LAYOUT.channels, LAYOUT.rows)
+    targets = torch.full((6, 2), 0.5)
+    targets[1, 0] = targets[4, 1] = math.nan
+    training.loss(network, scaled, targets, torch.zeros(6, 4)).backward()
+    assert all(weights.grad.isfinite().all() for weights in network.parameters())
+
+
 def config(epochs: int = 2) -> FTCPConfig:
     return FTCPConfig(
         method="ftcp",
@@ -222,6 +231,12 @@ def test_learning_rates_follow_the_original(tmp_path):
     training.train_network(config(epochs=8), perovskites(8), tmp_path)
     rates = [line.split(",")[2] for line in (tmp_path / "train.csv").read_text().splitlines()[1:]]
     assert [float(rate) for rate in rates] == [5e-4] * 2 + [1e-4] * 2 + [5e-5] * 4
+
+
+def test_a_broken_training_is_not_gone_on_with(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "KL_WEIGHT", math.nan)
+    with pytest.raises(DataError, match="epoch 1 is nan"):
+        training.train_network(config(), perovskites(8), tmp_path)
 
 
 def test_the_loss_falls(tmp_path):

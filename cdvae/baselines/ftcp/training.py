@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from cdvae.baselines.ftcp.config import FTCPConfig
 from cdvae.baselines.ftcp.network import FTCPNetwork
 from cdvae.baselines.ftcp.representation import represent
 from cdvae.data.dataset import CrystalDataset
+from cdvae.errors import DataError
 from cdvae.training.checkpoint import load_state, optimiser_tensors, restore_optimiser, save_state
 
 KL_WEIGHT, PROPERTY_WEIGHT = 2.0, 10.0
@@ -38,7 +40,9 @@ def loss(network: FTCPNetwork, scaled: Tensor, targets: Tensor, noise: Tensor) -
     latents = mean + (0.5 * logvar).exp() * noise
     matrix = (scaled - network.decode(latents)).square().sum()
     kl = -0.5 * (1 + logvar - mean.square() - logvar.exp()).mean()
-    error = (targets - network.predict(mean)).square().nansum()
+    difference = targets - network.predict(mean)
+    # Before it is squared: nansum of a square leaves a NaN out of the sum, not of its gradient.
+    error = torch.where(targets.isnan(), 0.0, difference).square().sum()
     return matrix + KL_WEIGHT * kl + PROPERTY_WEIGHT * error
 
 
@@ -119,6 +123,9 @@ def train_network(
 
     ``folder`` holds ``state.safetensors``, written every two minutes and resumed from if it is
     there, and the curve ``train.csv``.
+
+    Raises:
+        DataError: the loss is no longer finite.
     """
     run = Run(config, folder)
     matrices = represent(data.crystals, config.layout, workers)
@@ -141,6 +148,8 @@ def train_network(
                 run.update(matrices[rows], targets[rows])
                 bar.update()
                 run.save(now=False)
+            if not math.isfinite(run.total):
+                raise DataError(f"the loss of epoch {epoch + 1} is {run.total}: training broke")
             _log(folder / "train.csv", epoch + 1, run.total / len(data), run.learning_rate)
             run.plateau.step(run.total / per_epoch)
     run.save(now=True)
