@@ -1,6 +1,6 @@
 """Quality against the number of score evaluations, with our own 5,000-step `langevin` beside it.
 
-Claims: the default sampler loses nothing against `langevin`; some ten evaluations lose little.
+How much the default sampler loses against `langevin`, and how much fewer evaluations lose.
 
     python benchmarks/evaluations.py perov-5 --data <CDVAE_DATA>/perov_5/val.csv.gz
 

@@ -26,15 +26,15 @@ CORRECTION = 1.5
 class Plan:
     """Levels above, within and below the BAND, and the corrections at each level within.
 
-    The last ``settling`` of those below add no noise: each of them moves every atom to where its
-    level expects it. Right where one place is looked for and no draw of many.
+    With ``settling`` those below add no noise: each of them moves every atom to where its level
+    expects it. Right where one place is looked for and no draw of many.
     """
 
     above: int
     within: int
     corrections: int
     below: int
-    settling: int = 0
+    settling: bool = False
 
     @staticmethod
     def drawing(evaluations: int) -> Plan:
@@ -48,13 +48,13 @@ class Plan:
 
     @staticmethod
     def finding(evaluations: int) -> Plan:
-        """The same for crystals whose latent says where their atoms are; all below is settling."""
-        settling = max(2, evaluations // 6)
-        within = (evaluations - settling - 2) // 2
+        """The same for crystals whose latent says where their atoms are, which settle."""
+        below = max(2, evaluations // 6)
+        within = (evaluations - below - 2) // 2
         if within >= 3:
-            return Plan(evaluations - 2 * within - settling, within, 1, settling, settling)
+            return Plan(evaluations - 2 * within - below, within, 1, below, settling=True)
         outside = evaluations // 3
-        return Plan(evaluations - 2 * outside, outside, 0, outside, outside)
+        return Plan(evaluations - 2 * outside, outside, 0, outside, settling=True)
 
     @property
     def evaluations(self) -> int:
@@ -139,7 +139,8 @@ class Ancestral:
         for i, (level, lower) in enumerate(itertools.pairwise([*ladder, nothing])):
             if plan.above <= i < plan.above + plan.within:
                 yield from [(level, None)] * plan.corrections
-            yield level, nothing if i >= len(ladder) - plan.settling else lower
+            settles = plan.settling and i >= plan.above + plan.within
+            yield level, nothing if settles else lower
 
     def _ladder(self, crystals: CrystalBatch) -> Tensor:
         """(L, B) descending levels, Å, with constant ratios above, within and below the band."""

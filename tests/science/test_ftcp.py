@@ -235,8 +235,9 @@ def test_learning_rates_follow_the_original(tmp_path):
 
 def test_a_broken_training_is_not_gone_on_with(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "KL_WEIGHT", math.nan)
-    with pytest.raises(DataError, match="epoch 1 is nan"):
+    with pytest.raises(DataError, match="step 1: the loss is nan"):
         training.train_network(config(), perovskites(8), tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_loss_falls(tmp_path):

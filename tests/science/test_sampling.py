@@ -133,12 +133,12 @@ def test_a_plan_makes_good_use_of_its_evaluations(
     plan = planned(evaluations)
     assert evaluations - plan.corrections <= plan.evaluations <= evaluations
     assert plan.above > 0 or plan.within > 0
-    assert 0 <= plan.settling <= plan.below
+    assert plan.settling == (planned is Plan.finding)
 
 
 def test_settling_adds_no_noise_and_goes_where_each_level_expects_the_atoms() -> None:
     """Of data of width w the expected deviation at level σ is w² / (w² + σ²) of the noisy one."""
-    sampler = Ancestral(SCHEDULE, Plan(0, 0, 0, 6, settling=6))
+    sampler = Ancestral(SCHEDULE, Plan(0, 0, 0, 6, settling=True))
     crystals = start().select(range(100))  # none so far away that images matter
     found = sampler(NormalData(), crystals, generators(100))
     kept = (WIDTH**2 / (WIDTH**2 + sampler._ladder(crystals) ** 2)).prod(0)

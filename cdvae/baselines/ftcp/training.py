@@ -105,15 +105,21 @@ class Run:
         self._saved = time.monotonic()
 
     def update(self, scaled: Tensor, targets: Tensor) -> None:
-        """One step of the optimiser."""
+        """One step of the optimiser; DataError where the loss is no number.
+
+        It is not stored then: the state on disk is of before.
+        """
         rng = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
         noise = torch.randn(len(scaled), self.config.latent_dim, generator=rng)
         total = loss(self.network, scaled, targets, noise)
+        value = float(total.detach())
+        if not math.isfinite(value):
+            raise DataError(f"step {self.step + 1}: the loss is {value}, training broke")
         self.optimiser.zero_grad(set_to_none=True)
         total.backward()
         self.optimiser.step()
         self.step += 1
-        self.total += float(total.detach())
+        self.total += value
 
 
 def train_network(
@@ -148,8 +154,6 @@ def train_network(
                 run.update(matrices[rows], targets[rows])
                 bar.update()
                 run.save(now=False)
-            if not math.isfinite(run.total):
-                raise DataError(f"the loss of epoch {epoch + 1} is {run.total}: training broke")
             _log(folder / "train.csv", epoch + 1, run.total / len(data), run.learning_rate)
             run.plateau.step(run.total / per_epoch)
     run.save(now=True)
