@@ -49,7 +49,7 @@ class Prometheus:
                 stderr=log,
             )
         end = time.monotonic() + 60
-        while not self._scraped():
+        while not (self._ready() and self._scraped()):
             assert self.process.poll() is None, (self.folder / "log").read_text()
             assert time.monotonic() < end, (self.folder / "log").read_text()
             time.sleep(0.2)
@@ -66,11 +66,16 @@ class Prometheus:
         config["scrape_configs"] = [jobs[name] for name in self.targets]
         return config
 
-    def _scraped(self) -> bool:
+    def _ready(self) -> bool:
+        """False while it does not listen yet, or answers 503 as it still reads its storage."""
         try:
-            return self.value("sum(up)") == len(self.targets)
-        except (urllib.error.URLError, OSError):
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/-/ready", timeout=30):
+                return True
+        except OSError:
             return False
+
+    def _scraped(self) -> bool:
+        return self.value("sum(up)") == len(self.targets)
 
     def query(self, expression: str) -> Series:
         """The vector that an expression gives now; AssertionError for what is no PromQL."""
