@@ -11,9 +11,11 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
 
 from pymatgen.core.lattice import Lattice
 from pymatgen.core.structure import Structure
@@ -63,17 +65,26 @@ class Checks:
                 on_wait()
                 yield from find(Part.of([structure], index, origin))
             return
-        places = range(0, len(structures), PART)
-        parts = [Part.of(structures[i : i + PART], start + i, origin) for i in places]
-        waiting = [self._submit(part) for part in parts]
+        waiting: deque[tuple[Part, Future[list[Finding]]]] = deque()
+        places = iter(range(0, len(structures), PART))
+        # No more at a time than keeps all processes busy: what others ask for comes in between.
+        ahead = self._processes + 1
         try:
-            for part, future in zip(parts, waiting, strict=True):
+            while True:
+                for i in islice(places, ahead - len(waiting)):
+                    part = Part.of(structures[i : i + PART], start + i, origin)
+                    waiting.append((part, self._submit(part)))
+                if not waiting:
+                    return
+                part, future = waiting[0]
                 try:
-                    yield from _result(future, on_wait)
+                    found = _result(future, on_wait)
                 except BrokenProcessPool:
-                    yield from _find_apart(part, on_wait)
+                    found = _find_apart(part, on_wait)
+                waiting.popleft()
+                yield from found
         finally:
-            for future in waiting:
+            for _, future in waiting:
                 future.cancel()
 
     def _submit(self, part: Part) -> Future[list[Finding]]:

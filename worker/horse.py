@@ -185,10 +185,11 @@ def _functions(
     report: Callable[[Message], None],
 ) -> dict[str, Callable[[Message], Message]]:
     from worker import jobs
+    from worker.exchange import Exchange
     from worker.together import Together
 
-    store = open_store(settings.home, settings.results_url)
-    context = jobs.Context(worker, store, connection, models, checks, relaxer, Together(), report)
+    store, exchange = open_store(settings.home, settings.results_url), Exchange(connection, worker)
+    context = jobs.Context(store, connection, models, checks, relaxer, Together(), exchange, report)
     return {name: partial(getattr(jobs, kind), context) for kind, name in FUNCTIONS.items()}
 
 

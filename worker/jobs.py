@@ -18,6 +18,7 @@ from schema.jobs import JobSpec
 from schema.wire import FIELD_STATE
 from worker.checks import Checks
 from worker.control import Control
+from worker.exchange import Exchange
 from worker.folder import ResultFolder
 from worker.horse_process import Message
 from worker.models import Models
@@ -32,13 +33,13 @@ Payload = dict[str, Any]
 class Context:
     """What the jobs of one process share."""
 
-    worker: str
     store: ResultStore
     connection: Redis
     models: Models
     checks: Checks
     relaxer: Relaxer
     together: Together
+    exchange: Exchange
     report: Callable[[Message], None]
 
 
@@ -73,20 +74,20 @@ def _run(context: Context, payload: Payload, kind: str, stage: str) -> Payload:
     if spec.kind != kind:
         raise ValueError(f"a {spec.kind} job was sent to {kind}")
     stages = ("starting", stage, *(["relax"] if spec.request.relax else []), "finishing")
-    control = Control(context.connection, spec.id, context.worker, spec.num_samples, stages)
-    control.stage("starting")
-    engine = context.models.get(spec.model)
-    folder = ResultFolder(context.store, spec.id)
-    runner = Runner(
-        spec,
-        engine,
-        context.together,
-        context.checks,
-        context.relaxer,
-        control,
-        folder,
-        context.report,
-    )
-    state = runner.run()
+    control = Control(spec.id, spec.num_samples, stages)
+    with context.exchange.attend(control):
+        engine = context.models.get(spec.model)
+        folder = ResultFolder(context.store, spec.id)
+        runner = Runner(
+            spec,
+            engine,
+            context.together,
+            context.checks,
+            context.relaxer,
+            control,
+            folder,
+            context.report,
+        )
+        state = runner.run()
     context.connection.hset(Job.key_for(spec.id), FIELD_STATE, state)
     return {"state": state, "num_crystals": control.done}

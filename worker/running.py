@@ -11,8 +11,10 @@ from rq.job import Job
 
 COUNTED = 64
 """Crystals that count of a job, however many it has: a few large jobs take turns by chunks."""
-FULL = 256
-"""Crystals at a time from which on only the most urgent jobs are taken."""
+FULL = 512
+"""Crystals at a time from which on only the most urgent jobs are taken: two batches, so that the
+next one is there when the jobs of the last are still being checked and ended.
+"""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ def queues_with_room(
 ) -> Sequence[str]:
     """The queues from which one more job may be taken.
 
-    What fills a batch is enough, because jobs wait better on their queues, where other workers
+    What fills two batches is enough, because jobs wait better on their queues, where other workers
     see them; only the most urgent queue is served on, so that a bulk job keeps nobody waiting.
     """
     if len(running) >= jobs_at_once:

@@ -47,7 +47,7 @@ class WorkerSettings(BaseSettings):
     )
     max_models: PositiveInt = Field(default=2, description="Models kept in memory at a time.")
     jobs_at_once: PositiveInt = Field(
-        default=64, description="Jobs that run side by side and share batches."
+        default=128, description="Jobs that run side by side and share batches."
     )
     load_timeout: PositiveFloat = Field(default=300.0, description="For loading at start, s.")
     timeout_grace: PositiveFloat = Field(

@@ -1,26 +1,21 @@
 """Decodings that several jobs ask for at the same time, computed as one batch.
 
 Who shares a batch changes no bit of a crystal (`cdvae.batches`), so jobs need not know of each
-other. What goes wrong with one stays with it: its cancellation, its time limit, a crystal of its
-own that is not finite.
+other.
 """
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 
-from cdvae.errors import NonFiniteSampleError
 from cdvae.model.encoder import Latents
 from cdvae.pipeline import Decoded, SamplerSpec
 from cdvae.sampling.fixed import Fixed
 from worker.engine import Engine, OnStep
-
-log = logging.getLogger(__name__)
+from worker.wishes import Wish, compute
 
 CRYSTALS = 256
 """Crystals of a batch of several jobs; those of one job may be more."""
@@ -29,42 +24,31 @@ QUIET_SECONDS, PATIENCE_SECONDS = 0.02, 0.15
 
 Of 32 crystals of Perov-5 a batch takes half as long as of 256.
 """
+YIELD_SECONDS = 0.2
+"""A batch of others pauses so long at each level, at most, while an urgent one is computed: that
+one has the machine to itself, and however many follow it the others go on.
+"""
 LOOK_SECONDS = 0.5  # s between two looks of a waiting job at its levels, its limit, its client
-
-
-class _NobodyWaitsError(Exception):
-    """All who asked for the batch have gone."""
-
-
-@dataclass(eq=False)
-class _Wish:
-    """What one job asks for, and what it gets. Without latents they are drawn from the prior."""
-
-    engine: Engine
-    latents: Latents | None
-    seeds: Sequence[int]
-    sampler: SamplerSpec
-    fixed: Sequence[Fixed | None]
-    level: tuple[int, int] = (0, 1)  # done, in all
-    over: threading.Event = field(default_factory=threading.Event)
-    abandoned: bool = False
-    decoded: Decoded | None = None
-    error: BaseException | None = None
-
-    def goes_with(self, other: _Wish) -> bool:
-        return self.engine is other.engine and self.sampler == other.sampler
-
-    def end(self, decoded: Decoded | None = None, error: BaseException | None = None) -> None:
-        if not self.over.is_set():
-            self.decoded, self.error = decoded, error
-            self.over.set()
 
 
 class Together:
     """Two lanes, each with a thread: an urgent decoding never waits for a batch of others."""
 
     def __init__(self) -> None:
-        self._urgent, self._others = _Lane("urgent", 0.0), _Lane("others", PATIENCE_SECONDS)
+        self._calm = threading.Event()  # while nothing urgent is computed
+        self._calm.set()
+        self._urgent = _Lane("urgent", 0.0, self._hurry)
+        self._others = _Lane("others", PATIENCE_SECONDS, self._give_way)
+
+    def _hurry(self, group: Sequence[Wish]) -> None:
+        self._calm.clear()
+        try:
+            compute(group)
+        finally:
+            self._calm.set()
+
+    def _give_way(self, group: Sequence[Wish]) -> None:
+        compute(group, lambda: self._calm.wait(YIELD_SECONDS))
 
     def decode(
         self,
@@ -84,17 +68,19 @@ class Together:
         """
         lane = self._urgent if urgent else self._others
         kept = [None] * len(seeds) if fixed is None else fixed
-        return lane.decode(_Wish(engine, latents, seeds, sampler, kept), on_level)
+        return lane.decode(Wish(engine, latents, seeds, sampler, kept), on_level)
 
 
 class _Lane:
-    def __init__(self, name: str, patience: float) -> None:
-        self._patience = patience
-        self._wishes: deque[_Wish] = deque()
+    def __init__(
+        self, name: str, patience: float, compute: Callable[[Sequence[Wish]], None]
+    ) -> None:
+        self._patience, self._compute = patience, compute
+        self._wishes: deque[Wish] = deque()
         self._changed = threading.Condition()
         threading.Thread(target=self._serve, name=f"decode-{name}", daemon=True).start()
 
-    def decode(self, wish: _Wish, on_level: OnStep) -> Decoded:
+    def decode(self, wish: Wish, on_level: OnStep) -> Decoded:
         with self._changed:
             self._wishes.append(wish)
             self._changed.notify()
@@ -110,7 +96,7 @@ class _Lane:
         assert wish.decoded is not None
         return wish.decoded
 
-    def _leave(self, wish: _Wish) -> None:
+    def _leave(self, wish: Wish) -> None:
         """Return when nothing is computed for the wish any more.
 
         A computation that does not come to its next level keeps its job: the worker then kills
@@ -129,7 +115,7 @@ class _Lane:
                     self._changed.wait()
                     self._gather()
                 group = self._next()
-            _compute(group)
+            self._compute(group)
 
     def _gather(self) -> None:
         """Wait for those who are about to come; the first may have left by then."""
@@ -139,7 +125,7 @@ class _Lane:
             if left <= 0 or not self._changed.wait(min(left, QUIET_SECONDS)):
                 return
 
-    def _next(self) -> list[_Wish]:
+    def _next(self) -> list[Wish]:
         """The wish that waits longest, and others that go with it."""
         first = self._wishes.popleft()
         group, number = [first], len(first.seeds)
@@ -149,64 +135,3 @@ class _Lane:
                 group.append(wish)
                 number += len(wish.seeds)
         return group
-
-
-def _compute(group: Sequence[_Wish]) -> None:
-    """End every wish of the group."""
-    group = [wish for wish in group if not wish.over.is_set()]
-    if not group:
-        return
-    places = _places(group)
-    try:
-        decoded = _decode(group)
-    except _NobodyWaitsError:
-        return
-    except NonFiniteSampleError as error:
-        for wish, place in zip(group, places, strict=True):
-            own = [index - place.start for index in error.indices if index in place]
-            if own:
-                wish.end(error=NonFiniteSampleError(own))
-        _compute(group)
-    except BaseException as error:
-        if len(group) == 1:
-            group[0].end(error=error)
-        for wish in group:  # whose error it was shows when each is alone
-            _compute([wish])
-    else:
-        for wish, place in zip(group, places, strict=True):
-            wish.end(decoded.select(place))
-
-
-def _places(group: Sequence[_Wish]) -> list[range]:
-    """The rows of each wish in the batch."""
-    places, start = [], 0
-    for wish in group:
-        places.append(range(start, start + len(wish.seeds)))
-        start += len(wish.seeds)
-    return places
-
-
-def _decode(group: Sequence[_Wish]) -> Decoded:
-    def on_level(level: int, levels: int) -> None:
-        for wish in group:
-            wish.level = (level, levels)
-            if wish.abandoned:
-                wish.end(error=_NobodyWaitsError())
-        if all(wish.over.is_set() for wish in group):
-            raise _NobodyWaitsError
-
-    first = group[0]
-    log.debug("%d crystals for %d jobs", sum(len(wish.seeds) for wish in group), len(group))
-    drawn = [seed for wish in group if wish.latents is None for seed in wish.seeds]
-    prior = first.engine.sample_latents(drawn) if drawn else None
-    parts, row = [], 0
-    for wish in group:
-        if wish.latents is None:
-            assert prior is not None
-            parts.append(prior.select(range(row, row + len(wish.seeds))))
-            row += len(wish.seeds)
-        else:
-            parts.append(wish.latents)
-    seeds = [seed for wish in group for seed in wish.seeds]
-    fixed = [one for wish in group for one in wish.fixed]
-    return first.engine.decode(Latents.cat(parts), seeds, first.sampler, on_level, fixed)

@@ -15,7 +15,7 @@ from pymatgen.core.structure import Structure
 
 from cdvae.errors import Cancelled
 from worker.checks import PART, Checks, ChecksDiedError
-from worker.findings import Finding, Origin
+from worker.findings import Finding, Origin, Part
 
 ORIGIN = Origin("perov-5@1", "ab" * 32, 7, "fast 50")
 CRYSTALS = [
@@ -58,6 +58,23 @@ def test_processes_find_what_the_job_itself_finds(checks: Checks) -> None:
     assert plain(checks.findings(CRYSTALS, 5, ORIGIN, nothing)) == plain(alone)
     assert alone[0].report.spacegroup_symbol == "Pm-3m"
     assert all(f"# index: {i}\n" in one.cif for i, one in enumerate(alone, 5))
+
+
+def test_a_large_job_leaves_room_for_what_others_ask_for(
+    checks: Checks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    submit = checks._submit
+
+    def noted(part: Part) -> Any:
+        asked.append(part.start)
+        return submit(part)
+
+    monkeypatch.setattr(checks, "_submit", noted)
+    findings = checks.findings(CRYSTALS * 10, 0, ORIGIN, nothing)
+    next(findings)
+    assert asked == [0, PART, 2 * PART]  # two processes, and one part that waits
+    assert len(list(findings)) == 10 * len(CRYSTALS) - 1
 
 
 def test_a_job_that_is_to_end_does_not_wait_for_its_checks(checks: Checks) -> None:

@@ -30,6 +30,7 @@ class Recorder:
         self.batches: list[list[int]] = []
         self.go = threading.Event()
         self.pause = 0.0  # s after each level
+        self.held: dict[int, threading.Event] = {}  # by the first seed of a batch
 
     def sample_latents(self, seeds: Sequence[int]) -> Latents:
         return Latents.of(torch.tensor(seeds, dtype=torch.float)[:, None])
@@ -45,6 +46,8 @@ class Recorder:
         assert latents.z[:, 0].tolist() == list(seeds)
         self.batches.append(list(seeds))
         self.go.wait(10)
+        if seeds[0] in self.held:
+            self.held[seeds[0]].wait(10)
         for level in range(1, 5):
             on_level(level, 4)
             time.sleep(self.pause)
@@ -165,6 +168,25 @@ def test_an_urgent_decoding_does_not_wait() -> None:
     jobs.ask("urgent", [3], urgent=True)
     assert jobs.engine.batches == [[1000], [3]]
     jobs.end()
+    assert edges(jobs.results["urgent"]) == [3]
+
+
+@pytest.mark.parametrize(("pause", "waits"), [(60.0, True), (0.01, False)])
+def test_others_give_way_to_an_urgent_decoding_for_a_while(
+    monkeypatch: pytest.MonkeyPatch, pause: float, waits: bool
+) -> None:
+    monkeypatch.setattr("worker.together.YIELD_SECONDS", pause)
+    jobs, hold = Jobs(), threading.Event()
+    jobs.engine.held[3] = hold  # the urgent one stays at its first level
+    jobs.ask("urgent", [3], urgent=True)
+    assert jobs.engine.batches == [[1000], [3]]
+    jobs.engine.go.set()
+    jobs.threads[0].join(2 * LOOK_SECONDS)
+    assert jobs.threads[0].is_alive() == waits
+    assert jobs.threads[1].is_alive()
+    hold.set()
+    jobs.end()
+    assert edges(jobs.results["first"]) == [1000]
     assert edges(jobs.results["urgent"]) == [3]
 
 
