@@ -8,6 +8,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from app.errors import PROBLEM_JSON, Problem
+from app.security import SCHEMES
 from schema.requests import GenerateRequest, OptimizeRequest, ReconstructRequest
 from schema.walks import InterpolateRequest, VaryRequest
 
@@ -16,6 +17,8 @@ _PROBLEM = {
     "description": "Problem document (RFC 9457).",
     "content": {PROBLEM_JSON: {"schema": {"$ref": _TEMPLATE.format(model="Problem")}}},
 }
+
+_KEYLESS = "operation"  # tag of what monitoring asks
 
 
 def describe(app: FastAPI) -> dict[str, Any]:
@@ -44,8 +47,11 @@ def describe(app: FastAPI) -> dict[str, Any]:
     )
     schemas.update(extra["$defs"])
     description["components"]["schemas"] = dict(sorted(schemas.items()))
+    description["components"]["securitySchemes"] = SCHEMES
     for path in description["paths"].values():
         for operation in path.values():
+            if _KEYLESS not in operation["tags"]:
+                operation["security"] = [{name: []} for name in SCHEMES]
             operation["responses"].pop("422", None)
             operation["responses"]["default"] = _PROBLEM
     app.openapi_schema = description

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.catalogue import Catalogue
 from app.deps import Services
 from app.optimade_entries import FIELDS, PREFIX
-from app.security import caller_of
+from app.security import limited
 
 PATH = "/optimade"
 HOMEPAGE = "https://arxiv.org/abs/2110.06197"
@@ -40,7 +40,7 @@ class Optimade:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers for the caller's own crystals; errors before that are our problem documents."""
         request = Request(scope, receive)
-        caller = await caller_of(request, self._parts)
+        caller = await limited(request)
         async with self._turn:
             if self._built is None:
                 application, database = await run_sync(_build)

@@ -8,10 +8,9 @@ import math
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends, Request, Security
-from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from fastapi import Depends, Request
 
-from app.deps import Parts, Services
+from app.deps import Services, services
 from app.errors import ApiError
 from app.keys import ApiKey, KeyFileError
 
@@ -20,8 +19,15 @@ LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 BURST_SECONDS = 10  # a key's requests of so many seconds may come at once
 FOREIGN_SITES = frozenset({"cross-site", "same-site"})
 
-_bearer = HTTPBearer(auto_error=False, description="`Authorization: Bearer <API key>`")
-_header = APIKeyHeader(name="X-API-Key", auto_error=False)
+SCHEMES: dict[str, dict[str, str]] = {
+    "HTTPBearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "`Authorization: Bearer <API key>`",
+    },
+    "APIKeyHeader": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+"""The two ways to send a key, for the OpenAPI description."""
 
 
 @dataclass(frozen=True)
@@ -37,16 +43,13 @@ class Caller:
         return 0 if self.key is None else self.key.unfinished_jobs
 
 
-async def authenticate(
-    request: Request,
-    parts: Parts,
-    bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
-    header: Annotated[str | None, Security(_header)],
-) -> Caller:
+# Read from the request rather than by FastAPI's security classes: each dependency costs a request
+# as much as a look into Redis.
+async def authenticate(request: Request) -> Caller:
     """The caller; 401 without a valid key where one is needed, 403 for a foreign web page."""
     if request.headers.get("sec-fetch-site") in FOREIGN_SITES:
         raise ApiError(403, "Pages of other sites may not use this service.")
-    token = bearer.credentials if bearer is not None else header
+    parts, token = await services(request), _token(request)
     try:
         if token is None and not parts.settings.require_keys and not parts.keys.keys():
             return _anonymous(request, parts)
@@ -60,6 +63,14 @@ async def authenticate(
     return Caller(key.id, key)
 
 
+def _token(request: Request) -> str | None:
+    """The key as it was sent; a bearer goes first."""
+    scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and credentials.strip():
+        return credentials.strip()
+    return request.headers.get("x-api-key") or None
+
+
 def _anonymous(request: Request, parts: Services) -> Caller:
     if not parts.settings.allow_anonymous and request.url.hostname not in LOOPBACK_NAMES:
         detail = "Without API keys the service answers on this machine only, e.g. to localhost."
@@ -67,10 +78,12 @@ def _anonymous(request: Request, parts: Services) -> Caller:
     return Caller(ANONYMOUS, None)
 
 
-async def limit_rate(parts: Parts, caller: Annotated[Caller, Depends(authenticate)]) -> Caller:
-    """The caller, who has not asked too often; else 429."""
+async def limited(request: Request) -> Caller:
+    """The caller, who has not asked too often; else 429. Otherwise raises as `authenticate`."""
+    caller = await authenticate(request)
     if caller.key is None:
         return caller
+    parts = await services(request)
     per_minute = caller.key.requests_per_minute
     burst = max(1, per_minute * BURST_SECONDS // 60)
     wait = await parts.queue.scripts["admit"](
@@ -82,11 +95,4 @@ async def limit_rate(parts: Parts, caller: Annotated[Caller, Depends(authenticat
     return caller
 
 
-async def caller_of(request: Request, parts: Services) -> Caller:
-    """The caller of a request that a mounted application answers; raises as `LimitedCaller`."""
-    caller = await authenticate(request, parts, await _bearer(request), await _header(request))
-    return await limit_rate(parts, caller)
-
-
-Authenticated = Annotated[Caller, Depends(authenticate)]
-LimitedCaller = Annotated[Caller, Depends(limit_rate)]
+LimitedCaller = Annotated[Caller, Depends(limited)]

@@ -5,6 +5,7 @@ gets. Where it names a version, this is also what the name alone means; any othe
 its newest version.
 """
 
+import os
 import re
 from pathlib import Path
 
@@ -33,6 +34,13 @@ def split(reference: str) -> tuple[str, str | None]:
     return match[1], match[2]
 
 
+def _listed(folder: str | Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
 class LocalStore:
     """The models below `folder`, which may change at any time."""
 
@@ -44,12 +52,16 @@ class LocalStore:
 
     def names(self) -> list[str]:
         """Names of the models that have at least one version."""
-        return sorted({path.parent.parent.name for path in self.folder.glob(f"*/*/{CARD}")})
+        return sorted(name for name in _listed(self.folder) if self._versions(name))
 
     def versions(self, name: str) -> list[str]:
         """Versions of a model, newest first; empty for an unknown model."""
-        found = [path.parent.name for path in self.folder.glob(f"{name}/*/{CARD}")]
-        return sorted(found, key=version_order, reverse=True)
+        return sorted(self._versions(name), key=version_order, reverse=True)
+
+    def _versions(self, name: str) -> list[str]:
+        # By os: every request asks, and pathlib takes five times as long.
+        folder = os.path.join(self.folder, name)
+        return [one for one in _listed(folder) if os.path.exists(os.path.join(folder, one, CARD))]
 
     def references(self) -> list[str]:
         """`name@version` of everything in the store, newest first within a name."""
@@ -58,7 +70,8 @@ class LocalStore:
     def default(self) -> str | None:
         """What the alias `default` refers to; without an alias the only model, or None."""
         try:
-            return (self.folder / ALIAS).read_text(encoding="utf-8").strip()
+            with open(os.path.join(self.folder, ALIAS), encoding="utf-8") as alias:
+                return alias.read().strip()
         except OSError:
             names = self.names()
             return names[0] if len(names) == 1 else None

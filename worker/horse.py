@@ -56,8 +56,10 @@ from worker.settings import WorkerSettings
 log = logging.getLogger("worker.horse")
 
 FOLLOW_SECONDS = 5.0  # s without a job after which the model store is looked at
-NICENESS = 5
-"""Who answers clients on the same cores goes first. In a container of its own nothing changes."""
+NICENESS = 10
+"""Who answers clients on the same cores goes first; beside other work that takes them all a tenth of
+each is left. In a container of its own nothing changes.
+"""
 
 
 class Horse(BaseWorker):
