@@ -54,7 +54,7 @@ class SamplingConfig:
     """How many score evaluations the sampler ``fast`` spends at most, and how."""
 
     new: int = 100  # on a new crystal, in one run: more do not make it better
-    given: int = 50  # on a given crystal, in runs of ``given_run``
+    given: int = 100  # on a given crystal, in runs of ``given_run``
     given_run: int = 25
     fit: float = 0.0  # misfit at which a given crystal needs no other run
 

@@ -12,14 +12,19 @@ from torch import Tensor
 from cdvae.crystal import CrystalBatch
 from cdvae.sampling.protocol import Sampler
 
+AGREE = 0.01
+"""Relative difference of two misfits that are the same."""
+
 
 @dataclass(frozen=True)
 class Attempts:
-    """Up to ``most`` runs of a sampler for each crystal, until its misfit is at most ``fit``.
+    """Up to ``most`` runs of a sampler for each crystal, until one fits or two agree.
 
     A run that settles on the wrong sites early cannot leave them at the later, smaller noise
     levels; another start costs the same as doubling the levels and helps more. Nine crystals of ten
     fit at once, and whether one does can be told without the true crystal: by encoding it again.
+    Where the two best runs have the same misfit (AGREE), the sites are not what makes it: the
+    latent says things that no crystal has, as a draw of the posterior does.
     """
 
     sampler: Sampler
@@ -53,6 +58,7 @@ class Best:
         self.evaluations = torch.zeros(number, dtype=torch.long)  # (B,) so far
         self._runs = [0] * number
         self._misfit = [math.inf] * number
+        self._second = [math.inf] * number  # the second least
         self._place = [-1] * number  # of each crystal's best among all that were made
         self._made: list[Made] = []
         self._total = 0
@@ -60,18 +66,24 @@ class Best:
     def unfit(self, plans: Sequence[Attempts]) -> list[int]:
         """The crystals that ``plans``, one for each, give another run."""
         pairs = enumerate(plans)
-        return [i for i, plan in pairs if self._runs[i] < plan.most and not self._fits(i, plan)]
+        return [i for i, plan in pairs if self._runs[i] < plan.most and not self._ended(i, plan)]
 
-    def _fits(self, row: int, plan: Attempts) -> bool:
-        return self._runs[row] > 0 and self._misfit[row] <= plan.fit
+    def _ended(self, row: int, plan: Attempts) -> bool:
+        least, second = self._misfit[row], self._second[row]
+        return self._runs[row] > 0 and (
+            least <= plan.fit or second <= (1 + AGREE) * least < math.inf
+        )
 
     def add(self, rows: Sequence[int], made: Made, evaluations: int) -> None:
         """What a run of ``evaluations`` made of ``rows``; the least misfit is kept."""
         for i, (row, misfit) in enumerate(zip(rows, made.misfit.tolist(), strict=True)):
             # What is not a number is the worst: a crystal all of whose runs broke remains broken.
+            misfit = misfit if math.isfinite(misfit) else math.inf
             if not self._runs[row] or misfit < self._misfit[row]:
                 self._place[row] = self._total + i
-                self._misfit[row] = misfit if math.isfinite(misfit) else math.inf
+            self._misfit[row], self._second[row], _ = sorted(
+                (self._misfit[row], self._second[row], misfit)
+            )
             self._runs[row] += 1
             self.evaluations[row] += evaluations
         self._made.append(made)

@@ -44,6 +44,16 @@ def test_only_crystals_that_do_not_fit_get_another_run() -> None:
     assert PLAN.evaluations == 15
 
 
+def test_two_runs_that_agree_are_enough() -> None:
+    best = Best(4)
+    best.add([0, 1, 2, 3], made(0, [0.5, 0.5, math.nan, 0.0]), 5)
+    best.add([0, 1, 2], made(1, [0.504, 0.6, math.nan]), 5)
+    assert best.unfit(PLANS) == [1, 2]  # what broke twice agrees with nothing
+    best.add([1, 2], made(2, [0.3, 0.7]), 5)
+    assert kept(best) == [0, 2, 2, 0]
+    assert best.evaluations.tolist() == [10, 15, 15, 5]
+
+
 def test_the_least_misfit_is_kept_and_any_number_is_better_than_none() -> None:
     best = Best(4)
     best.add([0, 1, 2, 3], made(0, [0.5, math.nan, math.inf, math.nan]), 5)
