@@ -346,9 +346,9 @@ def test_curve_of_quality_has_a_row_for_each_number_of_evaluations(tmp_path: Pat
         "commit": "abc",
         "figures": {"rows": rows},
     }
-    slow = fast | {"figures": {"rows": [row(None, 0, 0.99, 0.01)]}}
-    text = evaluations.table([fast, slow])
-    assert "| m@1 | `langevin` | 5000 | 99.0 | 0.0100 | 100.0 | – | – | – |" in text
+    slow = [fast | {"figures": {"rows": [row(None, s, 0.98 + s / 100, 0.01)]}} for s in (0, 2)]
+    text = evaluations.table([fast, *slow])
+    assert "| m@1 | `langevin` | 5000 ± 0 | 99.0 ± 1.4 | 0.0100 ± 0.0000 | 100.0 ± 0.0 | –" in text
     assert "| m@1 | `fast`, at most 2 | 2 | 0.0 | – | 100.0 | 10 | 50.0 | 25.0 |" in text
     assert "| m@1 | `fast`, at most 10 | 10 ± 0 | 95.0 ± 7.1 | 0.0200 ± 0.0000 |" in text
     evaluations.draw(slow, fast, tmp_path / "plots" / "m.png")

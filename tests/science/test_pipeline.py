@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from cdvae import compute
 from cdvae.config import SamplingConfig
 from cdvae.errors import Cancelled, DataError, ModelStoreError, NonFiniteSampleError
 from cdvae.model.encoder import Latents
@@ -69,7 +70,10 @@ def test_learned_and_normal_prior_differ(model: TrainedModel) -> None:
     assert not torch.allclose(sample_latents(model, seeds(200)).z, normal)
 
 
-def test_decoded_crystals_are_complete(model: TrainedModel) -> None:
+def test_decoded_crystals_are_complete(
+    model: TrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compute, "_threads", 1)  # one batch, whatever other tests have configured
     latents = encode(model, perovskites(5).crystals).means()
     levels = []
     decoded = decode(model, latents, seeds(5), FAST, lambda *level: levels.append(level))
