@@ -6,9 +6,10 @@ How much the default sampler loses against `langevin`, and how much fewer evalua
 
 The first crystals of a split are decoded from their posterior means, everything decoded, and as
 many new ones from the prior, by the `fast` sampler with each number of evaluations and for each
-sampling seed; `langevin` reconstructs the same crystals for each seed. The records of the two
-are kept apart in benchmarks/results, for `langevin` takes long; prints the table of all that are
-there, writes it into docs/benchmarks.md, and draws the curve as docs/plots/NAME-evaluations.png.
+sampling seed; `langevin` reconstructs the same crystals for each seed. It takes long, so that its
+records are kept apart in benchmarks/results, one a seed, and `--reference` says which. Prints the
+table of all that are there, writes it into docs/benchmarks.md, and draws the curve as
+docs/plots/NAME-evaluations.png.
 """
 
 from __future__ import annotations
@@ -70,11 +71,6 @@ def renew(model: TrainedModel, n: int, sampler: SamplerSpec, seed: int) -> Recor
     }
 
 
-def reference(model: TrainedModel, data: CrystalDataset, seeds: Sequence[int]) -> Record:
-    """The rows of `langevin` for each seed."""
-    return {"rows": [reconstruct(model, data, LANGEVIN, seed) for seed in seeds]}
-
-
 def measure(
     model: TrainedModel, data: CrystalDataset, steps: Sequence[int], seeds: Sequence[int]
 ) -> Record:
@@ -88,12 +84,14 @@ def measure(
     return {"rows": rows}
 
 
-def groups(rows: Sequence[Record]) -> list[list[Record]]:
-    """The rows of one sampler and number of steps together, in their order."""
-    found: dict[tuple[str, int | None], list[Record]] = {}
-    for row in rows:
-        found.setdefault((row["sampler"], row["steps"]), []).append(row)
-    return list(found.values())
+def groups(records: Sequence[Record]) -> list[tuple[str, list[Record]]]:
+    """Rows of one model, sampler and number of steps together, in their order, with the model."""
+    found: dict[tuple[str, str, int | None], list[Record]] = {}
+    for record in records:
+        model = record["key"]["model"]
+        for row in record["figures"]["rows"]:
+            found.setdefault((model, row["sampler"], row["steps"]), []).append(row)
+    return [(model, rows) for (model, _, _), rows in found.items()]
 
 
 def table(records: Sequence[Record]) -> str:
@@ -107,34 +105,33 @@ def table(records: Sequence[Record]) -> str:
         "new: struct. %": ("new_structure_validity", 1, 100.0),
         "new: comp. %": ("new_composition_validity", 1, 100.0),
     }
-    lines, notes = [], []
-    for record in records:
-        key = record["key"]
-        for group in groups(record["figures"]["rows"]):
-            first = group[0]
-            steps = "" if first["steps"] is None else f", at most {first['steps']}"
-            cells = [
-                mean_sd([row.get(field) for row in group], digits, factor)
-                for field, digits, factor in columns.values()
-            ]
-            lines.append([key["model"], f"`{first['sampler']}`{steps}", *cells])
-        notes.append(
-            f"- {key['model']}: `{key['command']}`, weights {key['weights_sha256'][:8]},"
-            f" {record['date'][:10]}, commit {record['commit']}, {record['hardware']}."
-        )
+    lines = []
+    for model, rows in groups(records):
+        steps = "" if rows[0]["steps"] is None else f", at most {rows[0]['steps']}"
+        cells = [
+            mean_sd([row.get(field) for row in rows], digits, factor)
+            for field, digits, factor in columns.values()
+        ]
+        lines.append([model, f"`{rows[0]['sampler']}`{steps}", *cells])
+    notes = [
+        f"- {record['key']['model']}: `{record['key']['command']}`, weights"
+        f" {record['key']['weights_sha256'][:8]}, {record['date'][:10]}, commit"
+        f" {record['commit']}, {record['hardware']}."
+        for record in records
+    ]
     return markdown(["model", "sampler", *columns], lines) + "\n\n" + "\n".join(notes)
 
 
-def draw(slow: Record, fast: Record, path: Path) -> None:
+def draw(slow: Sequence[Record], fast: Record, path: Path) -> None:
     """Match rate and RMSE of `fast` against its evaluations; `langevin` is a line across."""
-    across, rows = slow["figures"]["rows"], groups(fast["figures"]["rows"])
+    across = [row for record in slow for row in record["figures"]["rows"]]
     figure, panels = plt.subplots(1, 2, figsize=(9, 3.6))
     for panel, field, factor, label in (
         (panels[0], "match_rate", 100.0, "match (%)"),
         (panels[1], "rmse", 1.0, "RMSE ((V/N)$^{1/3}$)"),
     ):
         points = []
-        for group in rows:
+        for _, group in groups([fast]):
             values = [factor * row[field] for row in group if row[field] is not None]
             if values:
                 deviation = statistics.stdev(values) if len(values) > 1 else 0.0
@@ -172,6 +169,7 @@ def main() -> None:
     parser.add_argument("--crystals", type=int, default=200, help="reconstructed, and new ones")
     parser.add_argument("--steps", nargs="+", type=int, default=[2, 5, 10, 16, 25, 50, 100])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--reference", nargs="+", type=int, default=[0, 1, 2], help="seeds too")
     arguments = parser.parse_args()
     model = load(arguments.model, arguments.store)
     data = read(arguments.data, {}, lambda done, total: None, arguments.crystals)
@@ -186,14 +184,16 @@ def main() -> None:
         f"{arguments.data.name} --crystals {arguments.crystals}"
     )
     seeds = arguments.seeds
-    listed = " ".join(map(str, seeds))
-    slow, _ = cached(
-        FOLDER / f"{model.name}-langevin.json",
-        {**same, "command": f"{call} --seeds {listed}", "seeds": seeds},
-        lambda: reference(model, data, seeds),
-    )
+    slow = [
+        cached(
+            FOLDER / f"{model.name}-langevin-{seed}.json",
+            {**same, "command": f"{call} --seeds {seed}", "seeds": [seed]},
+            lambda seed=seed: {"rows": [reconstruct(model, data, LANGEVIN, seed)]},
+        )[0]
+        for seed in arguments.reference
+    ]
     steps = " ".join(map(str, arguments.steps))
-    call = f"{call} --steps {steps} --seeds {listed}"
+    call = f"{call} --steps {steps} --seeds {' '.join(map(str, seeds))}"
     fast, _ = cached(
         FOLDER / f"{model.name}-fast.json",
         {**same, "command": call, "seeds": seeds},
