@@ -57,8 +57,8 @@ log = logging.getLogger("worker.horse")
 
 FOLLOW_SECONDS = 5.0  # s without a job after which the model store is looked at
 NICENESS = 10
-"""Who answers clients on the same cores goes first; beside other work that takes them all a tenth of
-each is left. In a container of its own nothing changes.
+"""Who answers clients on the same cores goes first; beside other work that takes them all a tenth
+of each is left. In a container of its own nothing changes.
 """
 
 
