@@ -43,8 +43,8 @@ class Caller:
         return 0 if self.key is None else self.key.unfinished_jobs
 
 
-# Read from the request rather than by FastAPI's security classes: each dependency costs a request
-# as much as a look into Redis.
+# Read from the request rather than by FastAPI's security classes: with them it is five
+# dependencies, and solving those is a large part of a poll's time.
 async def authenticate(request: Request) -> Caller:
     """The caller; 401 without a valid key where one is needed, 403 for a foreign web page."""
     if request.headers.get("sec-fetch-site") in FOREIGN_SITES:

@@ -59,7 +59,7 @@ class LocalStore:
         return sorted(self._versions(name), key=version_order, reverse=True)
 
     def _versions(self, name: str) -> list[str]:
-        # By os: every request asks, and pathlib takes five times as long.
+        # By os: every request asks, and pathlib takes longer to look than the system does.
         folder = os.path.join(self.folder, name)
         return [one for one in _listed(folder) if os.path.exists(os.path.join(folder, one, CARD))]
 
