@@ -169,7 +169,9 @@ def main() -> None:
     parser.add_argument("--crystals", type=int, default=200, help="reconstructed, and new ones")
     parser.add_argument("--steps", nargs="+", type=int, default=[2, 5, 10, 16, 25, 50, 100])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--reference", nargs="+", type=int, default=[0, 1, 2], help="seeds too")
+    parser.add_argument(
+        "--reference", nargs="+", type=int, default=[0, 1, 2], help="seeds of `langevin`"
+    )
     arguments = parser.parse_args()
     model = load(arguments.model, arguments.store)
     data = read(arguments.data, {}, lambda done, total: None, arguments.crystals)
@@ -187,7 +189,7 @@ def main() -> None:
     slow = [
         cached(
             FOLDER / f"{model.name}-langevin-{seed}.json",
-            {**same, "command": f"{call} --seeds {seed}", "seeds": [seed]},
+            {**same, "command": f"{call} --reference {seed}", "seeds": [seed]},
             lambda seed=seed: {"rows": [reconstruct(model, data, LANGEVIN, seed)]},
         )[0]
         for seed in arguments.reference
