@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
+from torch_geometric.utils import scatter
 
 from cdvae.crystal import CrystalBatch
 
@@ -24,3 +26,12 @@ class Score(Protocol):
     def __call__(self, crystals: CrystalBatch, sigma: Tensor) -> ScoreOutput:
         """The score of ``crystals`` at noise level ``sigma`` (B,) Å."""
         ...
+
+
+def residual_shift(score: Score, crystals: CrystalBatch, sigma: float) -> Tensor:
+    """(B,) Å, RMS shift of an atom that the score still asks for at noise level ``sigma`` Å."""
+    number = len(crystals)
+    level = torch.full((number,), sigma, device=crystals.frac.device, dtype=crystals.frac.dtype)
+    shift = score(crystals, level).shift * sigma**2
+    squared = shift.square().sum(-1)
+    return scatter(squared, crystals.owner, 0, number, reduce="mean").sqrt()

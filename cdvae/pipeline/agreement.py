@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch_geometric.utils import scatter
 
 from cdvae.batches import filled, of_one_size
 from cdvae.crystal import CrystalBatch
 from cdvae.model.encoder import Latents
 from cdvae.pipeline.decoding import BATCH_ATOMS
 from cdvae.sampling.start import condition_of
+from cdvae.score import residual_shift
 from cdvae.trained import TrainedModel
 
 RESIDUAL_SIGMA = 0.1
@@ -49,10 +49,8 @@ def _of_one_size(model: TrainedModel, latents: Latents, crystals: CrystalBatch) 
     """(3, B)"""
     network = model.network
     condition = condition_of(latents, crystals.n_atoms, network.config.code_dim)
-    sigma = crystals.lattice.new_full((len(crystals),), RESIDUAL_SIGMA)
-    shift = network.score(condition, crystals, sigma).shift * RESIDUAL_SIGMA**2
-    residual = scatter(shift.square().sum(-1), crystals.owner, 0, len(crystals), reduce="mean")
+    residual = residual_shift(network.decoder.bind(condition), crystals, RESIDUAL_SIGMA)
     heads = network.heads(latents.z).properties
     estimated = network.heads.property_target(model.estimator.values(crystals))
     gap = (heads - estimated).square().mean(-1).sqrt()
-    return torch.stack([network.misfit(condition, crystals), residual.sqrt(), gap])
+    return torch.stack([network.misfit(condition, crystals), residual, gap])

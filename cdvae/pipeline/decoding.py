@@ -16,10 +16,11 @@ from cdvae.model.encoder import Latents
 from cdvae.pipeline.chunks import chunks
 from cdvae.pipeline.samplers import SamplerSpec, plan_attempts
 from cdvae.pipeline.seeds import generators
-from cdvae.sampling.attempts import Attempts, Best, Made
+from cdvae.sampling.attempts import RESIDUAL_SIGMA, Attempts, Best, Made
 from cdvae.sampling.fixed import Fixed
 from cdvae.sampling.protocol import OnLevel
 from cdvae.sampling.start import begin
+from cdvae.score import residual_shift
 from cdvae.trained import TrainedModel
 
 BATCH_ATOMS, BATCH_ATOMS_CUDA = 640, 16384
@@ -106,7 +107,7 @@ def decode(
             )
 
         for rows, made in zip(batches, spread(one_run, batches), strict=True):
-            best.add(rows, made, plans[given[rows[0]]].sampler.evaluations)
+            best.add(rows, made, plans[given[rows[0]]])
     crystals, properties = best.crystals(), best.properties()
     broken = ~crystals.lattice.flatten(1).isfinite().all(-1)
     broken[crystals.owner[~crystals.frac.isfinite().all(-1)]] = True
@@ -162,11 +163,13 @@ def _decode_batch(
     start = begin(network, latents.select(every), rngs, [own[i] for i in every] if own else None)
     score = network.decoder.bind(start.condition)
     crystals = plan.sampler(score, start.crystals, rngs, on_level, start.symmetry)
-    alone = plan.most == 1  # and no other to compare it with
-    misfit = torch.zeros(len(every)) if alone else network.misfit(start.condition, crystals).cpu()
+    misfit = residual = torch.zeros(len(every))
+    if plan.judged:
+        misfit = network.misfit(start.condition, crystals).cpu()
+        residual = residual_shift(score, crystals, RESIDUAL_SIGMA).cpu()
     # Not read from the latents by the heads: an optimised latent lies where its head is wrong.
     properties = model.estimator.values(crystals).cpu()
-    return Made(crystals.to("cpu"), properties, misfit).select(range(len(latents)))
+    return Made(crystals.to("cpu"), properties, misfit, residual).select(range(len(latents)))
 
 
 def decode_finite(

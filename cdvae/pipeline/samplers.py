@@ -39,7 +39,7 @@ def plan_attempts(model: TrainedModel, spec: SamplerSpec, *, given: bool) -> Att
             raise ValueError(f"sampler fast takes at least 1 step, not {steps}")
         steps = min(steps, settings.given if given else settings.new)
         most = max(1, steps // settings.given_run) if given else 1
-        plan = Plan.finding(steps // most) if given else Plan.drawing(steps)
+        plan = Plan.finding(steps // most - (most > 1)) if given else Plan.drawing(steps)
         return Attempts(Ancestral(schedule, plan), most, settings.fit)
     if spec.name == "langevin":
         steps = 100 * LANGEVIN_LEVELS if spec.steps is None else spec.steps

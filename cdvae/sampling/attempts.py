@@ -14,6 +14,8 @@ from cdvae.sampling.protocol import Sampler
 
 AGREE = 0.01
 """Relative difference of two misfits that are the same."""
+RESIDUAL_SIGMA = 0.4
+"""Å; noise level at which a run is judged: a wrong site is as far away as that."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,9 @@ class Attempts:
     fit at once, and whether one does can be told without the true crystal: by encoding it again.
     Where the two best runs have the same misfit (AGREE), the sites are not what makes it: the
     latent says things that no crystal has, as a draw of the posterior does.
+
+    Where none fits, the one is kept whose misfit times the shift that the score still asks for is
+    least: encoder and score err in different ways.
     """
 
     sampler: Sampler
@@ -32,9 +37,19 @@ class Attempts:
     fit: float  # misfit as in `cdvae.model.cdvae.CDVAE.misfit`
 
     @property
+    def judged(self) -> bool:
+        """Whether a run is compared with others."""
+        return self.most > 1
+
+    @property
+    def per_run(self) -> int:
+        """Score evaluations of one run and of its judgement."""
+        return self.sampler.evaluations + self.judged
+
+    @property
     def evaluations(self) -> int:
         """Score evaluations of all runs."""
-        return self.most * self.sampler.evaluations
+        return self.most * self.per_run
 
 
 @dataclass(frozen=True)
@@ -43,12 +58,14 @@ class Made:
 
     crystals: CrystalBatch
     properties: Tensor  # (B, P)
-    misfit: Tensor  # (B,)
+    misfit: Tensor  # (B,) as in `cdvae.model.cdvae.CDVAE.misfit`
+    residual: Tensor  # (B,) Å, as in `cdvae.score.residual_shift`
 
     def select(self, rows: Sequence[int]) -> Made:
         """Those of the crystals ``rows``."""
         own = list(rows)
-        return Made(self.crystals.select(own), self.properties[own], self.misfit[own])
+        judged = self.misfit[own], self.residual[own]
+        return Made(self.crystals.select(own), self.properties[own], *judged)
 
 
 class Best:
@@ -59,6 +76,7 @@ class Best:
         self._runs = [0] * number
         self._misfit = [math.inf] * number
         self._second = [math.inf] * number  # the second least
+        self._doubt = [math.inf] * number  # misfit times residual of the best; 0 where it fits
         self._place = [-1] * number  # of each crystal's best among all that were made
         self._made: list[Made] = []
         self._total = 0
@@ -74,18 +92,21 @@ class Best:
             least <= plan.fit or second <= (1 + AGREE) * least < math.inf
         )
 
-    def add(self, rows: Sequence[int], made: Made, evaluations: int) -> None:
-        """What a run of ``evaluations`` made of ``rows``; the least misfit is kept."""
-        for i, (row, misfit) in enumerate(zip(rows, made.misfit.tolist(), strict=True)):
+    def add(self, rows: Sequence[int], made: Made, plan: Attempts) -> None:
+        """What a run of ``plan`` made of ``rows``."""
+        judged = zip(rows, made.misfit.tolist(), made.residual.tolist(), strict=True)
+        for i, (row, misfit, residual) in enumerate(judged):
             # What is not a number is the worst: a crystal all of whose runs broke remains broken.
             misfit = misfit if math.isfinite(misfit) else math.inf
-            if not self._runs[row] or misfit < self._misfit[row]:
-                self._place[row] = self._total + i
+            doubt = 0.0 if misfit <= plan.fit else misfit * residual
+            doubt = doubt if math.isfinite(doubt) else math.inf
+            if not self._runs[row] or doubt < self._doubt[row]:
+                self._place[row], self._doubt[row] = self._total + i, doubt
             self._misfit[row], self._second[row], _ = sorted(
                 (self._misfit[row], self._second[row], misfit)
             )
             self._runs[row] += 1
-            self.evaluations[row] += evaluations
+            self.evaluations[row] += plan.per_run
         self._made.append(made)
         self._total += len(rows)
 
