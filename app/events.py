@@ -69,23 +69,24 @@ async def job_events(
     """
     crystals = Crystals(parts, status.id, seen)
     told: JobProgress | None = None
-    with parts.changes.watch(status.id) as watch, parts.gate.waiting():
-        while True:
-            try:
-                status = await parts.queue.status(status.id, owner)
-                while events := await run_sync(crystals.more):
-                    for event in events:
-                        yield event
-            except JobNotFoundError:  # it has expired meanwhile
-                return
-            except (RedisError, StoreError):
+    with parts.gate.waiting():
+        async with parts.changes.watch(status.id) as watch:
+            while True:
+                try:
+                    status = await parts.queue.status(status.id, owner)
+                    while events := await run_sync(crystals.more):
+                        for event in events:
+                            yield event
+                except JobNotFoundError:  # it has expired meanwhile
+                    return
+                except (RedisError, StoreError):
+                    await watch.wait(LOOK_AGAIN)
+                    continue
+                if status.progress != told:
+                    told = status.progress
+                    text = told.model_dump_json()
+                    yield ServerSentEvent(text, event="progress", id=str(crystals.sent))
+                if status.state in FINAL_STATES:
+                    yield ServerSentEvent(status.model_dump_json(), event="done", id=END)
+                    return
                 await watch.wait(LOOK_AGAIN)
-                continue
-            if status.progress != told:
-                told = status.progress
-                text = told.model_dump_json()
-                yield ServerSentEvent(text, event="progress", id=str(crystals.sent))
-            if status.state in FINAL_STATES:
-                yield ServerSentEvent(status.model_dump_json(), event="done", id=END)
-                return
-            await watch.wait(LOOK_AGAIN)

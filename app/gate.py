@@ -1,5 +1,6 @@
 """How many requests are served at once; one more is told when to come back."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,18 +11,46 @@ from app.errors import ApiError, problem
 RETRY_SECONDS = 1
 ALWAYS_SERVED = frozenset({"/healthz", "/readyz", "/metrics"})
 
+CROWDED = 16  # requests at once while the process has more to do than it can
+# s; a turn takes 0.5 ms at half of what a process can answer, 6 ms or more beyond it and 2 to 10 ms
+# there with as many requests as CROWDED
+SLOW_TURN, CROWDED_TURN = 0.006, 0.002
+LOOK_SECONDS, LOOKS = 0.1, 20
+
 
 class Gate:
-    """Counts requests in work and requests that only wait for a job; the latter cost little."""
+    """Counts requests in work and requests that only wait for a job; the latter cost little.
+
+    A burst is let in, for it passes. Where the turns of the event loop stay long for two seconds,
+    more requests come than go: to have them all in work would make every one late, and take from
+    the workers, on the same cores, what they need for the jobs.
+    """
 
     def __init__(self, max_in_flight: int, max_waiting: int) -> None:
         self._max_in_flight, self._max_waiting = max_in_flight, max_waiting
         self._in_flight = self._waiting = 0
+        self._slow = 0  # looks that found a slow turn, less those that did not
+        self._crowded = False
+
+    async def look(self) -> None:
+        """Measure one turn of the event loop; to be called every LOOK_SECONDS."""
+        clock = asyncio.get_running_loop().time
+        begun = clock()
+        await asyncio.sleep(0)
+        self.note_turn(clock() - begun)
+
+    def note_turn(self, seconds: float) -> None:
+        """How long a turn of the event loop has taken."""
+        slow = seconds > (CROWDED_TURN if self._crowded else SLOW_TURN)
+        self._slow = min(max(self._slow + (1 if slow else -1), 0), LOOKS)
+        if self._slow in (0, LOOKS):
+            self._crowded = self._slow == LOOKS
 
     @contextmanager
     def admitted(self) -> Iterator[bool]:
         """Whether one more request may be worked on, for the length of the block."""
-        if self._in_flight >= self._max_in_flight:
+        limit = min(CROWDED, self._max_in_flight) if self._crowded else self._max_in_flight
+        if self._in_flight >= limit:
             yield False
             return
         self._in_flight += 1

@@ -9,12 +9,11 @@ from anyio import to_thread
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
-from app import errors, health, jobs, optimade_api, pages, tasks
+from app import errors, gate, health, jobs, optimade_api, pages, tasks
 from app import models as model_routes
 from app.background import Rescue, end, keep_doing
 from app.changes import Changes
 from app.deps import Services
-from app.gate import Admission, Gate
 from app.gauges import CardCollector, DiskCollector
 from app.keys import key_file
 from app.metrics import HttpMetrics, JobMetrics
@@ -58,8 +57,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         ).start()
         sender = Sender(parts.settings.callback_hosts)
         webhooks = Webhooks(parts.queue, parts.keys, sender)
-        chores = (parts.changes.listen, Rescue(parts.queue).run, webhooks.deliver)
-        doing = [asyncio.create_task(keep_doing(chore, LOOK_SECONDS)) for chore in chores]
+        chores = (
+            (parts.changes.listen, LOOK_SECONDS),
+            (Rescue(parts.queue).run, LOOK_SECONDS),
+            (webhooks.deliver, LOOK_SECONDS),
+            (parts.gate.look, gate.LOOK_SECONDS),
+        )
+        doing = [asyncio.create_task(keep_doing(chore, every)) for chore, every in chores]
         yield
         stop.set()
         await end(doing)
@@ -74,10 +78,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
+        # Traces alone are exported; to look for the others' providers costs every request time.
+        telemetry={"metrics": False, "logs": False},
     )
     app.state.services = parts
     errors.install(app)
-    app.add_middleware(Admission, gate=parts.gate)
+    app.add_middleware(gate.Admission, gate=parts.gate)
     app.add_middleware(Observer, metrics=HttpMetrics(parts.counters))
     for module in (tasks, jobs, model_routes, health, pages):
         app.include_router(module.router)
@@ -108,7 +114,7 @@ def _parts(settings: Settings) -> Services:
         changes=Changes(queue.redis),
         store=open_store(settings.home, settings.results_url),
         keys=key_file(settings.home),
-        gate=Gate(settings.max_in_flight, settings.max_waiting),
+        gate=gate.Gate(settings.max_in_flight, settings.max_waiting),
         counters=counters,
         state=state,
         job_metrics=job_metrics,

@@ -81,6 +81,7 @@ class JobQueue:
             socket_timeout=timeout,
             socket_connect_timeout=timeout,
             health_check_interval=30,
+            driver_info=None,  # a burst opens many connections: each would look its name up on disk
             # One repetition: a pooled connection may have been closed by a restarted server.
             retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
         )

@@ -37,11 +37,13 @@ async def wait_for_end(parts: Services, status: JobStatus, owner: str, seconds: 
     if status.state in FINAL_STATES:
         return status
     end = asyncio.get_running_loop().time() + seconds
-    with parts.changes.watch(status.id) as watch, parts.gate.waiting() as may_wait:
-        while may_wait:
-            status = await parts.queue.status(status.id, owner)
-            left = end - asyncio.get_running_loop().time()
-            if status.state in FINAL_STATES or left <= 0:
-                break
-            await watch.wait(min(left, LOOK_AGAIN))
-    return status
+    with parts.gate.waiting() as may_wait:
+        if not may_wait:
+            return status
+        async with parts.changes.watch(status.id) as watch:
+            while True:
+                status = await parts.queue.status(status.id, owner)
+                left = end - asyncio.get_running_loop().time()
+                if status.state in FINAL_STATES or left <= 0:
+                    return status
+                await watch.wait(min(left, LOOK_AGAIN))

@@ -34,13 +34,13 @@ _CONSTANTS = (
     "WEBHOOKS_KEY",
     "WORKERS_KEY",
     "QUEUED_CHANNEL",
-    "CHANGED_CHANNEL",
     "MAX_LOST",
     "PATIENCE",
 )
 _PREFIXES = {
     "ACTIVE_PREFIX": wire.active_key(""),
     "CANCEL_PREFIX": wire.cancel_key(""),
+    "CHANGED_PREFIX": wire.changed_channel(""),
     "JOBS_PREFIX": wire.jobs_key(""),
     "PROGRESS_PREFIX": wire.progress_key(""),
     "WORKER_PREFIX": wire.worker_key(""),

@@ -47,8 +47,6 @@ WEBHOOKS_KEY = "cdvae:webhooks"
 """Sorted set of the jobs whose callback is due, by the time of the next try."""
 QUEUED_CHANNEL = "cdvae:queued"
 """Channel on which every job that joins a queue is announced."""
-CHANGED_CHANNEL = "cdvae:changed"
-"""Channel on which the id of a job is published whenever its status has changed."""
 
 MAX_LOST = 1
 """Processes that may be lost with a job before it fails: it is tried once more."""
@@ -65,6 +63,11 @@ CANCEL_TTL = 7 * 24 * 3600
 def progress_key(job_id: str) -> str:
     """Key of the hash with the fields of `JobProgress`, as text; empty `eta_seconds` is null."""
     return f"cdvae:progress:{job_id}"
+
+
+def changed_channel(job_id: str) -> str:
+    """Channel on which something is published whenever the job's status has changed."""
+    return f"cdvae:changed:{job_id}"
 
 
 def cancel_key(job_id: str) -> str:

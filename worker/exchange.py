@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 from redis import Redis
 from redis.exceptions import RedisError
 
-from schema.wire import CANCEL_TTL, CHANGED_CHANNEL, LEASES_KEY, cancel_key, progress_key
+from schema.wire import CANCEL_TTL, LEASES_KEY, cancel_key, changed_channel, progress_key
 from worker.control import Control
 
 log = logging.getLogger(__name__)
@@ -100,4 +100,4 @@ def _write(pipeline: Any, job_id: str, progress: dict[str, str], eta: str) -> No
     key = progress_key(job_id)
     pipeline.hset(key, mapping={**progress, "eta_seconds": eta})
     pipeline.expire(key, CANCEL_TTL)
-    pipeline.publish(CHANGED_CHANNEL, job_id)
+    pipeline.publish(changed_channel(job_id), "")

@@ -48,7 +48,7 @@ local function close(id, now, ended_at)
     redis.call('EXPIRE', 'rq:results:' .. id, ttl)
   end
   if callback and callback ~= '' then redis.call('ZADD', WEBHOOKS_KEY, now, id) end
-  redis.call('PUBLISH', CHANGED_CHANNEL, id)
+  redis.call('PUBLISH', CHANGED_PREFIX .. id, '')
 end
 
 -- Forget the execution that RQ has noted for the job.
@@ -68,7 +68,7 @@ local function requeue(id, origin)
   redis.call('HDEL', LEASES_KEY, id)
   redis.call('LPUSH', queue_key(origin), id)
   redis.call('PUBLISH', QUEUED_CHANNEL, id)
-  redis.call('PUBLISH', CHANGED_CHANNEL, id)
+  redis.call('PUBLISH', CHANGED_PREFIX .. id, '')
 end
 
 -- What becomes of a leased job that nobody runs any more.

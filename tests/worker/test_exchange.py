@@ -7,7 +7,7 @@ import pytest
 from redis import Redis
 
 from cdvae.errors import Cancelled
-from schema.wire import CHANGED_CHANNEL, LEASES_KEY, cancel_key, progress_key
+from schema.wire import LEASES_KEY, cancel_key, changed_channel, progress_key
 from worker.control import Control, LeaseLostError
 from worker.exchange import Exchange
 
@@ -59,12 +59,12 @@ def test_progress_is_written_without_the_job_and_the_last_of_it_at_its_end(
 def test_news_are_announced_and_nothing_else(redis_client: Redis) -> None:
     (control,) = leased(redis_client, "j")
     with redis_client.pubsub(ignore_subscribe_messages=True) as pubsub:
-        pubsub.subscribe(CHANGED_CHANNEL)
+        pubsub.subscribe(changed_channel("j"))
         pubsub.get_message(timeout=5)
         with Exchange(redis_client, "w").attend(control):
             message = pubsub.get_message(timeout=5)
             assert message is not None
-            assert message["data"] == b"j"
+            assert message["channel"] == changed_channel("j").encode()
             assert pubsub.get_message(timeout=1.0) is None
             control.stage("sampling")
             assert pubsub.get_message(timeout=5) is not None
