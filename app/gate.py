@@ -12,8 +12,8 @@ RETRY_SECONDS = 1
 ALWAYS_SERVED = frozenset({"/healthz", "/readyz", "/metrics"})
 
 CROWDED = 16  # requests at once while the process has more to do than it can
-# s; a turn takes 0.5 ms at half of what a process can answer, 6 ms or more beyond it and 2 to 10 ms
-# there with as many requests as CROWDED
+# s; a turn takes at most 1 ms at half of what a process can answer, 6 ms beyond it and 3 to 16 ms
+# there with a few requests at once
 SLOW_TURN, CROWDED_TURN = 0.006, 0.002
 LOOK_SECONDS, LOOKS = 0.1, 20
 

@@ -23,13 +23,24 @@ from cdvae.symmetry.placement import Plan
 def likeliest_counts(logits: Tensor, n_atoms: Tensor) -> Tensor:
     """(B, Z) the likeliest number of atoms of each element that make up ``n_atoms`` together.
 
-    Exact, by dynamic programming over the elements: the best score of every number of atoms so far.
+    Exact, by dynamic programming over the elements where it takes that: the best score of every
+    number of atoms so far.
 
     Args:
         logits: (B, Z, N+1) of each count of each element, independent of each other.
         n_atoms: (B,) atoms wanted, at most N.
     """
     log = logits.log_softmax(-1)
+    counts = log.argmax(-1)
+    # Where the likeliest counts make up the sum by themselves, nothing else is likelier.
+    rows = (counts.sum(-1) != n_atoms).nonzero().squeeze(-1)
+    if len(rows):
+        counts[rows] = _summing_to(log[rows], n_atoms[rows])
+    return counts
+
+
+def _summing_to(log: Tensor, n_atoms: Tensor) -> Tensor:
+    """`likeliest_counts` by dynamic programming, of log probabilities (B, Z, N+1)."""
     size = log.shape[2]
     # (total, count): atoms before this element, where that is possible
     before = torch.arange(size)[:, None] - torch.arange(size)
