@@ -55,7 +55,7 @@ class SamplingConfig:
 
     new: int = 100  # on a new crystal, in one run: more do not make it better
     given: int = 100  # on a given crystal, in runs of ``given_run``
-    given_run: int = 25
+    given_run: int = 25  # of which the last judges the run, where there may be others
     fit: float = 0.0  # misfit at which a given crystal needs no other run
 
     @property

@@ -16,7 +16,7 @@ from cdvae.model.encoder import Latents
 from cdvae.pipeline.chunks import chunks
 from cdvae.pipeline.samplers import SamplerSpec, plan_attempts
 from cdvae.pipeline.seeds import generators
-from cdvae.sampling.attempts import RESIDUAL_SIGMA, Attempts, Best, Made
+from cdvae.sampling.attempts import JUDGEMENT_SIGMA, Attempts, Best, Made
 from cdvae.sampling.fixed import Fixed
 from cdvae.sampling.protocol import OnLevel
 from cdvae.sampling.start import begin
@@ -166,7 +166,7 @@ def _decode_batch(
     misfit = residual = torch.zeros(len(every))
     if plan.judged:
         misfit = network.misfit(start.condition, crystals).cpu()
-        residual = residual_shift(score, crystals, RESIDUAL_SIGMA).cpu()
+        residual = residual_shift(score, crystals, JUDGEMENT_SIGMA).cpu()
     # Not read from the latents by the heads: an optimised latent lies where its head is wrong.
     properties = model.estimator.values(crystals).cpu()
     return Made(crystals.to("cpu"), properties, misfit, residual).select(range(len(latents)))

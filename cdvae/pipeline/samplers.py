@@ -39,6 +39,7 @@ def plan_attempts(model: TrainedModel, spec: SamplerSpec, *, given: bool) -> Att
             raise ValueError(f"sampler fast takes at least 1 step, not {steps}")
         steps = min(steps, settings.given if given else settings.new)
         most = max(1, steps // settings.given_run) if given else 1
+        # One evaluation of a run judges it, where it is compared with others (Attempts.per_run).
         plan = Plan.finding(steps // most - (most > 1)) if given else Plan.drawing(steps)
         return Attempts(Ancestral(schedule, plan), most, settings.fit)
     if spec.name == "langevin":

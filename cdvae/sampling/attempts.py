@@ -14,7 +14,7 @@ from cdvae.sampling.protocol import Sampler
 
 AGREE = 0.01
 """Relative difference of two misfits that are the same."""
-RESIDUAL_SIGMA = 0.4
+JUDGEMENT_SIGMA = 0.4
 """Å; noise level at which a run is judged: a wrong site is as far away as that."""
 
 
