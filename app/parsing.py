@@ -8,12 +8,13 @@ import asyncio
 import atexit
 import multiprocessing
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 
+from app.cores import ALL, use
 from app.errors import ApiError
 
 T = TypeVar("T")
@@ -51,14 +52,16 @@ def _pool(processes: int) -> ProcessPool:
     pool = ProcessPool(
         max_workers=processes,
         max_tasks=JOBS_EACH,
-        initializer=_limit_memory,
+        initializer=_prepare,
+        initargs=(ALL,),
         context=multiprocessing.get_context("spawn"),  # a fork would copy our threads' locks
     )
     atexit.register(_end, pool)
     return pool
 
 
-def _limit_memory() -> None:
+def _prepare(cores: Sequence[int]) -> None:
+    use(cores)  # not those alone of the process that it was started by
     _, most = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, most))
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 import uvicorn
 
+from app.cores import keep_to_share, make_places
 from app.settings import Settings
 from backplane.logs import configure_logging
 from backplane.tracing import export_traces
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 # Open connections, such as one that waits for a job, do not hold up a shutdown.
 GRACE_SECONDS = 5
+PLACES = "CDVAE_API_PLACES"  # where the processes of one front end share out the cores
 
 
 def api(host: str, port: int, processes: int) -> None:
@@ -34,9 +37,12 @@ def api(host: str, port: int, processes: int) -> None:
         raise typer.Exit(os.EX_CONFIG) from error
     if needs_keys:
         os.environ["CDVAE_REQUIRE_KEYS"] = "1"  # even should the file of keys vanish
-    with tempfile.TemporaryDirectory(prefix="cdvae-api-metrics-") as folder:
+    with tempfile.TemporaryDirectory(prefix="cdvae-api-") as folder:
+        metrics, places = Path(folder, "metrics"), Path(folder, "places")
+        metrics.mkdir()
+        make_places(places, processes)
         # prometheus-client looks at this when it is imported, which is in the serving processes.
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        os.environ |= {"PROMETHEUS_MULTIPROC_DIR": str(metrics), PLACES: str(places)}
         uvicorn.run(
             f"{__name__}:create",
             factory=True,
@@ -57,6 +63,7 @@ def create() -> FastAPI:
     settings = Settings()
     if multiprocessing.parent_process() is not None:
         die_with_parent()
+        keep_to_share(Path(os.environ[PLACES]))
         configure_logging(settings.log_level, settings.log_json)
     export_traces("cdvae-app")
     return create_app(settings)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 import psutil
 import pytest
 
+from app.cores import ALL
 from tests.e2e.service import Service
 
 PROCESSES = 3
@@ -32,6 +33,11 @@ def api_processes(service: Service) -> list[psutil.Process]:
     return [p for p in parent.children() if "spawn_main" in " ".join(p.cmdline())]
 
 
+def cores_of(service: Service) -> set[tuple[int, ...]]:
+    """The different shares of the cores that the processes keep to."""
+    return {tuple(process.cpu_affinity()) for process in api_processes(service)}
+
+
 def soon(value: Callable[[], float], wanted: float) -> None:
     """A worker counts a job a moment after its end is visible."""
     end = time.monotonic() + 20
@@ -42,6 +48,7 @@ def soon(value: Callable[[], float], wanted: float) -> None:
 
 def test_every_process_says_the_same(service: Service) -> None:
     assert len(api_processes(service)) == PROCESSES
+    assert len(cores_of(service)) == min(PROCESSES, len(ALL))
     jobs = [service.submit("/generate", {"num_samples": 1}) for _ in range(12)]
     for job in jobs:
         assert service.wait(job)["state"] == "succeeded"
@@ -64,6 +71,7 @@ def test_a_killed_api_process_has_been_counted(service: Service) -> None:
     psutil.wait_procs([victim], timeout=10)
     soon(lambda: len(api_processes(service)), PROCESSES)
     soon(lambda: service.call("GET", "/healthz").status, 200)
+    soon(lambda: len(cores_of(service)), min(PROCESSES, len(ALL)))
     after = service.metrics()
     assert after[SUBMITTED] == before[SUBMITTED]
     asked = 'cdvae_http_requests_total{method="GET",route="/metrics",status="200"}'
