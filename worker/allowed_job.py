@@ -10,10 +10,13 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from redis import Redis
 from rq.exceptions import NoSuchJobError
 from rq.job import Job
+from rq.serializers import JSONSerializer
+from rq.utils import as_text
 
-from schema.wire import FUNCTIONS
+from schema.wire import FIELD_ATTEMPTS, FIELD_REQUEST, FIELD_STATE, FIELD_TRACE, FUNCTIONS
 
 log = logging.getLogger(__name__)
 
@@ -28,9 +31,21 @@ class AllowedJob(Job):
     """A job whose function is looked up in `functions` (by name) and takes one JSON object.
 
     The table is empty in the worker process, which runs no jobs, and filled in the work-horse.
+
+    attempts: processes that were lost with it; outcome: its state as it ended, or ''; request_id,
+    trace: what follows it through logs and traces.
     """
 
     functions: Mapping[str, JobFunction] = {}
+    attempts = 0
+    outcome = request_id = trace = ""
+
+    @classmethod
+    def load(cls, job_id: str, connection: Redis) -> AllowedJob:
+        """The job as Redis has it; NoSuchJobError where it has none that can be read."""
+        job = cls(job_id, connection, JSONSerializer)
+        job.refresh()  # type: ignore[no-untyped-call]
+        return job
 
     @property
     def func(self) -> Callable[..., Any]:
@@ -51,6 +66,10 @@ class AllowedJob(Job):
         """
         try:
             super().restore(raw_data)
+            ours = (FIELD_ATTEMPTS, FIELD_STATE, FIELD_REQUEST, FIELD_TRACE)
+            values = [as_text(raw_data.get(field.encode(), b"")) for field in ours]
+            self.attempts = int(values[0] or 0)
+            self.outcome, self.request_id, self.trace = values[1:]
         except NoSuchJobError:
             raise
         except Exception as error:

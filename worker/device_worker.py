@@ -10,14 +10,12 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from rq.exceptions import NoSuchJobError, StopRequested
-from rq.queue import Queue
 from rq.utils import now
 from rq.worker import WorkerStatus
 
 from backplane.ledger import ENDED
 from backplane.results import open_store
 from schema.jobs import JobError
-from schema.wire import FIELD_ATTEMPTS
 from worker.allowed_job import AllowedJob
 from worker.doorbell import Doorbell
 from worker.expiry import Expiry
@@ -56,7 +54,8 @@ class DeviceWorker(HorseWorker):
         self._expiry = Expiry(self.connection, store, settings.result_ttl)
         self._next_heartbeat = 0.0
         self._running: dict[str, Running] = {}
-        self._alone: str | None = None  # a job that nothing runs beside: it is next, or it runs
+        # A job that nothing runs beside: it is next, or it runs.
+        self._alone: AllowedJob | None = None
 
     def run(self) -> None:
         """Work until a signal comes; raises HorseStartError where no model can be loaded."""
@@ -73,7 +72,7 @@ class DeviceWorker(HorseWorker):
                     log.warning("waiting for Redis: %s", error)
                     time.sleep(OUTAGE_SECONDS)
             if self._alone is not None:
-                self._end(self._alone, "return", None)
+                self._end(self._alone.id, "return", None)
         except StopRequested:
             log.info("stopped while the models were being loaded")
         finally:
@@ -88,34 +87,32 @@ class DeviceWorker(HorseWorker):
         job_id = self._ledger.take(queues, self._running) if queues else None
         if job_id is None:
             return False
-        attempts = self.connection.hget(AllowedJob.key_for(job_id), FIELD_ATTEMPTS)
-        if attempts and int(attempts):
-            self._alone = job_id  # a process was lost with it: the jobs of others shall not be
-        else:
-            self._begin(job_id)
-        return True
-
-    def _begin(self, job_id: str) -> None:
-        """Give one leased job to the horse."""
         try:
-            job = AllowedJob.fetch(job_id, self.connection, self.serializer)
+            job = AllowedJob.load(job_id, self.connection)
         except NoSuchJobError:  # it cannot be read: see AllowedJob.restore
             self._end(job_id, "fail", forbidden())
-            return
+            return True
+        if job.attempts:
+            self._alone = job  # a process was lost with it: the jobs of others shall not be
+        else:
+            self._begin(job)
+        return True
+
+    def _begin(self, job: AllowedJob) -> None:
+        """Give one leased job to the horse."""
         try:
             if not self._running:
                 self._ensure_horse()
             assert self._horse is not None
-            queue = Queue(job.origin, connection=self.connection)
             execution = self.prepare_execution(job)
             job.started_at = now()
             limit = job.timeout or self.queue_class.DEFAULT_TIMEOUT
-            self._running[job_id] = Running(job, execution, float(limit))
+            self._running[job.id] = Running(job, execution, float(limit))
             if len(self._running) == 1:
                 self._announce("busy")
-            self._horse.send({"job": job.id, "execution": execution.id, "queue": queue.name})
+            self._horse.send({"job": job.id, "execution": execution.id})
         except (*REDIS_GONE, HorseStartError, StopRequested):
-            self._end(job_id, "return", None)
+            self._end(job.id, "return", None)
             raise
 
     def _wait(self) -> None:
@@ -187,7 +184,7 @@ class DeviceWorker(HorseWorker):
         one = self._running.pop(job_id, None)
         if one is not None:
             self.executions.pop(one.execution.id, None)
-        if self._alone == job_id:
+        if self._alone is not None and self._alone.id == job_id:
             self._alone = None
         if self._settle(job_id, verdict, problem) == "requeued":
             log.warning("job %s goes back to its queue", job_id)

@@ -34,7 +34,6 @@ from rq.job import Job
 from rq.queue import Queue
 from rq.serializers import JSONSerializer
 from rq.timeouts import TimerDeathPenalty
-from rq.utils import as_text
 from rq.worker import BaseWorker
 
 from backplane.logs import NONE, configure_logging, job_in_logs
@@ -42,7 +41,7 @@ from backplane.results import open_store
 from backplane.tracing import context_from, export_traces, flush_traces, tracer
 from cdvae.errors import ModelStoreError
 from registry.errors import StoreError
-from schema.wire import FIELD_REQUEST, FIELD_TRACE, FUNCTIONS, LEASES_KEY
+from schema.wire import FUNCTIONS, LEASES_KEY
 from worker.allowed_job import AllowedJob
 from worker.checks import Checks
 from worker.control import LeaseLostError
@@ -206,18 +205,16 @@ def _perform(worker: str, connection: Redis, message: Message) -> None:
     )
     horse.push_exc_handler(record_failure)  # type: ignore[no-untyped-call]
     horse.log_job_description = False
-    job = AllowedJob.fetch(message["job"], connection, JSONSerializer)
-    execution = Execution.fetch(message["execution"], job.id, connection)
+    job = AllowedJob.load(message["job"], connection)
+    execution = Execution(message["execution"], job.id, connection, worker)
     execution._job = job
     horse.executions = {execution.id: execution}
-    fields = connection.hmget(job.key, FIELD_REQUEST, FIELD_TRACE)
-    request_id, trace = (as_text(value or b"") for value in fields)
     job_queue = Queue(
-        message["queue"], connection=connection, job_class=AllowedJob, serializer=JSONSerializer
+        job.origin, connection=connection, job_class=AllowedJob, serializer=JSONSerializer
     )
     with (
-        job_in_logs(job.id, request_id or NONE),
-        tracer.start_as_current_span("job", context_from(trace)) as span,
+        job_in_logs(job.id, job.request_id or NONE),
+        tracer.start_as_current_span("job", context_from(job.trace)) as span,
     ):
         span.set_attribute("cdvae.job.id", job.id)
         log.info("starts, %s", job.description)

@@ -14,6 +14,7 @@ import select
 import signal
 import subprocess
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -64,7 +65,8 @@ class HorseProcess:
         os.set_blocking(self._events, False)
         self._poll = select.poll()
         self._poll.register(self._events, select.POLLIN | select.POLLHUP)
-        self._buffer = b""
+        self._lines: deque[bytes] = deque()
+        self._rest = b""  # a line that has not come to its end
         self.ready = False
         self.send(config)
 
@@ -86,22 +88,23 @@ class HorseProcess:
         except (BrokenPipeError, ConnectionResetError):
             raise HorseDiedError(self._end()) from None
 
-    def receive(self, timeout: float) -> list[Message]:
-        """The messages that arrive within `timeout` seconds: returns as soon as there is one.
+    def receive(self, timeout: float) -> Message | None:
+        """The next message; None where none arrives within `timeout` seconds.
 
         Raises HorseDiedError when the horse has ended and everything it said has been returned.
         """
         end = time.monotonic() + timeout
-        while True:
+        while not self._lines:
             left = max(0.0, end - time.monotonic())
             if not self._poll.poll(left * 1000):
-                return []
+                return None
             chunk = os.read(self._events, 65536)
             if not chunk:
                 raise HorseDiedError(self._end())
-            *lines, self._buffer = (self._buffer + chunk).split(b"\n")
-            if lines:
-                return [json.loads(line) for line in lines]
+            *lines, self._rest = (self._rest + chunk).split(b"\n")
+            self._lines.extend(lines)
+        message: Message = json.loads(self._lines.popleft())
+        return message
 
     def _end(self) -> int:
         """The exit status of a horse that has closed its pipes, which it does on its way out."""

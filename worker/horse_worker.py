@@ -115,7 +115,8 @@ class HorseWorker(Worker):
         end = time.monotonic() + self.settings.load_timeout
         try:
             while not horse.ready:
-                for message in horse.receive(TICK):
+                message = horse.receive(TICK)
+                if message is not None:
                     self._handle(message)
                 self.heartbeat()
                 if self._stop_requested:
@@ -152,10 +153,14 @@ class HorseWorker(Worker):
         return event
 
     def _listen(self, seconds: float) -> None:
-        """Take note of what the horse says within so many seconds; HorseDiedError if it died."""
-        if self._horse is not None:
-            for message in self._horse.receive(seconds):
-                self._handle(message)
+        """Take note of the next thing that the horse says, if it does so within so many seconds.
+
+        Of one thing: what ends a batch ends a hundred jobs, each a millisecond's work, and an
+        urgent job shall not wait for all of them. Raises HorseDiedError if it died.
+        """
+        message = None if self._horse is None else self._horse.receive(seconds)
+        if message is not None:
+            self._handle(message)
 
     def _announce(self, state: State) -> None:
         self.presence.state = state

@@ -22,11 +22,12 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 from rq.exceptions import DeserializationError, NoSuchJobError
-from rq.job import Job, JobStatus
-from rq.utils import as_text, now
+from rq.job import JobStatus
+from rq.utils import now
 
 from registry.local import LocalStore
-from schema.wire import FIELD_STATE, FUNCTIONS
+from schema.wire import FUNCTIONS
+from worker.allowed_job import AllowedJob
 from worker.horse_process import Message
 
 log = logging.getLogger(__name__)
@@ -101,7 +102,7 @@ class WorkerMetrics:
         self._gpu_memory.set(message["gpu_memory_bytes"])
         self._gpu_total.set(message["gpu_memory_total_bytes"])
 
-    def job_ended(self, job: Job) -> None:
+    def job_ended(self, job: AllowedJob) -> None:
         """Count a job after its end, whatever that was; one that was requeued has not ended.
 
         It is called once for a job: by whoever its end was told (`backplane.ledger.ENDED`).
@@ -117,7 +118,7 @@ class WorkerMetrics:
             return
         state = "failed"
         if status == JobStatus.FINISHED:
-            state = as_text(job.connection.hget(job.key, FIELD_STATE) or b"succeeded")
+            state = job.outcome or "succeeded"
         self._finished.labels(kind, model, state).inc()
         if job.started_at is None:  # it was lost with workers that had not begun it
             return

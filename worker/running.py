@@ -15,6 +15,8 @@ FULL = 512
 """Crystals at a time from which on only the most urgent jobs are taken: two batches, so that the
 next one is there when the jobs of the last are still being checked and ended.
 """
+RESERVED_SHARE = 8
+"""One of so many places is kept for the most urgent jobs: they need not wait until another ends."""
 
 
 @dataclass(frozen=True)
@@ -49,4 +51,6 @@ def queues_with_room(
     """
     if len(running) >= jobs_at_once:
         return ()
-    return queues if sum(one.crystals for one in running) < FULL else queues[:1]
+    reserved = jobs_at_once // RESERVED_SHARE
+    full = sum(one.crystals for one in running) >= FULL or len(running) >= jobs_at_once - reserved
+    return queues[:1] if full else queues

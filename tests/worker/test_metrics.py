@@ -10,18 +10,19 @@ from pathlib import Path
 import pytest
 from redis import Redis
 from rq import Queue
-from rq.job import Job, JobStatus
+from rq.job import JobStatus
 from rq.serializers import JSONSerializer
 
 from registry.local import LocalStore
 from schema.wire import FIELD_STATE, FUNCTIONS
+from worker.allowed_job import AllowedJob
 from worker.metrics import WorkerMetrics, start
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = LocalStore(ROOT / "model_store")
 
 GENERATE = FUNCTIONS["generate"]
-MakeJob = Callable[..., Job]
+MakeJob = Callable[..., AllowedJob]
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def ended(redis_client: Redis) -> MakeJob:
 
     def make(
         model: object, function: str = "worker.jobs.generate", status: str = "finished"
-    ) -> Job:
+    ) -> AllowedJob:
         queue = Queue("normal", connection=redis_client, serializer=JSONSerializer)
         job = queue.enqueue_call(function, args=({"model": model},), result_ttl=60)
         now = datetime.now(UTC)
@@ -39,7 +40,7 @@ def ended(redis_client: Redis) -> MakeJob:
         job.save()
         redis_client.hset(job.key, FIELD_STATE, "succeeded")
         job.set_status(JobStatus(status))
-        return job
+        return AllowedJob(job.id, redis_client, JSONSerializer)
 
     return make
 

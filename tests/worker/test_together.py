@@ -208,6 +208,9 @@ def test_a_worker_takes_what_fills_a_batch_and_then_the_most_urgent_alone() -> N
     full = running(*[10_000] * (FULL // COUNTED))
     assert queues_with_room(full, queues, 64) == ("interactive",)
     assert queues_with_room(full, queues, len(full)) == ()
+    assert queues_with_room(running(*[1] * 55), queues, 64) == queues
+    assert queues_with_room(running(*[1] * 56), queues, 64) == ("interactive",)
+    assert queues_with_room(running(*[1] * 64), queues, 64) == ()
 
 
 @pytest.fixture(scope="module")
