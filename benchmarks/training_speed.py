@@ -18,7 +18,7 @@ from timing import ROOT, arguments, emit, timed
 
 from cdvae.compute import configure
 from cdvae.config import load_config
-from cdvae.loss import LossTerms, compute_loss
+from cdvae.loss import Corruption, LossTerms, compute_loss
 from cdvae.model.cdvae import CDVAE
 from cdvae.noise import NoiseSchedule
 from cdvae.testing import perovskites
@@ -43,6 +43,7 @@ def main() -> None:
             network.interact = torch.compile(network.interact)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4)
     schedule = NoiseSchedule(config.model.sigma_max, config.model.sigma_min)
+    corruption = Corruption(schedule, settings.noisy_copies, settings.codeless_share)
     rng = torch.Generator().manual_seed(0)
     losses: list[LossTerms] = []
     parts: dict[str, list[float]] = {"loss": [], "gradients": [], "optimiser": []}
@@ -52,9 +53,7 @@ def main() -> None:
         losses.clear()
         seconds = {
             "loss": timed(
-                lambda: losses.append(
-                    compute_loss(model, data.crystals, values, schedule, settings.noisy_copies, rng)
-                )
+                lambda: losses.append(compute_loss(model, data.crystals, values, corruption, rng))
             ),
             "gradients": timed(lambda: losses[0].total(config.loss).backward()),
             "optimiser": timed(optimiser.step),

@@ -30,6 +30,7 @@ from reporting import DOCUMENT, cached, insert, markdown, mean_sd
 from reproduce_table import DATA, Subject
 from variants import FIXED_SIGMA, VARIANTS, UnconditionedDecoder, nearest_image_score
 
+SCRIPTS = Path(__file__).parents[2] / "benchmarks"
 OURS = Subject("carbon-24", table_rows.OURS, "carbon-24@1", "aa", 2859, None, "aa")
 
 
@@ -364,3 +365,21 @@ def test_principal_components_of_points_on_an_ellipse() -> None:
     assert shares == pytest.approx([0.8, 0.2])
     assert np.abs(places[:, 0]) == pytest.approx(np.abs(2 * np.cos(angle)))
     assert np.abs(places[:, 1]) == pytest.approx(np.abs(np.sin(angle)), abs=1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("script", "words", "figure"),
+    [
+        ("training_speed.py", "--steps 1", "crystals_a_second"),
+        ("sampling_speed.py", "--batch 2 --threads 1 --repeats 1 --langevin-steps 50", "threads_1"),
+        ("scaling.py", "--crystals 2 4 --atoms 5 10", "exponent_of_crystals"),
+        ("metrics_speed.py", "--crystals 8", "ratio"),
+    ],
+)
+def test_the_scripts_that_measure_speed_run(script: str, words: str, figure: str) -> None:
+    program = [sys.executable, str(SCRIPTS / script), *words.split()]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    assert figures[figure]
