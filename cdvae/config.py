@@ -54,6 +54,7 @@ class SamplingConfig:
     """How many score evaluations the sampler ``fast`` spends at most, and how."""
 
     new: int = 100  # on a new crystal, in one run: more do not make it better
+    fixed: int = 100  # the same where its atoms are required: then more may help longer
     given: int = 100  # on a given crystal, in runs of ``given_run``
     given_run: int = 25  # of which the last judges the run, where there may be others
     fit: float = 0.0  # misfit at which a given crystal needs no other run
@@ -61,7 +62,7 @@ class SamplingConfig:
     @property
     def steps(self) -> int:
         """By default: all that help."""
-        return max(self.new, self.given)
+        return max(self.new, self.fixed, self.given)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from cdvae.crystal import CrystalBatch
 from cdvae.errors import NonFiniteSampleError
 from cdvae.model.encoder import Latents
 from cdvae.pipeline.chunks import chunks
-from cdvae.pipeline.samplers import SamplerSpec, plan_attempts
+from cdvae.pipeline.samplers import Kind, SamplerSpec, plan_attempts
 from cdvae.pipeline.seeds import generators
 from cdvae.sampling.attempts import JUDGEMENT_SIGMA, Attempts, Best, Made
 from cdvae.sampling.fixed import Fixed
@@ -82,15 +82,18 @@ def decode(
     _require_finite(~latents.z.isfinite().all(-1))
     kept = [None] * len(latents) if fixed is None else list(fixed)
     sizes, codes = _sizes(model, latents.z, kept), latents.n_codes.tolist()
-    given = [n == own for n, own in zip(sizes, codes, strict=True)]
-    plans = {one: plan_attempts(model, sampler, given=one) for one in set(given)}
+    kinds: list[Kind] = [
+        "given" if n == own else "new" if one is None else "fixed"
+        for n, own, one in zip(sizes, codes, kept, strict=True)
+    ]
+    plans = {kind: plan_attempts(model, sampler, kind) for kind in set(kinds)}
     best, runs = Best(len(latents)), max(plan.most for plan in plans.values())
     for run in range(runs):
-        left = best.unfit([plans[one] for one in given])
+        left = best.unfit([plans[kind] for kind in kinds])
         atoms = _batch_atoms(model, sum(sizes[row] for row in left))
         batches = [
             [rows[i] for i in part]
-            for rows in _of_one_kind(left, given, kept)
+            for rows in _of_one_kind(left, kinds, kept)
             for part in of_one_size([sizes[row] for row in rows], atoms)
         ]
         levels = Levels(len(batches), on_level, run, runs)
@@ -100,14 +103,14 @@ def decode(
                 model,
                 latents.select(rows),
                 [seeds[row] for row in rows],
-                plans[given[rows[0]]],
+                plans[kinds[rows[0]]],
                 run,
                 levels.one_more,
                 [kept[row] for row in rows],
             )
 
         for rows, made in zip(batches, spread(one_run, batches), strict=True):
-            best.add(rows, made, plans[given[rows[0]]])
+            best.add(rows, made, plans[kinds[rows[0]]])
     crystals, properties = best.crystals(), best.properties()
     broken = ~crystals.lattice.flatten(1).isfinite().all(-1)
     broken[crystals.owner[~crystals.frac.isfinite().all(-1)]] = True
@@ -124,18 +127,18 @@ def _batch_atoms(model: TrainedModel, atoms: int) -> int:
 
 
 def _of_one_kind(
-    rows: Sequence[int], given: Sequence[bool], fixed: Sequence[Fixed | None]
+    rows: Sequence[int], kinds: Sequence[Kind], fixed: Sequence[Fixed | None]
 ) -> list[list[int]]:
-    """``rows`` that are sampled in one way.
+    """``rows`` that are sampled in one way: of one kind, with nothing fixed, with or without group.
 
-    New or given; with nothing fixed, with fixed atoms, with a space group too.
+    A given crystal's atoms may be fixed too.
     """
-    kinds: dict[tuple[bool, int], list[int]] = {}
+    found: dict[tuple[Kind, int], list[int]] = {}
     for row in rows:
         own = fixed[row]
-        kind = 0 if own is None else 1 if own.spacegroup is None else 2
-        kinds.setdefault((given[row], kind), []).append(row)
-    return list(kinds.values())
+        what = 0 if own is None else 1 if own.spacegroup is None else 2
+        found.setdefault((kinds[row], what), []).append(row)
+    return list(found.values())
 
 
 def _sizes(model: TrainedModel, z: Tensor, fixed: Sequence[Fixed | None]) -> list[int]:

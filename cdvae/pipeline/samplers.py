@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from cdvae.noise import NoiseSchedule
 from cdvae.sampling.ancestral import Ancestral, Plan
@@ -11,6 +12,9 @@ from cdvae.sampling.langevin import Langevin
 from cdvae.trained import TrainedModel
 
 LANGEVIN_LEVELS = 50
+
+Kind = Literal["new", "fixed", "given"]
+"""A new crystal, a new one of required atoms, or one whose latent says where its atoms are."""
 
 
 @dataclass(frozen=True)
@@ -21,12 +25,12 @@ class SamplerSpec:
     steps: int | None = None
 
 
-def plan_attempts(model: TrainedModel, spec: SamplerSpec, *, given: bool) -> Attempts:
+def plan_attempts(model: TrainedModel, spec: SamplerSpec, kind: Kind) -> Attempts:
     """The sampler of that name with the noise levels that the model was trained for.
 
     ``fast`` takes at most its number of steps, as the settings of the model say: one run for a new
-    crystal, and for a ``given`` one, of which the latent says exactly where its atoms are, short
-    runs until one fits. ``langevin`` is one run of LANGEVIN_LEVELS levels.
+    crystal, and for a given one short runs until one fits. ``langevin`` is one run of
+    LANGEVIN_LEVELS levels.
 
     Raises:
         ValueError: the name is unknown or the number of steps is impossible.
@@ -37,7 +41,8 @@ def plan_attempts(model: TrainedModel, spec: SamplerSpec, *, given: bool) -> Att
         steps = settings.steps if spec.steps is None else spec.steps
         if steps < 1:
             raise ValueError(f"sampler fast takes at least 1 step, not {steps}")
-        steps = min(steps, settings.given if given else settings.new)
+        given = kind == "given"
+        steps = min(steps, getattr(settings, kind))
         most = max(1, steps // settings.given_run) if given else 1
         # One evaluation of a run judges it, where it is compared with others (Attempts.per_run).
         plan = Plan.finding(steps // most - (most > 1)) if given else Plan.drawing(steps)
@@ -52,4 +57,4 @@ def plan_attempts(model: TrainedModel, spec: SamplerSpec, *, given: bool) -> Att
 
 def score_evaluations(model: TrainedModel, spec: SamplerSpec) -> int:
     """The most score evaluations that a crystal can take; ValueError like plan_attempts."""
-    return max(plan_attempts(model, spec, given=given).evaluations for given in (False, True))
+    return max(plan_attempts(model, spec, kind).evaluations for kind in get_args(Kind))

@@ -20,6 +20,7 @@ from cdvae.pipeline import (
     sample_posterior,
     score_evaluations,
 )
+from cdvae.sampling.fixed import Fixed
 from cdvae.sampling.start import begin, read_counts
 from cdvae.testing import perovskites, write_tiny_model
 from cdvae.trained import TrainedModel, load_model
@@ -125,13 +126,19 @@ def test_paper_sampler_has_fifty_levels_of_a_hundred_steps(model: TrainedModel) 
 def test_a_given_crystal_gets_runs_until_it_fits(
     model: TrainedModel, fit: float, runs: int
 ) -> None:
-    sampling = SamplingConfig(new=6, given_run=4, fit=fit)
+    sampling = SamplingConfig(new=6, fixed=8, given_run=4, fit=fit)
     model = replace(model, config=replace(model.config, sampling=sampling))
     spec, given = SamplerSpec("fast", 12), encode(model, perovskites(5).crystals).means()
     decoded = decode(model, given, seeds(5), spec)
     assert decoded.score_evaluations.tolist() == [4 * runs] * 5
     new = decode(model, Latents.of(given.z), seeds(5), spec)
     assert new.score_evaluations.tolist() == [6] * 5
+    atoms = read_counts(model.network.heads, given.z)
+    required = [Fixed(atoms[0]), None, Fixed(atoms[2]), None, None]
+    mixed = decode(model, Latents.of(given.z), seeds(5), spec, fixed=required)
+    assert mixed.score_evaluations.tolist() == [8, 6, 8, 6, 6]
+    rows = [1, 3, 4]
+    assert torch.equal(mixed.select(rows).crystals.frac, new.select(rows).crystals.frac)
     # One of the four evaluations judges the run; a single run, compared with none, has no need.
     first = decode(model, given, seeds(5), SamplerSpec("fast", 3)).crystals
     assert torch.equal(decoded.crystals.frac, first.frac) == (runs == 1)
