@@ -1,12 +1,15 @@
 """How many requests are served at once; one more is told when to come back."""
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.errors import ApiError, problem
+
+log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1
 ALWAYS_SERVED = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -43,14 +46,21 @@ class Gate:
         """How long a turn of the event loop has taken."""
         slow = seconds > (CROWDED_TURN if self._crowded else SLOW_TURN)
         self._slow = min(max(self._slow + (1 if slow else -1), 0), LOOKS)
-        if self._slow in (0, LOOKS):
-            self._crowded = self._slow == LOOKS
+        if self._slow == LOOKS and not self._crowded:
+            self._crowded = True
+            log.warning("more requests than can be answered: %d at once from now on", self._limit)
+        elif self._slow == 0 and self._crowded:
+            self._crowded = False
+            log.warning("requests are answered in time again: %d at once", self._limit)
+
+    @property
+    def _limit(self) -> int:
+        return min(CROWDED, self._max_in_flight) if self._crowded else self._max_in_flight
 
     @contextmanager
     def admitted(self) -> Iterator[bool]:
         """Whether one more request may be worked on, for the length of the block."""
-        limit = min(CROWDED, self._max_in_flight) if self._crowded else self._max_in_flight
-        if self._in_flight >= limit:
+        if self._in_flight >= self._limit:
             yield False
             return
         self._in_flight += 1

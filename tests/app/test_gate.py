@@ -4,6 +4,8 @@ import asyncio
 import time
 from contextlib import ExitStack
 
+import pytest
+
 from app.gate import CROWDED, CROWDED_TURN, LOOKS, SLOW_TURN, Gate
 
 MOST = 2 * CROWDED
@@ -29,6 +31,19 @@ def test_a_crowd_that_stays_is_thinned_out_until_it_has_passed() -> None:
     assert let_in(turns(gate, (CROWDED_TURN + SLOW_TURN) / 2, 10 * LOOKS)) == CROWDED
     assert let_in(turns(gate, CROWDED_TURN / 2, LOOKS - 1)) == CROWDED
     assert let_in(turns(gate, CROWDED_TURN / 2, 1)) == MOST
+
+
+def test_the_log_says_when_fewer_are_let_in_and_when_it_is_over(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    gate = turns(Gate(MOST, 0), 2 * SLOW_TURN, 3 * LOOKS)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"more requests than can be answered: {CROWDED} at once from now on"
+    ]
+    turns(gate, 0.0, 3 * LOOKS)
+    assert [record.getMessage() for record in caplog.records[1:]] == [
+        f"requests are answered in time again: {MOST} at once"
+    ]
 
 
 def test_bursts_are_let_in() -> None:
