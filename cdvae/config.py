@@ -53,7 +53,7 @@ class PriorConfig:
 class SamplingConfig:
     """How many score evaluations the sampler ``fast`` spends at most, and how."""
 
-    new: int = 100  # on a new crystal, in one run: more do not make it better
+    new: int = 100  # on a new crystal, in one run: more hardly make it better
     fixed: int = 100  # the same where its atoms are required: then more may help longer
     given: int = 100  # on a given crystal, in runs of ``given_run``
     given_run: int = 25  # of which the last judges the run, where there may be others
