@@ -37,13 +37,12 @@ class ChecksDiedError(Exception):
 class Checks:
     """Findings of the crystals of all jobs of a process.
 
-    threads: of torch, and as many processes: the crystals of a job are looked at when it is not
-    sampling. With one thread the job itself does it: a worker does not take more of the machine
-    than it was given.
+    threads: of torch. With one of them the crystals are looked at by the job itself: a worker
+    does not take more of the machine than it was given.
     """
 
     def __init__(self, threads: int) -> None:
-        self._processes = min(threads, MOST) if threads > 1 else 0
+        self._processes = min(threads - 1, MOST)
         self._lock = threading.Lock()
         self._pool = _pool(self._processes) if self._processes else None
 

@@ -36,7 +36,7 @@ def plain(findings: Iterable[Finding]) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def checks() -> Checks:
-    return Checks(threads=2)
+    return Checks(threads=3)
 
 
 class Deadly:
