@@ -129,9 +129,9 @@ def _batch_atoms(model: TrainedModel, atoms: int) -> int:
 def _of_one_kind(
     rows: Sequence[int], kinds: Sequence[Kind], fixed: Sequence[Fixed | None]
 ) -> list[list[int]]:
-    """``rows`` that are sampled in one way: of one kind, with nothing fixed, with or without group.
+    """``rows`` that are sampled in one way.
 
-    A given crystal's atoms may be fixed too.
+    Of one kind; with nothing fixed, with fixed atoms (a given crystal's may be), with a group too.
     """
     found: dict[tuple[Kind, int], list[int]] = {}
     for row in rows:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from app import cores
 
 SPAWN = multiprocessing.get_context("spawn")
+_open: list[Connection] = []  # a process ends when its pipe is closed
 
 
 @given(st.integers(1, 40), st.integers(1, 40))
@@ -46,9 +47,6 @@ def _start(folder: Path) -> tuple[multiprocessing.process.BaseProcess, set[int]]
     own = ours.recv()
     _open.append(ours)
     return process, own
-
-
-_open: list[Connection] = []  # a process ends when its pipe is closed
 
 
 @pytest.mark.skipif(len(cores.ALL) < 2, reason="there is one core")

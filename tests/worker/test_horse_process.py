@@ -10,7 +10,7 @@ import pytest
 from worker.horse_process import HorseDiedError, HorseProcess
 
 TALKER = """
-import os, sys, time
+import os, sys
 pipe = int(sys.argv[1])
 os.write(pipe, b'{"event": 1}\\n{"event": 2}\\n{"eve')
 sys.stdin.readline()  # what it is started with
