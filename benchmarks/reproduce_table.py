@@ -35,7 +35,7 @@ from registry.errors import StoreError
 DATA = {
     "perov-5": DataSet("Perov-5", "perov_5/test.csv.gz", "perov_5/train.csv.gz", 11356),
     "carbon-24": DataSet(
-        "Carbon-24", "carbon_24/test.csv.gz", "carbon_24/train_partial.csv.gz", 6091
+        "Carbon-24", "carbon_24/test.csv.gz", "carbon_24/train.csv.gz", 6091
     ),
     "mp-20": DataSet("MP-20", "mp_20/val.csv.gz", "mp_20/train_partial.csv.gz", 27136),
 }

@@ -174,7 +174,7 @@ def test_commands_are_those_of_the_protocol() -> None:
         "cdvae evaluate carbon-24@1 --task recon --data carbon_24/test.csv.gz --limit 500"
         " --sampler fast",
         "cdvae evaluate carbon-24@1 --task gen --data carbon_24/test.csv.gz"
-        " --train carbon_24/train_partial.csv.gz --limit 1000 --sampler fast",
+        " --train carbon_24/train.csv.gz --limit 1000 --sampler fast",
         "cdvae evaluate carbon-24@1 --task gen --data carbon_24/test.csv.gz --limit 10000"
         " --sampler fast",
         "cdvae evaluate carbon-24@1 --task opt --data carbon_24/test.csv.gz --limit 100"
