@@ -1,0 +1,1 @@
+"""The learned densities that new crystals are drawn from."""
