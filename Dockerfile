@@ -22,7 +22,7 @@ RUN set -e; for extra in app worker; do \
             print(*project["dependencies"], sep="\n"); \
             wanted = [line for name in sys.argv[1:] for line in project["optional-dependencies"][name]]; \
             print(*[line for line in wanted if not line.startswith(project["name"])], sep="\n")' \
-            backplane "$extra" $EXTRAS < pyproject.toml > "$extra.txt"; \
+            jobstore "$extra" $EXTRAS < pyproject.toml > "$extra.txt"; \
     done
 
 # Dependencies and project are installed apart, so that a change of the code neither downloads
@@ -46,12 +46,11 @@ RUN pip --python /opt/venv/bin/python install --requirement worker.txt \
 FROM build AS project
 COPY README.md LICENSE ./
 COPY app ./app
-COPY backplane ./backplane
+COPY baselines ./baselines
+COPY cdvae_schema ./cdvae_schema
 COPY cdvae ./cdvae
 COPY cdvae_client ./cdvae_client
-COPY cli ./cli
-COPY registry ./registry
-COPY schema ./schema
+COPY cdvae_service ./cdvae_service
 COPY worker ./worker
 RUN pip --python /opt/venv/bin/python install --no-deps .
 

@@ -2,8 +2,8 @@
 
 import sys
 
-from app.main import create_app
-from app.openapi import text
+from app.application import create_app
+from app.http.openapi import text
 
 if __name__ == "__main__":
     sys.stdout.write(text(create_app()))

@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from redis.exceptions import RedisError
 
-from app.queue import JobQueue
-from app.status import text
-from backplane.ledger import Absences
-from schema.wire import LEASES_KEY, WORKERS_KEY, worker_key
+from app.queue.job_queue import JobQueue
+from app.queue.job_status import text
+from cdvae_schema.wire import LEASES_KEY, WORKERS_KEY, worker_key
+from cdvae_service.jobstore.ledger import Absences
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,8 @@ async def end(tasks: Iterable[asyncio.Task[None]]) -> None:
 class Rescue:
     """Has the jobs of dead workers tried again, or failed where that was done before.
 
-    Workers do the same (`worker/rescue.py`); this one serves where none is left.
+    Workers do the same (`worker/supervisor/orphan_recovery.py`); this one serves where none is
+    left.
     """
 
     def __init__(self, queue: JobQueue) -> None:

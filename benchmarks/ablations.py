@@ -25,22 +25,22 @@ from variants import VARIANTS, Variant
 
 from cdvae.compute import available_threads, configure, default_device
 from cdvae.config import TrainConfig, build_prior
-from cdvae.crystal import element_counts
 from cdvae.data.dataset import CrystalDataset
 from cdvae.data.structures import to_structures
 from cdvae.evaluation.method import CDVAEMethod
-from cdvae.evaluation.sampling import sample_all
-from cdvae.metrics.reconstruction import score_reconstruction, validities
+from cdvae.evaluation.sampling_protocol import sample_all
+from cdvae.geometry.crystal import element_counts
+from cdvae.inference import SamplerSpec, crystal_seed, sample_latents
+from cdvae.metrics.reconstruction_score import score_reconstruction, validities
 from cdvae.metrics.validity import species_counts
-from cdvae.model.cdvae import CDVAE
-from cdvae.model.prior import LatentPrior
-from cdvae.pipeline import SamplerSpec, crystal_seed, sample_latents
-from cdvae.trained import TrainedModel, load_model
+from cdvae.model_folder import TrainedModel, load_model
+from cdvae.nn.autoencoder import CDVAE
+from cdvae.prior.latent_prior import LatentPrior
 from cdvae.training.checkpoint import load_state, save_state
 from cdvae.training.encode import encode_all
+from cdvae.training.fit_prior import fit_prior
 from cdvae.training.loop import train
-from cdvae.training.main import load_split
-from cdvae.training.prior import fit_prior
+from cdvae.training.train import load_split
 
 SAMPLER = SamplerSpec("fast", 100)
 COLUMNS = {

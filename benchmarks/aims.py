@@ -12,9 +12,7 @@ from timing import load
 
 from cdvae.constraints import Constraints, Target
 from cdvae.data.structures import to_structures
-from cdvae.metrics.matching import duplicates
-from cdvae.metrics.validity import structure_valid
-from cdvae.pipeline import (
+from cdvae.inference import (
     ConstrainedPrior,
     Decoded,
     SamplerSpec,
@@ -23,7 +21,9 @@ from cdvae.pipeline import (
     encode,
     predict,
 )
-from cdvae.trained import TrainedModel
+from cdvae.metrics.matching import duplicates
+from cdvae.metrics.validity import structure_valid
+from cdvae.model_folder import TrainedModel
 
 
 def targets(options: argparse.Namespace) -> dict[str, Any]:

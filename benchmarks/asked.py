@@ -15,16 +15,16 @@ import torch
 from timing import load
 
 from cdvae.constraints import Constraints
-from cdvae.crystal import CrystalBatch, element_counts
 from cdvae.data.dataset import load_cache
 from cdvae.data.structures import to_structures
 from cdvae.errors import InfeasibleError
-from cdvae.lattice import from_parameters, to_parameters
+from cdvae.geometry.crystal import CrystalBatch, element_counts
+from cdvae.geometry.lattice import from_parameters, to_parameters
+from cdvae.inference import ConstrainedPrior, Drawn, SamplerSpec, crystal_seed, decode
 from cdvae.metrics.matching import match
 from cdvae.metrics.validity import structure_valid
-from cdvae.pipeline import ConstrainedPrior, Drawn, SamplerSpec, crystal_seed, decode
-from cdvae.symmetry.search import has_group
-from cdvae.trained import TrainedModel
+from cdvae.model_folder import TrainedModel
+from cdvae.symmetry.group_detection import has_group
 
 SYMPREC = 0.1  # Å
 AT_ONCE = 64

@@ -23,8 +23,8 @@ from pathlib import Path
 from reporting import commit, hardware
 from running import Client, service
 
-from cli.stack import free_port
-from registry.local import LocalStore
+from cdvae_service.cli.stack.stack import free_port
+from cdvae_service.models.local_store import LocalStore
 
 ROOT = Path(__file__).parents[1]
 LIMIT = 2.0

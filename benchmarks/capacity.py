@@ -21,8 +21,8 @@ from redis import Redis
 from reporting import commit, hardware
 from running import Client, service
 
-from cli.stack import free_port
-from registry.local import LocalStore
+from cdvae_service.cli.stack.stack import free_port
+from cdvae_service.models.local_store import LocalStore
 
 ROOT = Path(__file__).parents[1]
 JOBS = 50
@@ -37,13 +37,13 @@ def process(word: str) -> psutil.Process:
 
 def horse_seconds() -> float:
     """Processor time that the work-horse has used."""
-    times = process("worker.horse").cpu_times()
+    times = process("worker.executor.executor").cpu_times()
     return float(times.user + times.system)
 
 
 def megabytes() -> dict[str, int]:
     """Resident memory of the processes; the work-horse has two models loaded."""
-    words = {"front_end": "api", "worker": "worker", "work_horse": "worker.horse"}
+    words = {"front_end": "api", "worker": "worker", "work_horse": "worker.executor.executor"}
     return {name: process(word).memory_info().rss >> 20 for name, word in words.items()}
 
 

@@ -31,10 +31,10 @@ from typing import Any
 import httpx2
 
 from cdvae.testing import write_tiny_model
-from cli.redis_server import RedisServer
-from cli.stack import free_port
+from cdvae_service.cli.stack.redis_server import RedisServer
+from cdvae_service.cli.stack.stack import free_port
 
-CDVAE = [sys.executable, "-m", "cli.main"]
+CDVAE = [sys.executable, "-m", "cdvae_service.cli.entry"]
 SEEDS = 8
 FINAL = ("succeeded", "failed", "cancelled")
 AHEAD = 200  # jobs that are submitted before others have ended

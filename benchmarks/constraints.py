@@ -33,10 +33,10 @@ from timing import emit, load
 from walks import ranks, searches, ways
 
 from cdvae.compute import configure
-from cdvae.crystal import CrystalBatch
 from cdvae.data.dataset import load_cache
-from cdvae.pipeline import SamplerSpec
-from cdvae.trained import TrainedModel
+from cdvae.geometry.crystal import CrystalBatch
+from cdvae.inference import SamplerSpec
+from cdvae.model_folder import TrainedModel
 
 
 def first_crystals(options: argparse.Namespace) -> tuple[TrainedModel, CrystalBatch]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ase.io import read
 
-from cli.picture import draw
+from cdvae_service.cli.remote.picture import draw
 
 
 def main() -> None:

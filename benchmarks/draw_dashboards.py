@@ -30,7 +30,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
 from benchmarks.running import Client, service
-from cli.stack import Stack, free_port
+from cdvae_service.cli.stack.stack import Stack, free_port
 from deploy.grafana.dashboards import BOARDS
 from deploy.grafana.panels import Board, Number, Panel, Query
 from tests.deploy.prometheus import Prometheus
@@ -107,7 +107,7 @@ def burst(client: Client) -> None:
     for _ in range(25):
         client.call("POST", "/generate", body)
     family = psutil.Process().children(recursive=True)
-    for horse in (p for p in family if "worker.horse" in p.cmdline()):
+    for horse in (p for p in family if "worker.executor.executor" in p.cmdline()):
         horse.kill()
 
 

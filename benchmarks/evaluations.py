@@ -27,10 +27,10 @@ from cdvae.compute import available_threads
 from cdvae.data.dataset import CrystalDataset
 from cdvae.data.structures import to_structures
 from cdvae.evaluation.method import CDVAEMethod
-from cdvae.metrics.reconstruction import score_reconstruction, validities
-from cdvae.pipeline import SamplerSpec
-from cdvae.trained import TrainedModel
-from cli.console import load, read
+from cdvae.inference import SamplerSpec
+from cdvae.metrics.reconstruction_score import score_reconstruction, validities
+from cdvae.model_folder import TrainedModel
+from cdvae_service.cli.console import load, read
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt

@@ -29,14 +29,14 @@ import psutil
 from benchmarks.open_loop import Answers, Connections, at_rate, timed
 from benchmarks.running import service
 from cdvae.testing import write_tiny_model
-from cli.stack import free_port
+from cdvae_service.cli.stack.stack import free_port
 
 CONNECTIONS = 200
 INTERACTIVE = 20  # jobs whose start is timed
 BODY = {"num_samples": 1, "seed": 1, "sampler": {"name": "fast", "steps": 1}}
 P99_MS = 50.0
 SLOWER = 2.0  # times that an interactive job's start may take longer under overload
-ROLES = {"worker.horse": "work_horse", "worker": "worker", "api": "front_end"}
+ROLES = {"worker.executor.executor": "work_horse", "worker": "worker", "api": "front_end"}
 
 
 def cpu_seconds() -> dict[str, float]:

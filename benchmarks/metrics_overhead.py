@@ -23,11 +23,11 @@ from pathlib import Path
 from reporting import commit, hardware
 
 from cdvae.compute import configure
-from cdvae.pipeline import SamplerSpec, crystal_seed
-from cli.stack import free_port
-from registry.local import LocalStore
-from worker.metrics import WorkerMetrics, start
-from worker.models import load_engine
+from cdvae.inference import SamplerSpec, crystal_seed
+from cdvae_service.cli.stack.stack import free_port
+from cdvae_service.models.local_store import LocalStore
+from worker.model.model_cache import load_engine
+from worker.supervisor.worker_metrics import WorkerMetrics, start
 
 ROOT = Path(__file__).parents[1]
 LIMIT = 0.02

@@ -13,13 +13,13 @@ from pymatgen.core.structure import Structure
 from timing import arguments, emit, load, sample, timed
 
 from cdvae.compute import configure
-from cdvae.data.cif import write_cif
+from cdvae.data.cif_writer import write_cif
 from cdvae.data.structures import to_structures
-from cdvae.evaluation.sampling import novelty_index
+from cdvae.evaluation.sampling_protocol import novelty_index
+from cdvae.inference import SamplerSpec, portions
+from cdvae.metrics.crystal_report import describe
 from cdvae.metrics.fingerprint import identify
 from cdvae.metrics.matching import duplicates
-from cdvae.metrics.report import describe
-from cdvae.pipeline import SamplerSpec, portions
 
 
 def main() -> None:

@@ -24,9 +24,9 @@ from pathlib import Path
 from reporting import commit, hardware
 from running import Client, service
 
-from cli.stack import free_port
-from registry.local import LocalStore
-from registry.publish import add, set_default
+from cdvae_service.cli.stack.stack import free_port
+from cdvae_service.models.local_store import LocalStore
+from cdvae_service.models.publish import add, set_default
 
 ROOT = Path(__file__).parents[1]
 CLIENTS = 2

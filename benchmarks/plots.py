@@ -26,11 +26,11 @@ from cdvae.data.dataset import CrystalDataset
 from cdvae.data.structures import to_structures
 from cdvae.evaluation.judge import judged
 from cdvae.evaluation.method import CDVAEMethod
+from cdvae.inference import SamplerSpec, predict
 from cdvae.metrics.distribution import wasserstein
 from cdvae.metrics.validity import structure_valid
-from cdvae.pipeline import SamplerSpec, predict
-from cdvae.trained import TrainedModel
-from cli.console import load, read
+from cdvae.model_folder import TrainedModel
+from cdvae_service.cli.console import load, read
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt

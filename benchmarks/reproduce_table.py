@@ -29,14 +29,12 @@ from pathlib import Path
 from reporting import RESULTS, ROOT, Record, cached, publish, sha256
 from table_rows import FTCP, OURS, DataSet, collect, render
 
-from cli.console import find
-from registry.errors import StoreError
+from cdvae_service.cli.console import find
+from cdvae_service.models.store_errors import StoreError
 
 DATA = {
     "perov-5": DataSet("Perov-5", "perov_5/test.csv.gz", "perov_5/train.csv.gz", 11356),
-    "carbon-24": DataSet(
-        "Carbon-24", "carbon_24/test.csv.gz", "carbon_24/train.csv.gz", 6091
-    ),
+    "carbon-24": DataSet("Carbon-24", "carbon_24/test.csv.gz", "carbon_24/train.csv.gz", 6091),
     "mp-20": DataSet("MP-20", "mp_20/val.csv.gz", "mp_20/train_partial.csv.gz", 27136),
 }
 NUMBERS = {"recon": 500, "gen": 1000, "coverage": 10000, "opt": 100}

@@ -14,10 +14,10 @@ import matplotlib as mpl
 import torch
 
 from cdvae.compute import configure
-from cdvae.data.cache import prepare
 from cdvae.data.dataset import load_cache
+from cdvae.data.tensor_cache import prepare
+from cdvae.model_folder import load_model
 from cdvae.restoring_force import RestoringForce, restoring_force
-from cdvae.trained import load_model
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt

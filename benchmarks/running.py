@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cli.stack import Stack, free_port
+from cdvae_service.cli.stack.stack import Stack, free_port
 
 FINAL = ("succeeded", "failed", "cancelled")
 

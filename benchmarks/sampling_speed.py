@@ -16,16 +16,16 @@ from typing import Any
 
 from timing import Seconds, Watch, arguments, emit, load, sample, timed
 
-from cdvae import pipeline
+from cdvae import inference
 from cdvae.compute import configure
-from cdvae.data.cif import write_cif
+from cdvae.data.cif_writer import write_cif
 from cdvae.data.structures import to_structures
+from cdvae.inference import LANGEVIN_LEVELS, SamplerSpec, decoding, latents
+from cdvae.metrics.crystal_report import describe
 from cdvae.metrics.matching import duplicates
-from cdvae.metrics.report import describe
-from cdvae.model import decoder
-from cdvae.model.backbone import Backbone
-from cdvae.pipeline import LANGEVIN_LEVELS, SamplerSpec, decoding, latents
-from cdvae.trained import TrainedModel
+from cdvae.model_folder import TrainedModel
+from cdvae.nn import decoder
+from cdvae.nn.backbone import Backbone
 
 FAST = SamplerSpec("fast")
 LANGEVIN_EVALUATIONS = 100 * LANGEVIN_LEVELS
@@ -40,7 +40,7 @@ def median(model: TrainedModel, batch: int, sampler: SamplerSpec, repeats: int) 
 def compare(model: TrainedModel, batch: int, langevin_steps: int, repeats: int) -> dict[str, Any]:
     """One row: rates of both samplers."""
     fast = median(model, batch, FAST, repeats)
-    prior = timed(lambda: pipeline.sample_latents(model, list(range(batch))))
+    prior = timed(lambda: inference.sample_latents(model, list(range(batch))))
     part = median(model, batch, SamplerSpec("langevin", langevin_steps), 1)
     slow = prior.cpu + (part.cpu - prior.cpu) * LANGEVIN_EVALUATIONS / langevin_steps
     return {

@@ -17,10 +17,10 @@ import torch
 from timing import arguments, emit, exponent, load, sample, timed
 
 from cdvae.compute import configure
-from cdvae.crystal import CrystalBatch
-from cdvae.model.decoder import Condition
-from cdvae.pipeline import SamplerSpec, portions
-from cdvae.trained import TrainedModel
+from cdvae.geometry.crystal import CrystalBatch
+from cdvae.inference import SamplerSpec, portions
+from cdvae.model_folder import TrainedModel
+from cdvae.nn.decoder import Condition
 
 CELLS = 16
 VOLUME = 14.5  # Å³ an atom, the mean of Perov-5

@@ -18,9 +18,9 @@ from typing import Any
 
 from reporting import commit, hardware
 
-from cdvae.pipeline import Decoded, SamplerSpec, crystal_seed, decode, sample_latents
-from cdvae.trained import TrainedModel, load_model
-from registry.local import LocalStore
+from cdvae.inference import Decoded, SamplerSpec, crystal_seed, decode, sample_latents
+from cdvae.model_folder import TrainedModel, load_model
+from cdvae_service.models.local_store import LocalStore
 
 ROOT = Path(__file__).parents[1]
 

@@ -18,10 +18,10 @@ from timing import ROOT, arguments, emit, timed
 
 from cdvae.compute import configure
 from cdvae.config import load_config
-from cdvae.loss import Corruption, LossTerms, compute_loss
-from cdvae.model.cdvae import CDVAE
-from cdvae.noise import NoiseSchedule
+from cdvae.diffusion.noise import NoiseSchedule
+from cdvae.nn.autoencoder import CDVAE
 from cdvae.testing import perovskites
+from cdvae.training.loss import Corruption, LossTerms, compute_loss
 
 WARM = 2
 

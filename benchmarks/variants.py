@@ -14,12 +14,12 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
-import cdvae.model.cdvae
-import cdvae.noise
-from cdvae.crystal import CrystalBatch
-from cdvae.model.decoder import Condition, Decoder
-from cdvae.score import Score, ScoreOutput
-from cdvae.torus import shortest
+import cdvae.diffusion.noise
+import cdvae.nn.autoencoder
+from cdvae.diffusion.score import Score, ScoreOutput
+from cdvae.geometry.crystal import CrystalBatch
+from cdvae.geometry.torus import shortest
+from cdvae.nn.decoder import Condition, Decoder
 
 FIXED_SIGMA = 0.3
 """Å; where the decoder's factor that grows towards small σ is about one."""
@@ -47,7 +47,7 @@ def nearest_image_score(difference: Tensor, lattice: Tensor, sigma: Tensor) -> T
     """(A, 3) the way to the nearest image over σ, the target of Xie et al. (2022).
 
     The score of a normal that is not wrapped, times σ; the arguments are those of
-    :func:`cdvae.torus.wrapped_normal_score`, which it stands in for.
+    :func:`cdvae.geometry.torus.wrapped_normal_score`, which it stands in for.
     """
     return -shortest(difference, lattice) / sigma[:, None]
 
@@ -76,12 +76,12 @@ VARIANTS = {
     "unconditioned": Variant(
         "score not told σ",
         "unconditioned",
-        ((cdvae.model.cdvae, "Decoder", UnconditionedDecoder),),
+        ((cdvae.nn.autoencoder, "Decoder", UnconditionedDecoder),),
     ),
     "nearest-image": Variant(
         "nearest image instead of wrapped normal",
         "nearest-image",
-        ((cdvae.noise, "wrapped_normal_score", nearest_image_score),),
+        ((cdvae.diffusion.noise, "wrapped_normal_score", nearest_image_score),),
     ),
     "normal-prior": Variant("N(0, I) instead of learned prior", "baseline", prior="normal"),
     "last-weights": Variant("last instead of averaged weights", "baseline", weights="model"),

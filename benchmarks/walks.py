@@ -9,15 +9,10 @@ from typing import Any
 
 import torch
 
-from cdvae import walks
-from cdvae.crystal import CrystalBatch
 from cdvae.data.structures import to_structures
-from cdvae.evaluation.optimisation import percentiles
-from cdvae.metrics.matching import match
-from cdvae.metrics.validity import composition_valid, species_counts, structure_valid
-from cdvae.model.encoder import Latents
-from cdvae.optimise import optimise
-from cdvae.pipeline import (
+from cdvae.evaluation.task_optimization import percentiles
+from cdvae.geometry.crystal import CrystalBatch
+from cdvae.inference import (
     SamplerSpec,
     chunks,
     crystal_seed,
@@ -26,9 +21,14 @@ from cdvae.pipeline import (
     estimate,
     sample_posterior,
 )
-from cdvae.pipeline.agreement import agreement
-from cdvae.search.goal import Objective
-from cdvae.trained import TrainedModel
+from cdvae.inference.consistency import agreement
+from cdvae.metrics.matching import match
+from cdvae.metrics.validity import composition_valid, species_counts, structure_valid
+from cdvae.model_folder import TrainedModel
+from cdvae.nn.encoder import Latents
+from cdvae.optimization import latent_paths
+from cdvae.optimization.objective import Objective
+from cdvae.optimization.optimize import optimise
 
 FAST = SamplerSpec("fast")
 POINTS = 9
@@ -106,7 +106,7 @@ def ways(model: TrainedModel, given: CrystalBatch, strengths: Sequence[float]) -
     ends, between = [], []
     for row in range(len(given) - 1):
         two, z = given.select([row, row + 1]), posterior.z[row : row + 2]
-        way = Latents.of(walks.between(model, two, z, positions))
+        way = Latents.of(latent_paths.between(model, two, z, positions))
         own = posterior.select([row, row + 1])
         latents = Latents.cat([own.select([0]), way.select(range(1, POINTS - 1)), own.select([1])])
         made = _decoded(model, latents, row)
@@ -122,7 +122,9 @@ def ways(model: TrainedModel, given: CrystalBatch, strengths: Sequence[float]) -
             for row, structure in enumerate(truth):
                 seeds = [crystal_seed(row, i) for i in range(POINTS)]
                 one = given.select([row])
-                z = walks.around(model, one, posterior.z[row : row + 1], strength, seeds, keep)
+                z = latent_paths.around(
+                    model, one, posterior.z[row : row + 1], strength, seeds, keep
+                )
                 found = _decoded(model, Latents.of(z), row)
                 made += found
                 same += [match(structure, other) is not None for other in found]

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
 from cdvae.errors import DataError
-from cdvae.loss import LossWeights
-from cdvae.model.backbone import BackboneConfig
-from cdvae.model.cdvae import ModelConfig
-from cdvae.model.prior import LatentPrior
+from cdvae.nn.autoencoder import ModelConfig
+from cdvae.nn.backbone import BackboneConfig
+from cdvae.prior.latent_prior import LatentPrior
 
 
 @dataclass(frozen=True)
@@ -76,6 +75,23 @@ class EstimatorConfig:
     weight_decay: float = 0.01
     seed: int = 0
     compile: bool = False  # torch.compile of the network; needs a C++ compiler
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """One factor for each term of :class:`cdvae.training.loss.LossTerms`."""
+
+    num_atoms: float = 1.0
+    lattice: float = 1.0
+    composition: float = 1.0
+    properties: float = 1.0
+    coordinates: float = 10.0
+    species: float = 1.0
+    sites: float = 1.0
+    kl: float = 0.01
+    elements: float = 1.0
+    places: float = 2.0
+    kl_codes: float = 0.005
 
 
 @dataclass(frozen=True)

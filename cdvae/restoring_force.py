@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cdvae.crystal import CrystalBatch
-from cdvae.lattice import inverse
-from cdvae.model.decoder import Condition
-from cdvae.noise import remove_mean
-from cdvae.pipeline import encode
-from cdvae.torus import wrap
-from cdvae.trained import TrainedModel
+from cdvae.diffusion.noise import remove_mean
+from cdvae.geometry.crystal import CrystalBatch
+from cdvae.geometry.lattice import inverse
+from cdvae.geometry.torus import wrap
+from cdvae.inference import encode
+from cdvae.model_folder import TrainedModel
+from cdvae.nn.decoder import Condition
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,14 @@ from pathlib import Path
 import torch
 
 from cdvae.config import load_config
-from cdvae.crystal import CrystalBatch, element_counts
 from cdvae.data.dataset import CrystalDataset
-from cdvae.lattice import from_parameters
-from cdvae.model.cdvae import CDVAE
-from cdvae.model.estimator import PropertyEstimator
+from cdvae.geometry.crystal import CrystalBatch, element_counts
+from cdvae.geometry.lattice import from_parameters
+from cdvae.nn.autoencoder import CDVAE
+from cdvae.nn.property_model import PropertyEstimator
 from cdvae.training.encode import encode_all
 from cdvae.training.export import export_model
-from cdvae.training.prior import fit_prior
+from cdvae.training.fit_prior import fit_prior
 
 TINY_CONFIG = """\
 name = "tiny"

@@ -9,16 +9,9 @@ with Client("http://127.0.0.1:8000") as client:
 
 from cdvae_client.async_client import AsyncClient
 from cdvae_client.async_job import AsyncJob
+from cdvae_client.call_driver import Retries
 from cdvae_client.client import Client
-from cdvae_client.crystals import (
-    Crystal,
-    InterpolatedCrystal,
-    OptimizedCrystal,
-    ReconstructedCrystal,
-    Result,
-    VariedCrystal,
-)
-from cdvae_client.errors import (
+from cdvae_client.client_errors import (
     CdvaeClientError,
     ConflictError,
     ForbiddenError,
@@ -36,7 +29,14 @@ from cdvae_client.errors import (
     UnreachableError,
     WaitTimeoutError,
 )
-from cdvae_client.exchange import Retries
+from cdvae_client.crystals import (
+    Crystal,
+    InterpolatedCrystal,
+    OptimizedCrystal,
+    ReconstructedCrystal,
+    Result,
+    VariedCrystal,
+)
 from cdvae_client.job import Job
 
 __all__ = [

@@ -9,7 +9,8 @@ from typing import Unpack
 import httpx2
 
 from cdvae_client.async_job import AsyncJob
-from cdvae_client.exchange import Retries
+from cdvae_client.call_driver import Retries
+from cdvae_client.client_settings import TIMEOUT, http_options
 from cdvae_client.fields import (
     GenerateFields,
     InterpolateFields,
@@ -23,10 +24,9 @@ from cdvae_client.fields import (
     vary_body,
 )
 from cdvae_client.session import AsyncSession
-from cdvae_client.settings import TIMEOUT, http_options
-from cdvae_client.structures import Given
-from schema.cards import ModelCard
-from schema.jobs import JobKind, JobState
+from cdvae_client.structure_conversion import Given
+from cdvae_schema.cards import ModelCard
+from cdvae_schema.job_specs import JobKind, JobState
 
 
 class AsyncClient:

@@ -9,12 +9,12 @@ from pathlib import Path
 import httpx2
 
 from cdvae_client.calls import Form, raise_unless_whole
+from cdvae_client.client_settings import patient
 from cdvae_client.crystals import AnyCrystal, Result
-from cdvae_client.following import SILENCE, Follower, polled
+from cdvae_client.job_stream import SILENCE, Follower, polled
 from cdvae_client.progress import Progress, shown
 from cdvae_client.session import AsyncSession
-from cdvae_client.settings import patient
-from schema.jobs import JobState, JobStatus
+from cdvae_schema.job_specs import JobState, JobStatus
 
 
 class AsyncJob:

@@ -11,12 +11,12 @@ import httpx2
 from pydantic import BaseModel
 from pydantic_core import from_json
 
+from cdvae_client.call_driver import Flow, Pause, Retries, exchange
+from cdvae_client.client_errors import JobCancelledError, JobFailedError, WaitTimeoutError
+from cdvae_client.client_settings import TIMEOUT, patient
 from cdvae_client.crystals import Result
-from cdvae_client.errors import JobCancelledError, JobFailedError, WaitTimeoutError
-from cdvae_client.exchange import Flow, Pause, Retries, exchange
-from cdvae_client.settings import TIMEOUT, patient
-from schema.cards import ModelCard
-from schema.jobs import FINAL_STATES, JobKind, JobState, JobStatus
+from cdvae_schema.cards import ModelCard
+from cdvae_schema.job_specs import FINAL_STATES, JobKind, JobState, JobStatus
 
 Form = Literal["json", "cif", "ndjson", "zip", "xyz", "pymatgen"]
 Told = Callable[[JobStatus], None]

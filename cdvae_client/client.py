@@ -8,7 +8,8 @@ from typing import Unpack
 
 import httpx2
 
-from cdvae_client.exchange import Retries
+from cdvae_client.call_driver import Retries
+from cdvae_client.client_settings import TIMEOUT, http_options
 from cdvae_client.fields import (
     GenerateFields,
     InterpolateFields,
@@ -23,10 +24,9 @@ from cdvae_client.fields import (
 )
 from cdvae_client.job import Job
 from cdvae_client.session import Session
-from cdvae_client.settings import TIMEOUT, http_options
-from cdvae_client.structures import Given
-from schema.cards import ModelCard
-from schema.jobs import JobKind, JobState
+from cdvae_client.structure_conversion import Given
+from cdvae_schema.cards import ModelCard
+from cdvae_schema.job_specs import JobKind, JobState
 
 
 class Client:
@@ -36,7 +36,7 @@ class Client:
     (CDVAE_API_KEY); retries: how requests are repeated; timeout: seconds for one answer;
     transport: how requests travel, for proxies and tests.
 
-    Every call may raise `RefusedError` or `UnreachableError` (see `cdvae_client.errors`).
+    Every call may raise `RefusedError` or `UnreachableError` (see `cdvae_client.client_errors`).
     """
 
     def __init__(

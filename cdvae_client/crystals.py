@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from pydantic import TypeAdapter
 from pydantic_core import from_json
 
-from schema.crystals import (
+from cdvae_schema.crystal_records import (
     CellParameters,
     CrystalRecord,
     InterpolatedRecord,
@@ -22,8 +22,8 @@ from schema.crystals import (
     ReconstructedRecord,
     VariedRecord,
 )
-from schema.jobs import JobKind, JobStatus
-from schema.outcomes import Provenance
+from cdvae_schema.job_specs import JobKind, JobStatus
+from cdvae_schema.outcomes import Provenance
 
 if TYPE_CHECKING:
     from ase import Atoms

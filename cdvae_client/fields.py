@@ -1,7 +1,8 @@
 """The keyword arguments of the tasks, and the bodies that they make.
 
-They are the fields of the request models in `schema/requests.py` and `schema/walks.py`, where each
-is explained; what is left out gets the service's default.
+They are the fields of the request models in `cdvae_schema/requests.py` and
+`cdvae_schema/path_requests.py`, where each is explained; what is left out gets the service's
+default.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from typing import Any, Literal, TypedDict
 
 from pydantic import BaseModel
 
-from cdvae_client.structures import Given, as_inputs
-from schema.constraints import ElementFilter, LatticeChoice, PropertyTarget
-from schema.requests import (
+from cdvae_client.structure_conversion import Given, as_inputs
+from cdvae_schema.crystal_constraints import ElementFilter, LatticeChoice, PropertyTarget
+from cdvae_schema.path_requests import InterpolateRequest, VaryRequest
+from cdvae_schema.requests import (
     Direction,
     GenerateRequest,
     Objective,
@@ -22,7 +24,6 @@ from schema.requests import (
     ReconstructRequest,
     SamplerChoice,
 )
-from schema.walks import InterpolateRequest, VaryRequest
 
 Json = dict[str, Any]
 

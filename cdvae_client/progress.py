@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from cdvae_client.calls import Told
-from schema.jobs import JobStatus
+from cdvae_schema.job_specs import JobStatus
 
 Progress = bool | Told
 """True for a bar, or a function that is told of every state of the job."""

@@ -8,8 +8,8 @@ from typing import TypeVar
 
 import httpx2
 
+from cdvae_client.call_driver import Flow, Pause, Reply, Retries
 from cdvae_client.calls import Calls
-from cdvae_client.exchange import Flow, Pause, Reply, Retries
 
 T = TypeVar("T")
 

@@ -10,8 +10,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from cdvae.crystal import CrystalBatch
 from cdvae.errors import DataError
+from cdvae.geometry.crystal import CrystalBatch
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from pymatgen.core.lattice import Lattice
 from pymatgen.core.structure import Structure
 from torch import Tensor
 
-from cdvae.crystal import CrystalBatch
-from cdvae.data.reduction import reduce, wrap
+from cdvae.data.cell_reduction import reduce, wrap
+from cdvae.geometry.crystal import CrystalBatch
 
 
 def to_structures(batch: CrystalBatch) -> list[Structure]:

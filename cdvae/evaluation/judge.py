@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from pymatgen.core.structure import Structure
 
-from cdvae.crystal import CrystalBatch
-from cdvae.data.reduction import wrap
-from cdvae.pipeline import estimate
-from cdvae.trained import TrainedModel
+from cdvae.data.cell_reduction import wrap
+from cdvae.geometry.crystal import CrystalBatch
+from cdvae.inference import estimate
+from cdvae.model_folder import TrainedModel
 
 
 def judged(judge: TrainedModel, structures: Sequence[Structure], prop: str) -> list[float]:

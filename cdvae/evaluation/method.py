@@ -9,18 +9,18 @@ from pymatgen.core.structure import Structure
 
 from cdvae.data.dataset import CrystalDataset
 from cdvae.data.structures import to_structures
-from cdvae.evaluation.sampling import Progress, sample_all
-from cdvae.model.encoder import Latents
-from cdvae.optimise import optimise
-from cdvae.pipeline import (
+from cdvae.evaluation.sampling_protocol import Progress, sample_all
+from cdvae.inference import (
     SamplerSpec,
     chunks,
     crystal_seed,
     encode,
     sample_latents,
 )
-from cdvae.search.goal import Objective
-from cdvae.trained import TrainedModel
+from cdvae.model_folder import TrainedModel
+from cdvae.nn.encoder import Latents
+from cdvae.optimization.objective import Objective
+from cdvae.optimization.optimize import optimise
 
 Stage = Callable[[str], Progress]
 """Starts a part of the work by its name and returns where its progress goes."""

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from pymatgen.core.structure import Structure
 
-from cdvae.data.parallel import Progress, parallel_map
+from cdvae.data.process_map import Progress, parallel_map
 from cdvae.metrics.coverage_fingerprint import (
     COMPOSITION,
     STRUCTURE,

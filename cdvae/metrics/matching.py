@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core.structure import Structure
 
-from cdvae.data.parallel import Progress, parallel_map
+from cdvae.data.process_map import Progress, parallel_map
 from cdvae.metrics.fingerprint import TOLERANCE, Fingerprint, identify
 from cdvae.metrics.validity import has_cell, species_counts
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from pymatgen.core.structure import Structure
 
-from cdvae.data.parallel import Progress, parallel_map
+from cdvae.data.process_map import Progress, parallel_map
 from cdvae.metrics.fingerprint import NEIGHBOURS, TOLERANCE, Fingerprint, fingerprint
 
 KEYS, VECTORS = "novelty_keys", "novelty_vectors"

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from cdvae.elements import NUM_SPECIES
+from cdvae.geometry.elements import NUM_SPECIES
 
 TIME_FEATURES = 64
 

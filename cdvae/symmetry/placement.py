@@ -8,9 +8,9 @@ from functools import cached_property
 
 import numpy as np
 
-from cdvae.symmetry.cells import Group
+from cdvae.symmetry.group_cells import Group
 from cdvae.symmetry.operations import GRID, Operations
-from cdvae.symmetry.sites import draw_sites
+from cdvae.symmetry.site_assignment import draw_sites
 
 TRIES = 16
 APART = 0.6

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cdvae.crystal import CrystalBatch
-from cdvae.lattice import inverse
-from cdvae.torus import wrap
+from cdvae.geometry.crystal import CrystalBatch
+from cdvae.geometry.lattice import inverse
+from cdvae.geometry.torus import wrap
 
 DISPLACEMENT = 0.08
 """Largest width of the displacements, in units of (V/N)^(1/3)."""

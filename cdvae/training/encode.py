@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from cdvae.data.dataset import CrystalDataset
-from cdvae.model.cdvae import CDVAE
-from cdvae.model.encoder import Posterior
+from cdvae.nn.autoencoder import CDVAE
+from cdvae.nn.encoder import Posterior
 
 ENCODE_CRYSTALS = 256
 

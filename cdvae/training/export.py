@@ -12,13 +12,13 @@ from torch import Tensor
 
 from cdvae.config import TrainConfig
 from cdvae.data.dataset import CrystalDataset
-from cdvae.elements import symbol
-from cdvae.metrics.reference import describe_training_data
-from cdvae.model.cdvae import CDVAE
-from cdvae.model.encoder import Posterior
-from cdvae.model.estimator import PropertyEstimator
-from cdvae.model.prior import LatentPrior
-from cdvae.trained import Reference, write_model
+from cdvae.geometry.elements import symbol
+from cdvae.metrics.training_statistics import describe_training_data
+from cdvae.model_folder import Reference, write_model
+from cdvae.nn.autoencoder import CDVAE
+from cdvae.nn.encoder import Posterior
+from cdvae.nn.property_model import PropertyEstimator
+from cdvae.prior.latent_prior import LatentPrior
 
 START_CRYSTALS = 1024
 """Training crystals whose latents are shipped as starting points of optimisation."""

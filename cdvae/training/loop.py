@@ -11,9 +11,9 @@ from tqdm import tqdm
 
 from cdvae.config import TrainConfig
 from cdvae.data.dataset import CrystalDataset
-from cdvae.model.cdvae import CDVAE
-from cdvae.training.run import Run
+from cdvae.nn.autoencoder import CDVAE
 from cdvae.training.schedule import batches
+from cdvae.training.training_run import Run
 from cdvae.training.validation import validate
 
 LOG_EVERY = 50

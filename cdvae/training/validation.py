@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 
 from cdvae.config import TrainConfig
-from cdvae.crystal import element_counts
 from cdvae.data.dataset import CrystalDataset
-from cdvae.loss import Corruption, compute_loss
-from cdvae.model.cdvae import CDVAE
-from cdvae.noise import NoiseSchedule
-from cdvae.sampling.start import likeliest_counts
+from cdvae.diffusion.noise import NoiseSchedule
+from cdvae.geometry.crystal import element_counts
+from cdvae.inference.initial_state import likeliest_counts
+from cdvae.nn.autoencoder import CDVAE
+from cdvae.training.loss import Corruption, compute_loss
 
 CRYSTALS = 1024
 SEED = 1234

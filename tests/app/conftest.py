@@ -12,12 +12,11 @@ from rq.executions import Execution
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from app.main import create_app
-from app.settings import Settings
-from backplane.results import DirectoryStore
-from schema.jobs import JobSpec
-from schema.results import SUMMARY, chunk_name
-from schema.wire import (
+from app.api_settings import Settings
+from app.application import create_app
+from cdvae_schema.job_results import SUMMARY, chunk_name
+from cdvae_schema.job_specs import JobSpec
+from cdvae_schema.wire import (
     FIELD_ERROR,
     FIELD_STATE,
     PRESENCE_TTL,
@@ -27,7 +26,8 @@ from schema.wire import (
     progress_key,
     worker_key,
 )
-from worker.ledger import Ledger
+from cdvae_service.results.result_store import DirectoryStore
+from worker.supervisor.leases import Ledger
 
 CARD: dict[str, Any] = {
     "name": "tiny",

@@ -10,7 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 from redis import Redis
 
-from app.settings import MEGABYTE
+from app.api_settings import MEGABYTE
 
 from .conftest import CELL, CIF, GROUP, SITES, MakeClient, pymatgen_dict
 

@@ -18,7 +18,7 @@ from pymatgen.core.structure import Structure
 from pymatgen.io.cif import CifParser
 from pymatgen.io.vasp import Poscar
 
-from cdvae.data.cif import write_cif
+from cdvae.data.cif_writer import write_cif
 from tests.app.conftest import StandInWorker, record
 
 EXACT = 1e-6  # Å

@@ -12,11 +12,11 @@ import pytest
 from fastapi.testclient import TestClient
 from redis import Redis
 
-from backplane.results import DirectoryStore
-from schema.jobs import JobStatus
-from schema.outcomes import JobResult
-from schema.results import SUMMARY
-from schema.wire import ABSENCE, cancel_key
+from cdvae_schema.job_results import SUMMARY
+from cdvae_schema.job_specs import JobStatus
+from cdvae_schema.outcomes import JobResult
+from cdvae_schema.wire import ABSENCE, cancel_key
+from cdvae_service.results.result_store import DirectoryStore
 
 from .conftest import MakeClient, StandInWorker, record
 from .test_app_bad_input import problem
@@ -320,7 +320,7 @@ def test_a_job_that_was_taken_but_never_started_comes_back(
     client: TestClient, worker: StandInWorker
 ) -> None:
     path = post(client)
-    assert path.endswith(str(worker.ledger.take(["normal"])))  # and the worker dies
+    assert path.endswith(str(worker.supervisor.leases.take(["normal"])))  # and the worker dies
     assert status(client, path).queue_position is None
     end = time.monotonic() + 15
     while status(client, path).queue_position != 1 and time.monotonic() < end:

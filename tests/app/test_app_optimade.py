@@ -11,10 +11,10 @@ from optimade.adapters import Structure as Adapter
 from optimade.validator import ImplementationValidator
 from pymatgen.core.structure import Structure
 
-from app.keys import key_file
-from app.optimade_entries import _anonymous, _hill, _reduced
-from cdvae.data.cif import write_cif
-from schema.wire import jobs_key
+from app.auth.key_file import key_file
+from app.optimade.optimade_entries import _anonymous, _hill, _reduced
+from cdvae.data.cif_writer import write_cif
+from cdvae_schema.wire import jobs_key
 from tests.app.conftest import MakeClient, StandInWorker, record
 
 STRUCTURES = "/optimade/v1/structures"

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from app.keys import key_file
-from app.pages import STATIC
-from schema.cards import TrainingStatistics
+from app.auth.key_file import key_file
+from app.routes.page_routes import STATIC
+from cdvae_schema.cards import TrainingStatistics
 
 from .conftest import CIF, StandInWorker
 from .test_app_bad_input import problem

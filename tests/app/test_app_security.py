@@ -8,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 from redis import Redis
 
-from app.keys import ApiKey, KeyFile, KeyFileError, UnknownKeyError, key_file
+from app.auth.key_file import ApiKey, KeyFile, KeyFileError, UnknownKeyError, key_file
 
 from .conftest import MakeClient, StandInWorker
 from .test_app_bad_input import problem

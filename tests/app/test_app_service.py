@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from app.store import ModelStore
-from registry.errors import BrokenModelError, UnknownModelError
-from registry.local import LocalStore
-from schema.wire import FIELD_ATTEMPTS, MAX_LOST
+from app.model_cards import ModelStore
+from cdvae_schema.wire import FIELD_ATTEMPTS, MAX_LOST
+from cdvae_service.models.local_store import LocalStore
+from cdvae_service.models.store_errors import BrokenModelError, UnknownModelError
 from tests.conftest import RedisServer
 
 from .conftest import CARD, MakeClient, StandInWorker, write_card

@@ -11,11 +11,11 @@ from fastapi.testclient import TestClient
 from pydantic import ValidationError
 from redis import Redis
 
-from app.cif import read_blocks
-from schema.base import LARGEST_SEED
-from schema.cards import Limits
-from schema.jobs import JobSpec, JobStatus
-from schema.wire import FIELD_STATUS, FUNCTIONS
+from app.planning.cif_reader import read_blocks
+from cdvae_schema.base import LARGEST_SEED
+from cdvae_schema.cards import Limits
+from cdvae_schema.job_specs import JobSpec, JobStatus
+from cdvae_schema.wire import FIELD_STATUS, FUNCTIONS
 
 from .conftest import CARD, CELL, CIF, SITES, StandInWorker, pymatgen_dict
 

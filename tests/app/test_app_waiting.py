@@ -8,9 +8,9 @@ import pytest
 from fastapi.testclient import TestClient
 from redis import Redis
 
-from app.listing import BATCH
-from schema.jobs import JobStatus
-from schema.outcomes import JobResult
+from app.queue.job_listing import BATCH
+from cdvae_schema.job_specs import JobStatus
+from cdvae_schema.outcomes import JobResult
 
 from .conftest import CIF, MakeClient, StandInWorker, record
 from .test_app_bad_input import problem

@@ -15,12 +15,12 @@ from fastapi.testclient import TestClient
 from redis import Redis
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from app import webhooks
-from app.addresses import is_public
-from app.keys import ApiKey, key_file
-from app.outbound import BlockedError, Sender
-from schema.jobs import JobStatus
-from schema.wire import WEBHOOKS_KEY
+from app.auth.key_file import ApiKey, key_file
+from app.webhooks import webhook_sender
+from app.webhooks.callback_addresses import is_public
+from app.webhooks.outbound import BlockedError, Sender
+from cdvae_schema.job_specs import JobStatus
+from cdvae_schema.wire import WEBHOOKS_KEY
 
 from .conftest import MakeClient, StandInWorker
 from .test_app_bad_input import problem
@@ -83,7 +83,7 @@ def hooked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> TestClient:
     """A client of a service that may call the receiver, and soon calls it again."""
-    monkeypatch.setattr(webhooks, "DELAYS", (0, 0, 0))
+    monkeypatch.setattr(webhook_sender, "DELAYS", (0, 0, 0))
     return make_client(redis_url=redis_url, callback_hosts=["127.0.0.1"])
 
 

@@ -8,8 +8,8 @@ from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
 from app.background import end, keep_doing
-from app.changes import Changes
-from schema.wire import changed_channel
+from app.queue.job_notifier import Changes
+from cdvae_schema.wire import changed_channel
 
 LONG = 10.0  # s; nothing here waits so long
 

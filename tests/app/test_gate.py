@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from app.gate import CROWDED, CROWDED_TURN, LOOKS, SLOW_TURN, Gate
+from app.http.concurrency import CROWDED, CROWDED_TURN, LOOKS, SLOW_TURN, Gate
 
 MOST = 2 * CROWDED
 

@@ -11,9 +11,17 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from hypothesis.strategies import sampled_from
 from redis import Redis
 
-from backplane.ledger import ENDED, LOST, Absences, now, source
-from schema.wire import ABSENCE, LEASES_KEY, MAX_LOST, PATIENCE, QUEUES, WORKERS_KEY, worker_key
-from worker.ledger import Ledger
+from cdvae_schema.wire import (
+    ABSENCE,
+    LEASES_KEY,
+    MAX_LOST,
+    PATIENCE,
+    QUEUES,
+    WORKERS_KEY,
+    worker_key,
+)
+from cdvae_service.jobstore.ledger import ENDED, LOST, Absences, now, source
+from worker.supervisor.leases import Ledger
 
 FINAL = {"finished", "failed", "canceled"}
 

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from backplane.logs import configure_logging, job_in_logs, note_job, request_in_logs
+from cdvae_service.telemetry.logs import configure_logging, job_in_logs, note_job, request_in_logs
 
 
 @pytest.mark.usefixtures("logging_as_it_was")

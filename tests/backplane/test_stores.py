@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from backplane.results import DirectoryStore, ObjectStore, ResultStore, StoreError, open_store
+from cdvae_service.results.result_store import (
+    DirectoryStore,
+    ObjectStore,
+    ResultStore,
+    StoreError,
+    open_store,
+)
 
 BUCKET = "crystals"
 

@@ -9,8 +9,14 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from redis import Redis
 
-from backplane.tracing import ENDPOINT, carried_context, context_from, export_traces, tracer
-from schema.wire import FIELD_TRACE
+from cdvae_schema.wire import FIELD_TRACE
+from cdvae_service.telemetry.tracing import (
+    ENDPOINT,
+    carried_context,
+    context_from,
+    export_traces,
+    tracer,
+)
 from tests.app.conftest import MakeClient, StandInWorker, client, make_client, store, worker
 
 __all__ = ["client", "make_client", "store", "worker"]  # fixtures

@@ -9,10 +9,10 @@ from packaging.requirements import Requirement
 from typer.testing import CliRunner
 
 from cdvae.testing import write_tiny_model
-from cli import checks
-from cli.main import app
-from cli.service_checks import check_redis, check_server
-from cli.stack import free_port
+from cdvae_service.cli.entry import app
+from cdvae_service.cli.operations import installation_checks
+from cdvae_service.cli.operations.service_checks import check_redis, check_server
+from cdvae_service.cli.stack.stack import free_port
 
 
 @pytest.fixture
@@ -22,43 +22,43 @@ def store(tmp_path: Path) -> Path:
 
 
 def test_a_changed_file_of_a_model_is_found(store: Path) -> None:
-    assert [one.level for one in checks.check_models(str(store))] == ["ok"]
+    assert [one.level for one in installation_checks.check_models(str(store))] == ["ok"]
     (weights,) = store.glob("*/*/weights.safetensors")
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
-    (finding,) = checks.check_models(str(store))
+    (finding,) = installation_checks.check_models(str(store))
     assert finding.level == "fault"
     assert "weights.safetensors" in finding.detail
     assert finding.remedy
 
 
 def test_no_model_is_a_fault(tmp_path: Path) -> None:
-    (finding,) = checks.check_models(str(tmp_path))
+    (finding,) = installation_checks.check_models(str(tmp_path))
     assert (finding.level, "CDVAE_MODEL_STORE" in finding.remedy) == ("fault", True)
 
 
 def test_an_old_python_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert [one.level for one in checks.check_python()] == ["ok"]
+    assert [one.level for one in installation_checks.check_python()] == ["ok"]
     monkeypatch.setattr(platform, "python_version", lambda: "3.9.1")
-    (finding,) = checks.check_python()
+    (finding,) = installation_checks.check_python()
     assert (finding.level, "3.9.1" in finding.detail) == ("fault", True)
 
 
 def test_packages_of_this_environment_fit() -> None:
-    assert {one.level for one in checks.check_packages()} <= {"ok", "note"}
-    wanted = {requirement.name for requirement in checks._requirements("app")}
+    assert {one.level for one in installation_checks.check_packages()} <= {"ok", "note"}
+    wanted = {requirement.name for requirement in installation_checks._requirements("app")}
     assert {"fastapi", "redis", "pydantic-settings"} <= wanted  # also those of `backplane`
     assert "torch" not in wanted
 
 
 def test_a_missing_set_is_a_note_and_a_broken_one_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "SETS", {"client": "the client"})
+    monkeypatch.setattr(installation_checks, "SETS", {"client": "the client"})
     lacking = [Requirement("no-such-package>=1"), Requirement("no-such-other")]
-    monkeypatch.setattr(checks, "_requirements", lambda _: lacking)
-    assert [one.level for one in checks.check_packages()] == ["note"]
+    monkeypatch.setattr(installation_checks, "_requirements", lambda _: lacking)
+    assert [one.level for one in installation_checks.check_packages()] == ["note"]
     lacking.append(Requirement("rich<1"))
-    (finding,) = checks.check_packages()
+    (finding,) = installation_checks.check_packages()
     assert finding.level == "fault"
     assert "rich is" in finding.detail
     assert finding.remedy == "pip install 'cdvae-service[client]'"

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from app.keys import key_file
-from cli.exposure import ExposedError, check_exposure, is_loopback
-from cli.main import app
-from cli.stack import Stack, StackError, free_port
+from app.auth.key_file import key_file
+from cdvae_service.cli.entry import app
+from cdvae_service.cli.stack.exposure import ExposedError, check_exposure, is_loopback
+from cdvae_service.cli.stack.stack import Stack, StackError, free_port
 
 
 def run(*words: str, home: Path) -> str:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from cli.main import app
-from registry.local import LocalStore
+from cdvae_service.cli.entry import app
+from cdvae_service.models.local_store import LocalStore
 from tests.registry.conftest import write_model
 
 

@@ -11,8 +11,8 @@ import pytest
 from matplotlib.image import imread
 from typer.testing import CliRunner, Result
 
-from cli.main import app
-from cli.stack import free_port
+from cdvae_service.cli.entry import app
+from cdvae_service.cli.stack.stack import free_port
 from tests.e2e.conftest import service
 from tests.e2e.service import CDVAE, SRTIO3, Service
 
@@ -131,7 +131,7 @@ def complete(*words: str) -> str:
     shell = {"_CDVAE_COMPLETE": "complete_bash", "COMP_WORDS": " ".join(("cdvae", *words))}
     shell["COMP_CWORD"] = str(len(words))
     answer = subprocess.run(
-        [sys.executable, "-c", "from cli.main import app; app(prog_name='cdvae')"],
+        [sys.executable, "-c", "from cdvae_service.cli.entry import app; app(prog_name='cdvae')"],
         env={**os.environ, **shell},
         capture_output=True,
         text=True,

@@ -10,9 +10,9 @@ import pytest
 from redis import Redis
 from typer.testing import CliRunner
 
-from cli.main import app
-from cli.redis_server import RedisServer, RedisServerError
-from cli.stack import MAX_EARLY_DEATHS, Child, Stack, StackError, free_port
+from cdvae_service.cli.entry import app
+from cdvae_service.cli.stack.redis_server import RedisServer, RedisServerError
+from cdvae_service.cli.stack.stack import MAX_EARLY_DEATHS, Child, Stack, StackError, free_port
 
 
 def test_data_outlive_the_server(tmp_path: Path) -> None:

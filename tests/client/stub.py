@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx2
 
-from cdvae_client.exchange import Flow, Pause
+from cdvae_client.call_driver import Flow, Pause
 
 URL = "http://service.test"
 CELL = {"a": 4.0, "b": 4.0, "c": 4.0, "alpha": 90.0, "beta": 90.0, "gamma": 90.0}

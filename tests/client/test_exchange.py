@@ -18,8 +18,8 @@ from cdvae_client import (
     UnavailableError,
     UnreachableError,
 )
+from cdvae_client.call_driver import exchange
 from cdvae_client.calls import Calls
-from cdvae_client.exchange import exchange
 from tests.client.stub import URL, Script, played, problem, status
 
 REQUEST = httpx2.Request("GET", f"{URL}/jobs/job-1")

@@ -21,8 +21,8 @@ from cdvae_client.fields import (
     reconstruct_body,
     vary_body,
 )
-from schema.requests import GenerateRequest, OptimizeRequest, ReconstructRequest
-from schema.walks import InterpolateRequest, VaryRequest
+from cdvae_schema.path_requests import InterpolateRequest, VaryRequest
+from cdvae_schema.requests import GenerateRequest, OptimizeRequest, ReconstructRequest
 from tests.client.stub import crystal
 from tests.e2e.service import SRTIO3
 

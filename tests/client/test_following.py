@@ -18,7 +18,7 @@ from cdvae_client import (
     WaitTimeoutError,
 )
 from cdvae_client.calls import Calls
-from cdvae_client.following import LOSSES
+from cdvae_client.job_stream import LOSSES
 from tests.client.stub import URL, Script, crystal, event, played, problem, result, status, stream
 
 DONE = event("done", status("succeeded"), "end")
@@ -45,7 +45,7 @@ def iterate_async(script: Script) -> list[int]:
 
 @pytest.fixture(params=[iterate, iterate_async])
 def iterated(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterated:
-    monkeypatch.setattr("cdvae_client.following.FIRST_PAUSE", 0.001)
+    monkeypatch.setattr("cdvae_client.job_stream.FIRST_PAUSE", 0.001)
     found: Iterated = request.param
     return found
 

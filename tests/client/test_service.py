@@ -11,7 +11,7 @@ import pytest
 from pymatgen.core import Element
 from pymatgen.core.structure import Structure
 
-from cdvae.data.cif import write_cif
+from cdvae.data.cif_writer import write_cif
 from cdvae_client import (
     AsyncClient,
     Client,

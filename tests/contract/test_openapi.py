@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from app.main import create_app
-from app.openapi import text
-from app.settings import Settings
+from app.api_settings import Settings
+from app.application import create_app
+from app.http.openapi import text
 
 COMMITTED = Path(__file__).parents[2] / "docs" / "openapi.json"
 

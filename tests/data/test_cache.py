@@ -12,9 +12,9 @@ import torch
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core.structure import Structure
 
-from cdvae.data.cache import prepare
 from cdvae.data.dataset import load_cache
 from cdvae.data.structures import to_structures
+from cdvae.data.tensor_cache import prepare
 from cdvae.errors import DataError
 
 PROPERTIES = {"energy": "e_form"}

@@ -10,7 +10,7 @@ from pymatgen.core.lattice import Lattice
 from pymatgen.core.structure import Structure
 from pymatgen.io.cif import CifParser
 
-from cdvae.data.cif import write_cif
+from cdvae.data.cif_writer import write_cif
 from cdvae.metrics.validity import structure_valid
 
 PROVENANCE = {"model": "perov-5@1", "weights_sha256": "ab" * 32, "seed": 7, "index": 3}

@@ -6,7 +6,7 @@ from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core.lattice import Lattice
 from pymatgen.core.structure import Structure
 
-from cdvae.data.reduction import CrystalArrays, parse_cif, reduce, wrap
+from cdvae.data.cell_reduction import CrystalArrays, parse_cif, reduce, wrap
 from cdvae.data.structures import from_structure, to_structures
 
 lengths = st.floats(2.0, 12.0)

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from cli.stack import free_port
+from cdvae_service.cli.stack.stack import free_port
 from tests.needs import program
 
 DEPLOY = Path(__file__).parents[2] / "deploy"

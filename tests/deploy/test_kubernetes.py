@@ -12,8 +12,8 @@ import yaml
 from cloudcoil.models.keda.v1alpha1 import ScaledObject, TriggerAuthentication
 from rq.queue import Queue
 
-from app.keys import key_file
-from schema.wire import LEASES_KEY, QUEUES
+from app.auth.key_file import key_file
+from cdvae_schema.wire import LEASES_KEY, QUEUES
 
 ROOT = Path(__file__).parents[2]
 KUBECTL = Path(sys.executable).with_name("kubectl")  # from its wheel

@@ -16,9 +16,9 @@ from typing import Any
 import psutil
 
 from cdvae.testing import write_tiny_model
-from cli.stack import free_port
+from cdvae_service.cli.stack.stack import free_port
 
-CDVAE = [sys.executable, "-m", "cli.main"]
+CDVAE = [sys.executable, "-m", "cdvae_service.cli.entry"]
 FINAL = ("succeeded", "failed", "cancelled")
 SRTIO3 = """data_SrTiO3
 _cell_length_a 3.905

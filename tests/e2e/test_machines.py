@@ -48,7 +48,7 @@ class Network:
         self.until(lambda: self.ready(live), f"{live} workers")
 
     def _start(self, name: str, *words: str) -> None:
-        command = [sys.executable, "-m", "cli.main", *words]
+        command = [sys.executable, "-m", "cdvae_service.cli.entry", *words]
         self.machines.start(name, command, self.variables, self.log)
 
     def ready(self, workers: int) -> bool:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from cdvae.testing import write_tiny_model
-from registry.local import LocalStore
-from registry.publish import add, set_default
+from cdvae_service.models.local_store import LocalStore
+from cdvae_service.models.publish import add, set_default
 from tests.e2e.service import Service
 from tests.worker.laboratory import wait_until
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from moto.server import ThreadedMotoServer
 
-from cli.stack import free_port
+from cdvae_service.cli.stack.stack import free_port
 from tests.e2e.service import Service
 
 BUCKET = "crystals-of-a-service"  # a name of its own: all servers of a process share buckets

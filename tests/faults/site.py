@@ -17,9 +17,9 @@ import psutil
 from redis import Redis
 
 from cdvae.testing import write_tiny_model
-from cli.redis_server import RedisServer
-from cli.stack import free_port
-from schema.wire import FIELD_ATTEMPTS, LEASES_KEY
+from cdvae_schema.wire import FIELD_ATTEMPTS, LEASES_KEY
+from cdvae_service.cli.stack.redis_server import RedisServer
+from cdvae_service.cli.stack.stack import free_port
 from tests.worker.conftest import BEHAVIOURS
 from tests.worker.laboratory import Lab, horses, wait_until
 
@@ -69,7 +69,7 @@ class Site:
         }
         with (self.folder / "api.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "cli.main", "api", "--port", str(port)],
+                [sys.executable, "-m", "cdvae_service.cli.entry", "api", "--port", str(port)],
                 env=os.environ | variables,
                 stderr=log,
             )

@@ -9,8 +9,8 @@ import pytest
 from pymatgen.core.lattice import Lattice
 from pymatgen.core.structure import Structure
 
-from cdvae.data.cache import prepare
 from cdvae.data.dataset import CrystalDataset, load_cache
+from cdvae.data.tensor_cache import prepare
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pymatgen.core.structure import Structure
 
 from cdvae.data.dataset import CrystalDataset
 from cdvae.data.structures import to_structures
-from cdvae.metrics.known import known_crystals
+from cdvae.metrics.known_crystals import known_crystals
 from cdvae.metrics.matching import match_many
 
 Disguise = Callable[[Structure], Structure]

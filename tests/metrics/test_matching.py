@@ -6,7 +6,7 @@ from pymatgen.core.lattice import Lattice
 from pymatgen.core.structure import Structure
 
 from cdvae.metrics.matching import duplicates, match, match_many
-from cdvae.metrics.reconstruction import per_distinct, score_reconstruction, validities
+from cdvae.metrics.reconstruction_score import per_distinct, score_reconstruction, validities
 
 Disguise = Callable[[Structure], Structure]
 

@@ -9,8 +9,8 @@ from pymatgen.core.lattice import Lattice
 from pymatgen.core.structure import Structure
 from scipy.stats import wasserstein_distance
 
+from cdvae.metrics.crystal_report import CrystalReport, describe, summarise
 from cdvae.metrics.distribution import wasserstein_to_histogram, wasserstein_to_quantiles
-from cdvae.metrics.report import CrystalReport, describe, summarise
 
 REFERENCE = {
     "density_quantiles": np.linspace(3.0, 7.0, 101).tolist(),

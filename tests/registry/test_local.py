@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from registry import open_store
-from registry.checksums import verify
-from registry.errors import BrokenModelError, StoreError, UnknownModelError
-from registry.local import LocalStore
-from registry.publish import add, set_default
+from cdvae_service.models import open_store
+from cdvae_service.models.checksums import verify
+from cdvae_service.models.local_store import LocalStore
+from cdvae_service.models.publish import add, set_default
+from cdvae_service.models.store_errors import BrokenModelError, StoreError, UnknownModelError
 
 from .conftest import write_model
 

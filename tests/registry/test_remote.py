@@ -8,11 +8,11 @@ import pytest
 from moto.server import ThreadedMotoServer
 from s3fs import S3FileSystem
 
-from registry import open_store
-from registry.checksums import verify
-from registry.errors import BrokenModelError, StoreError
-from registry.local import LocalStore
-from registry.publish import set_default
+from cdvae_service.models import open_store
+from cdvae_service.models.checksums import verify
+from cdvae_service.models.local_store import LocalStore
+from cdvae_service.models.publish import set_default
+from cdvae_service.models.store_errors import BrokenModelError, StoreError
 
 from .conftest import write_model
 

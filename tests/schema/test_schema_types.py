@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from schema.base import Frozen
-from schema.cards import ModelCard
-from schema.crystals import CrystalInput
-from schema.jobs import JobSpec
-from schema.requests import GenerateRequest, OptimizeRequest, ReconstructRequest
-from schema.results import checked_job_id, chunk_name, chunk_names
-from schema.wire import FUNCTIONS, QUEUES
+from cdvae_schema.base import Frozen
+from cdvae_schema.cards import ModelCard
+from cdvae_schema.crystal_records import CrystalInput
+from cdvae_schema.job_results import checked_job_id, chunk_name, chunk_names
+from cdvae_schema.job_specs import JobSpec
+from cdvae_schema.requests import GenerateRequest, OptimizeRequest, ReconstructRequest
+from cdvae_schema.wire import FUNCTIONS, QUEUES
 
 WITH_EXAMPLES = [JobSpec, ModelCard, GenerateRequest, ReconstructRequest, OptimizeRequest]
 CRYSTAL: dict[str, Any] = {
@@ -86,7 +86,7 @@ def test_a_spec_says_one_thing() -> None:
 
 def test_functions_and_queues() -> None:
     assert set(FUNCTIONS) == {"generate", "reconstruct", "optimize", "interpolate", "vary"}
-    assert all(name.startswith("worker.jobs.") for name in FUNCTIONS.values())
+    assert all(name.startswith("worker.executor.job_functions.") for name in FUNCTIONS.values())
     assert QUEUES == ("interactive", "normal", "bulk")
 
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from cdvae.crystal import CrystalBatch
-from cdvae.model.backbone import BackboneConfig
-from cdvae.model.cdvae import CDVAE, ModelConfig
+from cdvae.geometry.crystal import CrystalBatch
+from cdvae.nn.autoencoder import CDVAE, ModelConfig
+from cdvae.nn.backbone import BackboneConfig
 from cdvae.testing import perovskites
 
 

@@ -4,10 +4,10 @@ import math
 
 import torch
 
-from cdvae.crystal import CrystalBatch
-from cdvae.noise import NoiseSchedule
-from cdvae.sampling.ancestral import Ancestral, Plan
-from cdvae.sampling.attempts import Attempts, Best, Made
+from cdvae.diffusion.noise import NoiseSchedule
+from cdvae.diffusion.samplers.ancestral import Ancestral, Plan
+from cdvae.geometry.crystal import CrystalBatch
+from cdvae.inference.restarts import Attempts, Best, Made
 
 PLAN = Attempts(Ancestral(NoiseSchedule(2.0, 0.01), Plan.finding(5)), most=3, fit=0.1)
 PLANS = [PLAN] * 4

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from cdvae.batches import ROWS, Levels, filled, of_one_size
 from cdvae.compute import configure, spread
-from cdvae.pipeline import Decoded, SamplerSpec, crystal_seed, decode, sample_latents
-from cdvae.trained import TrainedModel, load_model
+from cdvae.inference import Decoded, SamplerSpec, crystal_seed, decode, sample_latents
+from cdvae.inference.bucketing import ROWS, Levels, filled, of_one_size
+from cdvae.model_folder import TrainedModel, load_model
 
 STORE = Path(__file__).parents[2] / "model_store"
 SAMPLER = SamplerSpec("fast", 8)

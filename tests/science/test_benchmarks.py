@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from cdvae.config import load_config
-from cdvae.lattice import from_parameters
-from cdvae.model.backbone import BackboneConfig
-from cdvae.model.cdvae import CDVAE, ModelConfig
-from cdvae.model.decoder import Condition, Decoder
+from cdvae.geometry.lattice import from_parameters
+from cdvae.geometry.torus import wrapped_normal_score
+from cdvae.nn.autoencoder import CDVAE, ModelConfig
+from cdvae.nn.backbone import BackboneConfig
+from cdvae.nn.decoder import Condition, Decoder
 from cdvae.testing import TINY_CONFIG, perovskites
-from cdvae.torus import wrapped_normal_score
-from registry.errors import StoreError
+from cdvae_service.models.store_errors import StoreError
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import ablations

@@ -9,19 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdvae.constraints import Constraints, Target
-from cdvae.crystal import element_counts
 from cdvae.data.structures import to_structures
 from cdvae.errors import InfeasibleError
-from cdvae.lattice import from_parameters, to_parameters
+from cdvae.geometry.crystal import element_counts
+from cdvae.geometry.lattice import from_parameters, to_parameters
+from cdvae.inference import ConstrainedPrior, Decoded, SamplerSpec, crystal_seed, decode
+from cdvae.inference.consistency import agreement
+from cdvae.inference.fixed_attributes import Fixed
 from cdvae.metrics.validity import structure_valid
-from cdvae.model.composition_prior import CompositionPrior
-from cdvae.model.conditional_composition import ConditionalComposition
-from cdvae.pipeline import ConstrainedPrior, Decoded, SamplerSpec, crystal_seed, decode
-from cdvae.pipeline.agreement import agreement
-from cdvae.sampling.fixed import Fixed
-from cdvae.symmetry.search import has_group
+from cdvae.model_folder import TrainedModel, load_model
+from cdvae.prior.composition_prior import CompositionPrior
+from cdvae.prior.conditional_composition import ConditionalComposition
+from cdvae.symmetry.group_detection import has_group
 from cdvae.testing import write_tiny_model
-from cdvae.trained import TrainedModel, load_model
 
 FAST = SamplerSpec("fast", 4)
 KNOWN = (3, 7, 8, 9, 11, 12)  # of the tiny model, among others

@@ -5,24 +5,24 @@ import pytest
 import torch
 
 from cdvae.config import TrainConfig, load_config
-from cdvae.crystal import CrystalBatch
 from cdvae.data.dataset import CrystalDataset
 from cdvae.errors import DataError
-from cdvae.model.backbone import BackboneConfig
-from cdvae.model.encoder import Latents
-from cdvae.model.estimator import PropertyEstimator
-from cdvae.pipeline import SamplerSpec, decode, estimate
+from cdvae.geometry.crystal import CrystalBatch
+from cdvae.inference import SamplerSpec, decode, estimate
+from cdvae.model_folder import TrainedModel, load_model
+from cdvae.nn.backbone import BackboneConfig
+from cdvae.nn.encoder import Latents
+from cdvae.nn.property_model import PropertyEstimator
 from cdvae.testing import TINY_CONFIG, perovskites, write_tiny_model
-from cdvae.trained import TrainedModel, load_model
-from cdvae.training import estimator as training
-from cdvae.training.estimator import (
+from cdvae.training import fit_property_model
+from cdvae.training.fit_property_model import (
     batches,
     estimator_loss,
     fit_estimator,
     load_estimator,
     mean_errors,
 )
-from cdvae.training.graphs import Graphs
+from cdvae.training.graph_cache import Graphs
 from tests.science.conftest import random_crystals
 
 
@@ -57,7 +57,7 @@ def with_settings(config: TrainConfig, **settings: object) -> TrainConfig:
 @pytest.fixture
 def _no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """The state is written after every step."""
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1)
+    monkeypatch.setattr(fit_property_model, "CHECKPOINT_SECONDS", -1)
 
 
 def test_values_depend_neither_on_frame_nor_on_origin(

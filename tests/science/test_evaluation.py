@@ -13,23 +13,23 @@ from pymatgen.core.lattice import Lattice
 from pymatgen.core.structure import Structure
 from typer.testing import CliRunner
 
-from cdvae.crystal import CrystalBatch
-from cdvae.data.cif import write_cif
+from cdvae.data.cif_writer import write_cif
 from cdvae.data.dataset import CrystalDataset
 from cdvae.data.structures import to_structures
 from cdvae.errors import NonFiniteSampleError
-from cdvae.evaluation import generation, method, sampling
-from cdvae.evaluation.generation import evaluate_generation, score_generation
+from cdvae.evaluation import method, sampling_protocol, task_generation
 from cdvae.evaluation.judge import judged
 from cdvae.evaluation.method import CDVAEMethod
-from cdvae.evaluation.reconstruction import evaluate_reconstruction, reconstruct
+from cdvae.evaluation.task_generation import evaluate_generation, score_generation
+from cdvae.evaluation.task_reconstruction import evaluate_reconstruction, reconstruct
+from cdvae.geometry.crystal import CrystalBatch
+from cdvae.inference import Decoded, SamplerSpec, decoding, estimate
 from cdvae.metrics.coverage import Thresholds
 from cdvae.metrics.distribution import wasserstein
-from cdvae.optimise import DECODINGS, optimise
-from cdvae.pipeline import Decoded, SamplerSpec, decoding, estimate
+from cdvae.model_folder import TrainedModel, load_model
+from cdvae.optimization.optimize import DECODINGS, optimise
 from cdvae.testing import perovskites, write_tiny_model
-from cdvae.trained import TrainedModel, load_model
-from cli.main import app
+from cdvae_service.cli.entry import app
 
 SHORT = SamplerSpec("fast", 2)
 LIMITS = Thresholds(0.2, 4.0)
@@ -153,7 +153,7 @@ def test_distances_are_those_of_the_judged_crystals(
     assert found["w_energy"] == pytest.approx(sum(energies) / 2, rel=1e-3)
     assert judged(model, [], "formation_energy") == []
     # More valid crystals than are compared: a choice that depends on the seed alone.
-    monkeypatch.setattr(generation, "COMPARED", 1)
+    monkeypatch.setattr(task_generation, "COMPARED", 1)
     lighter = salt.copy()
     lighter.scale_lattice(2 * salt.volume)
     values = {
@@ -212,7 +212,7 @@ def test_a_crystal_that_sampling_loses_is_none_and_the_others_stay(
 ) -> None:
     tested = CDVAEMethod(model, SHORT)
     before = tested.generate(5, 3)
-    lost = sampling.crystal_seed(3, 2)
+    lost = sampling_protocol.crystal_seed(3, 2)
     real = decoding.decode
 
     def fails_for_one(
@@ -228,7 +228,7 @@ def test_a_crystal_that_sampling_loses_is_none_and_the_others_stay(
     for i in (0, 1, 3, 4):
         assert after[i].frac_coords == pytest.approx(before[i].frac_coords, abs=1e-4)
     with pytest.raises(NonFiniteSampleError) as caught:
-        sampling.generate(model, 5, 3, SHORT)
+        sampling_protocol.generate(model, 5, 3, SHORT)
     assert caught.value.indices == (2,)
 
 

@@ -10,17 +10,16 @@ import pytest
 import torch
 from pymatgen.core.lattice import Lattice
 
-from cdvae.baselines.ftcp import method as ftcp_method
-from cdvae.baselines.ftcp import training
-from cdvae.baselines.ftcp.config import FTCPConfig, is_ftcp, load_ftcp_config
-from cdvae.baselines.ftcp.decoding import decode
-from cdvae.baselines.ftcp.elements import element_descriptors
-from cdvae.baselines.ftcp.folder import load_ftcp, train_ftcp
-from cdvae.baselines.ftcp.network import FTCPNetwork
-from cdvae.baselines.ftcp.representation import Layout, reciprocal_points, represent
-from cdvae.crystal import CrystalBatch
+from baselines.ftcp import ftcp_method, ftcp_training
+from baselines.ftcp.element_features import element_descriptors
+from baselines.ftcp.ftcp_config import FTCPConfig, is_ftcp, load_ftcp_config
+from baselines.ftcp.ftcp_decoding import decode
+from baselines.ftcp.ftcp_folder import load_ftcp, train_ftcp
+from baselines.ftcp.network import FTCPNetwork
+from baselines.ftcp.representation import Layout, reciprocal_points, represent
 from cdvae.data.structures import to_structures
 from cdvae.errors import DataError, ModelStoreError
+from cdvae.geometry.crystal import CrystalBatch
 from cdvae.testing import perovskites
 from tests.science.conftest import random_crystals
 
@@ -32,7 +31,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 @pytest.fixture(autouse=True)
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """A small dense layer: nine million weights take a second a step on a busy machine."""
-    monkeypatch.setattr("cdvae.baselines.ftcp.network.HIDDEN", 16)
+    monkeypatch.setattr("baselines.ftcp.network.HIDDEN", 16)
 
 
 def srtio3() -> CrystalBatch:
@@ -171,7 +170,7 @@ def test_loss_is_a_sum_over_the_batch_beside_a_mean():
     network.posterior.bias[:4] = 3.0  # mean 3, variance 1: KL ½ · 9 a dimension
     scaled = torch.zeros(6, LAYOUT.channels, LAYOUT.rows)  # outputs are sigmoid(0) = ½
     targets = torch.tensor([[0.0, math.nan]] * 6)
-    total = training.loss(network, scaled, targets, torch.zeros(6, 4))
+    total = ftcp_training.loss(network, scaled, targets, torch.zeros(6, 4))
     expected = 6 * 64 * 208 * 0.25 + 2 * 4.5 + 10 * 6 * 0.25
     assert float(total) == pytest.approx(expected)
 
@@ -181,7 +180,7 @@ def test_an_unknown_property_leaves_every_gradient_finite():
     scaled = torch.rand(6, LAYOUT.channels, LAYOUT.rows)
     targets = torch.full((6, 2), 0.5)
     targets[1, 0] = targets[4, 1] = math.nan
-    training.loss(network, scaled, targets, torch.zeros(6, 4)).backward()
+    ftcp_training.loss(network, scaled, targets, torch.zeros(6, 4)).backward()
     assert all(weights.grad.isfinite().all() for weights in network.parameters())
 
 
@@ -208,40 +207,40 @@ class StopError(Exception):
 
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path, monkeypatch):
     data = perovskites(20)  # three batches an epoch, the last of four
-    whole = training.train_network(config(), data, tmp_path / "whole").state_dict()
-    update = training.Run.update
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
+    whole = ftcp_training.train_network(config(), data, tmp_path / "whole").state_dict()
+    update = ftcp_training.Run.update
+    monkeypatch.setattr(ftcp_training, "CHECKPOINT_SECONDS", 0)
 
     def stop_in_the_second_epoch(run, *batch):
         if run.step == 4:
             raise StopError
         update(run, *batch)
 
-    monkeypatch.setattr(training.Run, "update", stop_in_the_second_epoch)
+    monkeypatch.setattr(ftcp_training.Run, "update", stop_in_the_second_epoch)
     with pytest.raises(StopError):
-        training.train_network(config(), data, tmp_path / "cut")
-    monkeypatch.setattr(training.Run, "update", update)
-    resumed = training.train_network(config(), data, tmp_path / "cut").state_dict()
+        ftcp_training.train_network(config(), data, tmp_path / "cut")
+    monkeypatch.setattr(ftcp_training.Run, "update", update)
+    resumed = ftcp_training.train_network(config(), data, tmp_path / "cut").state_dict()
     assert all(torch.equal(resumed[name], whole[name]) for name in whole)
     curves = [(tmp_path / run / "train.csv").read_text() for run in ("whole", "cut")]
     assert curves[0] == curves[1]
 
 
 def test_learning_rates_follow_the_original(tmp_path):
-    training.train_network(config(epochs=8), perovskites(8), tmp_path)
+    ftcp_training.train_network(config(epochs=8), perovskites(8), tmp_path)
     rates = [line.split(",")[2] for line in (tmp_path / "train.csv").read_text().splitlines()[1:]]
     assert [float(rate) for rate in rates] == [5e-4] * 2 + [1e-4] * 2 + [5e-5] * 4
 
 
 def test_a_broken_training_is_not_gone_on_with(tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "KL_WEIGHT", math.nan)
+    monkeypatch.setattr(ftcp_training, "KL_WEIGHT", math.nan)
     with pytest.raises(DataError, match="step 1: the loss is nan"):
-        training.train_network(config(), perovskites(8), tmp_path)
+        ftcp_training.train_network(config(), perovskites(8), tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_the_loss_falls(tmp_path):
-    training.train_network(config(epochs=40), perovskites(8), tmp_path)
+    ftcp_training.train_network(config(epochs=40), perovskites(8), tmp_path)
     losses = [line.split(",")[1] for line in (tmp_path / "train.csv").read_text().splitlines()[1:]]
     assert float(losses[-1]) < 0.75 * float(losses[0])
 
@@ -348,8 +347,8 @@ def test_wrong_settings_are_refused(tmp_path):
 
 def test_a_folder_is_written_read_and_checked(tmp_path, monkeypatch):
     data = replace(perovskites(8), metadata={"property_columns": ["heat_ref", "dir_gap"]})
-    monkeypatch.setattr("cdvae.baselines.ftcp.folder.load_cache", lambda path: data)
-    monkeypatch.setattr("cdvae.baselines.ftcp.folder.available_threads", lambda: 1)
+    monkeypatch.setattr("baselines.ftcp.ftcp_folder.load_cache", lambda path: data)
+    monkeypatch.setattr("baselines.ftcp.ftcp_folder.available_threads", lambda: 1)
     path = tmp_path / "config.toml"
     lines = [f"{k} = {json.dumps(v)}" for k, v in asdict(config()).items() if k not in TABLES]
     lines += [f'[{t}]\nformation_energy = "a"\nband_gap = "b"' for t in TABLES]
@@ -359,7 +358,7 @@ def test_a_folder_is_written_read_and_checked(tmp_path, monkeypatch):
     method = load_ftcp(out)
     assert (method.card["name"], method.card["version"]) == ("tiny", "1")
     assert method.card["properties"]["band_gap"]["source"] == "dir_gap"
-    trained = training.train_network(config(), data, tmp_path / "run").state_dict()
+    trained = ftcp_training.train_network(config(), data, tmp_path / "run").state_dict()
     assert all(torch.equal(v, trained[k]) for k, v in method.network.state_dict().items())
     weights = bytearray((out / "weights.safetensors").read_bytes())
     weights[-1] ^= 1

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from cdvae.crystal import CrystalBatch
 from cdvae.data.structures import from_structure, to_structures
-from cdvae.model.cdvae import CDVAE
-from cdvae.model.decoder import Condition
+from cdvae.geometry.crystal import CrystalBatch
+from cdvae.nn.autoencoder import CDVAE
+from cdvae.nn.decoder import Condition
 from tests.science.conftest import random_crystals, small_network
 
 N = 9

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pymatgen.core.lattice import Lattice
 
-from cdvae import lattice as lat
+from cdvae.geometry import lattice as lat
 from tests.science.conftest import random_crystals
 
 cells = st.builds(

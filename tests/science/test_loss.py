@@ -4,21 +4,21 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 
-from cdvae.crystal import element_counts
-from cdvae.loss import (
+from cdvae.config import LossWeights
+from cdvae.diffusion.noise import NoiseSchedule
+from cdvae.geometry.crystal import element_counts
+from cdvae.inference.initial_state import likeliest_counts, species_of
+from cdvae.nn.autoencoder import CDVAE, ModelConfig
+from cdvae.nn.backbone import BackboneConfig
+from cdvae.nn.encoder import Latent
+from cdvae.testing import perovskites
+from cdvae.training.loss import (
     Corruption,
     LossTerms,
-    LossWeights,
     composition_loss,
     compute_loss,
     property_loss,
 )
-from cdvae.model.backbone import BackboneConfig
-from cdvae.model.cdvae import CDVAE, ModelConfig
-from cdvae.model.encoder import Latent
-from cdvae.noise import NoiseSchedule
-from cdvae.sampling.start import likeliest_counts, species_of
-from cdvae.testing import perovskites
 
 SCHEDULE = NoiseSchedule(0.4, 0.02)
 

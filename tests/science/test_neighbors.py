@@ -1,10 +1,10 @@
 import numpy as np
 import torch
 
-from cdvae.crystal import CrystalBatch
 from cdvae.data.structures import to_structures
-from cdvae.lattice import from_parameters
-from cdvae.neighbors import periodic_edges
+from cdvae.geometry.crystal import CrystalBatch
+from cdvae.geometry.lattice import from_parameters
+from cdvae.geometry.neighbors import periodic_edges
 from tests.science.conftest import random_crystals
 
 

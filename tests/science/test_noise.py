@@ -1,9 +1,9 @@
 import torch
 
-from cdvae.crystal import CrystalBatch
-from cdvae.noise import NoiseSchedule, corrupt, remove_mean, shuffle_rate, shuffle_species
+from cdvae.diffusion.noise import NoiseSchedule, corrupt, remove_mean, shuffle_rate, shuffle_species
+from cdvae.geometry.crystal import CrystalBatch
+from cdvae.geometry.torus import wrap_difference
 from cdvae.testing import perovskites
-from cdvae.torus import wrap_difference
 from tests.science.conftest import random_crystals
 
 

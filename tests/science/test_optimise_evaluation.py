@@ -6,8 +6,8 @@ import pytest
 from pymatgen.core.lattice import Lattice
 from pymatgen.core.structure import Structure
 
-from cdvae.evaluation import optimisation
-from cdvae.evaluation.optimisation import optimisation_success, percentiles
+from cdvae.evaluation import task_optimization
+from cdvae.evaluation.task_optimization import optimisation_success, percentiles
 from cdvae.testing import perovskites
 
 LIMITS = {"5": 1.0, "10": 2.0, "15": 3.0}
@@ -36,7 +36,7 @@ def _judged_by_length(monkeypatch: pytest.MonkeyPatch) -> None:
         assert prop == "energy"
         return [structure.lattice.a for structure in structures]
 
-    monkeypatch.setattr(optimisation, "judged", lengths)
+    monkeypatch.setattr(task_optimization, "judged", lengths)
 
 
 def rates(decodings: list[list[Structure | None]]) -> dict[str, Any]:

@@ -10,24 +10,24 @@ from torch import Tensor
 
 from cdvae import compute
 from cdvae.constraints import Constraints
-from cdvae.crystal import CrystalBatch, element_counts
 from cdvae.data.structures import to_structures
 from cdvae.errors import Cancelled, InfeasibleError, NonFiniteSampleError
+from cdvae.geometry.crystal import CrystalBatch, element_counts
+from cdvae.inference import SamplerSpec, crystal_seed, encode, predict
+from cdvae.inference.initial_state import read_counts
 from cdvae.metrics.validity import composition_valid, species_counts, structure_valid
-from cdvae.model.composition_prior import CompositionPrior
-from cdvae.model.encoder import Latents
-from cdvae.optimise import DECODINGS, optimise
-from cdvae.pipeline import SamplerSpec, crystal_seed, encode, predict
-from cdvae.sampling.start import read_counts
-from cdvae.search import reach
-from cdvae.search.admission import Admission
-from cdvae.search.goal import Objective, goal_of
-from cdvae.search.record import Optimised
-from cdvae.search.record import Path as SearchPath
-from cdvae.search.substitution import key, neighbours, neutral
-from cdvae.search.trust import Trust
+from cdvae.model_folder import TrainedModel, load_model
+from cdvae.nn.encoder import Latents
+from cdvae.optimization import composition_search
+from cdvae.optimization.composition_filter import Admission
+from cdvae.optimization.objective import Objective, goal_of
+from cdvae.optimization.optimize import DECODINGS, optimise
+from cdvae.optimization.substitution import key, neighbours, neutral
+from cdvae.optimization.trajectory import Optimised
+from cdvae.optimization.trajectory import Path as SearchPath
+from cdvae.optimization.trust_region import Trust
+from cdvae.prior.composition_prior import CompositionPrior
 from cdvae.testing import perovskites, write_tiny_model
-from cdvae.trained import TrainedModel, load_model
 
 SAMPLER = SamplerSpec("fast", 3)
 
@@ -91,17 +91,19 @@ def test_neighbours_are_all_compositions_one_change_away(prior: CompositionPrior
 
 def wide(monkeypatch: pytest.MonkeyPatch, changes: int) -> None:
     """So wide a beam that nothing is left out."""
-    monkeypatch.setattr(reach, "CHANGES", changes)
+    monkeypatch.setattr(composition_search, "CHANGES", changes)
     for name in ("BEAM", "CANDIDATES", "CONSIDERED"):
-        monkeypatch.setattr(reach, name, 100_000)
+        monkeypatch.setattr(composition_search, name, 100_000)
 
 
 def weighed(model: TrainedModel, noise: Tensor, counts: Tensor) -> Tensor:
     """(M,) the band gap that the heads promise for each composition at that noise (K,)."""
     goal = goal_of(model, [Objective("band_gap", "minimize")])
-    latents = model.prior.transport(noise.expand(len(counts), -1), counts, reach.FLOW_STEPS)
+    latents = model.prior.transport(
+        noise.expand(len(counts), -1), counts, composition_search.FLOW_STEPS
+    )
     misread = (read_counts(model.network.heads, latents) != counts).any(1)
-    return goal.badness(goal.read(latents)) + reach.MISREAD * misread
+    return goal.badness(goal.read(latents)) + composition_search.MISREAD * misread
 
 
 def best_within(
@@ -110,7 +112,7 @@ def best_within(
     """(Z,) where a search for a small band gap goes from ``own`` (Z,)."""
     goal = goal_of(model, [Objective("band_gap", "minimize")])
     allowed = changed.get("allowed", lambda counts: counts.sum(1) > 0)
-    found = reach.Reach(model, goal, allowed).best(
+    found = composition_search.Reach(model, goal, allowed).best(
         noise[None], own[None], [floor], [changed.get("taboo", set())]
     )
     return found[0]

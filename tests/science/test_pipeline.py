@@ -8,8 +8,7 @@ import torch
 from cdvae import compute
 from cdvae.config import SamplingConfig
 from cdvae.errors import Cancelled, DataError, ModelStoreError, NonFiniteSampleError
-from cdvae.model.encoder import Latents
-from cdvae.pipeline import (
+from cdvae.inference import (
     SamplerSpec,
     chunks,
     crystal_seed,
@@ -20,10 +19,11 @@ from cdvae.pipeline import (
     sample_posterior,
     score_evaluations,
 )
-from cdvae.sampling.fixed import Fixed
-from cdvae.sampling.start import begin, read_counts
+from cdvae.inference.fixed_attributes import Fixed
+from cdvae.inference.initial_state import begin, read_counts
+from cdvae.model_folder import TrainedModel, load_model
+from cdvae.nn.encoder import Latents
 from cdvae.testing import perovskites, write_tiny_model
-from cdvae.trained import TrainedModel, load_model
 
 FAST = SamplerSpec("fast", 8)
 

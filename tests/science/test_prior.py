@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from cdvae.config import PriorConfig
-from cdvae.crystal import element_counts
-from cdvae.model.composition_prior import CompositionPrior
+from cdvae.geometry.crystal import element_counts
+from cdvae.prior.composition_prior import CompositionPrior
 from cdvae.testing import perovskites
-from cdvae.training.prior import fit_prior
+from cdvae.training.fit_prior import fit_prior
 
 KNOWN = (3, 8, 22)
 SIZES = (2, 3)

@@ -12,7 +12,7 @@ from pymatgen.core.lattice import Lattice
 from pymatgen.core.structure import Structure
 
 from cdvae.errors import Cancelled
-from cdvae.relaxation import (
+from cdvae.stability.relaxation import (
     MOST_STEPS,
     Forces,
     Potential,

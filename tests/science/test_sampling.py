@@ -8,16 +8,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from cdvae.crystal import CrystalBatch
+from cdvae.diffusion.noise import NoiseSchedule, remove_mean
+from cdvae.diffusion.samplers.ancestral import CORRECTION, Ancestral, Plan
+from cdvae.diffusion.samplers.langevin import Langevin
+from cdvae.diffusion.samplers.sampler import Sampler
+from cdvae.diffusion.samplers.species_assignment import assign_species
+from cdvae.diffusion.score import ScoreOutput
 from cdvae.errors import Cancelled
-from cdvae.noise import NoiseSchedule, remove_mean
-from cdvae.sampling.ancestral import CORRECTION, Ancestral, Plan
-from cdvae.sampling.assignment import assign_species
-from cdvae.sampling.langevin import Langevin
-from cdvae.sampling.protocol import Sampler
-from cdvae.sampling.start import likeliest_counts, species_of
-from cdvae.score import ScoreOutput
-from cdvae.torus import wrap_difference, wrapped_normal_score
+from cdvae.geometry.crystal import CrystalBatch
+from cdvae.geometry.torus import wrap_difference, wrapped_normal_score
+from cdvae.inference.initial_state import likeliest_counts, species_of
 
 COPIES = 400
 WIDTH = 0.15  # Å, spread of the data about its sites

@@ -7,18 +7,18 @@ import pytest
 import torch
 
 from cdvae.config import load_config
-from cdvae.data.cache import prepare
 from cdvae.data.dataset import CrystalDataset, load_cache
+from cdvae.data.tensor_cache import prepare
 from cdvae.evaluation.method import CDVAEMethod
-from cdvae.evaluation.reconstruction import reconstruct
-from cdvae.evaluation.sampling import generate
-from cdvae.model.encoder import Latents
-from cdvae.optimise import optimise
-from cdvae.pipeline import SamplerSpec, crystal_seed, estimate
+from cdvae.evaluation.sampling_protocol import generate
+from cdvae.evaluation.task_reconstruction import reconstruct
+from cdvae.inference import SamplerSpec, crystal_seed, estimate
+from cdvae.model_folder import TrainedModel, load_model
+from cdvae.nn.encoder import Latents
+from cdvae.optimization.objective import Objective
+from cdvae.optimization.optimize import optimise
 from cdvae.restoring_force import restoring_force
-from cdvae.search.goal import Objective
-from cdvae.trained import TrainedModel, load_model
-from schema.cards import ModelCard
+from cdvae_schema.cards import ModelCard
 
 STORE = Path(__file__).parents[2] / "model_store"
 FAST = SamplerSpec("fast")

@@ -11,14 +11,14 @@ import pytest
 import spglib
 
 from cdvae.errors import InfeasibleError
-from cdvae.symmetry.cells import Group
+from cdvae.symmetry.group_cells import Group
 from cdvae.symmetry.operations import GRID, conventional, primitive
 from cdvae.symmetry.placement import Plan
-from cdvae.symmetry.sites import draw_sites, has_sites
-from cdvae.symmetry.table import sites_of
+from cdvae.symmetry.site_assignment import draw_sites, has_sites
+from cdvae.symmetry.site_table import sites_of
 from cdvae.symmetry.wyckoff import positions
 
-TABLE = Path(__file__).parents[2] / "app" / "space_groups.json"
+TABLE = Path(__file__).parents[2] / "app" / "planning" / "space_groups.json"
 # Numbers of Wyckoff positions in the International Tables, volume A.
 POSITIONS = {1: 1, 2: 9, 12: 10, 43: 2, 62: 4, 139: 15, 160: 3, 166: 9, 194: 12, 225: 12, 227: 9}
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdvae.torus import shortest, wrap, wrap_difference, wrapped_normal_score
+from cdvae.geometry.torus import shortest, wrap, wrap_difference, wrapped_normal_score
 from tests.science.conftest import random_crystals
 
 

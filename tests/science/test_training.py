@@ -5,15 +5,15 @@ import pytest
 import torch
 
 from cdvae.config import TrainConfig, load_config
-from cdvae.crystal import CrystalBatch
 from cdvae.data.dataset import CrystalDataset
 from cdvae.errors import DataError
+from cdvae.geometry.crystal import CrystalBatch
+from cdvae.model_folder import load_model
 from cdvae.testing import TINY_CONFIG, perovskites, write_tiny_model
-from cdvae.trained import load_model
 from cdvae.training.checkpoint import load_state
 from cdvae.training.loop import train
-from cdvae.training.run import Run
 from cdvae.training.schedule import batches, learning_rate
+from cdvae.training.training_run import Run
 
 
 def settings(tmp_path: Path, steps: int) -> TrainConfig:

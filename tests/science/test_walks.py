@@ -5,15 +5,15 @@ import itertools
 import pytest
 import torch
 
-from cdvae import walks
-from cdvae.crystal import CrystalBatch, element_counts
+from cdvae.geometry.crystal import CrystalBatch, element_counts
+from cdvae.inference import SamplerSpec, crystal_seed, decode, encode, estimate, predict
+from cdvae.inference.consistency import agreement
 from cdvae.metrics.validity import composition_valid
-from cdvae.model.composition_prior import CompositionPrior
-from cdvae.model.encoder import Latents
-from cdvae.pipeline import SamplerSpec, crystal_seed, decode, encode, estimate, predict
-from cdvae.pipeline.agreement import agreement
+from cdvae.model_folder import TrainedModel, load_model
+from cdvae.nn.encoder import Latents
+from cdvae.optimization import latent_paths
+from cdvae.prior.composition_prior import CompositionPrior
 from cdvae.testing import perovskites, write_tiny_model
-from cdvae.trained import TrainedModel, load_model
 
 SEEDS = [crystal_seed(3, i) for i in range(6)]
 
@@ -37,14 +37,14 @@ def test_a_walk_begins_and_ends_at_the_given_latents(
 ) -> None:
     z = encode(model, two).z.mean
     positions = [0.0, 0.25, 0.5, 0.75, 1.0]
-    way = walks.between(model, two, z, positions)
+    way = latent_paths.between(model, two, z, positions)
     assert torch.equal(way[0], z[0])
     assert torch.equal(way[-1], z[1])
     # A point does not know which others are asked for.
-    alone = walks.between(model, two, z, [0.5])
+    alone = latent_paths.between(model, two, z, [0.5])
     assert torch.equal(alone[0], way[2])
     with pytest.raises(ValueError, match="two ends"):
-        walks.between(model, two.select([0]), z[:1], positions)
+        latent_paths.between(model, two.select([0]), z[:1], positions)
 
 
 def test_between_a_crystal_and_itself_lies_that_crystal(
@@ -52,7 +52,7 @@ def test_between_a_crystal_and_itself_lies_that_crystal(
 ) -> None:
     same = two.select([0, 0])
     z = encode(model, same).z.mean
-    way = walks.between(model, same, z, [0.3, 0.5])
+    way = latent_paths.between(model, same, z, [0.3, 0.5])
     of = model.prior.coordinates
     torch.testing.assert_close(of(way), of(z), atol=1e-4, rtol=1e-4)
 
@@ -61,7 +61,7 @@ def test_a_turn_keeps_the_length_and_goes_evenly() -> None:
     rng = torch.Generator().manual_seed(0)
     start, end = torch.randn(2, 64, generator=rng, dtype=torch.float64)
     end = end / end.norm() * start.norm()
-    points = [walks.turn(start, end, position / 4) for position in range(5)]
+    points = [latent_paths.turn(start, end, position / 4) for position in range(5)]
     torch.testing.assert_close(points[0], start)
     torch.testing.assert_close(points[4], end)
     steps = [float((a - b).norm()) for a, b in itertools.pairwise(points)]
@@ -88,7 +88,7 @@ def counts(**atoms: int) -> torch.Tensor:
 
 def test_compositions_change_an_atom_at_a_time_and_stay_neutral() -> None:
     start, end = counts(Sr=1, Ti=1, O=3), counts(Ba=1, Zr=1, O=3)
-    path = walks.composition_path(start, end, known(38, 22, 8, 56, 40))
+    path = latent_paths.composition_path(start, end, known(38, 22, 8, 56, 40))
     assert torch.equal(path[0], start)
     assert torch.equal(path[-1], end)
     assert len(path) == 3
@@ -99,9 +99,9 @@ def test_compositions_change_an_atom_at_a_time_and_stay_neutral() -> None:
 
 
 def test_cells_of_another_size_grow_over_sizes_that_are_known() -> None:
-    path = walks.composition_path(counts(C=2), counts(C=6), known(6, sizes=(2, 4, 6)))
+    path = latent_paths.composition_path(counts(C=2), counts(C=6), known(6, sizes=(2, 4, 6)))
     assert [int(one.sum()) for one in path] == [2, 4, 6]
-    back = walks.composition_path(counts(C=6), counts(C=2), known(6, sizes=(2, 4, 6)))
+    back = latent_paths.composition_path(counts(C=6), counts(C=2), known(6, sizes=(2, 4, 6)))
     assert [int(one.sum()) for one in back] == [6, 4, 2]
 
 
@@ -112,13 +112,13 @@ def test_variations_are_those_of_their_seeds_and_strength(
     z = encode(model, one).z.mean
 
     def vary(strength: float, seeds: list[int], keep: bool = True) -> torch.Tensor:
-        return walks.around(model, one, z, strength, seeds, keep)
+        return latent_paths.around(model, one, z, strength, seeds, keep)
 
     together = vary(0.4, SEEDS)
     assert torch.equal(vary(0.4, SEEDS[2:3])[0], together[2])
     assert len({tuple(row) for row in together.tolist()}) == len(SEEDS)
     far = [
-        float(walks.distance(model, vary(s, SEEDS), z.expand(len(SEEDS), -1)).mean())
+        float(latent_paths.distance(model, vary(s, SEEDS), z.expand(len(SEEDS), -1)).mean())
         for s in (0.0, 0.1, 0.4, 1.0)
     ]
     assert far[0] == pytest.approx(0, abs=1e-4)
@@ -135,7 +135,7 @@ def test_variations_of_full_strength_are_draws_of_the_prior(
     one = two.select([0])
     other = one.replace(lattice=one.lattice * 1.1)
     a, b = (
-        walks.around(model, crystal, encode(model, crystal).z.mean, 1.0, SEEDS, True)
+        latent_paths.around(model, crystal, encode(model, crystal).z.mean, 1.0, SEEDS, True)
         for crystal in (one, other)
     )
     assert torch.equal(a, b)
@@ -147,12 +147,12 @@ def test_compositions_wander_among_neutral_ones_of_the_prior(model: TrainedModel
     seen = set()
     for seed in range(20):
         rng = torch.Generator().manual_seed(seed)
-        found = walks.wandered(start, prior, 2, rng)
+        found = latent_paths.wandered(start, prior, 2, rng)
         assert composition_valid(formula(found))
         assert bool(prior.species[found > 0].all())
         seen.add(tuple(found.tolist()))
     assert len(seen) > 5
-    assert torch.equal(walks.wandered(start, prior, 0, torch.Generator()), start)
+    assert torch.equal(latent_paths.wandered(start, prior, 0, torch.Generator()), start)
 
 
 def test_agreement_of_a_crystal_with_its_own_latent(model: TrainedModel) -> None:
@@ -188,6 +188,6 @@ def test_residuals_are_those_of_the_score(model: TrainedModel) -> None:
 
 def test_points_of_a_walk_can_be_decoded(model: TrainedModel, two: CrystalBatch) -> None:
     z = encode(model, two).z.mean
-    way = walks.between(model, two, z, [i / 5 for i in range(6)])
+    way = latent_paths.between(model, two, z, [i / 5 for i in range(6)])
     decoded = decode(model, Latents.of(way), SEEDS, SamplerSpec("fast", 3))
     assert len(decoded.crystals) == 6

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from cdvae.crystal import CrystalBatch
-from cdvae.model.waves import WAVES, PlaceReader, on_circle, turned_back, wave_steps, waves
+from cdvae.geometry.crystal import CrystalBatch
+from cdvae.nn.structure_factors import WAVES, PlaceReader, on_circle, turned_back, wave_steps, waves
 from tests.science.conftest import random_crystals
 
 

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 from pymatgen.core.structure import Structure
 
-from app.keys import key_file
+from app.auth.key_file import key_file
 from tests.e2e.service import SRTIO3, Service
 from tests.needs import program
 

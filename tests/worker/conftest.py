@@ -8,7 +8,7 @@ import pytest
 from redis import Redis
 
 from cdvae.testing import write_tiny_model
-from cli.redis_server import RedisServer
+from cdvae_service.cli.stack.redis_server import RedisServer
 from tests.worker.laboratory import Lab
 
 BEHAVIOURS = (

@@ -18,10 +18,9 @@ from rq import Queue
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from backplane.results import DirectoryStore
-from schema.jobs import JobError, JobSpec
-from schema.results import SUMMARY, chunk_names
-from schema.wire import (
+from cdvae_schema.job_results import SUMMARY, chunk_names
+from cdvae_schema.job_specs import JobError, JobSpec
+from cdvae_schema.wire import (
     FIELD_ERROR,
     FIELD_STATE,
     FUNCTIONS,
@@ -31,6 +30,7 @@ from schema.wire import (
     progress_key,
     worker_key,
 )
+from cdvae_service.results.result_store import DirectoryStore
 
 WORKER = Path(__file__).with_name("misbehaving_worker.py")
 

@@ -13,11 +13,11 @@ import torch
 from ase import Atoms
 
 from cdvae.errors import NonFiniteSampleError
-from cdvae.pipeline import Decoded, SamplerSpec
-from cdvae.relaxation import Forces, Potential
-from cdvae.trained import load_model
-from worker.engine import Engine, OnStep
-from worker.horse import main
+from cdvae.inference import Decoded, SamplerSpec
+from cdvae.model_folder import load_model
+from cdvae.stability.relaxation import Forces, Potential
+from worker.executor.executor import main
+from worker.model.engine import Engine, OnStep
 
 
 class Pairs(Engine):

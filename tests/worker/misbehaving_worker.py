@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from worker.main import main
+from worker.supervisor.worker_process import main
 
 HORSE = Path(__file__).with_name("misbehaving_horse.py")
 

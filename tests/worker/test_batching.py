@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.batching import Work, draw_starts, percentile, source_and_candidate
+from worker.tasks.work_division import Work, draw_starts, percentile, source_and_candidate
 
 sizes = st.lists(st.integers(1, 50), min_size=1, max_size=20)
 

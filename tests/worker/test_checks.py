@@ -14,8 +14,8 @@ from pymatgen.core.lattice import Lattice
 from pymatgen.core.structure import Structure
 
 from cdvae.errors import Cancelled
-from worker.checks import PART, Checks, ChecksDiedError
-from worker.findings import Finding, Origin, Part
+from worker.results.analysis import Finding, Origin, Part
+from worker.results.analysis_pool import PART, Checks, ChecksDiedError
 
 ORIGIN = Origin("perov-5@1", "ab" * 32, 7, "fast 50")
 CRYSTALS = [
@@ -103,7 +103,8 @@ def test_a_crystal_that_ends_its_process_fails_its_own_job_alone(checks: Checks)
 
 
 def test_processes_end_with_their_horse_however_it_ends() -> None:
-    code = "from worker.checks import Checks; Checks(3); print('up', flush=True); input()"
+    module = "worker.results.analysis_pool"
+    code = f"from {module} import Checks; Checks(3); print('up', flush=True); input()"
     words = [sys.executable, "-c", code]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as horse:
         assert horse.stdout is not None

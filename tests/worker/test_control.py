@@ -3,7 +3,7 @@
 import pytest
 
 from cdvae.errors import Cancelled
-from worker.control import Control, LeaseLostError
+from worker.executor.job_control import Control, LeaseLostError
 
 STAGES = ("starting", "sampling", "finishing")
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import torch
 
+from cdvae.model_folder import load_model
 from cdvae.testing import write_tiny_model
-from cdvae.trained import load_model
-from worker.engine import Engine
+from worker.model.engine import Engine
 
 
 def test_starts_of_a_search_end_in_smaller_parts_than_decoded_crystals(tmp_path: Path) -> None:

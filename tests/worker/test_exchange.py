@@ -7,9 +7,9 @@ import pytest
 from redis import Redis
 
 from cdvae.errors import Cancelled
-from schema.wire import LEASES_KEY, cancel_key, changed_channel, progress_key
-from worker.control import Control, LeaseLostError
-from worker.exchange import Exchange
+from cdvae_schema.wire import LEASES_KEY, cancel_key, changed_channel, progress_key
+from worker.executor.job_control import Control, LeaseLostError
+from worker.executor.redis_sync import Exchange
 
 STAGES = ("starting", "sampling", "finishing")
 

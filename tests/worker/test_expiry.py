@@ -7,8 +7,8 @@ from pathlib import Path
 from redis import Redis
 from rq.job import Job
 
-from backplane.results import DirectoryStore
-from worker.expiry import Expiry
+from cdvae_service.results.result_store import DirectoryStore
+from worker.supervisor.result_expiry import Expiry
 
 
 def result(home: Path, job_id: str, age: float) -> Path:

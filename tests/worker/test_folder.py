@@ -8,13 +8,13 @@ import pytest
 from pymatgen.core.lattice import Lattice
 from pymatgen.core.structure import Structure
 
-from backplane.results import DirectoryStore
-from cdvae.metrics.report import describe
-from schema.outcomes import Provenance, ResultSummary
-from schema.results import SUMMARY
-from worker.findings import Origin, Part, find
-from worker.folder import Chunk, ResultFolder
-from worker.records import make_record
+from cdvae.metrics.crystal_report import describe
+from cdvae_schema.job_results import SUMMARY
+from cdvae_schema.outcomes import Provenance, ResultSummary
+from cdvae_service.results.result_store import DirectoryStore
+from worker.results.analysis import Origin, Part, find
+from worker.results.records import make_record
+from worker.results.result_writer import Chunk, ResultFolder
 
 ORIGIN = Origin("perov-5@1", "ab" * 32, 7, "fast 50")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from worker.horse_process import HorseDiedError, HorseProcess
+from worker.supervisor.executor_process import HorseDiedError, HorseProcess
 
 TALKER = """
 import os, sys

@@ -13,10 +13,10 @@ from rq import Queue
 from rq.job import JobStatus
 from rq.serializers import JSONSerializer
 
-from registry.local import LocalStore
-from schema.wire import FIELD_STATE, FUNCTIONS
-from worker.allowed_job import AllowedJob
-from worker.metrics import WorkerMetrics, start
+from cdvae_schema.wire import FIELD_STATE, FUNCTIONS
+from cdvae_service.models.local_store import LocalStore
+from worker.supervisor.allowed_job import AllowedJob
+from worker.supervisor.worker_metrics import WorkerMetrics, start
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = LocalStore(ROOT / "model_store")
@@ -30,7 +30,9 @@ def ended(redis_client: Redis) -> MakeJob:
     """Makes a job that has waited 2 s, run 5 s and ended."""
 
     def make(
-        model: object, function: str = "worker.jobs.generate", status: str = "finished"
+        model: object,
+        function: str = "worker.executor.job_functions.generate",
+        status: str = "finished",
     ) -> AllowedJob:
         queue = Queue("normal", connection=redis_client, serializer=JSONSerializer)
         job = queue.enqueue_call(function, args=({"model": model},), result_ttl=60)

@@ -5,9 +5,9 @@ import pytest
 from pymatgen.core.lattice import Lattice
 from pymatgen.core.structure import Structure
 
-from schema.crystals import CrystalRecord
-from worker.findings import Origin, Part, find
-from worker.records import is_valid, make_record
+from cdvae_schema.crystal_records import CrystalRecord
+from worker.results.analysis import Origin, Part, find
+from worker.results.records import is_valid, make_record
 
 ORIGIN = Origin("perov-5@1", "ab" * 32, 7, "fast 50")
 

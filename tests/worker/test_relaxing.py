@@ -5,11 +5,11 @@ from pymatgen.core.structure import Structure
 from redis import Redis
 from rq.job import Job
 
-from schema.crystals import CrystalRecord
+from cdvae_schema.crystal_records import CrystalRecord
 from tests.app.conftest import record
-from worker.failures import explain
-from worker.findings import Origin
-from worker.relaxing import NoPotentialError, Relaxer, relaxation_metrics
+from worker.results.analysis import Origin
+from worker.results.job_relaxation import NoPotentialError, Relaxer, relaxation_metrics
+from worker.supervisor.failures import explain
 
 ORIGIN = Origin(model="tiny@1", weights_sha256="ab" * 32, seed=1, sampler="fast 5")
 

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 
-from cdvae.crystal import CrystalBatch
 from cdvae.errors import Cancelled, NonFiniteSampleError
-from cdvae.model.encoder import Latents
-from cdvae.pipeline import Decoded, SamplerSpec
+from cdvae.geometry.crystal import CrystalBatch
+from cdvae.inference import Decoded, SamplerSpec
+from cdvae.nn.encoder import Latents
 from tests.worker.laboratory import Lab, wait_until
-from worker.running import COUNTED, FULL, Running, queues_with_room
-from worker.together import CRYSTALS, LOOK_SECONDS, Together
+from worker.batching.dynamic_batcher import CRYSTALS, LOOK_SECONDS, Together
+from worker.supervisor.running_jobs import COUNTED, FULL, Running, queues_with_room
 
 SAMPLER = SamplerSpec("fast", 4)
 
@@ -175,7 +175,7 @@ def test_an_urgent_decoding_does_not_wait() -> None:
 def test_others_give_way_to_an_urgent_decoding_for_a_while(
     monkeypatch: pytest.MonkeyPatch, pause: float, waits: bool
 ) -> None:
-    monkeypatch.setattr("worker.together.YIELD_SECONDS", pause)
+    monkeypatch.setattr("worker.batching.dynamic_batcher.YIELD_SECONDS", pause)
     jobs, hold = Jobs(), threading.Event()
     jobs.engine.held[3] = hold  # the urgent one stays at its first level
     jobs.ask("urgent", [3], urgent=True)
@@ -255,8 +255,8 @@ def test_a_job_that_kills_its_process_takes_no_other_with_it(
 
 
 def test_a_batch_waits_for_those_who_are_about_to_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.together.QUIET_SECONDS", 60.0)
-    monkeypatch.setattr("worker.together.PATIENCE_SECONDS", 60.0)
+    monkeypatch.setattr("worker.batching.dynamic_batcher.QUIET_SECONDS", 60.0)
+    monkeypatch.setattr("worker.batching.dynamic_batcher.PATIENCE_SECONDS", 60.0)
     jobs = Idle()
     jobs.ask("a", [2])
     assert not jobs.engine.batches
@@ -269,8 +269,8 @@ def test_a_batch_waits_for_those_who_are_about_to_come(monkeypatch: pytest.Monke
 
 
 def test_who_leaves_before_his_batch_begins_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.together.QUIET_SECONDS", 3 * LOOK_SECONDS)
-    monkeypatch.setattr("worker.together.PATIENCE_SECONDS", 3 * LOOK_SECONDS)
+    monkeypatch.setattr("worker.batching.dynamic_batcher.QUIET_SECONDS", 3 * LOOK_SECONDS)
+    monkeypatch.setattr("worker.batching.dynamic_batcher.PATIENCE_SECONDS", 3 * LOOK_SECONDS)
 
     def forbid(level: int, levels: int) -> None:
         raise Cancelled

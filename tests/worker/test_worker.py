@@ -7,16 +7,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from schema.crystals import (
+from cdvae_schema.crystal_records import (
     CrystalRecord,
     InterpolatedRecord,
     OptimizedRecord,
     ReconstructedRecord,
     VariedRecord,
 )
-from schema.formula import parse_formula
-from schema.outcomes import ResultSummary
-from schema.wire import FIELD_ATTEMPTS, LEASES_KEY, MAX_LOST, PATIENCE
+from cdvae_schema.formula import parse_formula
+from cdvae_schema.outcomes import ResultSummary
+from cdvae_schema.wire import FIELD_ATTEMPTS, LEASES_KEY, MAX_LOST, PATIENCE
 from tests.worker.laboratory import Lab, horses, wait_until
 
 SRTIO3 = {
@@ -322,7 +322,9 @@ def test_urgent_jobs_come_first(lab: Lab) -> None:
     assert urgent.started_at < bulk.started_at
 
 
-@pytest.mark.parametrize("function", ["os.system", "worker.jobs._run", "builtins.print"])
+@pytest.mark.parametrize(
+    "function", ["os.system", "worker.executor.job_functions._run", "builtins.print"]
+)
 def test_no_other_function_can_run(
     lab: Lab, function: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -343,7 +345,9 @@ def test_callbacks_do_not_run(lab: Lab, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.mark.parametrize("arguments", [(), ({"no": "spec"},), ({}, {}), ("text",)])
 def test_a_job_without_a_specification_fails(lab: Lab, arguments: tuple[object, ...]) -> None:
-    job = lab.queue().enqueue_call("worker.jobs.generate", args=arguments, timeout=10)
+    job = lab.queue().enqueue_call(
+        "worker.executor.job_functions.generate", args=arguments, timeout=10
+    )
     assert lab.error(job).code in ("forbidden_job", "internal_error")
 
 

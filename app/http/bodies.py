@@ -1,0 +1,126 @@
+"""Request bodies: read within a limit, decoded, and checked against the type they should have."""
+
+import asyncio
+import json
+from typing import Any, TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
+from starlette.requests import ClientDisconnect
+
+from app.http.problems import ApiError, FieldError, invalid, pointer
+
+JSON = "application/json"
+CIF = "chemical/x-cif"
+
+MAX_PROBLEMS = 1000
+
+Body = TypeVar("Body", bound=BaseModel)
+
+
+def media_type(request: Request) -> str:
+    """The `Content-Type` without its parameters, in lower case; empty without one."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def read_body(request: Request, limit: int, seconds: float) -> bytes:
+    """The whole body; 413 above `limit` bytes (as soon as that is known), 408 after `seconds`."""
+    encoding = request.headers.get("content-encoding", "identity").lower()
+    if encoding != "identity":
+        raise ApiError(415, f"Content-Encoding {encoding!r} is not understood.")
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > limit:
+        raise _too_large(limit)
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(seconds):
+            async for part in request.stream():
+                size += len(part)
+                if size > limit:
+                    raise _too_large(limit)
+                parts.append(part)
+    except ClientDisconnect:
+        raise ApiError(400, "The client left before its body was complete.") from None
+    except TimeoutError:
+        detail = f"The body did not arrive within {seconds:g} s."
+        raise ApiError(408, detail, headers={"Connection": "close"}) from None
+    return b"".join(parts)
+
+
+def check_media_type(request: Request, body: bytes, accepted: tuple[str, ...]) -> str:
+    """The body's media type, one of `accepted`; an empty body counts as the first of them."""
+    given = media_type(request)
+    if given in accepted:
+        return given
+    if not body and not given:
+        return accepted[0]
+    names = " or ".join(accepted)
+    raise ApiError(
+        415,
+        f"Content-Type {given!r} is not understood; send {names}.",
+        headers={"Accept-Post": ", ".join(accepted)},
+    )
+
+
+def parse_json(model: type[Body], body: bytes) -> Body:
+    """The body as `model`, an empty one as `{}`.
+
+    400 for what is no JSON text, 422 with JSON pointers for what does not fit the model.
+    """
+    body = body.strip() or b"{}"
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        if error.error_count() > MAX_PROBLEMS:
+            detail = f"{error.error_count()} fields of the body are at fault."
+            raise ApiError(422, detail) from error
+        problems = error.errors(include_url=False, include_context=False)
+        if problems[0]["type"] == "json_invalid":
+            raise ApiError(400, f"The body is no JSON text: {problems[0]['msg']}.") from error
+        value = from_json(body, allow_inf_nan=True)
+    raise invalid([_field_error(one, value) for one in problems])
+
+
+def decode(body: bytes) -> str:
+    """The text of a CIF body; 400 where it is not UTF-8."""
+    try:
+        return body.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = body.count(b"\n", 0, error.start) + 1
+        detail = f"The body is not UTF-8 text: byte {error.start}, line {line}."
+        raise invalid([FieldError(detail=detail, line=line)], 400) from error
+
+
+def _too_large(limit: int) -> ApiError:
+    detail = f"The body is larger than {limit} bytes."
+    return ApiError(413, detail, headers={"Connection": "close"})
+
+
+def _field_error(problem: Any, value: Any) -> FieldError:
+    path = _path_in(value, problem["loc"], problem["type"] == "missing")
+    message = problem["msg"].removeprefix("Value error, ")
+    where = f"{path}: " if path else ""
+    return FieldError(detail=f"{where}{message}", pointer=path)
+
+
+def _path_in(value: Any, location: tuple[str | int, ...], missing: bool) -> str:
+    """The JSON pointer of a location, without the names of union branches that pydantic adds."""
+    parts: list[str | int] = []
+    for depth, part in enumerate(location):
+        inside = (isinstance(value, dict) and part in value) or (
+            isinstance(value, list) and isinstance(part, int) and part < len(value)
+        )
+        if inside:
+            value = value[part]
+        elif not (missing and depth == len(location) - 1):
+            continue
+        parts.append(part)
+    return pointer(*parts)
+
+
+def quoted(value: object, limit: int = 60) -> str:
+    """A value as JSON text for an error message, cut where it is long."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= limit else text[: limit - 1] + "…"

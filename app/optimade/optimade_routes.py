@@ -1,0 +1,116 @@
+"""`/optimade/v1/…`: the crystals of finished jobs as an OPTIMADE database.
+
+Filters, pages and answers are those of optimade-python-tools, whose application is mounted here;
+ours is whose crystals it sees. It is imported at the first request: the service neither needs the
+package (set `optimade`) nor waits for it.
+"""
+
+import asyncio
+import logging
+import warnings
+from contextvars import ContextVar
+from importlib.util import find_spec
+from typing import Any
+
+from anyio.to_thread import run_sync
+from fastapi import FastAPI, Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.auth.authentication import limited
+from app.dependencies import Services
+from app.optimade.catalogue import Catalogue
+from app.optimade.optimade_entries import FIELDS, PREFIX
+
+PATH = "/optimade"
+HOMEPAGE = "https://arxiv.org/abs/2110.06197"
+PAGE_LIMIT, MOST_PAGE_LIMIT = 20, 500
+
+_owner: ContextVar[str] = ContextVar("owner")
+
+
+class Optimade:
+    """The ASGI application below `PATH`."""
+
+    def __init__(self, parts: Services) -> None:
+        self._parts = parts
+        # One request at a time: the application keeps warnings and address of a request.
+        self._turn = asyncio.Lock()
+        self._built: tuple[FastAPI, Catalogue] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers for the caller's own crystals; errors before that are our problem documents."""
+        request = Request(scope, receive)
+        caller = await limited(request)
+        async with self._turn:
+            if self._built is None:
+                application, database = await run_sync(_build)
+                self._built = application, Catalogue(self._parts, database)
+            application, catalogue = self._built
+            await catalogue.renew(caller.owner)
+            _owner.set(caller.owner)
+            url = request.url
+            application.state.config.base_url = f"{url.scheme}://{url.netloc}{scope['root_path']}"
+            with warnings.catch_warnings():  # the package puts in a hook of its own
+                await application(scope, receive, send)
+
+
+def install(app: FastAPI, parts: Services) -> None:
+    """Mounts the endpoint where its package is installed."""
+    if find_spec("optimade") is not None and find_spec("mongomock") is not None:
+        endpoint: ASGIApp = Optimade(parts)
+        app.mount(PATH, endpoint, name="optimade")
+
+
+def _build() -> tuple[FastAPI, Any]:
+    """The application and its database in memory."""
+    # With a handler of ours the package adds none that writes to stdout and /var/log.
+    logging.getLogger("optimade").addHandler(logging.NullHandler())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a missing configuration file
+        import mongomock
+        from optimade.models import StructureResource
+        from optimade.server.config import ServerConfig
+        from optimade.server.create_app import create_app
+        from optimade.server.entry_collections.mongo import MongoCollection
+        from optimade.server.mappers import StructureMapper
+
+        config = ServerConfig(
+            database_backend="mongomock",
+            insert_test_data=False,
+            page_limit=PAGE_LIMIT,
+            page_limit_max=MOST_PAGE_LIMIT,
+            provider={
+                "prefix": PREFIX,
+                "name": "CDVAE service",
+                "description": "Crystals that a generative model made; none was measured.",
+                "homepage": HOMEPAGE,
+            },
+            provider_fields={"structures": FIELDS},
+        )
+        application = create_app(config)
+    database: Any = mongomock.MongoClient().structures
+
+    class OwnStructures(MongoCollection):  # type: ignore[misc]
+        """The structures of whoever asks: nobody else's are in the collection."""
+
+        @property
+        def collection(self) -> Any:
+            return database[_owner.get()]
+
+        @collection.setter
+        def collection(self, _: Any) -> None:
+            """The one that the package would share is not kept."""
+
+    mapper = StructureMapper(config)
+    own = OwnStructures("structures", StructureResource, mapper, config)
+    application.state.entry_collections["structures"] = own
+    # Its pages of documentation load scripts from elsewhere.
+    hidden = {
+        application.docs_url,
+        application.redoc_url,
+        application.swagger_ui_oauth2_redirect_url,
+    }
+    application.router.routes[:] = [
+        route for route in application.router.routes if getattr(route, "path", "") not in hidden
+    ]
+    return application, database

@@ -1,0 +1,139 @@
+"""Checks that every given crystal must pass before it is queued, whatever form it came in."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import gemmi
+
+from cdvae_schema.cards import Limits
+from cdvae_schema.crystal_records import CrystalInput
+
+SHORTEST_EDGE, LONGEST_EDGE = 0.5, 500.0  # Å
+VOLUME_PER_ATOM = (1.0, 1000.0)  # Å^3; far outside anything solid
+COINCIDENT = 0.1  # Å: two atoms this close are one atom given twice
+
+
+class StructureError(Exception):
+    """Why a given crystal cannot be used, and where in its text that shows."""
+
+    def __init__(self, detail: str, *, block: str | None = None, line: int | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.block = block
+        self.line = line
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A unit cell that passed the checks."""
+
+    matrix: list[list[float]]  # rows are the cell vectors, Å
+    volume: float  # Å^3
+
+    def distance(self, one: Sequence[float], other: Sequence[float]) -> float:
+        """Distance of two fractional positions in Å through the nearest faces of the cell.
+
+        Exact for distances that are small against the cell, which is all it is used for.
+        """
+        steps = [a - b - round(a - b) for a, b in zip(one, other, strict=True)]
+        return math.hypot(
+            *(sum(steps[row] * self.matrix[row][axis] for row in range(3)) for axis in range(3))
+        )
+
+
+def checked_cell(matrix: list[list[float]]) -> Cell:
+    """The cell with these row vectors; StructureError where it is not one of a crystal."""
+    if not all(math.isfinite(value) for row in matrix for value in row):
+        raise StructureError("the cell has numbers that are not finite")
+    for name, row in zip("abc", matrix, strict=True):
+        length = math.hypot(*row)
+        if not SHORTEST_EDGE <= length <= LONGEST_EDGE:
+            raise StructureError(
+                f"cell edge {name} is {length:g} Å; it must lie between {SHORTEST_EDGE:g} and "
+                f"{LONGEST_EDGE:g} Å"
+            )
+    a, b, c = matrix
+    cross = (b[1] * c[2] - b[2] * c[1], b[2] * c[0] - b[0] * c[2], b[0] * c[1] - b[1] * c[0])
+    volume = abs(sum(x * y for x, y in zip(a, cross, strict=True)))
+    if volume < 1e-3:
+        raise StructureError(f"the cell has no volume ({volume:g} Å³)")
+    return Cell(matrix=matrix, volume=volume)
+
+
+def cell_from_parameters(lengths: Sequence[float], angles: Sequence[float]) -> Cell:
+    """The cell with these edges (Å) and angles (degrees), a along x; StructureError as above."""
+    names = ("a", "b", "c", "alpha", "beta", "gamma")
+    for name, value in zip(names, (*lengths, *angles), strict=True):
+        if not math.isfinite(value):
+            raise StructureError(f"cell parameter {name} is not a finite number")
+    for name, length in zip("abc", lengths, strict=True):
+        if length <= 0:
+            raise StructureError(f"cell edge {name} is {length:g} Å; it must be positive")
+    for name, angle in zip(("alpha", "beta", "gamma"), angles, strict=True):
+        if not 0 < angle < 180:
+            raise StructureError(f"cell angle {name} is {angle:g}°; it must lie between 0 and 180°")
+    cosines = [math.cos(math.radians(angle)) for angle in angles]
+    square = 1 - sum(value**2 for value in cosines) + 2 * math.prod(cosines)
+    if square <= 1e-12:
+        raise StructureError(f"no cell has the angles {', '.join(f'{x:g}°' for x in angles)}")
+    # gemmi's orthogonalisation matrix has the cell vectors as columns.
+    columns = gemmi.UnitCell(*lengths, *angles).orth.mat.tolist()
+    return checked_cell([[columns[axis][row] for axis in range(3)] for row in range(3)])
+
+
+def atomic_number(symbol: str) -> int:
+    """The atomic number of an element's symbol (deuterium counts as hydrogen); 0 for no element."""
+    return int(gemmi.Element(symbol).atomic_number)
+
+
+def wrapped(position: Sequence[float]) -> list[float]:
+    """The position moved into [0, 1)."""
+    inside = [value - math.floor(value) for value in position]
+    return [0.0 if value >= 1.0 else value for value in inside]
+
+
+def checked_crystal(
+    cell: Cell, species: list[int], frac: list[list[float]], label: str, limits: Limits
+) -> CrystalInput:
+    """The crystal for the queue; StructureError for one that the model cannot take."""
+    check_size(len(species), limits)
+    known = set(limits.elements)
+    unknown = sorted({gemmi.Element(z).name for z in species} - known)
+    if unknown:
+        raise StructureError(
+            f"element {', '.join(unknown)} is unknown to the model, which knows "
+            f"{', '.join(sorted(known))}"
+        )
+    if not all(math.isfinite(value) for position in frac for value in position):
+        raise StructureError("a coordinate is not a finite number")
+    per_atom = cell.volume / len(species)
+    if not VOLUME_PER_ATOM[0] <= per_atom <= VOLUME_PER_ATOM[1]:
+        raise StructureError(
+            f"the cell has {per_atom:g} Å³ an atom; it must be between {VOLUME_PER_ATOM[0]:g} and "
+            f"{VOLUME_PER_ATOM[1]:g}"
+        )
+    positions = [wrapped(position) for position in frac]
+    for later, position in enumerate(positions):
+        for earlier in range(later):
+            if cell.distance(position, positions[earlier]) < COINCIDENT:
+                raise StructureError(f"atoms {earlier + 1} and {later + 1} lie in the same place")
+    return CrystalInput(lattice=cell.matrix, species=species, frac=positions, label=label[:200])
+
+
+def check_size(num_atoms: int, limits: Limits) -> None:
+    """Raises StructureError for a cell with too few or too many atoms for the model."""
+    low, high = limits.min_atoms, limits.max_atoms
+    if not low <= num_atoms <= high:
+        wanted = f"exactly {low}" if low == high else f"{low} to {high}"
+        raise StructureError(
+            f"the cell has {num_atoms} atoms; the model takes {wanted} "
+            "(of the primitive cell, symmetry expanded)"
+        )
+
+
+def formula(species: Sequence[int]) -> str:
+    """All atoms of a cell by element in the order of appearance, e.g. `Sr1 Ti1 O3`."""
+    counts = Counter(gemmi.Element(z).name for z in species)
+    return " ".join(f"{symbol}{count}" for symbol, count in counts.items())

@@ -1,0 +1,197 @@
+"""The job queue as the front end uses it; the only user of RQ here.
+
+A job is RQ's: a hash written as RQ writes it, on one of RQ's lists, its function named by string.
+Every change is one script of `cdvae_service.jobstore.ledger`, one round trip to Redis.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from rq.job import Job
+from rq.serializers import JSONSerializer
+
+from app.queue.job_status import FIELDS, QueuedJob, job_status, text
+from cdvae_schema.job_specs import JOB_ID, JobKind, JobSpec, JobState, JobStatus
+from cdvae_schema.wire import (
+    CANCEL_TTL,
+    FIELD_CALLBACK,
+    FIELD_OWNER,
+    FIELD_REQUEST,
+    FIELD_STATUS,
+    FIELD_TRACE,
+    FUNCTIONS,
+    Constant,
+    idempotency_key,
+)
+from cdvae_service.jobstore.ledger import ENDED, LOST, now, source
+
+SCRIPTS = ("submit", "status", "cancel", "admit", "rescue", "callback")
+
+
+class JobNotFoundError(LookupError):
+    """No such job, or not any more, or it is somebody else's."""
+
+
+class RefusedError(Exception):
+    """The job is not taken: `reason` is 'conflict', 'quota' or 'full'."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a job comes from: its owner and how many unfinished jobs (0: any number) that one may
+    have, what makes the request unique, and what follows it through the logs.
+    """
+
+    owner: str
+    quota: int = 0
+    key_digest: str = ""
+    fingerprint: str = ""
+    request_id: str = ""
+    trace: str = ""
+
+
+class JobQueue:
+    """Puts jobs on Redis, reads their states, cancels them. Redis trouble raises RedisError.
+
+    on_end: told of every job that ends here rather than in a worker: its kind, model and state.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout: float,
+        job_timeout: int,
+        result_ttl: int,
+        max_queued: int,
+        on_end: Callable[[JobKind, str, JobState], None],
+    ) -> None:
+        self.redis = Redis.from_url(
+            url,
+            socket_timeout=timeout,
+            socket_connect_timeout=timeout,
+            health_check_interval=30,
+            driver_info=None,  # a burst opens many connections: each would look its name up on disk
+            # One repetition: a pooled connection may have been closed by a restarted server.
+            retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
+        )
+        self.scripts = {name: self.redis.register_script(source(name)) for name in SCRIPTS}
+        self._job_timeout = job_timeout
+        self._result_ttl = result_ttl
+        self._max_queued = max_queued
+        self._on_end = on_end
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self.redis.aclose()
+
+    async def ping(self) -> None:
+        """Returns if Redis answers."""
+        await self.redis.ping()
+
+    async def submit(self, spec: JobSpec, origin: Origin) -> JobStatus:
+        """Queues the job, unless its request was seen before, and returns its status.
+
+        Raises RefusedError.
+        """
+        once = idempotency_key(origin.owner, origin.key_digest) if origin.key_digest else ""
+        fields = self._fields(spec, origin)
+        reply = await self.scripts["submit"](
+            args=[
+                spec.id,
+                spec.priority,
+                origin.owner,
+                now()[0],
+                self._max_queued,
+                origin.quota,
+                once,
+                origin.fingerprint,
+                self._result_ttl,
+                len(FIELDS),
+                *FIELDS,
+                *(part for pair in fields.items() for part in pair),
+            ]
+        )
+        outcome, *found = reply
+        if not found:
+            raise RefusedError(text(outcome))
+        job_id, view = found
+        return self.described(text(job_id), origin.owner, view)
+
+    def _fields(self, spec: JobSpec, origin: Origin) -> dict[str, Any]:
+        """The job as RQ keeps it, with our own fields."""
+        job = Job.create(
+            FUNCTIONS[spec.kind],
+            args=(spec.model_dump(mode="json"),),
+            id=spec.id,
+            connection=cast(Any, self.redis),  # not used: the job is written by a script
+            timeout=self._job_timeout,
+            result_ttl=self._result_ttl,
+            failure_ttl=self._result_ttl,
+            description=f"{spec.kind} {spec.model}",
+            origin=spec.priority,
+            serializer=JSONSerializer,
+        )
+        constant = Constant(kind=spec.kind, created_at=spec.created_at, request=spec.request)
+        callback = spec.request.callback_url if spec.request.kind == "generate" else None
+        ours = {
+            FIELD_STATUS: constant.model_dump_json(),
+            FIELD_OWNER: origin.owner,
+            FIELD_REQUEST: origin.request_id,
+            FIELD_TRACE: origin.trace,
+            **({FIELD_CALLBACK: callback} if callback else {}),
+        }
+        return {**job.to_dict(), "status": "queued", "enqueued_at": now()[1], **ours}
+
+    async def status(self, job_id: str, owner: str) -> JobStatus:
+        """The job's state now; JobNotFoundError for one that the owner does not have."""
+        return self.described(job_id, owner, await self.scripts["status"](args=self.asked(job_id)))
+
+    def asked(self, job_id: str) -> list[str]:
+        """The arguments of the script `status`."""
+        if not re.fullmatch(JOB_ID, job_id):
+            raise JobNotFoundError(f"{job_id[:80]!r} is no job id")
+        return [job_id, *FIELDS]
+
+    def described(self, job_id: str, owner: str, reply: Any) -> JobStatus:
+        """The status that a reply of the script `status`, or `submit`, tells of."""
+        job = QueuedJob.of(job_id, reply) if reply else None
+        if job is None or job.owner != owner:
+            raise JobNotFoundError(f"no job {job_id!r}; finished jobs are kept for a time")
+        return job_status(job)
+
+    async def cancel(self, job_id: str, owner: str) -> JobStatus:
+        """Cancels a queued job at once and asks a running one to stop; final ones stay as they are.
+
+        Returns the status afterwards; JobNotFoundError as for `status`.
+        """
+        job = await self.status(job_id, owner)
+        if await self.scripts["cancel"](args=[job_id, *now(), CANCEL_TTL]):
+            self._on_end(job.kind, job.request.model, "cancelled")
+        return await self.status(job_id, owner)
+
+    async def rescue(self, dead: str) -> list[tuple[str, str]]:
+        """The jobs that the dead worker had, and what became of each: see `lua/common.lua`."""
+        reply = await self.scripts["rescue"](args=[dead, LOST.model_dump_json(), *now()])
+        texts = list(map(text, reply))
+        fates = list(zip(texts[::2], texts[1::2], strict=True))
+        for job_id, fate in fates:
+            if fate in ENDED:
+                await self._count(job_id)
+        return fates
+
+    async def _count(self, job_id: str) -> None:
+        reply = await self.scripts["status"](args=[job_id, *FIELDS])
+        job = QueuedJob.of(job_id, reply) if reply else None
+        if job is not None:
+            self._on_end(job.constant.kind, job.constant.request.model, job.state)

@@ -1,0 +1,127 @@
+"""From a planned job to a queued one, and to its result where the client waits for it."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Header, Request
+from fastapi.responses import Response
+
+from app.auth.authentication import Caller
+from app.dependencies import Services
+from app.http.negotiation import choose
+from app.http.prefer_wait import wait_for_end, wanted_wait
+from app.http.problems import ApiError, FieldError, invalid
+from app.http.request_id import request_id
+from app.http.responses import json_reply
+from app.queue.job_queue import Origin, RefusedError
+from app.queue.occupancy import live_workers
+from app.results.delivery import result_response
+from app.results.export import FORMS
+from cdvae_schema.job_specs import JobSpec
+from cdvae_service.telemetry.logs import note_job
+from cdvae_service.telemetry.tracing import carried_context
+
+FULL_SECONDS = 10
+QUOTA_SECONDS = 30
+
+IdempotencyHeader = Annotated[
+    str | None,
+    Header(
+        description="1 to 255 visible ASCII characters. The same key with the same request returns "
+        "the first job, with another request 409."
+    ),
+]
+
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the headers of a POST ask for, beside the job itself.
+
+    key: the idempotency key, or None; wait: seconds; form: of the result that is waited for.
+    """
+
+    caller: Caller
+    path: str  # with the query
+    request_id: str
+    key: str | None
+    wait: int
+    form: str
+
+
+def announce(request: Request, parts: Services, caller: Caller, key: str | None) -> Wish:
+    """What the headers ask for, checked before the body is read."""
+    if key is not None and not _KEY.fullmatch(key):
+        raise ApiError(400, "Idempotency-Key must have 1 to 255 visible ASCII characters.")
+    seconds = wanted_wait(request, parts.settings.max_wait)
+    return Wish(
+        caller=caller,
+        path=f"{request.url.path}?{request.url.query}",
+        request_id=request_id(request.scope),
+        key=key,
+        wait=seconds,
+        form=choose(request, FORMS) if seconds else "",
+    )
+
+
+async def submit(parts: Services, spec: JobSpec, wish: Wish, kind: str, body: bytes) -> Response:
+    """Queues the job that was made of `body`; waits for its end where that is preferred."""
+    await _require_potential(parts, spec)
+    origin = Origin(
+        owner=wish.caller.owner,
+        quota=wish.caller.quota,
+        key_digest=hashlib.sha256(wish.key.encode()).hexdigest() if wish.key else "",
+        fingerprint=_fingerprint(wish, kind, body) if wish.key else "",
+        request_id=wish.request_id,
+        trace=carried_context(),
+    )
+    try:
+        status = await parts.queue.submit(spec, origin)
+    except RefusedError as error:
+        raise _refusal(error.reason) from error
+    note_job(status.id)
+    if status.id == spec.id:
+        parts.job_metrics.submitted(spec.kind, spec.model)
+    headers = {"Location": status.links.self}
+    if wish.wait:
+        headers["Preference-Applied"] = f"wait={wish.wait}"
+        status = await wait_for_end(parts, status, wish.caller.owner, wish.wait)
+        if status.state in ("succeeded", "cancelled"):
+            return await result_response(parts, status, wish.form, headers)
+    return json_reply(status, 202, headers)
+
+
+async def _require_potential(parts: Services, spec: JobSpec) -> None:
+    """422 where crystals are to be relaxed and none of the live workers can do it.
+
+    Without a live worker nobody knows: the job waits, as every other does.
+    """
+    if not spec.request.relax:
+        return
+    live = await live_workers(parts.queue.redis)
+    if live and not any(worker.relax for worker in live):
+        detail = (
+            "/relax: no worker has an interatomic potential; it comes with the package set "
+            "'relax' (pip install 'cdvae-service[relax]')"
+        )
+        raise invalid([FieldError(detail=detail, pointer="/relax")])
+
+
+def _refusal(reason: str) -> ApiError:
+    if reason == "conflict":
+        return ApiError(409, "This Idempotency-Key was used for another request.")
+    if reason == "quota":
+        headers = {"Retry-After": str(QUOTA_SECONDS)}
+        return ApiError(429, "This key has as many unfinished jobs as it may.", headers=headers)
+    headers = {"Retry-After": str(FULL_SECONDS)}
+    return ApiError(503, "The queue of this priority is full.", headers=headers)
+
+
+def _fingerprint(wish: Wish, kind: str, body: bytes) -> str:
+    """A digest of all that decides what the request asks for."""
+    digest = hashlib.sha256(f"{wish.path}\n{kind}\n".encode())
+    digest.update(body)
+    return digest.hexdigest()

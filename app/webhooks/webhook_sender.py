@@ -1,0 +1,96 @@
+"""Callbacks: tells the URL of a job that it is over, signed, again and again until that is heard.
+
+Due callbacks lie in Redis (`WEBHOOKS_KEY`), put there by the same script that ends the job. Any
+front end may deliver them; one that dies meanwhile costs a delay, and the receiver may get the
+same `webhook-id` twice. Signed after Standard Webhooks (https://www.standardwebhooks.com).
+"""
+
+import logging
+import time
+from datetime import UTC, datetime
+
+import httpcore2
+from standardwebhooks import Webhook
+
+from app.auth.key_file import KeyFile
+from app.queue.job_queue import JobNotFoundError, JobQueue
+from app.queue.job_status import text
+from app.webhooks.outbound import TOTAL_SECONDS, BlockedError, Sender
+from cdvae_schema.base import Frozen, Moment
+from cdvae_schema.job_specs import JobStatus
+from cdvae_schema.wire import FIELD_CALLBACK, FIELD_CALLBACK_TRIES, FIELD_OWNER, WEBHOOKS_KEY
+
+log = logging.getLogger(__name__)
+
+DELAYS = (5, 30, 300, 1800, 7200, 18000, 36000)
+"""Seconds after each failed try until the next one; after the last the callback is given up."""
+AT_ONCE = 10
+CLAIM_SECONDS = 2 * TOTAL_SECONDS
+GONE = 410  # the receiver wants no more
+
+
+class JobEvent(Frozen):
+    """The body of a callback."""
+
+    type: str  # job.succeeded, job.failed or job.cancelled
+    timestamp: Moment
+    data: JobStatus
+
+
+class Webhooks:
+    """Delivers the callbacks that are due."""
+
+    def __init__(self, queue: JobQueue, keys: KeyFile, sender: Sender) -> None:
+        self._queue, self._keys, self._sender = queue, keys, sender
+
+    async def deliver(self) -> None:
+        """Try each callback that is due once; raises RedisError."""
+        args = [time.time(), CLAIM_SECONDS, AT_ONCE]
+        for job_id in map(text, await self._queue.scripts["callback"](args=args)):
+            again = await self._try(job_id)
+            if again is None:
+                await self._queue.redis.zrem(WEBHOOKS_KEY, job_id)
+            else:
+                await self._queue.redis.zadd(WEBHOOKS_KEY, {job_id: time.time() + again})
+
+    async def _try(self, job_id: str) -> float | None:
+        """The seconds until the next try; None where there is none."""
+        redis, key = self._queue.redis, f"rq:job:{job_id}"
+        url, owner = (text(v or b"") for v in await redis.hmget(key, FIELD_CALLBACK, FIELD_OWNER))
+        kept = self._keys.keys().get(owner)
+        if not url or kept is None or kept.revoked_at is not None:
+            return None
+        try:
+            status = await self._queue.status(job_id, owner)
+        except JobNotFoundError:
+            return None
+        outcome = await self._send(url, status, kept.webhook_secret)
+        if outcome is None:
+            log.info("the callback of job %s was delivered", job_id)
+            return None
+        tries = await redis.hincrby(key, FIELD_CALLBACK_TRIES, 1)
+        final = tries > len(DELAYS) or outcome == str(GONE)
+        # The URL may hold secrets of the receiver; it is not logged.
+        log.warning("callback of job %s failed, try %d: %s", job_id, tries, outcome)
+        return None if final else DELAYS[tries - 1]
+
+    async def _send(self, url: str, status: JobStatus, secret: str) -> str | None:
+        """None if the receiver took it, else why not."""
+        moment = datetime.now(UTC)
+        event = JobEvent(type=f"job.{status.state}", timestamp=moment, data=status)
+        body = event.model_dump_json()
+        identity = f"job_{status.id}"
+        headers = {
+            "content-type": "application/json",
+            "user-agent": "cdvae-service",
+            "webhook-id": identity,
+            "webhook-timestamp": str(int(moment.timestamp())),
+            "webhook-signature": Webhook(secret).sign(identity, moment, body),
+        }
+        try:
+            answer = await self._sender.post(url, headers, body.encode())
+        except (BlockedError, OSError, httpcore2.ProtocolError, httpcore2.NetworkError) as error:
+            return type(error).__name__
+        except httpcore2.TimeoutException:
+            return "no answer in time"
+        return None if 200 <= answer < 300 else str(answer)

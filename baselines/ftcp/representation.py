@@ -1,0 +1,157 @@
+"""Crystals as FTCP matrices."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from baselines.ftcp.element_features import NUM_DESCRIPTORS, NUM_ELEMENTS, element_descriptors
+from cdvae.data.process_map import parallel_map
+from cdvae.geometry.crystal import CrystalBatch, element_counts
+from cdvae.geometry.lattice import to_parameters
+
+NUM_POINTS = 59
+"""Reciprocal-lattice points, each a column."""
+RADIUS, LARGE_RADIUS = 1.297, 1.4
+"""Å⁻¹, of the sphere of points, and of the one that is tried where that holds too few."""
+STRIDE = 4
+"""The network shortens the matrix by this factor, so the number of rows is a multiple of it."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the parts of a matrix lie.
+
+    The first columns stand for the distinct elements of a crystal in the order of their first
+    sites, the last 59 for points of the reciprocal lattice.
+    """
+
+    max_elements: int
+    max_sites: int
+
+    @property
+    def columns(self) -> int:
+        """Columns before those of the points; the three of cells and coordinates always fit."""
+        return max(self.max_elements, 3)
+
+    @property
+    def channels(self) -> int:
+        """All columns."""
+        return self.columns + NUM_POINTS
+
+    @property
+    def elements(self) -> slice:
+        """Rows of the one-hot atomic numbers, a column for each distinct element."""
+        return slice(0, NUM_ELEMENTS)
+
+    @property
+    def lattice(self) -> slice:
+        """The row of a, b, c in Å and that of α, β, γ in degrees."""
+        return slice(NUM_ELEMENTS, NUM_ELEMENTS + 2)
+
+    @property
+    def sites(self) -> slice:
+        """Rows of the fractional coordinates."""
+        return slice(self.lattice.stop, self.lattice.stop + self.max_sites)
+
+    @property
+    def occupancy(self) -> slice:
+        """Rows of the one-hot element columns of the sites."""
+        return slice(self.sites.stop, self.sites.stop + self.max_sites)
+
+    @property
+    def length(self) -> int:
+        """The row of the points' distances from the origin, Å⁻¹."""
+        return self.occupancy.stop
+
+    @property
+    def descriptors(self) -> slice:
+        """Rows of the properties of the elements, and of their sums over sites at the points."""
+        return slice(self.length + 1, self.length + 1 + NUM_DESCRIPTORS)
+
+    @property
+    def rows(self) -> int:
+        """All rows, padded to a multiple of ``STRIDE``."""
+        return -(-self.descriptors.stop // STRIDE) * STRIDE
+
+    def fits(self, crystals: CrystalBatch) -> Tensor:
+        """(B,) bool: crystals that have no more sites and elements than the matrix."""
+        distinct = (element_counts(crystals) > 0).sum(-1)
+        return (crystals.n_atoms <= self.max_sites) & (distinct <= self.max_elements)
+
+
+def represent(crystals: CrystalBatch, layout: Layout, workers: int = 1) -> Tensor:
+    """(B, C, R) float32 matrices, columns first as the convolutions take them; not yet scaled.
+
+    Raises:
+        ValueError: a crystal does not fit the layout.
+    """
+    if not layout.fits(crystals).all():
+        raise ValueError(
+            f"a crystal has more than {layout.max_sites} sites or {layout.max_elements} elements"
+        )
+    lengths, angles = to_parameters(crystals.lattice.double())
+    cells = torch.stack([lengths, angles], 1).numpy()
+    matrices = crystals.lattice.double().numpy()
+    items = [
+        (one.frac.double().numpy(), one.species.numpy(), cell, matrix, layout)
+        for one, cell, matrix in zip(crystals.split(), cells, matrices, strict=True)
+    ]
+    result = torch.empty(len(items), layout.channels, layout.rows)
+    for i, array in enumerate(parallel_map(_matrix, items, workers, chunk_size=256)):
+        result[i] = torch.from_numpy(array).T
+    return result
+
+
+def _matrix(item: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Layout]) -> np.ndarray:
+    """(R, C) matrix of one crystal: coordinates, atomic numbers, cell parameters, cell, layout.
+
+    As in the original, a point (hkl) has Σ_sites P · π (hkl · r) with the descriptors P of the
+    site's element. That is linear in the coordinates, no Fourier transform. A crystal with fewer
+    than 59 points in the larger sphere, where the original fails, has zeros in the last columns.
+    """
+    frac, species, cell, lattice, layout = item
+    _, first = np.unique(species, return_index=True)
+    distinct = species[np.sort(first)]
+    column = (species[:, None] == distinct).argmax(1)
+    descriptors = element_descriptors()[distinct - 1].T
+    sites = np.arange(len(species))
+    points, lengths = reciprocal_points(lattice)
+
+    matrix = np.zeros((layout.rows, layout.channels), dtype=np.float32)
+    matrix[distinct - 1, np.arange(len(distinct))] = 1
+    matrix[layout.lattice, :3] = cell
+    matrix[layout.sites.start + sites, :3] = frac
+    matrix[layout.occupancy.start + sites, column] = 1
+    matrix[layout.descriptors, : len(distinct)] = descriptors
+    reciprocal = slice(layout.columns, layout.columns + len(points))
+    matrix[layout.length, reciprocal] = lengths
+    matrix[layout.descriptors, reciprocal] = descriptors[:, column] @ (np.pi * frac @ points.T)
+    return matrix
+
+
+def reciprocal_points(lattice: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Indices (P, 3) of up to 59 reciprocal-lattice points and their distances (P,) in Å⁻¹.
+
+    Those in the sphere are ordered by |h| + |k| + |l|, then by h, k and l, larger first.
+
+    Args:
+        lattice: (3, 3) Å, rows. Reciprocal vectors are without 2π.
+    """
+    points, lengths = _points_within(lattice, RADIUS)
+    if len(points) < NUM_POINTS:
+        points, lengths = _points_within(lattice, LARGE_RADIUS)
+    h, k, l = -points.T
+    order = np.lexsort((l, k, h, np.abs(points).sum(1)))[:NUM_POINTS]
+    return points[order], lengths[order]
+
+
+def _points_within(lattice: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
+    # h = g · a, so |h| is at most |g| |a|.
+    reach = np.floor(radius * np.linalg.norm(lattice, axis=1)).astype(int)
+    axes = [np.arange(-n, n + 1) for n in reach]
+    points = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
+    lengths = np.linalg.norm(points @ np.linalg.inv(lattice).T, axis=1)
+    inside = (lengths > 0) & (lengths <= radius)
+    return points[inside], lengths[inside]

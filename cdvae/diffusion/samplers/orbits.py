@@ -1,0 +1,78 @@
+"""Crystals whose atoms keep to the orbits of a space group while they are sampled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from cdvae.diffusion.samplers.species_assignment import assign_species
+from cdvae.geometry.crystal import CrystalBatch
+from cdvae.geometry.torus import wrap
+from cdvae.symmetry.placement import Plan
+
+
+@dataclass(frozen=True)
+class Symmetry:
+    """Of B crystals with N atoms each.
+
+    The mean of the steps over the group is the orthogonal projection onto the symmetric steps: a
+    score becomes that of the density on symmetric crystals, and white noise is white noise there.
+    """
+
+    projector: Tensor  # (B, 3N, 3N) of fractional steps
+    orbit: Tensor  # (A,) int64, ascending within each crystal
+
+    def project(self, step: Tensor) -> Tensor:
+        """(A, 3) the symmetric part of the fractional steps (A, 3)."""
+        own = step.view(len(self.projector), -1, 1)
+        return (self.projector @ own).view_as(step)
+
+    def assign(self, crystals: CrystalBatch, logits: Tensor) -> CrystalBatch:
+        """``crystals`` with elements exchanged between whole orbits of as many atoms.
+
+        The likeliest assignment under ``logits`` (A, Z), as in :func:`assign_species`.
+        """
+        species = crystals.species.view(len(self.projector), -1).cpu().numpy().copy()
+        scores = logits.view(*species.shape, -1).double().cpu().numpy()
+        orbits = self.orbit.view(species.shape).cpu().numpy()
+        for own, score, orbit in zip(species, scores, orbits, strict=True):
+            _, first, size = np.unique(orbit, return_index=True, return_counts=True)
+            for many in np.unique(size):
+                alike = np.flatnonzero(size == many)
+                elements = own[first[alike]]
+                if len(set(elements.tolist())) > 1:
+                    gain = np.add.reduceat(score, first, 0)[alike][:, elements - 1]
+                    _, chosen = linear_sum_assignment(gain, maximize=True)
+                    for place, element in zip(alike, elements[chosen], strict=True):
+                        own[orbit == place] = element
+        return crystals.replace(species=torch.from_numpy(species).view(-1).to(crystals.species))
+
+
+def place(
+    crystals: CrystalBatch, plans: Sequence[Plan], rngs: Sequence[torch.Generator]
+) -> tuple[CrystalBatch, Symmetry]:
+    """``crystals`` with their elements on random sites of ``plans``, one a crystal."""
+    placed, species = [], []
+    for plan, crystal, rng in zip(plans, crystals.split(), rngs, strict=True):
+        seed = int(torch.randint(2**62, (1,), generator=rng))
+        placed.append(plan.place(np.random.default_rng(seed)))
+        elements = crystal.species.unique()  # ascending, as the shares of the plan are
+        species.append(elements[torch.from_numpy(placed[-1].element).to(elements.device)])
+    frac = torch.from_numpy(np.concatenate([one.frac for one in placed])).to(crystals.frac)
+    symmetry = Symmetry(
+        torch.from_numpy(np.stack([one.projector for one in placed])).to(crystals.frac),
+        torch.from_numpy(np.concatenate([one.orbit for one in placed])).to(crystals.species),
+    )
+    return crystals.replace(frac=wrap(frac), species=torch.cat(species)), symmetry
+
+
+def assign(crystals: CrystalBatch, symmetry: Symmetry | None, logits: Tensor) -> CrystalBatch:
+    """``crystals`` with their elements where ``logits`` (A, Z) want them, composition kept."""
+    if symmetry is None:
+        return assign_species(crystals, logits)
+    return symmetry.assign(crystals, logits)

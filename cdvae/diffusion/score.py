@@ -1,0 +1,37 @@
+"""What stands between networks and samplers: the score of a noisy crystal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch_geometric.utils import scatter
+
+from cdvae.geometry.crystal import CrystalBatch
+
+
+@dataclass(frozen=True)
+class ScoreOutput:
+    """What is known of a noisy crystal."""
+
+    shift: Tensor  # (A, 3) Å⁻¹, gradient of the log density of the coordinates
+    species_logits: Tensor  # (A, Z), class k is atomic number k + 1
+
+
+class Score(Protocol):
+    """A score with everything but the crystal and the noise level bound (z, weights)."""
+
+    def __call__(self, crystals: CrystalBatch, sigma: Tensor) -> ScoreOutput:
+        """The score of ``crystals`` at noise level ``sigma`` (B,) Å."""
+        ...
+
+
+def residual_shift(score: Score, crystals: CrystalBatch, sigma: float) -> Tensor:
+    """(B,) Å, RMS shift of an atom that the score still asks for at noise level ``sigma`` Å."""
+    number = len(crystals)
+    level = torch.full((number,), sigma, device=crystals.frac.device, dtype=crystals.frac.dtype)
+    shift = score(crystals, level).shift * sigma**2
+    squared = shift.square().sum(-1)
+    return scatter(squared, crystals.owner, 0, number, reduce="mean").sqrt()

@@ -1,0 +1,133 @@
+"""Crystals of a trained model, any number of them, and what is known of each."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pymatgen.core.structure import Structure
+
+from cdvae.data.structures import to_structures
+from cdvae.errors import NonFiniteSampleError
+from cdvae.inference import SamplerSpec, crystal_seed, decode_finite, portions, sample_latents
+from cdvae.metrics.crystal_report import CrystalReport, describe, summarise
+from cdvae.metrics.fingerprint import identify
+from cdvae.metrics.matching import duplicates
+from cdvae.metrics.novelty import NoveltyIndex
+from cdvae.model_folder import TrainedModel
+from cdvae.nn.encoder import Latents
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Crystals decoded in portions; None and NaN where sampling lost a crystal."""
+
+    structures: list[Structure | None]
+    predicted: dict[str, list[float]]
+    score_evaluations: float  # of each crystal, mean
+
+
+def sample_all(
+    model: TrainedModel,
+    latents_of: Callable[[range], Latents],
+    n: int,
+    seed: int,
+    sampler: SamplerSpec,
+    progress: Progress | None = None,
+) -> Sampled:
+    """Crystals 0 … n − 1 of a seed, decoded portion by portion.
+
+    Args:
+        model: the trained model.
+        latents_of: the latents of a range of crystals.
+        n: how many.
+        seed: of the whole set; crystal i has ``crystal_seed(seed, i)``.
+        sampler: which sampler.
+        progress: called with (crystals done, n), fractions of a portion included.
+    """
+    structures: list[Structure | None] = []
+    predicted: dict[str, list[float]] = {name: [] for name in model.properties}
+    evaluations = 0
+    for rows in portions(n, model):
+
+        def on_level(level: int, levels: int, rows: range = rows) -> None:
+            if progress:
+                progress(rows.start + len(rows) * level // levels, n)
+
+        seeds = [crystal_seed(seed, i) for i in rows]
+        kept, decoded = decode_finite(model, latents_of(rows), seeds, sampler, on_level)
+        found = dict(zip(kept, to_structures(decoded.crystals), strict=True)) if decoded else {}
+        structures += [found.get(i) for i in range(len(rows))]
+        for name, own in predicted.items():
+            values = decoded.properties[name].tolist() if decoded else []
+            by_row = dict(zip(kept, values, strict=True))
+            own += [by_row.get(i, math.nan) for i in range(len(rows))]
+        evaluations += int(decoded.score_evaluations.sum()) if decoded else 0
+    return Sampled(structures, predicted, evaluations / n)
+
+
+@dataclass(frozen=True)
+class Generated:
+    """New crystals with what is known of each and of all."""
+
+    structures: list[Structure]
+    reports: list[CrystalReport]
+    metrics: dict[str, Any]
+
+
+def generate(
+    model: TrainedModel,
+    n: int,
+    seed: int,
+    sampler: SamplerSpec,
+    progress: Progress | None = None,
+) -> Generated:
+    """``n`` crystals from the learned prior, their checks and their summary.
+
+    The summary is the service's, against the training data that travel with the model; the paper's
+    measurement is :func:`cdvae.evaluation.task_generation.evaluate_generation`.
+
+    Raises:
+        NonFiniteSampleError: sampling lost a crystal.
+    """
+    started = time.perf_counter()
+
+    def latents_of(rows: range) -> Latents:
+        return sample_latents(model, [crystal_seed(seed, i) for i in rows])
+
+    sampled = sample_all(model, latents_of, n, seed, sampler, progress)
+    seconds = time.perf_counter() - started
+    structures = [structure for structure in sampled.structures if structure is not None]
+    if len(structures) < n:
+        raise NonFiniteSampleError([i for i, s in enumerate(sampled.structures) if s is None])
+    reports = [describe(structure) for structure in structures]
+    metrics = summarise(
+        reports,
+        duplicates(structures),
+        _novel(model, structures, reports),
+        sampled.predicted,
+        model.reference.statistics,
+    )
+    metrics |= {"seconds": seconds, "score_evaluations": sampled.score_evaluations}
+    return Generated(structures, reports, metrics)
+
+
+def _novel(
+    model: TrainedModel, structures: Sequence[Structure], reports: Sequence[CrystalReport]
+) -> list[bool | None]:
+    known = novelty_index(model)
+    return [
+        known.is_novel(identify(structure)) if report.structure_valid else None
+        for structure, report in zip(structures, reports, strict=True)
+    ]
+
+
+def novelty_index(model: TrainedModel) -> NoveltyIndex:
+    """The fingerprints of the training crystals that travel with the model."""
+    arrays = {name: tensor.cpu().numpy() for name, tensor in model.reference.tensors.items()}
+    return NoveltyIndex.from_arrays(arrays)

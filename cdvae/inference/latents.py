@@ -1,0 +1,93 @@
+"""Latents: drawn from the prior, or from the posterior of given crystals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from cdvae.compute import spread
+from cdvae.geometry.crystal import CrystalBatch
+from cdvae.inference.bucketing import filled, ranges
+from cdvae.inference.chunks import chunks
+from cdvae.inference.initial_state import read_counts
+from cdvae.inference.seeds import generators, normal, uniform
+from cdvae.model_folder import TrainedModel
+from cdvae.nn.encoder import Latents, Posterior
+
+PRIOR_DRAWS = 10
+PRIOR_ROWS = 32
+"""Latents that a thread draws together."""
+
+
+@torch.no_grad()
+def sample_latents(
+    model: TrainedModel, seeds: Sequence[int], prior: Literal["learned", "normal"] = "learned"
+) -> Latents:
+    """Latents for new crystals, from the learned prior or from N(0, I).
+
+    The learned prior draws a composition and then z for it; a z that the composition head reads
+    otherwise is drawn again, up to PRIOR_DRAWS times.
+    """
+    if prior == "normal":
+        noise = normal(seeds, model.config.model.latent_dim, "latent 0")
+        return Latents.of(noise.to(model.device))
+    parts = ranges(len(seeds), PRIOR_ROWS)
+    drawn = spread(lambda part: _draw(model, [seeds[i] for i in part]), parts)
+    return Latents.of(torch.cat(drawn))
+
+
+def _draw(model: TrainedModel, seeds: Sequence[int]) -> Tensor:
+    """(B, D) latents of the learned prior."""
+    every = filled(range(len(seeds)))
+    composition = model.prior.composition
+    numbers = uniform([seeds[i] for i in every], composition.draws, "composition")
+    counts = composition.sample(numbers.to(model.device))
+    latents = counts.new_empty(len(every), model.config.model.latent_dim)
+    pending = every
+    for attempt in range(PRIOR_DRAWS):
+        noise = normal([seeds[i] for i in pending], model.prior.components, f"latent {attempt}")
+        latents[pending] = model.prior.transport(noise.to(model.device), counts[pending])
+        agrees = (read_counts(model.network.heads, latents[pending]) == counts[pending]).all(-1)
+        left = sorted({i for i, fine in zip(pending, agrees.tolist(), strict=True) if not fine})
+        if not left:
+            break
+        pending = filled(left)
+    return latents[: len(seeds)]
+
+
+@torch.no_grad()
+def encode(model: TrainedModel, crystals: CrystalBatch) -> Posterior:
+    """The posterior of each crystal, encoded chunk by chunk."""
+    rows = chunks(len(crystals), model)
+    parts = [model.network.encode(crystals.select(r).to(model.device)) for r in rows]
+    return Posterior.cat(parts)
+
+
+@torch.no_grad()
+def sample_posterior(
+    model: TrainedModel, posterior: Posterior, seeds: Sequence[int], width: Tensor | None = None
+) -> Latents:
+    """One draw from each posterior, ``width`` (B,) times as wide: 1 if None, 0 for its mean."""
+    width = torch.ones(len(seeds), device=model.device) if width is None else width.to(model.device)
+    z, codes, sizes = posterior.z, posterior.codes, posterior.n_atoms.tolist()
+    rngs = zip(sizes, generators(seeds, "codes of the posterior"), strict=True)
+    noise = torch.cat([torch.randn(n, codes.mean.shape[1], generator=rng) for n, rng in rngs])
+    spread = (0.5 * z.logvar).exp() * width[:, None]
+    spreads = (0.5 * codes.logvar).exp() * width.repeat_interleave(posterior.n_atoms)[:, None]
+    drawn = normal(seeds, z.mean.shape[1], "posterior").to(model.device)
+    return Latents(
+        z.mean + spread * drawn,
+        codes.mean + spreads * noise.to(codes.mean),
+        posterior.n_atoms,
+    )
+
+
+@torch.no_grad()
+def predict(model: TrainedModel, latents: Tensor) -> dict[str, Tensor]:
+    """(B,) of every property, in the card's units, read from ``latents`` (B, D)."""
+    heads = model.network.heads
+    values = heads.property_values(heads(latents).properties)
+    return dict(zip(model.properties, values.unbind(-1), strict=True))

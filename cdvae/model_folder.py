@@ -1,0 +1,157 @@
+"""A trained model folder: what is in it, and how it is read and written.
+
+``weights.safetensors`` (network, prior and estimator), ``config.toml``, ``card.json``, and the
+numbers derived from the training data that the service needs: ``reference.safetensors`` and
+``reference.json``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+from cdvae.config import TrainConfig, build_prior, load_config
+from cdvae.errors import CdvaeError, ModelStoreError
+from cdvae.nn.autoencoder import CDVAE
+from cdvae.nn.property_model import PropertyEstimator
+from cdvae.prior.latent_prior import LatentPrior
+
+CHECKED_FILES = ("config.toml", "reference.safetensors", "reference.json")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Numbers derived from the training data, not the data itself."""
+
+    latents: Tensor  # (R, D) posterior means to start optimisation from
+    values: Tensor  # (R, P) their properties as in the data, card's units
+    tensors: Mapping[str, Tensor]  # the rest of reference.safetensors: the index of known crystals
+    statistics: Mapping[str, Any]  # reference.json: quantiles and histograms
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """Everything that the tasks need, on one device."""
+
+    config: TrainConfig
+    card: Mapping[str, Any]
+    network: CDVAE
+    prior: LatentPrior
+    estimator: PropertyEstimator
+    reference: Reference
+    device: torch.device
+
+    @property
+    def name(self) -> str:
+        """The card's name."""
+        return str(self.card["name"])
+
+    @property
+    def version(self) -> str:
+        """The card's version."""
+        return str(self.card["version"])
+
+    @property
+    def weights_sha256(self) -> str:
+        """The checksum that identifies the weights."""
+        return str(self.card["weights_sha256"])
+
+    @property
+    def properties(self) -> tuple[str, ...]:
+        """Names of the properties of heads and estimator, in their order."""
+        return self.config.model.properties
+
+
+def sha256(path: Path) -> str:
+    """The hex digest of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def load_model(folder: Path, device: str = "cpu") -> TrainedModel:
+    """The model in ``folder``, checked against its checksums, ready on ``device``.
+
+    Raises:
+        ModelStoreError: a file is missing, damaged or does not fit the others.
+    """
+    try:
+        card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+        expected = {"weights.safetensors": card["weights_sha256"], **card["files_sha256"]}
+        contents = {name: (folder / name).read_bytes() for name in expected}
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelStoreError(f"{folder}: {type(error).__name__}: {error}") from error
+    for name, wanted in expected.items():
+        found = hashlib.sha256(contents[name]).hexdigest()
+        if found != wanted:
+            raise ModelStoreError(f"{folder / name}: sha256 is {found}, the card says {wanted}")
+    try:
+        config = load_config(folder / "config.toml")
+        weights = load(contents["weights.safetensors"])
+        network = CDVAE(config.model)
+        network.load_state_dict(_group(weights, "network"))
+        prior = build_prior(config)
+        prior.load_state_dict(_group(weights, "prior"))
+        estimator = PropertyEstimator(config.estimator.backbone, len(config.model.properties))
+        estimator.load_state_dict(_group(weights, "estimator"))
+        arrays = load(contents["reference.safetensors"])
+        reference = Reference(
+            latents=arrays.pop("latents").to(device),
+            values=arrays.pop("values"),
+            tensors=arrays,
+            statistics=json.loads(contents["reference.json"]),
+        )
+    except (CdvaeError, RuntimeError, ValueError, KeyError) as error:
+        raise ModelStoreError(f"{folder}: {error}") from error
+    for module in (network, prior, estimator):
+        module.to(device).eval().requires_grad_(False)
+    return TrainedModel(config, card, network, prior, estimator, reference, torch.device(device))
+
+
+def _group(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    return {k.split("/", 1)[1]: v for k, v in tensors.items() if k.startswith(f"{name}/")}
+
+
+def write_model(
+    folder: Path,
+    config_toml: str,
+    network: CDVAE,
+    prior: LatentPrior,
+    estimator: PropertyEstimator,
+    reference: Reference,
+    card: Mapping[str, Any],
+) -> Path:
+    """Writes a model folder and returns it; the checksums are added to ``card``.
+
+    The networks of the prior are kept in half precision: they are the largest part, and rounding
+    them moves what is drawn by far less than its spread. Its buffers are not: rounded, the axes
+    would no longer be orthogonal.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {f"network/{k}": v for k, v in network.state_dict().items()}
+    weights |= {f"prior/{k}": v.half() for k, v in prior.named_parameters()}
+    weights |= {f"prior/{k}": v for k, v in prior.named_buffers()}
+    weights |= {f"estimator/{k}": v for k, v in estimator.state_dict().items()}
+    _save(weights, folder / "weights.safetensors")
+    arrays = {"latents": reference.latents, "values": reference.values, **reference.tensors}
+    _save(arrays, folder / "reference.safetensors")
+    (folder / "reference.json").write_text(json.dumps(reference.statistics), encoding="utf-8")
+    (folder / "config.toml").write_text(config_toml, encoding="utf-8")
+    sums = {
+        "weights_sha256": sha256(folder / "weights.safetensors"),
+        "files_sha256": {name: sha256(folder / name) for name in CHECKED_FILES},
+    }
+    text = json.dumps({**card, **sums}, indent=2, ensure_ascii=False)
+    (folder / "card.json").write_text(text + "\n", encoding="utf-8")
+    return folder
+
+
+def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
+    # Not by `save_file`, which writes what only its owner can read.
+    path.write_bytes(save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}))

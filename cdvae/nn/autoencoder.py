@@ -1,0 +1,70 @@
+"""The crystal diffusion variational autoencoder (Xie et al., ICLR 2022)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch_geometric.utils import scatter
+
+from cdvae.diffusion.score import ScoreOutput
+from cdvae.geometry.crystal import CrystalBatch
+from cdvae.nn.backbone import BackboneConfig
+from cdvae.nn.decoder import Condition, Decoder
+from cdvae.nn.encoder import Encoder, Posterior
+from cdvae.nn.heads import Attributes, Heads
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Sizes of the whole model and the range of noise that it is trained for."""
+
+    latent_dim: int
+    max_atoms: int
+    properties: tuple[str, ...]
+    encoder: BackboneConfig
+    decoder: BackboneConfig
+    head_width: int = 256
+    sigma_max: float = 0.4  # of the longest vector of the cell
+    sigma_min: float = 0.02  # Å
+    code_dim: int = 0  # numbers that each atom may keep beside z
+
+
+class CDVAE(nn.Module):
+    """Encoder, heads and decoder; knows neither losses nor samplers."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        latent_dim, code_dim = config.latent_dim, config.code_dim
+        self.encoder = Encoder(config.encoder, latent_dim, config.max_atoms, code_dim)
+        self.heads = Heads(
+            latent_dim, config.max_atoms, len(config.properties), config.head_width, code_dim
+        )
+        self.decoder = Decoder(config.decoder, latent_dim, config.encoder.radial, code_dim)
+
+    def encode(self, crystals: CrystalBatch) -> Posterior:
+        """The posterior over z of each crystal and over the code of each atom."""
+        return self.encoder(crystals, self.encoder.geometry(crystals))
+
+    def attributes(self, z: Tensor) -> Attributes:
+        """What the heads read from latents (B, D)."""
+        return self.heads(z)
+
+    def score(self, condition: Condition, crystals: CrystalBatch, sigma: Tensor) -> ScoreOutput:
+        """The denoising score of ``crystals`` at noise level ``sigma`` (B,) Å."""
+        return self.decoder(condition, crystals, sigma)
+
+    def misfit(self, condition: Condition, crystals: CrystalBatch) -> Tensor:
+        """(B,) how far ``crystals`` are from those that ``condition`` describes.
+
+        Mean squared distance of their own z and codes from it; zero for the crystal that was
+        encoded. Codes count where they are looked at.
+        """
+        found = self.encode(crystals)
+        misfit = (found.z.mean - condition.z).square().mean(-1)
+        if self.config.code_dim == 0:
+            return misfit
+        away = (found.codes.mean - condition.codes).square().mean(-1)
+        away = scatter(away, crystals.owner, 0, len(crystals), reduce="mean")
+        return misfit + condition.coded * away

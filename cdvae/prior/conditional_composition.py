@@ -1,0 +1,219 @@
+"""The composition prior, given what is known of the composition."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from cdvae.constraints import Constraints
+from cdvae.errors import InfeasibleError
+from cdvae.geometry.elements import NUM_SPECIES, symbol
+from cdvae.prior.composition_prior import CompositionPrior, choose
+from cdvae.prior.partitions import Shares, falling, partitions
+
+PARTICLES = 16
+"""Compositions that are drawn for one where elements are required or forbidden."""
+
+
+class ConditionalComposition:
+    """Draws of the prior p(c), given constraints on c, every one of which meets them.
+
+    N and the shares are drawn from a table over all that are possible, the elements one after the
+    other as the prior does, with what is forbidden left out and what is required put in. Of
+    PARTICLES such compositions one is taken with probability proportional to p(c)/q(c), where q is
+    the probability of having been drawn. So the law is p(c | constraints) up
+    to a bias of order 1/PARTICLES (self-normalised importance sampling), and exact where no element
+    is required or forbidden.
+    """
+
+    def __init__(
+        self,
+        prior: CompositionPrior,
+        constraints: Constraints,
+        size_log_weights: Tensor | None = None,
+        possible: Callable[[Shares], bool] | None = None,
+    ) -> None:
+        """Finds what is possible.
+
+        Args:
+            prior: the unconditional law.
+            constraints: ``num_atoms``, ``composition``, ``include`` and ``exclude`` are looked at.
+            size_log_weights: (N + 1) by which the law of the number of atoms is multiplied.
+            possible: whether the atoms of a cell may be shared so; None: however they are.
+
+        Raises:
+            InfeasibleError: nothing meets the constraints.
+        """
+        self._prior, self._constraints = prior, constraints
+        self._possible = possible or (lambda shares: True)
+        self._device = prior.size.device
+        self._sizes = self._allowed_sizes()
+        weights = prior.size.new_zeros(prior.max_atoms + 1)
+        self._weights = weights if size_log_weights is None else size_log_weights.to(weights)
+        given = constraints.composition
+        self._table = self._multiples(given) if given else self._all_shares()
+
+    def allows(self, counts: Tensor) -> Tensor:
+        """(B,) bool: which of ``counts`` (B, Z) meet the constraints."""
+        if self._constraints.composition:
+            return (counts[:, None] == self._table[0]).all(-1).any(1)
+        fine = torch.isin(counts.sum(1).long(), torch.tensor(self._sizes, device=counts.device))
+        for number in self._constraints.include:
+            fine = fine & (counts[:, number - 1] > 0)
+        for number in self._constraints.exclude:
+            fine = fine & (counts[:, number - 1] == 0)
+        return fine
+
+    @property
+    def draws(self) -> int:
+        """Uniform numbers that :meth:`sample` needs for a composition."""
+        return 1 if self._constraints.composition else 1 + self._particles * self._draws_of_each
+
+    @property
+    def _particles(self) -> int:
+        return PARTICLES if self._constraints.include or self._constraints.exclude else 1
+
+    @property
+    def _draws_of_each(self) -> int:
+        return 1 + len(self._constraints.include) + int(self._prior.most_elements)
+
+    @torch.no_grad()
+    def sample(self, uniform: Tensor) -> Tensor:
+        """(B, Z) counts of atoms from uniform numbers (B, :attr:`draws`) in [0, 1)."""
+        rows, log = self._table
+        if self._constraints.composition:
+            return rows[choose(log.expand(len(uniform), -1), uniform[:, 0])]
+        number = self._particles
+        own = uniform[:, 1:].reshape(-1, self._draws_of_each)
+        shares = rows[choose(log.expand(len(own), -1), own[:, 0])]
+        counts, weight = self._elements(shares, own[:, 1:])
+        best = choose(weight.view(-1, number).log_softmax(1), uniform[:, 0])
+        return counts.view(len(uniform), number, -1)[torch.arange(len(uniform)), best]
+
+    def _allowed_sizes(self) -> list[int]:
+        known = self._prior.sizes.nonzero()[:, 0].tolist()
+        wanted = self._constraints.num_atoms
+        sizes = known if wanted is None else [n for n in known if n == wanted]
+        if not sizes:
+            raise InfeasibleError(
+                f"num_atoms: {wanted} atoms, where the model knows cells of {_listed(known)}"
+            )
+        return sizes
+
+    def _multiples(self, formula: Counter[int] | dict[int, int]) -> tuple[Tensor, Tensor]:
+        """(R, Z) the cells of that formula, and (R,) their log probabilities."""
+        constraints, prior = self._constraints, self._prior
+        unknown = [z for z in formula if not bool(prior.species[z - 1])]
+        if unknown:
+            raise InfeasibleError(f"composition: the model does not know {symbol(unknown[0])}")
+        if constraints.include - set(formula) or constraints.exclude & set(formula):
+            raise InfeasibleError("composition: it contradicts the elements that must (not) occur")
+        size = sum(formula.values())
+        factors = [n // size for n in self._sizes if n % size == 0]
+        if 1 in factors and constraints.lattice is None:
+            factors = [1]
+        if not factors:
+            sizes = _listed(self._sizes)
+            raise InfeasibleError(f"composition: no multiple of {size} atoms is among {sizes}")
+        fine = [k for k in factors if self._possible(falling(k * n for n in formula.values()))]
+        if not fine:
+            raise InfeasibleError("spacegroup: it has no sites for the atoms of this composition")
+        unit = torch.zeros(NUM_SPECIES, device=self._device)
+        for number, count in formula.items():
+            unit[number - 1] = count
+        rows = torch.stack([k * unit for k in fine])
+        log = prior.log_prob(rows)
+        log = torch.zeros_like(log) if log.isinf().all() else log
+        return rows, (log + self._weights[rows.sum(1).long()]).log_softmax(0)
+
+    @torch.no_grad()
+    def _all_shares(self) -> tuple[Tensor, Tensor]:
+        """(R, K) int64 shares, zeros after the last, and (R,) their log probabilities."""
+        prior, constraints = self._prior, self._constraints
+        missing = [z for z in constraints.include if not bool(prior.species[z - 1])]
+        if missing:
+            raise InfeasibleError(f"elements: the model does not know {symbol(missing[0])}")
+        if constraints.include & constraints.exclude:
+            raise InfeasibleError("elements: one is both required and forbidden")
+        most, least = int(prior.most_elements), max(1, len(constraints.include))
+        most = min(most, int(self._free().sum()))
+        every = [shares for n in self._sizes for shares in partitions(n, n, most)]
+        fine = [shares for shares in every if len(shares) >= least and self._possible(shares)]
+        if not fine:
+            raise InfeasibleError(
+                f"no cell of {_listed(self._sizes)} atoms and {least} to {most} elements"
+                + (" has sites in the space group" if constraints.spacegroup else " is possible")
+            )
+        rows = torch.zeros(len(fine), int(prior.most_elements), dtype=torch.int64)
+        for row, shares in zip(rows, fine, strict=True):
+            row[: len(shares)] = torch.tensor(shares)
+        rows = rows.to(self._device)
+        log = prior.log_prob_of_shares(rows) + self._weights[rows.sum(1)]
+        return rows, log.log_softmax(0)
+
+    def _free(self) -> Tensor:
+        """(Z,) the elements that may occur."""
+        free = self._prior.species.clone()
+        for number in self._constraints.exclude:
+            if number <= NUM_SPECIES:
+                free[number - 1] = False
+        return free
+
+    def _elements(self, shares: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+        """Elements for ``shares`` (B, K): (B, Z) counts and (B,) log p(elements)/q(elements)."""
+        prior, draw = self._prior, iter(uniform.unbind(1))
+        parts = one_hot(shares, prior.max_atoms + 1).sum(1)
+        parts[:, 0] = 0
+        required, weight = self._share_out(parts, draw)
+        counts = torch.zeros(len(shares), NUM_SPECIES, device=self._device)
+        last, before, left = shares.new_full((len(shares),), -1), shares[:, 0] * 0, parts
+        index = torch.arange(NUM_SPECIES, device=self._device)
+        for part, number in zip(shares.unbind(1), draw, strict=True):
+            live = (part > 0).nonzero()[:, 0]
+            if not len(live):
+                break
+            own, needs = part[live], required[live]
+            follows = torch.where(own == before[live], last[live], -1)
+            log = prior.element(own, follows, counts[live], left[live], parts[live])
+            mine = needs == own[:, None]  # required elements that get as many atoms
+            places = left[live].gather(1, own[:, None])
+            free = self._free() & (counts[live] == 0) & (index > follows[:, None])
+            free = free & (mine | (needs == 0))
+            above = free.flip(1).cumsum(1).flip(1)
+            allowed = free & (above >= places)
+            # Equal shares are given to rising elements, so no required one may be passed by.
+            first = torch.where(mine, index, NUM_SPECIES).amin(1, keepdim=True)
+            allowed = allowed & (index <= first)
+            forced = mine.sum(1, keepdim=True) == places
+            allowed = allowed & (~forced | (index == first))
+            proposal = log.masked_fill(~allowed, -torch.inf).log_softmax(1)
+            element = choose(proposal, number[live])
+            gain = (log - proposal).gather(1, element[:, None])[:, 0]
+            weight = weight.index_add(0, live, gain)
+            counts[live, element] = own.to(counts)
+            required = required.index_put((live, element), torch.zeros_like(own))
+            last, before = last.index_put((live,), element), part
+            left = left - one_hot(part, prior.max_atoms + 1) * (part > 0)[:, None]
+        return counts, weight
+
+    def _share_out(self, parts: Tensor, draw: Iterator[Tensor]) -> tuple[Tensor, Tensor]:
+        """Which share each required element gets: (B, Z) atoms, and (B,) −log probability."""
+        required = torch.zeros(len(parts), NUM_SPECIES, dtype=torch.int64, device=self._device)
+        weight = torch.zeros(len(parts), device=self._device)
+        left = parts.clone()
+        for number in sorted(self._constraints.include):
+            log = left.log().log_softmax(1)
+            share = choose(log, next(draw))
+            required[:, number - 1] = share
+            weight = weight - log.gather(1, share[:, None])[:, 0]
+            left = left - one_hot(share, left.shape[1])
+        return required, weight
+
+
+def _listed(sizes: list[int]) -> str:
+    whole = sizes == list(range(sizes[0], sizes[-1] + 1)) and len(sizes) > 2
+    return f"{sizes[0]} to {sizes[-1]}" if whole else ", ".join(map(str, sizes))

@@ -1,0 +1,98 @@
+"""Space groups with a cell: which cells they allow, and in which axes."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from cdvae.errors import InfeasibleError
+from cdvae.symmetry.operations import Operations, conventional, primitive
+from cdvae.symmetry.site_assignment import Shares, has_sites
+from cdvae.symmetry.wyckoff import Position, positions
+
+TOLERANCE = 0.01
+"""Relative change of the metric at which a given cell still counts as one of the group's."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """A space group in a primitive cell or, where a given cell says so, in the conventional one."""
+
+    number: int
+    ops: Operations
+    positions: tuple[Position, ...]
+
+    @staticmethod
+    def of(number: int, lattice: np.ndarray | None = None) -> Group:
+        """Space group ``number`` in a cell that the rows of ``lattice`` (3, 3) may be, if given.
+
+        Raises:
+            InfeasibleError: the group leaves no such cell as it is.
+        """
+        if lattice is None:
+            return _group(number, True)
+        for is_primitive in (False, True):
+            group = _group(number, is_primitive)
+            if group._best(lattice)[0] < TOLERANCE:
+                return group
+        raise InfeasibleError(
+            f"lattice: neither a conventional nor a primitive cell of space group {number}"
+        )
+
+    def has_sites(self, shares: Shares) -> bool:
+        """Whether so many atoms of each element find sites in the cell."""
+        return has_sites(self.positions, shares)
+
+    def fit(self, lattice: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The cell of the group that is most like ``lattice``, as it is meant to be turned.
+
+        The choice of axes with the least strain is taken; the volume stays.
+
+        Returns:
+            metric: (3, 3) Å², products of the vectors of the cell.
+            basis: (3, 3) int64, from the coordinates of ``ops`` to those in that cell.
+        """
+        _, basis, metric = self._best(lattice)
+        back = np.linalg.inv(basis)
+        metric = back.T @ metric @ back
+        before = np.linalg.det(lattice) ** 2
+        return metric * (before / np.linalg.det(metric)) ** (1 / 3), basis
+
+    def choices(self, lattice: np.ndarray) -> np.ndarray:
+        """(C, 3, 3) every choice of axes in which ``lattice`` is a cell of the group."""
+        amount, _ = self._strains(lattice)
+        return _bases()[amount < TOLERANCE]
+
+    def _best(self, lattice: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        """Strain, basis and symmetric metric in the axes of ``ops`` of the best choice of axes."""
+        amount, symmetric = self._strains(lattice)
+        best = int((amount > amount.min() + 1e-9).argmin())
+        return float(amount[best]), _bases()[best], symmetric[best]
+
+    def _strains(self, lattice: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(U,) strain and (U, 3, 3) symmetric metric for each choice of axes."""
+        bases = _bases()
+        metric = np.einsum("uji,jk,ukl->uil", bases, lattice @ lattice.T, bases)
+        mean = np.einsum("gji,gkl->iljk", self.ops.rotation, self.ops.rotation) / len(self.ops)
+        symmetric = np.einsum("iljk,ujk->uil", mean, metric)
+        strain = np.linalg.solve(metric, symmetric) - np.eye(3)
+        return np.sqrt(np.einsum("uij,uji->u", strain, strain).clip(min=0)), symmetric
+
+
+@lru_cache(maxsize=64)
+def _group(number: int, is_primitive: bool) -> Group:
+    ops = primitive(number) if is_primitive else conventional(number)
+    return Group(number, ops, tuple(positions(ops)))
+
+
+@lru_cache
+def _bases() -> np.ndarray:
+    """(U, 3, 3) changes of axes by whole steps of at most 1, without mirrors; identity first."""
+    rows = np.array(list(itertools.product((-1, 0, 1), repeat=3)))
+    every = np.stack([rows[list(chosen)] for chosen in itertools.permutations(range(len(rows)), 3)])
+    proper = every[np.rint(np.linalg.det(every)).astype(int) == 1]
+    order = np.abs(proper - np.eye(3, dtype=int)).sum((1, 2)).argsort(kind="stable")
+    return proper[order]

@@ -1,0 +1,52 @@
+"""Which space group a crystal has, as spglib finds it."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import spglib
+
+from cdvae.symmetry.group_cells import Group
+from cdvae.symmetry.operations import GRID
+
+OFF = 0.06
+"""Fraction of the cell by which spglib's translations may differ from exact ones."""
+
+
+def has_group(
+    number: int, lattice: np.ndarray, frac: np.ndarray, species: np.ndarray, symprec: float
+) -> bool:
+    """Whether spglib finds space group ``number`` or a supergroup at ``symprec`` Å.
+
+    A supergroup has all operations of the group in some choice of axes and origin; the origin is
+    taken as it is, so False may be wrong for a crystal that was moved.
+    """
+    cell = (lattice, frac, species)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of how errors will be told
+        try:
+            found = spglib.get_symmetry_dataset(cell, symprec)
+        except spglib.SpglibError:
+            found = None
+    if found is None:
+        return False
+    if found.number == number:
+        return True
+    places: dict[bytes, list[np.ndarray]] = {}
+    for rotation, shift in zip(found.rotations, found.translations, strict=True):
+        places.setdefault(rotation.astype(np.int64).tobytes(), []).append(shift)
+    for basis in Group.of(number).choices(lattice):
+        ops = Group.of(number).ops.changed(basis)
+        pairs = zip(ops.rotation, ops.translation / GRID, strict=True)
+        if all(
+            any(_near(shift, move) for shift in places.get(rotation.tobytes(), ()))
+            for rotation, move in pairs
+        ):
+            return True
+    return False
+
+
+def _near(shift: np.ndarray, move: np.ndarray) -> bool:
+    away = shift - move
+    return bool((np.abs(away - np.rint(away)) < OFF).all())

@@ -1,0 +1,168 @@
+"""The training objective, term by term (Xie et al. 2022, section 4 and appendix)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from torch_geometric.utils import scatter
+
+from cdvae.config import LossWeights
+from cdvae.diffusion.noise import NoiseSchedule, NoisyBatch, corrupt
+from cdvae.geometry.crystal import CrystalBatch, element_counts
+from cdvae.nn.autoencoder import CDVAE
+from cdvae.nn.backbone import neighbour_density
+from cdvae.nn.decoder import Condition
+from cdvae.nn.heads import Attributes
+from cdvae.nn.structure_factors import AXES
+
+FREE_NATS = 12.0
+"""What the code of an atom may hold at no cost (Kingma et al. 2016): without it the codes are
+given up before the decoder has learned to read them."""
+
+
+@dataclass(frozen=True)
+class Corruption:
+    """What the decoder is given in training."""
+
+    schedule: NoiseSchedule  # the range of the noise levels drawn
+    copies: int  # of each crystal, each with noise of its own; the encoder runs once for all
+    codeless: float  # the share of them that is decoded from z alone
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """The mean of each term over the batch, unweighted scalars."""
+
+    num_atoms: Tensor  # cross-entropy, nats
+    lattice: Tensor  # squared error of the standardised log metric
+    composition: Tensor  # cross-entropy of the number of atoms of each element, nats a crystal
+    properties: Tensor  # squared error, standardised
+    coordinates: Tensor  # ½‖σ(s − s*)‖² an atom
+    species: Tensor  # cross-entropy, nats
+    sites: Tensor  # squared error of the neighbour density that z gives to each element
+    kl: Tensor  # nats
+    elements: Tensor  # cross-entropy of the element that an atom's code says, nats
+    places: Tensor  # squared error of the phases that the codes say, unit circles
+    kl_codes: Tensor  # nats an atom above FREE_NATS
+
+    def total(self, weights: LossWeights) -> Tensor:
+        """The weighted sum that training minimises."""
+        return torch.stack([getattr(self, k) * w for k, w in asdict(weights).items()]).sum()
+
+    def detached(self) -> dict[str, float]:
+        """The numbers, for logs."""
+        return {field.name: float(getattr(self, field.name).detach()) for field in fields(self)}
+
+
+def _per_crystal(values: Tensor, crystals: CrystalBatch) -> Tensor:
+    """Mean over the atoms of each crystal, then over crystals: a large cell weighs no more."""
+    return scatter(values, crystals.owner, 0, len(crystals), reduce="mean").mean()
+
+
+def composition_loss(attributes: Attributes, crystals: CrystalBatch) -> Tensor:
+    """Cross-entropy of the number of atoms of each element, summed over the elements.
+
+    A cross-entropy of element *fractions* is flat about its minimum, so of a large cell most
+    compositions come back with one atom exchanged; counts are classes.
+    """
+    counts = element_counts(crystals).long().flatten()
+    logits = attributes.count_logits.flatten(0, 1)
+    return cross_entropy(logits, counts, reduction="sum") / len(crystals)
+
+
+def property_loss(predicted: Tensor, target: Tensor) -> Tensor:
+    """Squared error over the known values; zero where none is known."""
+    known = target.isfinite()
+    error = torch.where(known, predicted - torch.where(known, target, 0), 0)
+    return error.square().sum() / known.sum().clamp(min=1)
+
+
+def score_loss(model: CDVAE, condition: Condition, batch: NoisyBatch) -> tuple[Tensor, Tensor]:
+    """Denoising losses of coordinates, ½‖σ(s − s*)‖², and species, cross-entropy."""
+    output = model.score(condition, batch.noisy, batch.sigma)
+    error = (output.shift - batch.target) * batch.sigma[batch.clean.owner, None]
+    coordinates = 0.5 * error.square().sum(-1)
+    species = cross_entropy(output.species_logits, batch.clean.species - 1, reduction="none")
+    return _per_crystal(coordinates, batch.clean), _per_crystal(species, batch.clean)
+
+
+def site_loss(model: CDVAE, z: Tensor, crystals: CrystalBatch, density: Tensor) -> Tensor:
+    """Squared error of the sites that z foresees for the species of ``crystals``.
+
+    The denoising losses alone teach z only slowly which element sits on which kind of site; this
+    term says it outright, before any message is passed.
+    """
+    error = (model.decoder.sites(z, crystals) - density).square().sum(-1)
+    return _per_crystal(error, crystals)
+
+
+def element_loss(model: CDVAE, codes: Tensor, crystals: CrystalBatch) -> Tensor:
+    """Cross-entropy of the element of each atom given its code; zero without codes."""
+    if model.config.code_dim == 0:
+        return codes.sum()
+    logits = model.heads.species_logits(codes)
+    return _per_crystal(cross_entropy(logits, crystals.species - 1, reduction="none"), crystals)
+
+
+def place_loss(model: CDVAE, codes: Tensor, crystals: CrystalBatch) -> Tensor:
+    """Squared error of the phases along the axes of the cell; zero without codes.
+
+    1 for codes that say nothing. The denoising losses alone find the use of phases only slowly.
+    """
+    if model.config.code_dim == 0:
+        return codes.sum()
+    difference = model.decoder.place.differences(codes, crystals)[:, :AXES]
+    cosine, sine = difference.unbind(-1)
+    error = ((cosine - 1).square() + sine.square()).mean(-1)
+    return _per_crystal(error, crystals)
+
+
+def compute_loss(
+    model: CDVAE,
+    crystals: CrystalBatch,
+    properties: Tensor,
+    corruption: Corruption,
+    rng: torch.Generator,
+    distorted: Tensor | None = None,
+) -> LossTerms:
+    """All terms for a batch.
+
+    Args:
+        model: the model in training.
+        crystals: B clean crystals.
+        properties: (B, P) in the units of the data, NaN where unknown.
+        corruption: what the decoder is given to denoise.
+        rng: source of every random number.
+        distorted: (B,) bool, crystals that no data set holds: they are always decoded from their
+            codes, so that the decoder does not take them for what it may make without.
+    """
+    graph = model.encoder.geometry(crystals)
+    posterior = model.encoder(crystals, graph)
+    z, codes = posterior.z.sample(rng), posterior.codes.sample(rng)
+    heads = model.attributes(z)
+    copies = torch.arange(len(crystals), device=z.device).repeat(corruption.copies)
+    repeated = crystals.select(copies)
+    batch = corrupt(repeated, corruption.schedule.draw(repeated, rng), rng)
+    coded = torch.rand(len(copies), generator=rng, device=z.device) >= corruption.codeless
+    if distorted is not None:
+        coded |= distorted[copies]
+    condition = Condition(z[copies], codes.repeat(corruption.copies, 1), coded, repeated.n_atoms)
+    coordinates, species = score_loss(model, condition, batch)
+    return LossTerms(
+        num_atoms=cross_entropy(heads.num_atoms_logits, crystals.n_atoms),
+        lattice=(heads.log_metric - model.heads.lattice_target(crystals.lattice, crystals.n_atoms))
+        .square()
+        .mean(),
+        composition=composition_loss(heads, crystals),
+        properties=property_loss(heads.properties, model.heads.property_target(properties)),
+        coordinates=coordinates,
+        species=species,
+        sites=site_loss(model, z, crystals, neighbour_density(graph)),
+        kl=posterior.z.kl().mean(),
+        elements=element_loss(model, codes, crystals),
+        places=place_loss(model, codes, crystals),
+        kl_codes=(_per_crystal(posterior.codes.kl(), crystals) - FREE_NATS).clamp(min=0),
+    )

@@ -1,0 +1,159 @@
+"""A whole training run. ``python -m cdvae.training.train`` needs torch and torch-geometric alone.
+
+That form trains one part, for machines without pymatgen and (the autoencoder) for ``torchrun``;
+``cdvae train`` then picks the run up where it is and writes the model folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tqdm import tqdm
+
+from cdvae.compute import available_threads, configure
+from cdvae.config import TrainConfig, build_prior, load_config
+from cdvae.data.dataset import CrystalDataset, load_cache
+from cdvae.errors import DataError
+from cdvae.geometry.crystal import element_counts
+from cdvae.nn.autoencoder import CDVAE
+from cdvae.nn.encoder import Posterior
+from cdvae.nn.property_model import PropertyEstimator
+from cdvae.prior.latent_prior import LatentPrior
+from cdvae.training.checkpoint import load_state, save_state
+from cdvae.training.encode import encode_all
+from cdvae.training.fit_prior import fit_prior
+from cdvae.training.fit_property_model import fit_estimator
+from cdvae.training.loop import train
+from cdvae.training.training_run import load_network
+
+
+def load_split(folder: Path, split: str, config: TrainConfig) -> CrystalDataset:
+    """The tensor cache of one split; DataError if its properties are not the configured ones."""
+    data = load_cache(folder / f"{split}.safetensors")
+    if data.property_names != config.model.properties:
+        raise DataError(
+            f"{folder / split}: properties {', '.join(data.property_names)}, the configuration has"
+            f" {', '.join(config.model.properties)}"
+        )
+    return data
+
+
+def train_network(config: TrainConfig, folder: Path, run: Path, init: Path | None = None) -> CDVAE:
+    """The averaged autoencoder, trained from the caches in ``folder`` or resumed from ``run``.
+
+    A fresh run begins with the weights of the model folder ``init``, if there is one.
+    """
+    train_, val = (load_split(folder, split, config) for split in ("train", "val"))
+    return train(config, train_, val, run, init)
+
+
+def train_prior(config: TrainConfig, folder: Path, run: Path) -> tuple[LatentPrior, Posterior]:
+    """The prior, and the posterior of the training crystals that it was fitted to.
+
+    It can be fitted as soon as the encoder is fixed, beside the decoder's own phase, and is kept in
+    ``prior.safetensors``; if that file is there, it is read.
+
+    Raises:
+        DataError: the encoder of ``run`` is still in training.
+    """
+    network, step = load_network(config, run)
+    if step < config.optimiser.joint_steps:
+        raise DataError(f"{run}: the encoder is in training until {config.optimiser.joint_steps}")
+    data = load_split(folder, "train", config)
+    posterior = encode_all(network, data)
+    path = run / "prior.safetensors"
+    if path.exists():
+        groups, _ = load_state(path)
+        prior = build_prior(config)
+        prior.load_state_dict(groups["prior"])
+        return prior.eval().requires_grad_(False), posterior
+    with tqdm(total=config.prior.steps, unit="step", desc="prior", mininterval=1) as bar:
+
+        def on_step(step: int, losses: dict[str, float]) -> None:
+            bar.update()
+            if step % 100 == 0:
+                bar.set_postfix({name: f"{loss:.4f}" for name, loss in losses.items()})
+
+        prior = fit_prior(
+            posterior.z.mean,
+            element_counts(data.crystals),
+            config.model.max_atoms,
+            config.prior,
+            on_step,
+        )
+    save_state(path, {"prior": prior.state_dict()}, {"network_step": step})
+    return prior, posterior
+
+
+def train_estimator(
+    config: TrainConfig, folder: Path, run: Path
+) -> tuple[PropertyEstimator, dict[str, float]]:
+    """The averaged estimator and its errors on ``val``; trained, resumed or read from ``run``.
+
+    It needs nothing of the autoencoder: its state may lie in any folder and be trained at any time.
+    """
+    train_, val = (load_split(folder, split, config) for split in ("train", "val"))
+    with tqdm(total=config.estimator.steps, unit="step", desc="estimator", mininterval=1) as bar:
+
+        def on_step(step: int, loss: float) -> None:
+            bar.update(step - bar.n)
+            if step % 100 == 0:
+                bar.set_postfix(loss=f"{loss:.4f}")
+
+        return fit_estimator(config, train_, val, run, on_step)
+
+
+def train_and_export(
+    path: Path, folder: Path, run: Path, out: Path, commit: str, init: Path | None = None
+) -> None:
+    """Trains autoencoder, prior and estimator and writes the model folder ``out``.
+
+    Args:
+        path: the TOML settings.
+        folder: tensor caches ``train``, ``val`` and, for its count only, ``test``.
+        run: where the state of the training is kept.
+        out: ``…/<name>/<version>``.
+        commit: noted in the card.
+        init: model folder whose weights a fresh run begins with.
+    """
+    from cdvae.training.export import export_model  # needs pymatgen
+
+    config = load_config(path)
+    network = train_network(config, folder, run, init)
+    prior, posterior = train_prior(config, folder, run)
+    estimator, errors = train_estimator(config, folder, run)
+    data = load_split(folder, "train", config)
+    counts = {
+        split: len(load_cache(folder / f"{split}.safetensors"))
+        for split in ("train", "val", "test")
+        if (folder / f"{split}.safetensors").exists()
+    }
+    columns = dict(
+        zip(data.metadata["property_names"], data.metadata["property_columns"], strict=True)
+    )
+    facts = {"commit": commit, "counts": counts, "columns": columns, "estimator_mae": errors}
+    text = path.read_text(encoding="utf-8")
+    workers = available_threads()
+    export_model(out, config, text, network, prior, estimator, posterior, data, facts, workers)
+
+
+PARTS = {"prior": train_prior, "estimator": train_estimator}
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Train from tensor caches.")
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the tensor caches")
+    # Not "--run": torchrun would take it for the beginning of an option of its own.
+    parser.add_argument("--state", type=Path, required=True, help="folder of the run's state")
+    parser.add_argument("--part", choices=["network", *PARTS], default="network")
+    parser.add_argument("--init", type=Path, help="model folder whose weights are the start")
+    parser.add_argument("--threads", type=int)
+    arguments = parser.parse_args()
+    configure(arguments.threads)
+    settings = load_config(arguments.config)
+    if arguments.part == "network":
+        train_network(settings, arguments.data, arguments.state, arguments.init)
+    else:
+        PARTS[arguments.part](settings, arguments.data, arguments.state)

@@ -1,0 +1,138 @@
+"""Model cards: what a trained model is, what it may be asked, and how good it is."""
+
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field, field_validator, model_validator
+
+from cdvae_schema.base import Frozen, Moment
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Quantiles = Annotated[list[float], Field(min_length=101, max_length=101)]
+NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
+
+
+class Limits(Frozen):
+    """What the service may ask of the model."""
+
+    max_num_samples: int = Field(ge=1)
+    max_structures: int = Field(ge=1)
+    min_atoms: int = Field(ge=1)
+    max_atoms: int = Field(ge=1)
+    elements: list[str] = Field(min_length=1, description="Symbols of the elements it knows.")
+
+    @model_validator(mode="after")
+    def _sizes_in_order(self) -> "Limits":
+        if self.min_atoms > self.max_atoms:
+            raise ValueError(f"min_atoms {self.min_atoms} above max_atoms {self.max_atoms}")
+        return self
+
+
+class Property(Frozen):
+    """A property that the model predicts."""
+
+    unit: str
+    description: str
+    source: str = Field(description="Column of the data set.")
+    percentiles: dict[str, float] = Field(description="Of the training data, by percent.")
+
+
+class SamplerLimits(Frozen):
+    """A sampler of the model; steps are score evaluations for one crystal."""
+
+    default_steps: int = Field(ge=1)
+    max_steps: int = Field(ge=1)
+    multiple_of: int = Field(default=1, ge=1, description="Steps come in whole multiples of it.")
+
+    @model_validator(mode="after")
+    def _steps_in_order(self) -> "SamplerLimits":
+        if self.default_steps > self.max_steps:
+            raise ValueError(f"default_steps {self.default_steps} above {self.max_steps}")
+        return self
+
+
+class TrainingStatistics(Frozen):
+    """How the training data of a model are distributed: `reference.json` of its folder.
+
+    Quantiles are 101 ascending values, from the 0th to the 100th percent.
+    """
+
+    density_quantiles: Quantiles = Field(description="g/cm³")
+    num_elements_histogram: dict[str, float] = Field(
+        description="Share of the crystals by their number of elements."
+    )
+    property_quantiles: dict[str, Quantiles] = Field(description="By property, in its unit.")
+
+
+class ModelCard(Frozen):
+    """Everything that a client and the service need to know of one model version."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "perov-5",
+                    "version": "1",
+                    "description": "Perovskites ABX3",
+                    "dataset": "Perov-5",
+                    "license": "MIT",
+                    "created_at": "2026-11-23T09:00:00Z",
+                    "commit": "9f2c1d7",
+                    "weights_sha256": "0" * 64,
+                    "files_sha256": {"config.toml": "0" * 64},
+                    "limits": {
+                        "max_num_samples": 10000,
+                        "max_structures": 1000,
+                        "min_atoms": 5,
+                        "max_atoms": 5,
+                        "elements": ["O", "Sr", "Ti"],
+                    },
+                    "properties": {
+                        "formation_energy": {
+                            "unit": "eV",
+                            "description": "Heat of formation",
+                            "source": "heat_ref",
+                            "percentiles": {"5": 0.1, "10": 0.2, "15": 0.3},
+                        }
+                    },
+                    "samplers": {"fast": {"default_steps": 50, "max_steps": 100}},
+                    "data": {"train": 11356, "val": 3787, "test": 3785},
+                    "quality": {},
+                }
+            ]
+        }
+    )
+
+    name: str = Field(pattern=f"^{NAME}$")
+    version: str = Field(pattern=f"^{NAME}$")
+    description: str
+    dataset: str
+    license: str
+    created_at: Moment
+    commit: str
+    weights_sha256: Sha256
+    files_sha256: dict[str, Sha256]
+    limits: Limits
+    properties: dict[str, Property]
+    samplers: dict[str, SamplerLimits] = Field(
+        min_length=1, description="By name; the first is the default."
+    )
+    data: dict[str, int] = Field(description="Number of crystals in each split.")
+    quality: dict[str, Any] = Field(description="Measured numbers with the commands behind them.")
+
+    @field_validator("properties", "samplers")
+    @classmethod
+    def _plain_names(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for name in value:
+            if not name.replace("_", "").replace("-", "").isalnum():
+                raise ValueError(f"{name!r} is no plain name")
+        return value
+
+    @property
+    def reference(self) -> str:
+        """The exact reference, `name@version`."""
+        return f"{self.name}@{self.version}"
+
+    @property
+    def default_sampler(self) -> str:
+        """The sampler that is used where a request names none."""
+        return next(iter(self.samplers))

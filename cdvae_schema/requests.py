@@ -1,0 +1,214 @@
+"""What a client may ask for: the bodies of the POSTs; those of walks are in `walks.py`."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
+
+from cdvae_schema.base import Frozen, Seed
+from cdvae_schema.crystal_constraints import CompositionConstraints, CrystalConstraints
+
+Priority = Literal["interactive", "normal", "bulk"]
+Direction = Literal["minimize", "maximize", "target"]
+
+MAX_NUM_SAMPLES = 10_000
+MAX_OPTIMIZE_STEPS = 50_000
+
+
+class SamplerChoice(Frozen):
+    """A sampler and its number of score evaluations; null steps: the sampler's default."""
+
+    name: str = Field(max_length=64, examples=["fast"])
+    steps: int | None = Field(default=None, ge=1, examples=[50])
+
+
+class TaskRequest(Frozen):
+    """What the three requests have in common."""
+
+    model: str | None = Field(
+        default=None,
+        max_length=128,
+        description="`name` or `name@version`; null: the store's default model.",
+        examples=["perov-5"],
+    )
+    seed: Seed | None = Field(default=None, description="Drawn where null, and echoed.")
+    sampler: SamplerChoice | None = Field(default=None, description="Null: the model's default.")
+    priority: Priority = "normal"
+    relax: bool = Field(
+        default=False,
+        description="Relax the crystals with an interatomic potential, where a worker has one.",
+    )
+
+
+class GenerateRequest(TaskRequest, CrystalConstraints):
+    """Crystals sampled from the model's prior, as they are required to be."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "model": "perov-5",
+                    "num_samples": 16,
+                    "seed": 7,
+                    "sampler": {"name": "fast", "steps": 50},
+                }
+            ]
+        }
+    )
+
+    num_samples: int = Field(default=16, ge=1, le=MAX_NUM_SAMPLES)
+    callback_url: str | None = Field(default=None, max_length=2048)
+
+
+class StructureInput(Frozen):
+    """One crystal as CIF text, or as the dictionary of pymatgen's `Structure.as_dict()`."""
+
+    cif: str | None = Field(default=None, description="Several `data_` blocks: several crystals.")
+    structure: dict[str, Any] | None = Field(
+        default=None, description="pymatgen `Structure.as_dict()`."
+    )
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "StructureInput":
+        if (self.cif is None) == (self.structure is None):
+            raise ValueError("exactly one of 'cif' and 'structure' is needed")
+        return self
+
+
+class ReconstructRequest(TaskRequest):
+    """Given crystals, encoded and decoded again."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "model": "perov-5",
+                    "structures": [{"cif": "data_SrTiO3\n_cell_length_a 3.905\n…"}],
+                    "num_candidates": 4,
+                    "seed": 7,
+                }
+            ]
+        }
+    )
+
+    structures: list[StructureInput] = Field(min_length=1, max_length=10_000)
+    num_candidates: int = Field(default=1, ge=1, le=1000, description="Per given crystal.")
+
+
+class GivenStart(Frozen):
+    """Crystals of the caller to start an optimisation from."""
+
+    structures: list[StructureInput] = Field(min_length=1, max_length=10_000)
+
+
+def _start_kind(value: object) -> str | None:
+    if isinstance(value, str):
+        return "named"
+    if isinstance(value, dict | GivenStart):
+        return "given"
+    return None
+
+
+Start = Annotated[
+    Annotated[Literal["dataset", "prior"], Tag("named")] | Annotated[GivenStart, Tag("given")],
+    Discriminator(
+        _start_kind,
+        custom_error_type="start_type",
+        custom_error_message="should be 'dataset', 'prior' or an object with 'structures'",
+    ),
+]
+
+
+def check_goal(direction: Direction, value: float | None) -> None:
+    """ValueError unless there is a value to reach for direction `target`, and for no other."""
+    if direction == "target" and value is None:
+        raise ValueError("direction 'target' needs a 'value'")
+    if direction != "target" and value is not None:
+        raise ValueError(f"'value' is only for direction 'target', not {direction!r}")
+
+
+class Objective(Frozen):
+    """Where a property shall go."""
+
+    property: str = Field(max_length=64, description="One of the card's properties.")
+    direction: Direction = "minimize"
+    value: float | None = Field(default=None, description="The goal where direction is `target`.")
+    weight: float = Field(
+        default=1.0,
+        gt=0,
+        le=1000,
+        description="Against the other objectives, with properties in standard deviations of the "
+        "training data (for a target the squared difference from it).",
+    )
+
+    @model_validator(mode="after")
+    def _value_belongs_to_target(self) -> "Objective":
+        check_goal(self.direction, self.value)
+        return self
+
+
+class OptimizeRequest(TaskRequest, CompositionConstraints):
+    """Crystals whose predicted properties are improved by a search from each start.
+
+    Every crystal meets the constraints; a start that does not is left for the composition nearest
+    to its own that does.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "model": "perov-5",
+                    "direction": "minimize",
+                    "num_samples": 100,
+                    "start": "dataset",
+                    "seed": 7,
+                }
+            ]
+        }
+    )
+
+    direction: Direction = Field(default="minimize", description="Of the property in the query.")
+    value: float | None = Field(default=None, description="The goal where direction is `target`.")
+    objectives: list[Objective] = Field(
+        default=[],
+        max_length=8,
+        description="Further properties, or all of them where the query names none.",
+    )
+    num_samples: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_NUM_SAMPLES,
+        description="Null: 100, or one for each given structure. Sample i starts from structure "
+        "i modulo their number.",
+    )
+    start: Start = "dataset"
+    steps: int = Field(
+        default=200,
+        ge=1,
+        le=MAX_OPTIMIZE_STEPS,
+        description="Gradient steps on the latent, shared among the ten moves of a search.",
+    )
+    learning_rate: float = Field(
+        default=0.1,
+        gt=0,
+        le=1,
+        description="Of Adam; the data have unit variance in the coordinates that it moves in.",
+    )
+
+    trust_radius: float = Field(
+        default=0.8,
+        gt=0,
+        le=2,
+        description="How far the first move goes at most, root mean square in the normal "
+        "coordinates of the prior; it grows where crystals hold what the model promised.",
+    )
+    patience: int | None = Field(
+        default=4,
+        ge=1,
+        description="Moves without progress after which a search ends; null: it makes all ten.",
+    )
+
+    @model_validator(mode="after")
+    def _value_belongs_to_target(self) -> "OptimizeRequest":
+        check_goal(self.direction, self.value)
+        return self

@@ -1,0 +1,65 @@
+"""New versions: a folder appears in the store whole and checked, or not at all."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cdvae_schema.cards import ModelCard
+from cdvae_schema.result_files import write_whole
+from cdvae_service.models.checksums import verify
+from cdvae_service.models.local_store import ALIAS, CARD, WEIGHTS, LocalStore
+from cdvae_service.models.store_errors import BrokenModelError, StoreError
+
+Fetch = Callable[[str, Path], None]
+
+
+def add(store: LocalStore, source: Path) -> ModelCard:
+    """Copies the model folder `source` into the store, under the name and version of its card.
+
+    Raises BrokenModelError for a damaged folder and StoreError for a version that is there already.
+    """
+    try:
+        card = ModelCard.model_validate_json((source / CARD).read_bytes())
+    except (OSError, ValueError) as error:
+        raise BrokenModelError(f"{source} is no model folder: {error}") from error
+    target = store.folder / card.name / card.version
+
+    def fetch(name: str, to: Path) -> None:
+        try:
+            shutil.copyfile(source / name, to)
+        except OSError as error:
+            raise BrokenModelError(f"{source / name}: {error.strerror}") from error
+
+    with checked_copy(target.parent, card, fetch) as folder:
+        try:
+            folder.rename(target)
+        except OSError as error:  # renaming onto a folder with files fails, so nobody can race
+            raise StoreError(
+                f"{card.reference} is in the store already; versions do not change"
+            ) from error
+    return card
+
+
+@contextmanager
+def checked_copy(parent: Path, card: ModelCard, fetch: Fetch) -> Iterator[Path]:
+    """A folder below `parent` with the card's files, each brought by `fetch` and then checked.
+
+    Whoever wants to keep it moves it: on the same file system, so that it appears as a whole.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    # No version starts with a dot, so nobody takes the unfinished copy for one.
+    with tempfile.TemporaryDirectory(dir=parent, prefix=".new-") as scratch:
+        folder = Path(scratch) / card.version
+        folder.mkdir()
+        for name in (CARD, WEIGHTS, *card.files_sha256):
+            fetch(name, folder / name)
+        verify(folder, card.reference)
+        yield folder
+
+
+def set_default(store: LocalStore, reference: str) -> None:
+    """Points the alias `default` to `reference`; raises UnknownModelError."""
+    store.resolve(reference)
+    write_whole(store.folder / ALIAS, f"{reference}\n")

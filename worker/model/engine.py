@@ -1,0 +1,207 @@
+"""A loaded model with the operations that jobs need; the worker's only door to the science."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cdvae import inference
+from cdvae.constraints import Constraints
+from cdvae.geometry.crystal import CrystalBatch
+from cdvae.inference import ConstrainedPrior, Decoded, SamplerSpec
+from cdvae.inference.consistency import Agreement, agreement
+from cdvae.inference.fixed_attributes import Fixed
+from cdvae.metrics.fingerprint import Fingerprint
+from cdvae.metrics.novelty import KEYS, NoveltyIndex
+from cdvae.model_folder import TrainedModel
+from cdvae.nn.encoder import Latents, Posterior
+from cdvae.optimization import latent_paths
+from cdvae.optimization.composition_filter import Admission
+from cdvae.optimization.objective import Objective, goal_of
+from cdvae.optimization.optimize import optimise
+
+OnStep = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What became of one property in a search, in the card's units."""
+
+    trajectory: list[float]  # of the best crystal so far, read by the model's head
+    estimator_gain: float  # from the first crystal to the best, by the independent estimator
+
+    @property
+    def head_gain(self) -> float:
+        """The same by the model's own head."""
+        return self.trajectory[-1] - self.trajectory[0]
+
+
+Found = Mapping[str, Progress]
+"""A search, by property."""
+
+
+class Engine:
+    """One trained model on one device. Tests replace single methods to make it misbehave."""
+
+    def __init__(self, model: TrainedModel) -> None:
+        self.model = model
+        arrays = {name: tensor.cpu().numpy() for name, tensor in model.reference.tensors.items()}
+        self._known = NoveltyIndex.from_arrays(arrays) if KEYS in arrays else None
+
+    @property
+    def reference(self) -> str:
+        """`name@version`."""
+        return f"{self.model.name}@{self.model.version}"
+
+    @property
+    def device(self) -> str:
+        """Where the model computes, in words."""
+        device = self.model.device
+        if device.type == "cuda":
+            return f"{device} ({torch.cuda.get_device_name(device)})"
+        return str(device)
+
+    def statistics(self) -> Mapping[str, Any]:
+        """The numbers of the training data that come with the model (`reference.json`)."""
+        return self.model.reference.statistics
+
+    def data_latents(self) -> Tensor:
+        """(R, D) latents of crystals of the data set, to start optimisations from."""
+        return self.model.reference.latents
+
+    def is_novel(self, own: Fingerprint | None) -> bool | None:
+        """Whether the training data do not hold the crystal; None where that is not known."""
+        return None if self._known is None else self._known.is_novel(own)
+
+    def chunks(self, number: int, searched: bool = False) -> list[range]:
+        """The crystals 0 … number-1 in ranges that fit into memory; `searched`: starts of a search.
+
+        A search takes a hundred times as long as a decoding, so fewer of them end together.
+        """
+        divide = inference.chunks if searched else inference.portions
+        return divide(number, self.model)
+
+    def sample_latents(self, seeds: Sequence[int]) -> Latents:
+        """Draws of the prior, one for each seed."""
+        return inference.sample_latents(self.model, seeds)
+
+    def constrained(self, constraints: Constraints) -> ConstrainedPrior:
+        """The prior of crystals that meet the constraints; raises InfeasibleError."""
+        return ConstrainedPrior(self.model, constraints)
+
+    def admission(self, constraints: Constraints) -> Admission:
+        """Which compositions a search may visit under the constraints; raises InfeasibleError."""
+        return Admission(self.model, constraints)
+
+    def encode(self, crystals: CrystalBatch) -> Posterior:
+        """The posterior of each crystal."""
+        return inference.encode(self.model, crystals)
+
+    def sample_posterior(
+        self, posterior: Posterior, seeds: Sequence[int], width: Tensor
+    ) -> Latents:
+        """One draw of each posterior, with a seed of its own, ``width`` (B,) times as wide."""
+        return inference.sample_posterior(self.model, posterior, seeds, width)
+
+    def between(self, crystals: CrystalBatch, z: Tensor, positions: Sequence[float]) -> Tensor:
+        """(N, D) latents between two crystals, see `latent_paths.between`."""
+        return latent_paths.between(self.model, crystals.to(self.model.device), z, positions)
+
+    def around(
+        self,
+        crystal: CrystalBatch,
+        z: Tensor,
+        strength: float,
+        seeds: Sequence[int],
+        keep_composition: bool,
+    ) -> Tensor:
+        """(N, D) latents near that of one crystal, see `cdvae.optimization.latent_paths.around`."""
+        own = crystal.to(self.model.device)
+        return latent_paths.around(self.model, own, z, strength, seeds, keep_composition)
+
+    def distance(self, z: Tensor, other: Tensor) -> Tensor:
+        """(B,) between latents, see `cdvae.optimization.latent_paths.distance`."""
+        return latent_paths.distance(self.model, z, other)
+
+    def agreement(self, latents: Latents, crystals: CrystalBatch) -> Agreement:
+        """How far crystals agree with the latents that they were decoded from."""
+        return agreement(self.model, latents, crystals)
+
+    def predict(self, latents: Tensor) -> dict[str, Tensor]:
+        """(B,) each: the properties, in the units of the card."""
+        return inference.predict(self.model, latents)
+
+    def optimise(
+        self,
+        latents: Latents,
+        seeds: Sequence[int],
+        sampler: SamplerSpec,
+        on_step: OnStep,
+        *,
+        objectives: Sequence[Objective],
+        steps: int,
+        learning_rate: float,
+        trust_radius: float,
+        patience: int | None,
+        admission: Admission | None,
+    ) -> tuple[Decoded, list[Found]]:
+        """The best crystal found from each start, and how it was found.
+
+        Raises NonFiniteSampleError like `decode`.
+        """
+        search = optimise(
+            self.model,
+            latents,
+            seeds,
+            sampler,
+            objectives=objectives,
+            steps=steps,
+            learning_rate=learning_rate,
+            trust_radius=trust_radius,
+            patience=patience,
+            admission=admission,
+            on_step=on_step,
+        )
+        crystals = search.best()
+        properties = inference.estimate(self.model, crystals)
+        before = inference.estimate(self.model, search.first())
+        found: list[Found] = []
+        for row, path in enumerate(search.paths):
+            columns = list(zip(*path.trajectory, strict=True))
+            found.append(
+                {
+                    objective.prop: Progress(
+                        trajectory=list(columns[column]),
+                        estimator_gain=float(
+                            properties[objective.prop][row] - before[objective.prop][row]
+                        ),
+                    )
+                    for column, objective in enumerate(objectives)
+                }
+            )
+        return Decoded(crystals, properties, search.score_evaluations), found
+
+    def badness(
+        self, objectives: Sequence[Objective], properties: Mapping[str, Sequence[float]]
+    ) -> list[float]:
+        """What the search makes small, of properties in the units of the card, by name."""
+        goal = goal_of(self.model, objectives)
+        return list(goal.badness(goal.standardised(properties)).tolist())
+
+    def decode(
+        self,
+        latents: Latents,
+        seeds: Sequence[int],
+        sampler: SamplerSpec,
+        on_level: OnStep,
+        fixed: Sequence[Fixed | None] | None = None,
+    ) -> Decoded:
+        """The crystals of the latents, with what is `fixed` of them whatever the latents say.
+
+        Raises NonFiniteSampleError with indices of this batch.
+        """
+        return inference.decode(self.model, latents, seeds, sampler, on_level, fixed)

@@ -1,0 +1,136 @@
+"""Relaxation of a job's crystals, where the worker has an interatomic potential."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from cdvae_schema.crystal_records import CrystalRecord, Relaxed
+
+if TYPE_CHECKING:
+    from pymatgen.core.structure import Structure
+
+    from cdvae.stability.relaxation import Potential, Relaxation
+    from worker.results.analysis import Origin
+    from worker.results.result_writer import ResultFolder
+
+
+LoadPotential = Callable[[str], "Potential"]
+
+TOGETHER = 16
+"""Crystals of which the potential gives the forces at once."""
+
+
+class NoPotentialError(Exception):
+    """The job wants its crystals relaxed, and this worker cannot do that."""
+
+
+def find_potential() -> LoadPotential | None:
+    """How to load the potential that is installed; None where there is none."""
+    from cdvae.stability.relaxation import installed, load_chgnet
+
+    return load_chgnet if installed() else None
+
+
+class Relaxer:
+    """The potential of one process, loaded when the first job wants it. Jobs take turns.
+
+    load: None where there is no potential; device: where it computes.
+    """
+
+    def __init__(self, load: LoadPotential | None, device: str) -> None:
+        self._load, self._device = load, device
+        self._lock = threading.Lock()
+
+    @property
+    def available(self) -> bool:
+        """Whether this worker can relax crystals."""
+        return self._load is not None
+
+    @cached_property
+    def _potential(self) -> Potential:
+        if self._load is None:
+            raise NoPotentialError("no interatomic potential is installed")
+        return self._load(self._device)
+
+    def relaxed(
+        self,
+        records: Sequence[CrystalRecord],
+        structures: Sequence[Structure],
+        origin: Origin,
+        on_step: Callable[[int], None],
+    ) -> list[CrystalRecord]:
+        """The records with their relaxed crystals; as they are where that is impossible or makes no
+        sense. `on_step` is told how many crystals are done.
+
+        Raises NoPotentialError.
+        """
+        from cdvae.stability.relaxation import relax
+
+        possible = [place for place, record in enumerate(records) if record.valid.structure]
+        with self._lock:
+            potential = self._potential
+            found = relax([structures[place] for place in possible], potential, on_step)
+        result = list(records)
+        for place, one in zip(possible, found, strict=True):
+            if one is not None:
+                result[place] = _with(records[place], one, potential.name, origin)
+        return result
+
+
+def relax_all(
+    relaxer: Relaxer,
+    folder: ResultFolder,
+    origin: Origin,
+    on_fraction: Callable[[float], None],
+) -> None:
+    """Relax a job's crystals chunk by chunk, but not those of a chunk where it has been done.
+
+    `on_fraction` is told how much is done, and may raise to stop. Raises NoPotentialError.
+    """
+    records = folder.records()
+    total = len(records)
+    for chunk in folder.chunks:
+        if any(record.relaxed for record in chunk.records):
+            continue
+        for start in range(0, len(chunk.records), TOGETHER):
+            part = slice(start, start + TOGETHER)
+            own, structures = chunk.records[part], chunk.structures[part]
+            first = own[0].index
+
+            def on_step(done: int, first: int = first) -> None:
+                on_fraction((first + done) / total)
+
+            relaxed = relaxer.relaxed(own, structures, origin, on_step)
+            records[first : first + len(own)] = relaxed
+        folder.replace(records)
+
+
+def _with(record: CrystalRecord, found: Relaxation, name: str, origin: Origin) -> CrystalRecord:
+    from cdvae.data.cif_writer import write_cif
+
+    relaxed = Relaxed(
+        potential=name,
+        cif=write_cif(found.structure, {**origin.of(record.index), "relaxed": name}),
+        energy_per_atom=found.energy,
+        energy_per_atom_before=found.energy_before,
+        rmsd=found.rmsd,
+        converged=found.converged,
+        steps=found.steps,
+    )
+    return record.model_copy(update={"relaxed": relaxed})
+
+
+def relaxation_metrics(records: Sequence[CrystalRecord]) -> dict[str, Any]:
+    """What became of the crystals of a job that were to be relaxed."""
+    found = [record.relaxed for record in records if record.relaxed is not None]
+    distances = [one.rmsd for one in found if one.rmsd is not None]
+    return {
+        "relaxed": len(found) / len(records) if records else None,
+        "converged": fmean(one.converged for one in found) if found else None,
+        "energy_per_atom": fmean(one.energy_per_atom for one in found) if found else None,
+        "rmsd": fmean(distances) if distances else None,
+    }

@@ -1,0 +1,55 @@
+"""What a job says of its crystals together: in its result, and to the worker's counters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from cdvae.metrics.crystal_report import CrystalReport, summarise
+from cdvae_schema.crystal_records import CrystalRecord
+from worker.model.engine import Engine
+from worker.results.records import is_valid
+from worker.results.result_writer import Chunk
+from worker.supervisor.executor_process import Message
+
+
+def metrics_of(
+    records: Sequence[CrystalRecord],
+    reports: Sequence[CrystalReport],
+    equal: Sequence[int | None],
+    statistics: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The summary of the service, against the `statistics` of the training data.
+
+    reports, equal: of each record; for a duplicate the index of the first that equals it.
+    """
+    if not records:
+        return {"num_samples": 0}
+    predicted = {
+        name: [record.predicted[name] for record in records] for name in records[0].predicted
+    }
+    novel = [record.novel for record in records]
+    return dict(summarise(reports, equal, novel, predicted, statistics))
+
+
+def evaluations_of(chunks: Sequence[Chunk]) -> float:
+    """Score evaluations that each crystal took, mean."""
+    crystals = sum(len(chunk.records) for chunk in chunks)
+    return sum(chunk.score_evaluations for chunk in chunks) / max(crystals, 1)
+
+
+def chunk_message(engine: Engine, chunk: Chunk) -> Message:
+    """What the worker counts of a chunk."""
+    device = engine.model.device
+    cuda = device.type == "cuda"
+    return {
+        "event": "chunk",
+        "model": engine.reference,
+        "crystals": len(chunk.records),
+        "valid": sum(is_valid(record) for record in chunk.records),
+        "score_evaluations": chunk.score_evaluations,
+        "gpu_memory_bytes": torch.cuda.max_memory_allocated(device) if cuda else 0,
+        "gpu_memory_total_bytes": torch.cuda.mem_get_info(device)[1] if cuda else 0,
+    }

@@ -1,0 +1,39 @@
+"""Where a result comes from: model, seed, sampler, device, software."""
+
+from __future__ import annotations
+
+import contextlib
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+
+from cdvae_schema.job_specs import JobSpec
+from cdvae_schema.outcomes import Provenance, Seconds
+from worker.model.engine import Engine
+
+SOFTWARE = ("cdvae-service", "torch", "torch-geometric", "pymatgen", "smact", "numpy")
+
+
+def provenance(spec: JobSpec, engine: Engine, evaluations: float, seconds: Seconds) -> Provenance:
+    """Of the job's result; ``evaluations`` of the score a crystal took, mean."""
+    model = engine.model
+    return Provenance(
+        model=model.name,
+        version=model.version,
+        weights_sha256=model.weights_sha256,
+        seed=spec.seed,
+        sampler=spec.sampler,
+        score_evaluations=evaluations,
+        device=engine.device,
+        software=software(),
+        seconds=seconds,
+    )
+
+
+@cache
+def software() -> dict[str, str]:
+    """Versions of the packages that the crystals depend on; without what runs uninstalled."""
+    versions = {}
+    for name in SOFTWARE:
+        with contextlib.suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return versions

@@ -1,0 +1,224 @@
+"""The RQ worker of a device: jobs side by side, in a work-horse that keeps its models loaded."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from rq.exceptions import NoSuchJobError, StopRequested
+from rq.utils import now
+from rq.worker import WorkerStatus
+
+from cdvae_schema.job_specs import JobError
+from cdvae_service.jobstore.ledger import ENDED
+from cdvae_service.results.result_store import open_store
+from worker.supervisor.allowed_job import AllowedJob
+from worker.supervisor.executor_process import HorseDiedError, Message
+from worker.supervisor.executor_worker import HorseStartError, HorseWorker
+from worker.supervisor.failures import forbidden, horse_lost, timed_out
+from worker.supervisor.heartbeat import RENEW_EVERY
+from worker.supervisor.leases import Ledger, Verdict
+from worker.supervisor.orphan_recovery import Rescue
+from worker.supervisor.queue_listener import Doorbell
+from worker.supervisor.result_expiry import Expiry
+from worker.supervisor.running_jobs import Running, queues_with_room
+
+log = logging.getLogger(__name__)
+
+IDLE_SECONDS = 1.0  # s between two looks at the queues, should no announcement come
+BUSY_SECONDS = 0.05  # s between two looks at the queues while jobs run
+OUTAGE_SECONDS = 0.5  # s between two tries while Redis does not answer
+REDIS_GONE = (RedisConnectionError, RedisTimeoutError)
+
+
+class DeviceWorker(HorseWorker):
+    """Takes jobs off the queues and has its horse run them.
+
+    RQ's worker without its loop: several jobs run at a time and share batches; a job is leased
+    from the moment it leaves its queue (see `backplane.ledger`); the jobs of a dead worker are
+    looked after within seconds; a job that runs when the worker is told to stop gets
+    `shutdown_grace` seconds and goes back to the front of its queue, to be continued after its
+    last finished chunk; an outage of Redis is waited out.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        settings = self.settings
+        self._ledger = Ledger(self.connection, self.name)
+        self._rescue = Rescue(self._ledger, self._ended)
+        store = open_store(settings.home, settings.results_url)
+        self._expiry = Expiry(self.connection, store, settings.result_ttl)
+        self._next_heartbeat = 0.0
+        self._running: dict[str, Running] = {}
+        # A job that nothing runs beside: it is next, or it runs.
+        self._alone: AllowedJob | None = None
+
+    def run(self) -> None:
+        """Work until a signal comes; raises HorseStartError where no model can be loaded."""
+        self.bootstrap(None)
+        try:
+            while self._running or not self._stop_requested:
+                try:
+                    if not self._take():
+                        self._wait()
+                    self._look_around()
+                except HorseDiedError as death:
+                    self._give_back_all("retry", horse_lost(death.status))
+                except REDIS_GONE as error:
+                    log.warning("waiting for Redis: %s", error)
+                    time.sleep(OUTAGE_SECONDS)
+            if self._alone is not None:
+                self._end(self._alone.id, "return", None)
+        except StopRequested:
+            log.info("stopped while the models were being loaded")
+        finally:
+            self.teardown()
+
+    def _take(self) -> bool:
+        """Begin one more job, if there is one and room for it."""
+        if self._stop_requested or self._alone is not None:
+            return False
+        running = list(self._running.values())
+        queues = queues_with_room(running, self.settings.queues, self.settings.jobs_at_once)
+        job_id = self._ledger.take(queues, self._running) if queues else None
+        if job_id is None:
+            return False
+        try:
+            job = AllowedJob.load(job_id, self.connection)
+        except NoSuchJobError:  # it cannot be read: see AllowedJob.restore
+            self._end(job_id, "fail", forbidden())
+            return True
+        if job.attempts:
+            self._alone = job  # a process was lost with it: the jobs of others shall not be
+        else:
+            self._begin(job)
+        return True
+
+    def _begin(self, job: AllowedJob) -> None:
+        """Give one leased job to the horse."""
+        try:
+            if not self._running:
+                self._ensure_horse()
+            assert self._horse is not None
+            execution = self.prepare_execution(job)
+            job.started_at = now()
+            limit = job.timeout or self.queue_class.DEFAULT_TIMEOUT
+            self._running[job.id] = Running(job, execution, float(limit))
+            if len(self._running) == 1:
+                self._announce("busy")
+            self._horse.send({"job": job.id, "execution": execution.id})
+        except (*REDIS_GONE, HorseStartError, StopRequested):
+            self._end(job.id, "return", None)
+            raise
+
+    def _wait(self) -> None:
+        """Return when a job has ended or may be taken, or after a short while."""
+        if self._running:
+            self._listen(BUSY_SECONDS)
+            return
+        if self._alone is not None:
+            self._begin(self._alone)
+            return
+        self.set_state(WorkerStatus.IDLE)
+        self._announce("idle")
+        with Doorbell(self.connection) as doorbell:
+            while not self._stop_requested and not self._take():
+                self._look_around()
+                doorbell.wait(IDLE_SECONDS)
+
+    def _look_around(self) -> None:
+        """Signs of life, jobs of the dead, results whose time is over, a horse that died idle."""
+        try:
+            self._beat()
+            self._rescue.run()
+            self._expiry.run()
+        except REDIS_GONE as error:
+            if not self._running:
+                raise
+            # The jobs may well outlive a short outage; if not, their ends will say so.
+            log.warning("no heartbeat: Redis does not answer (%s)", error)
+        self._listen(0.0)
+        if not self._running:
+            self._ensure_horse()
+        elif late := [one for one in self._running.values() if self._is_late(one)]:
+            self._kill_horse()
+            for one in late:
+                log.warning("job %s ignored its time limit; its process is killed", one.job.id)
+                self._end(one.job.id, "fail", timed_out(one.job))
+            self._give_back_all("return", None)
+        elif self._grace_is_over():
+            log.warning("%d jobs are stopped: the worker shuts down", len(self._running))
+            self._kill_horse()
+            self._give_back_all("return", None)
+
+    def _is_late(self, one: Running) -> bool:
+        return one.over_its_time(self.settings.timeout_grace)
+
+    def _beat(self) -> None:
+        if time.monotonic() < self._next_heartbeat:
+            return
+        self._next_heartbeat = time.monotonic() + RENEW_EVERY
+        self.heartbeat()
+        for one in self._running.values():
+            self.maintain_heartbeats(one.job, one.execution)
+
+    def _handle(self, message: Message) -> str:
+        """Take note of one message of the horse; its name."""
+        event = super()._handle(message)
+        if event == "done" and message["job"] in self._running:
+            self._end(message["job"], "return", None)  # back to its queue unless it has ended
+        return event
+
+    def _give_back_all(self, verdict: Verdict, problem: JobError | None) -> None:
+        """What becomes of all jobs whose process is gone."""
+        self._drop_horse()
+        for job_id in list(self._running):
+            self._end(job_id, verdict, problem)
+
+    def _end(self, job_id: str, verdict: Verdict, problem: JobError | None) -> None:
+        """Forget a job: result, failure, cancellation, or back to its queue."""
+        one = self._running.pop(job_id, None)
+        if one is not None:
+            self.executions.pop(one.execution.id, None)
+        if self._alone is not None and self._alone.id == job_id:
+            self._alone = None
+        if self._settle(job_id, verdict, problem) == "requeued":
+            log.warning("job %s goes back to its queue", job_id)
+        if not self._running and not self._stop_requested:
+            self.set_state(WorkerStatus.IDLE)
+            self._announce("starting" if self._horse is None else "idle")
+
+    def _grace_is_over(self) -> bool:
+        requested = self._shutdown_requested_date
+        return (
+            self._stop_requested
+            and requested is not None
+            and (now() - requested).total_seconds() >= self._grace
+        )
+
+    def _settle(self, job_id: str, verdict: Verdict, error: JobError | None) -> str:
+        """What became of the job. An outage of Redis is waited out: nobody else knows the end.
+
+        A worker that is to stop does not wait; its jobs are looked after as those of the dead.
+        """
+        while True:
+            try:
+                fate = self._ledger.settle(job_id, verdict, error)
+            except RedisError as trouble:
+                if self._stop_requested:
+                    log.warning("job %s is left to others: %s", job_id, trouble)
+                    return "unknown"
+                time.sleep(OUTAGE_SECONDS)
+            else:
+                if error is not None:
+                    log.warning("job %s: %s: %s", job_id, fate, error.detail)
+                if fate in ENDED:
+                    self._ended(job_id)
+                return fate
+
+    def _ended(self, job_id: str) -> None:
+        self.metrics.job_ended(AllowedJob(job_id, self.connection, self.serializer))

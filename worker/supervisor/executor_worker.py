@@ -1,0 +1,196 @@
+"""A worker with a work-horse: its start, its signals, its end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Sequence
+from types import FrameType
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import RedisError
+from rq.exceptions import StopRequested
+from rq.serializers import JSONSerializer
+from rq.utils import now
+from rq.worker import Worker
+
+from worker.supervisor.allowed_job import AllowedJob
+from worker.supervisor.executor_process import HorseDiedError, HorseProcess, Message
+from worker.supervisor.failures import record_failure
+from worker.supervisor.heartbeat import Presence, State
+from worker.supervisor.worker_metrics import WorkerMetrics
+from worker.worker_settings import WorkerSettings
+
+log = logging.getLogger(__name__)
+
+HORSE_COMMAND = (sys.executable, "-m", "worker.executor.executor")
+WORKER_TTL = 20  # s
+MAINTENANCE_INTERVAL = 2  # s
+TICK = 0.5  # s between two looks at signals, time limits and heartbeats
+
+
+class HorseStartError(RuntimeError):
+    """The work-horse could not be made ready; the log says why.
+
+    `status` is its exit status, os.EX_CONFIG where trying again cannot help.
+    """
+
+    def __init__(self, message: str, status: int = 1) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class HorseWorker(Worker):
+    """An RQ worker whose horse is spawned once and kept, announced by its presence key."""
+
+    job_class = AllowedJob
+
+    def __init__(
+        self,
+        connection: Redis,
+        settings: WorkerSettings,
+        *,
+        name: str,
+        metrics: WorkerMetrics,
+        horse_command: Sequence[str] = HORSE_COMMAND,
+    ) -> None:
+        super().__init__(
+            list(settings.queues),
+            name=name,
+            connection=connection,
+            job_class=AllowedJob,
+            serializer=JSONSerializer,
+            worker_ttl=WORKER_TTL,
+            maintenance_interval=MAINTENANCE_INTERVAL,
+            log_job_description=False,
+            exception_handlers=[record_failure],
+        )
+        self.settings = settings
+        self.metrics = metrics
+        self.presence = Presence(connection, name)
+        self._horse_command = tuple(horse_command)
+        self._horse: HorseProcess | None = None
+        self._grace = float(settings.shutdown_grace)
+
+    @property
+    def asked_to_stop(self) -> bool:
+        """Whether a signal ended, or will end, the work."""
+        return self._shutdown_requested_date is not None
+
+    def bootstrap(self, *args: Any, **kwargs: Any) -> None:
+        """Announce the worker, then load the models; jobs are taken only when that is done."""
+        self._install_signal_handlers()  # type: ignore[no-untyped-call]
+        super().bootstrap(*args, **kwargs)
+        self._announce("starting")
+        self._ensure_horse()
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
+        """Keep RQ's registration and our presence alive."""
+        super().heartbeat(timeout, pipeline)
+        self.presence.renew()
+
+    def request_stop(self, signum: int, frame: FrameType | None) -> None:
+        """The handler of SIGTERM and SIGINT; a second one takes a running job's grace away.
+
+        It only takes note. RQ's own handler raises in whatever is being done, so that a job just
+        taken off the queue is lost, and talks to Redis, which deadlocks inside another call.
+        """
+        if self._shutdown_requested_date is None:
+            self._shutdown_requested_date = now()
+        elif (now() - self._shutdown_requested_date).total_seconds() > 1.0:
+            self._grace = 0.0
+        self._stop_requested = True
+
+    def _ensure_horse(self) -> None:
+        """Return when a horse is ready for jobs; raises HorseStartError if none can be had."""
+        if self._horse is not None and self._horse.alive() and self._horse.ready:
+            return
+        self._drop_horse()
+        self._announce("starting")
+        config = {"worker": self.name, "settings": self.settings.model_dump(mode="json")}
+        horse = self._horse = HorseProcess(self._horse_command, config, self._environment())
+        end = time.monotonic() + self.settings.load_timeout
+        try:
+            while not horse.ready:
+                message = horse.receive(TICK)
+                if message is not None:
+                    self._handle(message)
+                self.heartbeat()
+                if self._stop_requested:
+                    raise StopRequested
+                if time.monotonic() > end:
+                    raise HorseStartError(f"no model loaded in {self.settings.load_timeout:.0f} s")
+        except HorseDiedError as death:
+            self._drop_horse()
+            raise HorseStartError(
+                f"the work-horse could not start: {death}", death.status
+            ) from death
+
+    def _environment(self) -> dict[str, str]:
+        # Read when torch is imported. Threads that wait spin for a short time only: where another
+        # process wants a core too, endless spinning makes sampling three times slower, and sleeping
+        # at once loses what the second thread gains on an idle machine.
+        return os.environ | {
+            "OMP_NUM_THREADS": str(self.settings.threads),
+            "GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "2000"),
+        }
+
+    def _handle(self, message: Message) -> str:
+        """Take note of one message of the horse; its name."""
+        event = str(message["event"])
+        if event in ("ready", "done", "models"):
+            assert self._horse is not None
+            self._horse.ready = True
+            self.metrics.know(message["models"])
+            self.presence.models = message["models"]
+            self.presence.device = message["device"]
+            self.presence.relax = message["relax"]
+        elif event == "chunk":
+            self.metrics.chunk_done(message)
+        return event
+
+    def _listen(self, seconds: float) -> None:
+        """Take note of the next thing that the horse says, if it does so within so many seconds.
+
+        Of one thing: what ends a batch ends a hundred jobs, each a millisecond's work, and an
+        urgent job shall not wait for all of them. Raises HorseDiedError if it died.
+        """
+        message = None if self._horse is None else self._horse.receive(seconds)
+        if message is not None:
+            self._handle(message)
+
+    def _announce(self, state: State) -> None:
+        self.presence.state = state
+        if state == "starting":
+            self.presence.models = []
+        self.presence.announce()
+
+    def kill_horse(self, sig: int = 9) -> None:
+        """Kill the horse, for RQ's cold shutdown and its `kill-horse` command."""
+        if self._horse is not None:
+            self._horse.kill()
+
+    def wait_for_horse(self) -> tuple[None, None, None]:
+        """RQ waits after its kill; ours has waited already."""
+        return None, None, None
+
+    def _kill_horse(self) -> None:
+        self.kill_horse()
+        self._drop_horse()
+
+    def _drop_horse(self) -> None:
+        if self._horse is not None:
+            self._horse.close()
+            self._horse = None
+
+    def teardown(self) -> None:
+        """Leave no process and no registration behind."""
+        self._drop_horse()
+        try:
+            self.presence.leave()
+            super().teardown()  # type: ignore[no-untyped-call]
+        except RedisError as error:
+            log.warning("could not sign off: Redis does not answer (%s)", error)

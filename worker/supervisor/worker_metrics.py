@@ -1,0 +1,161 @@
+"""Prometheus metrics of a worker, on a port of their own.
+
+They live in the worker process, not in the work-horse, and are kept in the files of
+prometheus-client's multiprocess mode: neither a new horse nor a new worker starts from zero.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Iterable
+from pathlib import Path
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    start_http_server,
+    values,
+)
+from prometheus_client.multiprocess import MultiProcessCollector
+from rq.exceptions import DeserializationError, NoSuchJobError
+from rq.job import JobStatus
+from rq.utils import now
+
+from cdvae_schema.wire import FUNCTIONS
+from cdvae_service.models.local_store import LocalStore
+from worker.supervisor.allowed_job import AllowedJob
+from worker.supervisor.executor_process import Message
+
+log = logging.getLogger(__name__)
+
+_SECONDS = (0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000, 10000, 30000)
+
+_KINDS = {name: kind for kind, name in FUNCTIONS.items()}
+_STATES = ("succeeded", "failed", "cancelled")
+_UNKNOWN = "unknown"
+
+
+class WorkerMetrics:
+    """What one worker did. Labels are kinds, states and the models of `store`: a bounded number."""
+
+    def __init__(self, store: LocalStore) -> None:
+        self.registry = CollectorRegistry()
+        self._store = store
+        self._known: set[str] = set()
+        self._finished = Counter(
+            "cdvae_jobs_finished", "Jobs that ended.", ["kind", "model", "state"],
+            registry=self.registry,
+        )  # fmt: skip
+        self._queue_seconds = Histogram(
+            "cdvae_job_queue_seconds", "Time a job waited.",
+            buckets=_SECONDS, registry=self.registry,
+        )  # fmt: skip
+        self._run_seconds = Histogram(
+            "cdvae_job_run_seconds", "Time a job ran.", ["kind", "model"],
+            buckets=_SECONDS, registry=self.registry,
+        )  # fmt: skip
+        self._crystals = Counter(
+            "cdvae_crystals", "Crystals made.", ["model", "valid"], registry=self.registry
+        )
+        self._evaluations = Counter(
+            "cdvae_score_evaluations", "Score evaluations, one for each crystal and step.",
+            ["model"], registry=self.registry,
+        )  # fmt: skip
+        self._batch = Histogram(
+            "cdvae_batch_crystals", "Crystals in a batch.",
+            buckets=(1, 4, 16, 64, 256, 1024), registry=self.registry,
+        )  # fmt: skip
+        self._gpu_memory = Gauge(
+            "cdvae_gpu_memory_bytes", "Most GPU memory allocated.",
+            registry=self.registry, multiprocess_mode="mostrecent",
+        )  # fmt: skip
+        self._gpu_total = Gauge(
+            "cdvae_gpu_memory_total_bytes", "Memory of the GPU; 0 without one.",
+            registry=self.registry, multiprocess_mode="mostrecent",
+        )  # fmt: skip
+        self._gpu_memory.set(0)
+        self._gpu_total.set(0)
+
+    def know(self, models: Iterable[str]) -> None:
+        """Make the series of these models exist at zero: an increase to 1 is seen only from 0."""
+        for model in set(models) - self._known:
+            self._known.add(model)
+            self._evaluations.labels(model)
+            for valid in ("true", "false"):
+                self._crystals.labels(model, valid)
+            for kind in FUNCTIONS:
+                self._run_seconds.labels(kind, model)
+                for state in _STATES:
+                    self._finished.labels(kind, model, state)
+
+    def chunk_done(self, message: Message) -> None:
+        """Count the crystals of a `chunk` message (see `worker.executor.job_runner`)."""
+        model, crystals, valid = message["model"], message["crystals"], message["valid"]
+        self._crystals.labels(model, "true").inc(valid)
+        self._crystals.labels(model, "false").inc(crystals - valid)
+        self._evaluations.labels(model).inc(message["score_evaluations"])
+        self._batch.observe(crystals)
+        self._gpu_memory.set(message["gpu_memory_bytes"])
+        self._gpu_total.set(message["gpu_memory_total_bytes"])
+
+    def job_ended(self, job: AllowedJob) -> None:
+        """Count a job after its end, whatever that was; one that was requeued has not ended.
+
+        It is called once for a job: by whoever its end was told
+        (`cdvae_service.jobstore.ledger.ENDED`).
+        """
+        try:
+            job.refresh()  # type: ignore[no-untyped-call]
+            kind = _KINDS.get(job.func_name or "", _UNKNOWN)
+            model = self._label(job.args[0]["model"]) if kind != _UNKNOWN else _UNKNOWN
+        except (NoSuchJobError, DeserializationError, LookupError, TypeError):
+            return
+        status = job.get_status(refresh=False)
+        if status not in (JobStatus.FINISHED, JobStatus.FAILED):
+            return
+        state = "failed"
+        if status == JobStatus.FINISHED:
+            state = job.outcome or "succeeded"
+        self._finished.labels(kind, model, state).inc()
+        if job.started_at is None:  # it was lost with workers that had not begun it
+            return
+        if job.enqueued_at is not None:
+            self._queue_seconds.observe((job.started_at - job.enqueued_at).total_seconds())
+        ended = job.ended_at or now()
+        self._run_seconds.labels(kind, model).observe((ended - job.started_at).total_seconds())
+
+    def _label(self, model: object) -> str:
+        """The model if there is such a one: what stands in Redis must not make series at will."""
+        if isinstance(model, str) and (model in self._known or model in self._store.references()):
+            self.know([model])
+            return model
+        return _UNKNOWN
+
+
+def start(store: LocalStore, home: Path, host: str, port: int) -> WorkerMetrics:
+    """The metrics of this process, answered from a thread; port 0: counted for nobody.
+
+    A port that is taken costs the metrics, not the worker. The files belong to host name and port,
+    which the next worker in this place will have too: it goes on counting where this one stopped.
+    """
+    if not port:
+        return WorkerMetrics(store)
+    registry = CollectorRegistry()
+    try:
+        start_http_server(port, host, registry=registry)
+    except OSError as error:
+        log.warning("no metrics on %s:%d: %s", host, port, error.strerror)
+        return WorkerMetrics(store)
+    folder = home / "metrics" / f"{socket.gethostname()}-{port}"
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+    # One process writes here, whatever its number: a fixed name makes its successor go on with the
+    # same files, where process ids would leave new ones behind at every start.
+    values.ValueClass = values.MultiProcessValue(lambda: "worker")  # type: ignore[no-untyped-call]
+    metrics = WorkerMetrics(store)
+    MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call]
+    return metrics

@@ -1,0 +1,78 @@
+"""The entry point of the worker process."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+import time
+from collections.abc import Sequence
+
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from rq.exceptions import StopRequested
+
+from cdvae_service.models.store_errors import StoreError
+from cdvae_service.telemetry.logs import configure_logging
+from worker.model.model_cache import model_store
+from worker.supervisor.device_worker import DeviceWorker
+from worker.supervisor.executor_worker import HORSE_COMMAND, HorseStartError
+from worker.supervisor.leases import connect
+from worker.supervisor.worker_metrics import start as start_metrics
+from worker.worker_settings import WorkerSettings
+
+log = logging.getLogger("worker.supervisor.worker_process")
+
+REDIS_WAIT = 60.0  # s; then the supervisor should know that something is wrong
+
+
+def main(horse_command: Sequence[str] = HORSE_COMMAND) -> int:
+    """Work until told to stop; the exit status is 0 after that and another after a failure.
+
+    os.EX_CONFIG says that starting again cannot help: there is no usable model.
+    """
+    settings = WorkerSettings()
+    configure_logging(settings.log_level, settings.log_json)
+    connection = connect(settings.redis_url)
+    if not _wait_for(connection):
+        log.error("Redis does not answer; is CDVAE_REDIS_URL right?")
+        return 1
+    try:
+        store = model_store(settings)
+    except StoreError as error:
+        log.error("%s", error)
+        return os.EX_CONFIG
+    metrics = start_metrics(
+        store, settings.home, settings.worker_metrics_host, settings.worker_metrics_port
+    )
+    name = f"{socket.gethostname()}-{secrets.token_hex(4)}"
+    worker = DeviceWorker(
+        connection, settings, name=name, metrics=metrics, horse_command=horse_command
+    )
+    try:
+        worker.run()
+    except StopRequested:  # while the models were being loaded
+        worker.teardown()
+    except HorseStartError as error:
+        log.error("%s", error)
+        worker.teardown()
+        return os.EX_CONFIG if error.status == os.EX_CONFIG else 1
+    return 0 if worker.asked_to_stop else 1
+
+
+def _wait_for(connection: Redis) -> bool:
+    end = time.monotonic() + REDIS_WAIT
+    while time.monotonic() < end:
+        try:
+            connection.ping()
+            return True
+        except (RedisConnectionError, RedisTimeoutError) as error:
+            log.warning("waiting for Redis: %s", error)
+            time.sleep(1.0)
+    return False
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,27 @@
+"""Given crystals as the model takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pymatgen.core.lattice import Lattice
+from pymatgen.core.periodic_table import Element
+from pymatgen.core.structure import Structure
+
+from cdvae.data.structures import from_structure
+from cdvae.geometry.crystal import CrystalBatch
+from cdvae_schema.crystal_records import CrystalInput
+
+
+def read_inputs(structures: Sequence[CrystalInput]) -> CrystalBatch:
+    """The given crystals in reduced cells, as the model was trained on."""
+    return CrystalBatch.cat(
+        [
+            from_structure(
+                Structure(
+                    Lattice(given.lattice), list(map(Element.from_Z, given.species)), given.frac
+                )
+            )
+            for given in structures
+        ]
+    )

@@ -1,0 +1,71 @@
+"""Settings of the worker, from environment variables that start with CDVAE_."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from cdvae_schema.requests import Priority
+from cdvae_schema.wire import QUEUES
+
+
+def usable_cpus() -> int:
+    """Number of CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def default_threads() -> int:
+    """OMP_NUM_THREADS where it is set, else the number of usable cores."""
+    value = os.environ.get("OMP_NUM_THREADS", "")
+    return int(value) if value.isdigit() and int(value) > 0 else usable_cpus()
+
+
+class WorkerSettings(BaseSettings):
+    """Everything that can be set about a worker."""
+
+    model_config = SettingsConfigDict(env_prefix="CDVAE_", frozen=True, extra="ignore")
+
+    home: Path = Field(default=Path(".cdvae"), description="Folder of the results.")
+    results_url: str | None = Field(
+        default=None, description="Store of the results, e.g. s3://bucket/prefix; see fsspec."
+    )
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    model_store: str = Field(default="model_store", description="Folder or URL of the models.")
+    queues: Annotated[list[Priority], NoDecode] = Field(
+        default=list(QUEUES), min_length=1, description="What to work on, most urgent first."
+    )
+    device: str = Field(default="auto", description="`cpu`, `cuda`, `cuda:1` … or `auto`.")
+    threads: PositiveInt = Field(default_factory=default_threads, description="Of torch.")
+    preload: Annotated[list[str], NoDecode] = Field(
+        default=[], description="Models to load at start; none: the store's default model."
+    )
+    max_models: PositiveInt = Field(default=2, description="Models kept in memory at a time.")
+    jobs_at_once: PositiveInt = Field(
+        default=128, description="Jobs that run side by side and share batches."
+    )
+    load_timeout: PositiveFloat = Field(default=300.0, description="For loading at start, s.")
+    timeout_grace: PositiveFloat = Field(
+        default=10.0, description="Until a job over its time that does not stop is killed, s."
+    )
+    shutdown_grace: NonNegativeInt = Field(
+        default=10, description="Given to a running job at shutdown before it is requeued, s."
+    )
+    result_ttl: PositiveInt = Field(default=7 * 24 * 3600, description="Results are kept, s.")
+    worker_metrics_host: str = "127.0.0.1"
+    worker_metrics_port: NonNegativeInt = Field(default=9464, le=65535, description="0: off.")
+    log_level: str = "INFO"
+    log_json: bool = Field(default=False, description="One JSON object a line.")
+
+    @field_validator("preload", "queues", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        """Environment variables separate the names by commas."""
+        if isinstance(value, str):
+            return [name.strip() for name in value.split(",") if name.strip()]
+        return value
