@@ -38,11 +38,11 @@ from cdvae.nn.autoencoder import CDVAE
 from cdvae.prior.latent_prior import LatentPrior
 from cdvae.training.checkpoint import load_state, save_state
 from cdvae.training.encode import encode_all
-from cdvae.training.fit_prior import fit_prior
 from cdvae.training.loop import train
+from cdvae.training.prior_training import fit_prior
 from cdvae.training.train import load_split
 
-SAMPLER = SamplerSpec("fast", 100)
+SAMPLER = SamplerSpec("ancestral", 100)
 COLUMNS = {
     "match %": ("match_rate", 1, 100.0),
     "RMSE": ("rmse", 4, 1.0),
@@ -55,15 +55,15 @@ COLUMNS = {
 
 def budget(config: TrainConfig, steps: int, prior_steps: int) -> TrainConfig:
     """``config`` with a short schedule, the same for every variant."""
-    optimiser = replace(
-        config.optimiser,
+    optimizer = replace(
+        config.optimizer,
         steps=steps,
-        joint_steps=steps,  # one phase: the average of encoder and heads is compared too
-        warmup_steps=min(config.optimiser.warmup_steps, steps // 10),
+        freeze_encoder_after=steps,  # one phase: the average of encoder and heads is compared too
+        warmup_steps=min(config.optimizer.warmup_steps, steps // 10),
         ema_decay=1 - 10 / max(steps, 20),
         seed=0,
     )
-    return replace(config, optimiser=optimiser, prior=replace(config.prior, steps=prior_steps))
+    return replace(config, optimizer=optimizer, prior=replace(config.prior, steps=prior_steps))
 
 
 def trained_network(
@@ -136,7 +136,7 @@ def ablate(
     with variant.active():
         network = trained_network(variant, config, data, val, run)
         prior = trained_prior(network, config, data, run / f"prior-{variant.weights}.safetensors")
-        # Card and estimator only serve the pipeline; no number here comes from them.
+        # Card and property model only serve the pipeline; no number here comes from them.
         model = replace(shipped, config=config, network=network, prior=prior)
         for module in (network, prior):
             module.to(shipped.device).requires_grad_(False)
@@ -162,7 +162,7 @@ def table(records: dict[str, Record]) -> str:
     note = (
         f"{key['steps']:,} training steps of {key['batch_size']} crystals each (seed 0), prior"
         f" {key['prior_steps']:,} steps; the first {key['crystals']} crystals of val reconstructed,"
-        f" {key['crystals']} generated, {SAMPLER.steps} score evaluations a crystal; sampling seeds"
+        f" {key['crystals']} generated, {SAMPLER.nfe} score evaluations a crystal; sampling seeds"
         f" {', '.join(map(str, key['seeds']))}. Command: `{key['command']}`. {first['hardware']},"
         f" commit {first['commit']}."
     )
@@ -192,7 +192,7 @@ def main() -> None:
         f" --steps {arguments.steps} --prior-steps {arguments.prior_steps}"
         f" --crystals {arguments.crystals} --seeds {' '.join(map(str, arguments.seeds))}",
         "steps": arguments.steps,
-        "batch_size": config.optimiser.batch_size,
+        "batch_size": config.optimizer.batch_size,
         "prior_steps": arguments.prior_steps,
         "crystals": arguments.crystals,
         "seeds": arguments.seeds,

@@ -31,7 +31,7 @@ def targets(options: argparse.Namespace) -> dict[str, Any]:
     rows: dict[str, Any] = {}
     for name in options.models:
         model = load(name)
-        statistics, quality = model.reference.statistics, model.card["quality"]["estimator"]
+        statistics, quality = model.reference.statistics, model.card["quality"]["property_model"]
         rows[name] = {}
         for prop in model.properties:
             quantiles = statistics["property_quantiles"][prop]
@@ -51,7 +51,7 @@ def targets(options: argparse.Namespace) -> dict[str, Any]:
                 "values": [round(value, 4) for value in values],
                 "mae": mae,
                 "mae_by_value": [round(float(own.mean()), 4) for own in away],
-                "estimator_mae": error,
+                "property_model_mae": error,
                 "ratio": mae / error,
                 "mae_of_the_head_once_encoded": float(torch.cat(apart).mean()),
                 "structure_validity": sum(map(structure_valid, structures)) / len(structures),

@@ -53,7 +53,7 @@ def make(
 def random_request(model: TrainedModel, rng: random.Random) -> Constraints:
     """A request of one or two kinds that the model can meet, whatever its chemistry."""
     prior, heads = model.prior.composition, model.network.heads
-    known = [i + 1 for i in prior.species.nonzero()[:, 0].tolist()]
+    known = [i + 1 for i in prior.known_elements.nonzero()[:, 0].tolist()]
     sizes, most = prior.sizes.nonzero()[:, 0].tolist(), int(prior.most_elements)
     kind = rng.choice(("composition", "num_atoms", "elements", "lattice", "elements+lattice"))
     size = rng.choice(sizes)

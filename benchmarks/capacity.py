@@ -52,7 +52,7 @@ def redis_bytes_a_job(client: Client, url: str) -> int:
     with Redis.from_url(url) as redis:
         before = redis.info("memory")["used_memory"]
         for seed in range(JOBS):
-            body = {"num_samples": 1, "seed": seed, "sampler": {"name": "fast", "steps": 1}}
+            body = {"num_samples": 1, "seed": seed, "sampler": {"name": "ancestral", "nfe": 1}}
             assert client.done("/generate", body)["state"] == "succeeded"
         return int((redis.info("memory")["used_memory"] - before) / JOBS)
 
@@ -66,7 +66,7 @@ def measure(client: Client, model: str, crystals: int) -> dict[str, float]:
     assert status["state"] == "succeeded", status
     wall, cpu = time.monotonic() - begun, horse_seconds() - before
     result = client.call("GET", f"/jobs/{status['id']}/result")
-    evaluations = result["provenance"]["score_evaluations"]
+    evaluations = result["provenance"]["nfe"]
     return {
         "crystals": crystals,
         "evaluations_a_crystal": evaluations,

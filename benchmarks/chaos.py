@@ -120,7 +120,7 @@ class Client:
         return answer
 
     def submit(self, key: str, seed: int) -> str | None:
-        body = {"num_samples": 2, "seed": seed, "sampler": {"name": "fast", "steps": 5}}
+        body = {"num_samples": 2, "seed": seed, "sampler": {"name": "ancestral", "nfe": 5}}
         answer = self.call("POST", "/generate", json=body, headers={"Idempotency-Key": key})
         return None if answer is None else str(answer.json()["id"])
 

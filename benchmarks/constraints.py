@@ -4,7 +4,7 @@
     python benchmarks/constraints.py csp --data cache/mp_20/val.safetensors [--crystals 50] [--k 20]
     python benchmarks/constraints.py groups [--models …] [--requests 100]
     python benchmarks/constraints.py targets [--models …] [--requests 16]
-    python benchmarks/constraints.py optimise --data cache/perov_5/test.safetensors
+    python benchmarks/constraints.py optimize --data cache/perov_5/test.safetensors
     python benchmarks/constraints.py rank --data cache/perov_5/val.safetensors [--candidates 4]
     python benchmarks/constraints.py walk --data cache/perov_5/val.safetensors [--strengths 0.1 …]
 
@@ -13,12 +13,12 @@ share that is met exactly, read from the crystal, and the share that is structur
 the true compositions of a data set; whether the first, and any of the first k, matches the crystal.
 `groups`: random feasible space groups; whether spglib (at 0.1 Å) finds the group or one above it.
 `targets`: values from the 5th to the 95th percentile of the data; the mean distance of the
-estimator's value, in units of its own error on the data, beside that of the property head for the
-crystal encoded again, which took no part in the choice. `optimise`: a search from each of the first
-crystals with the defaults of `POST /optimize`; seconds, success rates by the estimator, and what
-head and estimator say was gained. `rank`: the candidate of rank 1 beside the first, the best by the
-truth, and the choice of each number of `agreement`. `walk`: interpolation between neighbours in
-the file, variations of each crystal. Records have command, commit, machine.
+property model's value, in units of its own error on the data, beside that of the property head for
+the crystal encoded again, which took no part in the choice. `optimize`: a search from each of the
+first crystals with the defaults of `POST /optimize`; seconds, success rates by the property model,
+and what head and property model say was gained. `rank`: the candidate of rank 1 beside the first,
+the best by the truth, and the choice of each number of `consistency`. `walk`: interpolation between
+neighbors in the file, variations of each crystal. Records have command, commit, machine.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def first_crystals(options: argparse.Namespace) -> tuple[TrainedModel, CrystalBa
     return load(options.models[0]), data.select(range(min(options.crystals, len(data))))
 
 
-def optimise(options: argparse.Namespace) -> dict[str, Any]:
+def optimize(options: argparse.Namespace) -> dict[str, Any]:
     """Searches, as a job of the service does them."""
     return searches(*first_crystals(options), options.property)
 
@@ -67,7 +67,7 @@ def main() -> None:
         "csp": csp,
         "groups": groups,
         "targets": targets,
-        "optimise": optimise,
+        "optimize": optimize,
         "rank": rank,
         "walk": walk,
     }
@@ -97,7 +97,7 @@ def main() -> None:
     options.models = options.models or (["mp-20"] if options.part == "csp" else usual)
     options.requests = options.requests or asked.get(options.part)
     options.crystals = options.crystals or (1000 if options.part == "csp" else 100)
-    options.sampler = SamplerSpec("fast", options.steps)
+    options.sampler = SamplerSpec("ancestral", options.steps)
     configure()
     figures = parts[options.part](options)
     emit({"part": options.part, "seed": options.seed, "figures": figures}, options.out)

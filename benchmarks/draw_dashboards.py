@@ -71,7 +71,7 @@ SRTIO3 = {
 def work(client: Client, stop: threading.Event, seed: int) -> None:
     """A client that does something of everything until `stop`."""
     draw = random.Random(seed)
-    fast = {"sampler": {"name": "fast", "steps": 20}}
+    fast = {"sampler": {"name": "ancestral", "nfe": 20}}
     while not stop.is_set():
         kind = draw.random()
         with contextlib.suppress(urllib.error.URLError):
@@ -103,7 +103,7 @@ def pause(stack: Stack, seconds: float) -> None:
 
 def burst(client: Client) -> None:
     """A burst of jobs that has to queue, and the death of a work-horse in mid-job."""
-    body = {"num_samples": 8, "priority": "normal", "sampler": {"name": "fast", "steps": 40}}
+    body = {"num_samples": 8, "priority": "normal", "sampler": {"name": "ancestral", "nfe": 40}}
     for _ in range(25):
         client.call("POST", "/generate", body)
     family = psutil.Process().children(recursive=True)

@@ -5,10 +5,10 @@ How much the default sampler loses against `langevin`, and how much fewer evalua
     python benchmarks/evaluations.py perov-5 --data <CDVAE_DATA>/perov_5/val.csv.gz
 
 The first crystals of a split are decoded from their posterior means, everything decoded, and as
-many new ones from the prior, by the `fast` sampler with each number of evaluations and for each
-sampling seed; `langevin` reconstructs the same crystals for each seed. It takes long, so that its
-records are kept apart in benchmarks/results, one a seed, and `--reference` says which. Prints the
-table of all that are there, writes it into docs/benchmarks.md, and draws the curve as
+many new ones from the prior, by the `ancestral` sampler with each number of evaluations and for
+each sampling seed; `langevin` reconstructs the same crystals for each seed. It takes long, so that
+its records are kept apart in benchmarks/results, one a seed, and `--reference` says which. Prints
+the table of all that are there, writes it into docs/benchmarks.md, and draws the curve as
 docs/plots/NAME-evaluations.png.
 """
 
@@ -51,9 +51,9 @@ def reconstruct(
     checks = validities(decoded, workers)
     return {
         "sampler": sampler.name,
-        "steps": sampler.steps,
+        "steps": sampler.nfe,
         "seed": seed,
-        "score_evaluations": method.score_evaluations,
+        "nfe": method.nfe,
         "match_rate": score.match_rate,
         "rmse": score.rmse,
         "structure_validity": statistics.fmean(check.structure for check in checks),
@@ -65,7 +65,7 @@ def renew(model: TrainedModel, n: int, sampler: SamplerSpec, seed: int) -> Recor
     method = CDVAEMethod(model, sampler)
     checks = validities(method.generate(n, seed), available_threads())
     return {
-        "new_score_evaluations": method.score_evaluations,
+        "new_score_evaluations": method.nfe,
         "new_structure_validity": statistics.fmean(check.structure for check in checks),
         "new_composition_validity": statistics.fmean(check.composition for check in checks),
     }
@@ -74,11 +74,11 @@ def renew(model: TrainedModel, n: int, sampler: SamplerSpec, seed: int) -> Recor
 def measure(
     model: TrainedModel, data: CrystalDataset, steps: Sequence[int], seeds: Sequence[int]
 ) -> Record:
-    """The rows of `fast` with each number of steps for each seed."""
+    """The rows of `ancestral` with each number of steps for each seed."""
     rows = []
     for number in steps:
         for seed in seeds:
-            sampler = SamplerSpec("fast", number)
+            sampler = SamplerSpec("ancestral", number)
             row = reconstruct(model, data, sampler, seed)
             rows.append(row | renew(model, len(data), sampler, seed))
     return {"rows": rows}
@@ -97,7 +97,7 @@ def groups(records: Sequence[Record]) -> list[tuple[str, list[Record]]]:
 def table(records: Sequence[Record]) -> str:
     """All records: a row for each sampler and number of steps, mean ± deviation over its seeds."""
     columns = {
-        "evaluations": ("score_evaluations", 0, 1.0),
+        "evaluations": ("nfe", 0, 1.0),
         "match %": ("match_rate", 1, 100.0),
         "RMSE": ("rmse", 4, 1.0),
         "struct. %": ("structure_validity", 1, 100.0),
@@ -123,7 +123,7 @@ def table(records: Sequence[Record]) -> str:
 
 
 def draw(slow: Sequence[Record], fast: Record, path: Path) -> None:
-    """Match rate and RMSE of `fast` against its evaluations; `langevin` is a line across."""
+    """Match rate and RMSE of `ancestral` against its evaluations; `langevin` is a line across."""
     across = [row for record in slow for row in record["figures"]["rows"]]
     figure, panels = plt.subplots(1, 2, figsize=(9, 3.6))
     for panel, field, factor, label in (
@@ -137,7 +137,9 @@ def draw(slow: Sequence[Record], fast: Record, path: Path) -> None:
                 deviation = statistics.stdev(values) if len(values) > 1 else 0.0
                 points.append((group[0]["steps"], statistics.fmean(values), deviation))
         x, y, deviations = zip(*points, strict=True)
-        panel.errorbar(x, y, deviations, fmt="o-", ms=4, capsize=3, color="#3366aa", label="fast")
+        panel.errorbar(
+            x, y, deviations, fmt="o-", ms=4, capsize=3, color="#3366aa", label="ancestral"
+        )
         slowly = [factor * row[field] for row in across if row[field] is not None]
         if slowly:
             mean = statistics.fmean(slowly)

@@ -33,7 +33,7 @@ from cdvae_service.cli.stack.stack import free_port
 
 CONNECTIONS = 200
 INTERACTIVE = 20  # jobs whose start is timed
-BODY = {"num_samples": 1, "seed": 1, "sampler": {"name": "fast", "steps": 1}}
+BODY = {"num_samples": 1, "seed": 1, "sampler": {"name": "ancestral", "nfe": 1}}
 P99_MS = 50.0
 SLOWER = 2.0  # times that an interactive job's start may take longer under overload
 ROLES = {"worker.executor.executor": "work_horse", "worker": "worker", "api": "front_end"}

@@ -30,7 +30,7 @@ from cdvae_service.models.publish import add, set_default
 
 ROOT = Path(__file__).parents[1]
 CLIENTS = 2
-BODY = {"model": "perov-5", "num_samples": 2, "sampler": {"name": "fast", "steps": 20}}
+BODY = {"model": "perov-5", "num_samples": 2, "sampler": {"name": "ancestral", "nfe": 20}}
 
 
 @dataclass(frozen=True)

@@ -121,7 +121,7 @@ def latent_map(model: TrainedModel, data: CrystalDataset, latents: Any, path: Pa
     places, shares = principal_components(latents.cpu().double()[known].numpy(), 2)
     values = data.properties[known, 0].numpy()
     figure, panel = plt.subplots(figsize=(5.6, 4.6))
-    # A few extreme energies would leave one colour to all others.
+    # A few extreme energies would leave one color to all others.
     low, high = np.percentile(values, [1, 99])
     points = panel.scatter(*places.T, s=5, c=values, cmap="viridis", vmin=low, vmax=high)
     unit = model.card["properties"][energy]["unit"]
@@ -161,7 +161,7 @@ def main() -> None:
         parser.error(f"{arguments.data} has no property of {model.name}")
     out, name = arguments.out, model.name
     out.mkdir(parents=True, exist_ok=True)
-    method = CDVAEMethod(model, SamplerSpec("fast"))
+    method = CDVAEMethod(model, SamplerSpec("ancestral"))
     latents = method.posterior_means(data).z
     numbers = {
         "model": f"{name}@{model.version}",

@@ -1,13 +1,13 @@
 """The paper's table with our rows: three tasks on three data sets, by the paper's protocol.
 
-Claim: what this project says of its reconstruction, generation and property optimisation, beside
+Claim: what this project says of its reconstruction, generation and property optimization, beside
 the published numbers and a baseline that was trained and measured here.
 
     CDVAE_DATA=<folder of the data sets> python benchmarks/reproduce_table.py \
         [--ftcp perov-5=<FTCP folder>] [--models perov-5] [--tasks recon gen] [--seeds 0 1 2]
 
 Every number is one of `cdvae evaluate`: the newest version of each model in the store, official
-split, 500 crystals to reconstruct, 1,000 to generate, 100 starts to optimise, for each sampling
+split, 500 crystals to reconstruct, 1,000 to generate, 100 starts to optimize, for each sampling
 seed; and, for the first seed, coverage by 10,000 generated crystals, as in the paper. Results are
 kept in benchmarks/results; one is measured again only if weights, judge, data or command differ, so
 an interrupted call goes on. Prints the tables of all results that are there and writes them into
@@ -89,7 +89,7 @@ def command(subject: Subject, task: str) -> list[str]:
     words = ["cdvae", "evaluate", subject.reference, "--task", mode, "--data", files.evaluated]
     words += ["--train", files.train] if task == "gen" else []
     words += ["--limit", str(NUMBERS[task])]
-    words += ["--judge", subject.judge] if subject.judge else ["--sampler", "fast"]
+    words += ["--judge", subject.judge] if subject.judge else ["--sampler", "ancestral"]
     return words
 
 

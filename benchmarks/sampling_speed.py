@@ -3,9 +3,9 @@
     python benchmarks/sampling_speed.py [--model NAME] [--batch 1 16 256] [--threads 1 2] [--out F]
 
 `langevin` is run for `--langevin-steps` evaluations of its 5,000 and scaled by their number: each
-costs the same. `ratio` is that of processor times. `share` divides the processor time of `fast`
-(one thread, the largest batch): the prior, the search for neighbours and their basis, the network,
-the rest of the sampler, and what is said of the finished crystals.
+costs the same. `ratio` is that of processor times. `share` divides the processor time of
+`ancestral` (one thread, the largest batch): the prior, the search for neighbors and their basis,
+the network, the rest of the sampler, and what is said of the finished crystals.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from cdvae.model_folder import TrainedModel
 from cdvae.nn import decoder
 from cdvae.nn.backbone import Backbone
 
-FAST = SamplerSpec("fast")
+FAST = SamplerSpec("ancestral")
 LANGEVIN_EVALUATIONS = 100 * LANGEVIN_LEVELS
 
 
@@ -61,7 +61,7 @@ def shares(model: TrainedModel, batch: int) -> dict[str, float]:
         (decoding, "begin", "start"),
         (decoder, "geometry", "graph"),
         (Backbone, "interact", "network"),
-        (type(model.estimator), "values", "properties"),
+        (type(model.property_model), "values", "properties"),
     ]
     with ExitStack() as stack:
         for part in parts:
@@ -105,7 +105,7 @@ def main() -> None:
     figures = {
         "model": options.model,
         "evaluations": {
-            "fast": float(sample(model, 4, FAST).score_evaluations.double().mean()),
+            "ancestral": float(sample(model, 4, FAST).nfe.double().mean()),
             "langevin": LANGEVIN_EVALUATIONS,
         },
         **rows,

@@ -26,28 +26,28 @@ CELLS = 16
 VOLUME = 14.5  # Å³ an atom, the mean of Perov-5
 
 
-def random_cells(n_atoms: int) -> CrystalBatch:
+def random_cells(num_atoms: int) -> CrystalBatch:
     """CELLS cubic cells with atoms anywhere."""
-    rng = torch.Generator().manual_seed(n_atoms)
-    total = CELLS * n_atoms
-    edge = (VOLUME * n_atoms) ** (1 / 3)
+    rng = torch.Generator().manual_seed(num_atoms)
+    total = CELLS * num_atoms
+    edge = (VOLUME * num_atoms) ** (1 / 3)
     return CrystalBatch(
         torch.rand(total, 3, generator=rng),
         torch.randint(1, 50, (total,), generator=rng),
         (edge * torch.eye(3)).expand(CELLS, 3, 3).contiguous(),
-        torch.full((CELLS,), n_atoms),
+        torch.full((CELLS,), num_atoms),
     )
 
 
-def evaluation(model: TrainedModel, n_atoms: int, repeats: int) -> float:
+def evaluation(model: TrainedModel, num_atoms: int, repeats: int) -> float:
     """Seconds of one evaluation of the score of CELLS cells."""
-    crystals = random_cells(n_atoms)
+    crystals = random_cells(num_atoms)
     config = model.config.model
     condition = Condition(
         torch.zeros(CELLS, config.latent_dim),
-        torch.zeros(len(crystals.frac), config.code_dim),
+        torch.zeros(len(crystals.frac_coords), config.atom_latent_dim),
         torch.ones(CELLS),
-        crystals.n_atoms,
+        crystals.num_atoms,
     )
     sigma = torch.full((CELLS,), 0.3)
     with torch.no_grad():
@@ -68,7 +68,7 @@ def main() -> None:
     )
     configure(1)
     model = load(options.model)
-    sampler = SamplerSpec("fast", options.steps)
+    sampler = SamplerSpec("ancestral", options.steps)
     sample(model, 4, sampler)
     seconds, megabytes = [], []
     for n in options.crystals:

@@ -16,7 +16,7 @@ from pathlib import Path
 from reporting import ROOT, UNKNOWN, Record, markdown, mean_sd
 
 OURS, FTCP = "this project", "FTCP, trained here"
-TASKS = {"recon": "Reconstruction", "gen": "Generation", "opt": "Property optimisation"}
+TASKS = {"recon": "Reconstruction", "gen": "Generation", "opt": "Property optimization"}
 # Tables of a task, and of the same with other numbers of crystals, as in the paper's coverage.
 MEASURED = {"recon": ["recon"], "gen": ["gen", "coverage"], "opt": ["opt"]}
 PUBLISHED = ROOT / "benchmarks" / "published.json"
@@ -75,7 +75,7 @@ MORE = {
         _percent("match % of valid", "match_rate_gated"),
         Column("RMSE of valid", "rmse_gated", 4),
         _percent("distinct crystals: match %", "distinct.match_rate"),
-        Column("score evaluations", "score_evaluations", 0),
+        Column("score evaluations", "nfe", 0),
         Column("seconds of decoding", "seconds", 0),
     ),
     "gen": (

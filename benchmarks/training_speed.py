@@ -3,7 +3,7 @@
     python benchmarks/training_speed.py [--config configs/perov-5.toml] [--steps 10] [--out FILE]
 
 Steps of the settings' batch on made-up perovskites, so no data set is needed: loss (encoder, heads,
-decoder on every noisy copy), gradients, optimiser. Nothing is compiled, so that the parts can be
+decoder on every noisy copy), gradients, optimizer. Nothing is compiled, so that the parts can be
 told from each other; `--compile` compiles the networks as training does where the settings say so.
 Medians over the steps; the first two are left out.
 """
@@ -33,7 +33,7 @@ def main() -> None:
     )
     configure(options.threads)
     config = load_config(ROOT / Path(options.config))
-    settings = config.optimiser
+    settings = config.optimizer
     data = perovskites(settings.batch_size)
     values = data.properties[:, : len(config.model.properties)]
     model = CDVAE(config.model)
@@ -41,22 +41,24 @@ def main() -> None:
     if options.compile:
         for network in (model.encoder.backbone, model.decoder.backbone):
             network.interact = torch.compile(network.interact)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
     schedule = NoiseSchedule(config.model.sigma_max, config.model.sigma_min)
-    corruption = Corruption(schedule, settings.noisy_copies, settings.codeless_share)
+    corruption = Corruption(
+        schedule, settings.noise_draws_per_crystal, settings.atom_latent_dropout
+    )
     rng = torch.Generator().manual_seed(0)
     losses: list[LossTerms] = []
-    parts: dict[str, list[float]] = {"loss": [], "gradients": [], "optimiser": []}
+    parts: dict[str, list[float]] = {"loss": [], "gradients": [], "optimizer": []}
     walls: list[float] = []
     for step in range(WARM + options.steps):
-        optimiser.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=True)
         losses.clear()
         seconds = {
             "loss": timed(
                 lambda: losses.append(compute_loss(model, data.crystals, values, corruption, rng))
             ),
             "gradients": timed(lambda: losses[0].total(config.loss).backward()),
-            "optimiser": timed(optimiser.step),
+            "optimizer": timed(optimizer.step),
         }
         if step >= WARM:
             walls.append(sum(part.wall for part in seconds.values()))
@@ -67,7 +69,7 @@ def main() -> None:
     figures = {
         "config": options.config,
         "batch": batch,
-        "noisy_copies": settings.noisy_copies,
+        "noise_draws_per_crystal": settings.noise_draws_per_crystal,
         "threads": options.threads,
         "compiled": options.compile,
         "crystals_a_second": round(batch / statistics.median(walls), 1),

@@ -37,7 +37,7 @@ class UnconditionedDecoder(Decoder):
         def score(crystals: CrystalBatch, sigma: Tensor) -> ScoreOutput:
             fixed = torch.full_like(sigma, FIXED_SIGMA)
             output = told(crystals, fixed)
-            ratio = (fixed / sigma)[crystals.owner, None]
+            ratio = (fixed / sigma)[crystals.batch, None]
             return ScoreOutput(output.shift * ratio, output.species_logits)
 
         return score

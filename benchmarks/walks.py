@@ -21,16 +21,16 @@ from cdvae.inference import (
     estimate,
     sample_posterior,
 )
-from cdvae.inference.consistency import agreement
+from cdvae.inference.consistency import consistency
 from cdvae.metrics.matching import match
 from cdvae.metrics.validity import composition_valid, species_counts, structure_valid
 from cdvae.model_folder import TrainedModel
 from cdvae.nn.encoder import Latents
 from cdvae.optimization import latent_paths
 from cdvae.optimization.objective import Objective
-from cdvae.optimization.optimize import optimise
+from cdvae.optimization.optimize import optimize
 
-FAST = SamplerSpec("fast")
+FAST = SamplerSpec("ancestral")
 POINTS = 9
 
 
@@ -41,7 +41,7 @@ def searches(model: TrainedModel, given: CrystalBatch, prop: str) -> dict[str, A
     lengths: list[int] = []
     reached, head, judge = [], [], []
     for rows in chunks(len(given), model):
-        found = optimise(
+        found = optimize(
             model,
             latents.select(rows),
             [crystal_seed(0, row) for row in rows],
@@ -62,7 +62,7 @@ def searches(model: TrainedModel, given: CrystalBatch, prop: str) -> dict[str, A
         "cpu_seconds": round(cpu, 1),
         "decodings_a_start": statistics.fmean(lengths),
         "success_rate": {p: _share(value <= limits[p] for value in reached) for p in limits},
-        "gain": {"head": statistics.fmean(head), "estimator": statistics.fmean(judge)},
+        "gain": {"head": statistics.fmean(head), "property_model": statistics.fmean(judge)},
         "gap": {"mean": statistics.fmean(gaps), "median": statistics.median(gaps)},
     }
 
@@ -78,12 +78,12 @@ def ranks(model: TrainedModel, given: CrystalBatch, candidates: int) -> dict[str
     truth = to_structures(given)
     pairs = zip(sources, to_structures(crystals), strict=True)
     rmse = [match(truth[source], structure) for source, structure in pairs]
-    found = agreement(model, latents, crystals)
+    found = consistency(model, latents, crystals)
     scores = {
         "first": torch.arange(number * candidates) % candidates,
-        "rank 1 (residual)": found.residual,
-        "misfit": found.misfit,
-        "head_gap": found.head_gap,
+        "rank 1 (score_residual)": found.score_residual,
+        "latent_mse": found.latent_mse,
+        "property_gap": found.property_gap,
         "truth": torch.tensor([float("inf") if one is None else one for one in rmse]),
     }
     rows = {}
@@ -99,14 +99,14 @@ def ranks(model: TrainedModel, given: CrystalBatch, candidates: int) -> dict[str
 
 
 def ways(model: TrainedModel, given: CrystalBatch, strengths: Sequence[float]) -> dict[str, Any]:
-    """What lies between neighbours and around each crystal."""
+    """What lies between neighbors and around each crystal."""
     posterior = encode(model, given).means()
     truth = to_structures(given)
     positions = [i / (POINTS - 1) for i in range(POINTS)]
     ends, between = [], []
     for row in range(len(given) - 1):
         two, z = given.select([row, row + 1]), posterior.z[row : row + 2]
-        way = Latents.of(latent_paths.between(model, two, z, positions))
+        way = Latents.of(latent_paths.interpolate_latents(model, two, z, positions))
         own = posterior.select([row, row + 1])
         latents = Latents.cat([own.select([0]), way.select(range(1, POINTS - 1)), own.select([1])])
         made = _decoded(model, latents, row)
@@ -122,7 +122,7 @@ def ways(model: TrainedModel, given: CrystalBatch, strengths: Sequence[float]) -
             for row, structure in enumerate(truth):
                 seeds = [crystal_seed(row, i) for i in range(POINTS)]
                 one = given.select([row])
-                z = latent_paths.around(
+                z = latent_paths.perturb_latents(
                     model, one, posterior.z[row : row + 1], strength, seeds, keep
                 )
                 found = _decoded(model, Latents.of(z), row)

@@ -53,7 +53,7 @@ def default_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def spread(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+def parallel_map(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
     """``function`` of each item in their order, over all threads, each operation on one.
 
     Operations on a few hundred atoms are too short to be divided among threads; independent ones

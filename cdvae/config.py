@@ -15,20 +15,24 @@ from cdvae.prior.latent_prior import LatentPrior
 
 
 @dataclass(frozen=True)
-class OptimiserConfig:
+class OptimizerConfig:
     """How the weights are moved."""
 
     steps: int
-    joint_steps: int  # after these the encoder and the heads are fixed, the decoder goes on alone
+    freeze_encoder_after: (
+        int  # after these the encoder and the heads are fixed, the decoder goes on alone
+    )
     batch_size: int = 64  # crystals of one process
-    noisy_copies: int = 2  # corruptions of each crystal in a step
-    perturbed_share: float = 0.0  # of the crystals that are distorted first, for small data sets
-    codeless_share: float = 0.2  # of the noisy copies, decoded from z alone
+    noise_draws_per_crystal: int = 2  # corruptions of each crystal in a step
+    perturb_probability: float = (
+        0.0  # of the crystals that are distorted first, for small data sets
+    )
+    atom_latent_dropout: float = 0.2  # of the noisy copies, decoded from z alone
     learning_rate: float = 1e-3
     warmup_steps: int = 300
-    final_fraction: float = 0.02  # of the learning rate, at the end of the cosine
+    lr_final_ratio: float = 0.02  # of the learning rate, at the end of the cosine
     weight_decay: float = 0.0
-    gradient_norm: float = 1.0
+    grad_clip_norm: float = 1.0
     ema_decay: float = 0.999
     seed: int = 0
     compile: bool = False  # torch.compile of the networks; needs a C++ compiler
@@ -50,23 +54,23 @@ class PriorConfig:
 
 @dataclass(frozen=True)
 class SamplingConfig:
-    """How many score evaluations the sampler ``fast`` spends at most, and how."""
+    """How many score evaluations the sampler ``ancestral`` spends at most, and how."""
 
-    new: int = 100  # on a new crystal, in one run: more hardly make it better
-    fixed: int = 100  # the same where its atoms are required: then more may help longer
-    given: int = 100  # on a given crystal, in runs of ``given_run``
-    given_run: int = 25  # of which the last judges the run, where there may be others
-    fit: float = 0.0  # misfit at which a given crystal needs no other run
+    nfe_generated: int = 100  # on a new crystal, in one run: more hardly make it better
+    nfe_constrained: int = 100  # the same where its atoms are required: then more may help longer
+    nfe_reconstructed: int = 100  # on a given crystal, in runs of ``nfe_per_attempt``
+    nfe_per_attempt: int = 25  # of which the last judges the run, where there may be others
+    accept_below: float = 0.0  # latent_mse at which a given crystal needs no other run
 
     @property
-    def steps(self) -> int:
+    def nfe(self) -> int:
         """By default: all that help."""
-        return max(self.new, self.fixed, self.given)
+        return max(self.nfe_generated, self.nfe_constrained, self.nfe_reconstructed)
 
 
 @dataclass(frozen=True)
-class EstimatorConfig:
-    """Size and training of the property estimator, which is independent of the autoencoder."""
+class PropertyModelConfig:
+    """Size and training of the property property model, which is independent of the autoencoder."""
 
     steps: int
     backbone: BackboneConfig
@@ -86,12 +90,12 @@ class LossWeights:
     composition: float = 1.0
     properties: float = 1.0
     coordinates: float = 10.0
-    species: float = 1.0
+    atom_types: float = 1.0
     sites: float = 1.0
     kl: float = 0.01
     elements: float = 1.0
     places: float = 2.0
-    kl_codes: float = 0.005
+    kl_atom_latents: float = 0.005
 
 
 @dataclass(frozen=True)
@@ -102,19 +106,19 @@ class TrainConfig:
     dataset: str
     description: str
     model: ModelConfig
-    optimiser: OptimiserConfig
+    optimizer: OptimizerConfig
     prior: PriorConfig
     sampling: SamplingConfig
-    estimator: EstimatorConfig
+    property_model: PropertyModelConfig
     loss: LossWeights
     units: dict[str, str]  # of each property
-    meanings: dict[str, str]  # of each property, a sentence
+    descriptions: dict[str, str]  # of each property, a sentence
 
     def __post_init__(self) -> None:
-        for table in (self.units, self.meanings):
+        for table in (self.units, self.descriptions):
             if table.keys() != set(self.model.properties):
                 raise DataError(
-                    f"[units] and [meanings] must name {', '.join(self.model.properties)};"
+                    f"[units] and [descriptions] must name {', '.join(self.model.properties)};"
                     f" found {', '.join(table) or 'nothing'}"
                 )
 

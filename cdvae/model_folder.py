@@ -1,6 +1,6 @@
 """A trained model folder: what is in it, and how it is read and written.
 
-``weights.safetensors`` (network, prior and estimator), ``config.toml``, ``card.json``, and the
+``weights.safetensors`` (network, prior and property model), ``config.toml``, ``card.json``, and the
 numbers derived from the training data that the service needs: ``reference.safetensors`` and
 ``reference.json``.
 """
@@ -21,7 +21,7 @@ from torch import Tensor
 from cdvae.config import TrainConfig, build_prior, load_config
 from cdvae.errors import CdvaeError, ModelStoreError
 from cdvae.nn.autoencoder import CDVAE
-from cdvae.nn.property_model import PropertyEstimator
+from cdvae.nn.property_model import PropertyModel
 from cdvae.prior.latent_prior import LatentPrior
 
 CHECKED_FILES = ("config.toml", "reference.safetensors", "reference.json")
@@ -31,7 +31,7 @@ CHECKED_FILES = ("config.toml", "reference.safetensors", "reference.json")
 class Reference:
     """Numbers derived from the training data, not the data itself."""
 
-    latents: Tensor  # (R, D) posterior means to start optimisation from
+    latents: Tensor  # (R, D) posterior means to start optimization from
     values: Tensor  # (R, P) their properties as in the data, card's units
     tensors: Mapping[str, Tensor]  # the rest of reference.safetensors: the index of known crystals
     statistics: Mapping[str, Any]  # reference.json: quantiles and histograms
@@ -45,7 +45,7 @@ class TrainedModel:
     card: Mapping[str, Any]
     network: CDVAE
     prior: LatentPrior
-    estimator: PropertyEstimator
+    property_model: PropertyModel
     reference: Reference
     device: torch.device
 
@@ -66,7 +66,7 @@ class TrainedModel:
 
     @property
     def properties(self) -> tuple[str, ...]:
-        """Names of the properties of heads and estimator, in their order."""
+        """Names of the properties of heads and property model, in their order."""
         return self.config.model.properties
 
 
@@ -98,8 +98,8 @@ def load_model(folder: Path, device: str = "cpu") -> TrainedModel:
         network.load_state_dict(_group(weights, "network"))
         prior = build_prior(config)
         prior.load_state_dict(_group(weights, "prior"))
-        estimator = PropertyEstimator(config.estimator.backbone, len(config.model.properties))
-        estimator.load_state_dict(_group(weights, "estimator"))
+        property_model = PropertyModel(config.property_model.backbone, len(config.model.properties))
+        property_model.load_state_dict(_group(weights, "property_model"))
         arrays = load(contents["reference.safetensors"])
         reference = Reference(
             latents=arrays.pop("latents").to(device),
@@ -109,9 +109,11 @@ def load_model(folder: Path, device: str = "cpu") -> TrainedModel:
         )
     except (CdvaeError, RuntimeError, ValueError, KeyError) as error:
         raise ModelStoreError(f"{folder}: {error}") from error
-    for module in (network, prior, estimator):
+    for module in (network, prior, property_model):
         module.to(device).eval().requires_grad_(False)
-    return TrainedModel(config, card, network, prior, estimator, reference, torch.device(device))
+    return TrainedModel(
+        config, card, network, prior, property_model, reference, torch.device(device)
+    )
 
 
 def _group(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
@@ -123,7 +125,7 @@ def write_model(
     config_toml: str,
     network: CDVAE,
     prior: LatentPrior,
-    estimator: PropertyEstimator,
+    property_model: PropertyModel,
     reference: Reference,
     card: Mapping[str, Any],
 ) -> Path:
@@ -137,7 +139,7 @@ def write_model(
     weights = {f"network/{k}": v for k, v in network.state_dict().items()}
     weights |= {f"prior/{k}": v.half() for k, v in prior.named_parameters()}
     weights |= {f"prior/{k}": v for k, v in prior.named_buffers()}
-    weights |= {f"estimator/{k}": v for k, v in estimator.state_dict().items()}
+    weights |= {f"property_model/{k}": v for k, v in property_model.state_dict().items()}
     _save(weights, folder / "weights.safetensors")
     arrays = {"latents": reference.latents, "values": reference.values, **reference.tensors}
     _save(arrays, folder / "reference.safetensors")

@@ -54,16 +54,16 @@ def restoring_force(
     """
     crystals = crystals.to(model.device)
     found = encode(model, crystals).means()
-    coded = torch.ones(len(crystals), dtype=torch.bool, device=model.device)
-    condition = Condition(found.z, found.codes, coded, crystals.n_atoms)
+    has_atom_latents = torch.ones(len(crystals), dtype=torch.bool, device=model.device)
+    condition = Condition(found.z, found.atom_latents, has_atom_latents, crystals.num_atoms)
     score = model.network.decoder.bind(condition)
-    to_frac = inverse(crystals.lattice)[crystals.owner]
+    to_frac = inverse(crystals.lattice)[crystals.batch]
     results = []
     for sigma in sigmas:
-        noise = torch.randn(crystals.frac.shape, generator=rng).to(crystals.frac)
+        noise = torch.randn(crystals.frac_coords.shape, generator=rng).to(crystals.frac_coords)
         displacement = remove_mean(sigma * noise, crystals)
         step = torch.einsum("ai,aij->aj", displacement, to_frac)
-        moved = crystals.replace(frac=wrap(crystals.frac + step))
+        moved = crystals.replace(frac_coords=wrap(crystals.frac_coords + step))
         level = crystals.lattice.new_full((len(crystals),), sigma)
         pull = sigma**2 * score(moved, level).shift
         results.append(RestoringForce(sigma, displacement.cpu(), pull.cpu()))

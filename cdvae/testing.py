@@ -11,10 +11,10 @@ from cdvae.data.dataset import CrystalDataset
 from cdvae.geometry.crystal import CrystalBatch, element_counts
 from cdvae.geometry.lattice import from_parameters
 from cdvae.nn.autoencoder import CDVAE
-from cdvae.nn.property_model import PropertyEstimator
+from cdvae.nn.property_model import PropertyModel
 from cdvae.training.encode import encode_all
 from cdvae.training.export import export_model
-from cdvae.training.fit_prior import fit_prior
+from cdvae.training.prior_training import fit_prior
 
 TINY_CONFIG = """\
 name = "tiny"
@@ -42,9 +42,9 @@ scalars = 16
 vectors = 4
 radial = 8
 
-[optimiser]
+[optimizer]
 steps = 4
-joint_steps = 3
+freeze_encoder_after = 3
 batch_size = 4
 
 [loss]
@@ -59,11 +59,11 @@ batch_size = 8
 [sampling]
 given_run = 25
 
-[estimator]
+[property model]
 steps = 2
 batch_size = 8
 
-[estimator.backbone]
+[property model.backbone]
 layers = 1
 scalars = 16
 vectors = 4
@@ -73,7 +73,7 @@ radial = 8
 formation_energy = "eV"
 band_gap = "eV"
 
-[meanings]
+[descriptions]
 formation_energy = "made up"
 band_gap = "made up"
 """
@@ -91,11 +91,11 @@ def perovskites(n: int, seed: int = 0) -> CrystalDataset:
         return torch.tensor(table)[torch.randint(len(table), (n,), generator=rng)]
 
     anion = pick(_ANIONS)
-    species = torch.stack([pick(_CATIONS), pick(_CATIONS), anion, anion, anion], 1).flatten()
-    frac = _IDEAL.repeat(n, 1) + 0.01 * torch.randn(5 * n, 3, generator=rng)
+    atomic_numbers = torch.stack([pick(_CATIONS), pick(_CATIONS), anion, anion, anion], 1).flatten()
+    frac_coords = _IDEAL.repeat(n, 1) + 0.01 * torch.randn(5 * n, 3, generator=rng)
     length = 3.6 + torch.rand(n, 1, generator=rng)
     lattice = from_parameters(length.expand(n, 3), torch.full((n, 3), 90.0))
-    crystals = CrystalBatch(frac % 1, species, lattice, torch.full((n,), 5))
+    crystals = CrystalBatch(frac_coords % 1, atomic_numbers, lattice, torch.full((n,), 5))
     values = torch.stack([length[:, 0] - 4, anion.float() - 7], 1)
     return CrystalDataset(
         crystals=crystals,
@@ -117,8 +117,8 @@ def write_tiny_model(folder: Path, seed: int = 0) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = CDVAE(config.model).eval()
-        estimator = PropertyEstimator(config.estimator.backbone, len(config.model.properties))
-    estimator.fit_scalers(data.crystals, data.properties)
+        property_model = PropertyModel(config.property_model.backbone, len(config.model.properties))
+    property_model.fit_scalers(data.crystals, data.properties)
     network.heads.fit_scalers(data.crystals, data.properties)
     posterior = encode_all(network, data)
     counts, max_atoms = element_counts(data.crystals), config.model.max_atoms
@@ -127,9 +127,9 @@ def write_tiny_model(folder: Path, seed: int = 0) -> Path:
         "commit": "none",
         "counts": {"train": len(data)},
         "columns": {"formation_energy": "none", "band_gap": "none"},
-        "estimator_mae": {"formation_energy": 1.0, "band_gap": 1.0},
+        "property_model_mae": {"formation_energy": 1.0, "band_gap": 1.0},
     }
     target = folder / "tiny" / "1"
     return export_model(
-        target, config, TINY_CONFIG, network, prior, estimator, posterior, data, facts
+        target, config, TINY_CONFIG, network, prior, property_model, posterior, data, facts
     )

@@ -106,7 +106,7 @@ class AsyncClient:
         **fields: Unpack[VaryFields],
     ) -> AsyncJob:
         """As `Client.vary`."""
-        return await self._submit("/vary", vary_body(structure, fields), idempotency_key)
+        return await self._submit("/variations", vary_body(structure, fields), idempotency_key)
 
     async def job(self, job_id: str) -> AsyncJob:
         """As `Client.job`."""

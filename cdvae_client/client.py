@@ -126,7 +126,7 @@ class Client:
         **fields: Unpack[VaryFields],
     ) -> Job:
         """A job that makes crystals like a given one; fields as of `VaryRequest`."""
-        return self._submit("/vary", vary_body(structure, fields), idempotency_key)
+        return self._submit("/variations", vary_body(structure, fields), idempotency_key)
 
     def job(self, job_id: str) -> Job:
         """A job that was submitted before, by whatever client."""

@@ -73,7 +73,7 @@ class ReconstructedCrystal(_Convertible, ReconstructedRecord):
 
 
 class OptimizedCrystal(_Convertible, OptimizedRecord):
-    """An optimised crystal: the fields of `OptimizedRecord`."""
+    """An optimized crystal: the fields of `OptimizedRecord`."""
 
 
 class InterpolatedCrystal(_Convertible, InterpolatedRecord):
@@ -114,7 +114,7 @@ def read_crystals(kind: JobKind, records: list[Any]) -> list[AnyCrystal]:
 class Result:
     """The crystals of a job with metrics and provenance; it has their length and order.
 
-    crystals: in the order of presentation, for an optimisation best first; metrics, provenance:
+    crystals: in the order of presentation, for an optimization best first; metrics, provenance:
     None for a job that was cancelled before they were made.
     """
 

@@ -114,7 +114,7 @@ def interpolate_body(structures: Given | Iterable[Given], fields: InterpolateFie
 
 
 def vary_body(structure: Given, fields: VaryFields) -> bytes:
-    """The body of POST /vary; raises as `generate_body`."""
+    """The body of POST /variations; raises as `generate_body`."""
     (given,) = as_inputs(structure)
     return _json(VaryRequest.model_validate({**fields, "structure": given}))
 

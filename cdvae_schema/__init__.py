@@ -1,1 +1,1 @@
-"""The wire contract between the HTTP front end and the workers: plain data, no behaviour."""
+"""The wire contract between the HTTP front end and the workers: plain data, no behavior."""

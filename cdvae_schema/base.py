@@ -8,13 +8,13 @@ LARGEST_SEED = 2**53 - 1
 """Seeds stay below 2^53, so that every JSON reader keeps them exact."""
 
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
-Moment = Annotated[AwareDatetime, Field(strict=False)]
+Timestamp = Annotated[AwareDatetime, Field(strict=False)]
 """A time with its zone; RFC 3339 text is read too, since queues carry JSON objects."""
 Vector = Annotated[list[float], Field(min_length=3, max_length=3)]
 Matrix = Annotated[list[Vector], Field(min_length=3, max_length=3)]
 
 
-class Frozen(BaseModel):
+class StrictModel(BaseModel):
     """Immutable data: unknown fields, NaN, infinities and silent type conversions are refused."""
 
     model_config = ConfigDict(

@@ -4,14 +4,14 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from cdvae_schema.base import Frozen, Moment
+from cdvae_schema.base import StrictModel, Timestamp
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Quantiles = Annotated[list[float], Field(min_length=101, max_length=101)]
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
 
 
-class Limits(Frozen):
+class Limits(StrictModel):
     """What the service may ask of the model."""
 
     max_num_samples: int = Field(ge=1)
@@ -27,7 +27,7 @@ class Limits(Frozen):
         return self
 
 
-class Property(Frozen):
+class Property(StrictModel):
     """A property that the model predicts."""
 
     unit: str
@@ -36,21 +36,21 @@ class Property(Frozen):
     percentiles: dict[str, float] = Field(description="Of the training data, by percent.")
 
 
-class SamplerLimits(Frozen):
-    """A sampler of the model; steps are score evaluations for one crystal."""
+class SamplerLimits(StrictModel):
+    """A sampler of the model; `nfe` counts network evaluations for one crystal."""
 
-    default_steps: int = Field(ge=1)
-    max_steps: int = Field(ge=1)
-    multiple_of: int = Field(default=1, ge=1, description="Steps come in whole multiples of it.")
+    default_nfe: int = Field(ge=1)
+    max_nfe: int = Field(ge=1)
+    multiple_of: int = Field(default=1, ge=1, description="NFE must be a multiple of it.")
 
     @model_validator(mode="after")
-    def _steps_in_order(self) -> "SamplerLimits":
-        if self.default_steps > self.max_steps:
-            raise ValueError(f"default_steps {self.default_steps} above {self.max_steps}")
+    def _nfe_in_order(self) -> "SamplerLimits":
+        if self.default_nfe > self.max_nfe:
+            raise ValueError(f"default_nfe {self.default_nfe} above {self.max_nfe}")
         return self
 
 
-class TrainingStatistics(Frozen):
+class TrainingStatistics(StrictModel):
     """How the training data of a model are distributed: `reference.json` of its folder.
 
     Quantiles are 101 ascending values, from the 0th to the 100th percent.
@@ -63,7 +63,7 @@ class TrainingStatistics(Frozen):
     property_quantiles: dict[str, Quantiles] = Field(description="By property, in its unit.")
 
 
-class ModelCard(Frozen):
+class ModelCard(StrictModel):
     """Everything that a client and the service need to know of one model version."""
 
     model_config = ConfigDict(
@@ -94,7 +94,7 @@ class ModelCard(Frozen):
                             "percentiles": {"5": 0.1, "10": 0.2, "15": 0.3},
                         }
                     },
-                    "samplers": {"fast": {"default_steps": 50, "max_steps": 100}},
+                    "samplers": {"ancestral": {"default_nfe": 50, "max_nfe": 100}},
                     "data": {"train": 11356, "val": 3787, "test": 3785},
                     "quality": {},
                 }
@@ -107,7 +107,7 @@ class ModelCard(Frozen):
     description: str
     dataset: str
     license: str
-    created_at: Moment
+    created_at: Timestamp
     commit: str
     weights_sha256: Sha256
     files_sha256: dict[str, Sha256]

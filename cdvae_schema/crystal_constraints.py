@@ -4,21 +4,21 @@ from typing import Annotated
 
 from pydantic import Field
 
-from cdvae_schema.base import Frozen
+from cdvae_schema.base import StrictModel
 
 Angle = Annotated[float, Field(gt=0, lt=180)]
 Length = Annotated[float, Field(gt=0, le=1000)]
 Symbol = Annotated[str, Field(min_length=1, max_length=2)]
 
 
-class ElementFilter(Frozen):
+class ElementFilter(StrictModel):
     """Elements that must, or must not, occur."""
 
     include: list[Symbol] = Field(default_factory=list, max_length=118)
     exclude: list[Symbol] = Field(default_factory=list, max_length=118)
 
 
-class LatticeChoice(Frozen):
+class LatticeChoice(StrictModel):
     """A unit cell to keep: lengths in Å, angles in degrees."""
 
     a: Length
@@ -29,14 +29,14 @@ class LatticeChoice(Frozen):
     gamma: Angle
 
 
-class PropertyTarget(Frozen):
+class PropertyTarget(StrictModel):
     """A property and the value that it should have, in the unit of the model card."""
 
     property: str = Field(max_length=64)
     value: float
 
 
-class CompositionConstraints(Frozen):
+class CompositionConstraints(StrictModel):
     """Which atoms the cell holds."""
 
     num_atoms: int | None = Field(default=None, ge=1, le=1000, description="In the cell, exactly.")

@@ -4,27 +4,31 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from cdvae_schema.base import Frozen, Matrix, Vector
+from cdvae_schema.base import Matrix, StrictModel, Vector
 
 
-class CrystalInput(Frozen):
+class CrystalInput(StrictModel):
     """One ordered crystal, symmetry already expanded: every atom of the cell is listed."""
 
     lattice: Matrix = Field(description="Cell vectors as rows, Å.")
-    species: list[Annotated[int, Field(ge=1, le=118)]] = Field(
+    atomic_numbers: list[Annotated[int, Field(ge=1, le=118)]] = Field(
         min_length=1, description="Atomic number of every atom."
     )
-    frac: list[Vector] = Field(description="Fractional coordinates of every atom, in [0, 1).")
+    frac_coords: list[Vector] = Field(
+        description="Fractional coordinates of every atom, in [0, 1)."
+    )
     label: str = Field(description="Where it came from: the CIF block's name or the list position.")
 
     @model_validator(mode="after")
     def _one_position_per_atom(self) -> "CrystalInput":
-        if len(self.frac) != len(self.species):
-            raise ValueError(f"{len(self.frac)} positions for {len(self.species)} species")
+        if len(self.frac_coords) != len(self.atomic_numbers):
+            raise ValueError(
+                f"{len(self.frac_coords)} positions for {len(self.atomic_numbers)} atoms"
+            )
         return self
 
 
-class CellParameters(Frozen):
+class CellParameters(StrictModel):
     """A unit cell."""
 
     a: float = Field(description="Å")
@@ -36,14 +40,14 @@ class CellParameters(Frozen):
     matrix: Matrix = Field(description="Cell vectors as rows, Å.")
 
 
-class SpaceGroup(Frozen):
+class SpaceGroup(StrictModel):
     """A space group found by symmetry search."""
 
     number: int = Field(ge=1, le=230)
     symbol: str = Field(description="International (Hermann-Mauguin) symbol.")
 
 
-class Validity(Frozen):
+class Validity(StrictModel):
     """The two checks that every crystal gets."""
 
     structure: bool = Field(description="No two atoms closer than 0.5 Å, volume at least 0.1 Å³.")
@@ -52,7 +56,7 @@ class Validity(Frozen):
     )
 
 
-class Relaxed(Frozen):
+class Relaxed(StrictModel):
     """A crystal relaxed with an interatomic potential, cell and sites together."""
 
     potential: str = Field(description="Its name and the version of its package.")
@@ -67,7 +71,7 @@ class Relaxed(Frozen):
     steps: int = Field(ge=0)
 
 
-class CrystalRecord(Frozen):
+class CrystalRecord(StrictModel):
     """One crystal of a result; a number is null where it cannot be computed."""
 
     index: int = Field(
@@ -95,14 +99,14 @@ class CrystalRecord(Frozen):
     )
 
 
-class Agreement(Frozen):
+class Consistency(StrictModel):
     """How far a decoded crystal agrees with the latent that it was decoded from; 0 is perfect."""
 
-    misfit: float = Field(
+    latent_mse: float = Field(
         ge=0, description="Mean squared difference of its own latent and codes from these."
     )
-    residual: float = Field(ge=0, description="RMS shift that the score still asks for, Å.")
-    head_gap: float = Field(
+    score_residual: float = Field(ge=0, description="RMS shift that the score still asks for, Å.")
+    property_gap: float = Field(
         ge=0,
         description="RMS difference of the properties read from the latent and those predicted "
         "for the crystal, in standard deviations of the training data.",
@@ -115,16 +119,16 @@ class ReconstructedRecord(CrystalRecord):
     source: int = Field(ge=0, description="Number of the given structure.")
     matched: bool = Field(description="StructureMatcher: stol 0.5, angle_tol 10, ltol 0.3.")
     rmse: float | None = Field(description="RMS distance / (V/N)^(1/3); null without a match.")
-    agreement: Agreement
+    consistency: Consistency
     rank: int | None = Field(
         ge=1,
         description="Among the candidates of its source, 1 is best: valid ones first, then by "
-        "residual; the given structure is not looked at. Null until the job has ended.",
+        "score_residual; the given structure is not looked at. Null until the job has ended.",
     )
 
 
 StartValue = Annotated[
-    float, Field(description="Predicted property at the start of the optimisation.")
+    float, Field(description="Predicted property at the start of the optimization.")
 ]
 Trajectory = Annotated[
     list[float],
@@ -143,22 +147,24 @@ Percentile = Annotated[
 ]
 
 
-class ObjectiveOutcome(Frozen):
+class ObjectiveOutcome(StrictModel):
     """What a search made of one property, in the unit of the card."""
 
     property: str
     start_value: StartValue
     trajectory: Trajectory
     percentile: Percentile
-    head_gain: float = Field(description="Last of the trajectory less its first.")
-    estimator_gain: float = Field(
+    predicted_gain: float = Field(description="Last of the trajectory less its first.")
+    validated_gain: float = Field(
         description="The same difference by the model trained apart from the generator."
     )
-    gap: float = Field(description="head_gain less estimator_gain: how far the head was fooled.")
+    gap: float = Field(
+        description="predicted_gain less validated_gain: how far the head was fooled."
+    )
 
 
 class OptimizedRecord(CrystalRecord):
-    """A crystal decoded from an optimised latent."""
+    """A crystal decoded from an optimized latent."""
 
     source: int | None = Field(
         ge=0, description="Number of the given structure; null for data-set and prior starts."

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from cdvae_schema.base import Frozen, Moment, Seed
+from cdvae_schema.base import Seed, StrictModel, Timestamp
 from cdvae_schema.crystal_constraints import CompositionConstraints, CrystalConstraints
 from cdvae_schema.crystal_records import CrystalInput
 from cdvae_schema.requests import Direction, Objective, Priority
@@ -17,14 +17,14 @@ JOB_ID = r"^[A-Za-z0-9_-]{1,64}$"
 JobId = Annotated[str, Field(pattern=JOB_ID)]
 
 
-class Sampler(Frozen):
+class Sampler(StrictModel):
     """A sampler with its number of score evaluations."""
 
     name: str
-    steps: int = Field(ge=1)
+    nfe: int = Field(ge=1)
 
 
-class UnderstoodTask(Frozen):
+class ResolvedTask(StrictModel):
     """A request as the service understood it: checked, with every default filled in."""
 
     model: str = Field(description="`name@version`")
@@ -34,7 +34,7 @@ class UnderstoodTask(Frozen):
     relax: bool = False
 
 
-class StructureSummary(Frozen):
+class StructureSummary(StrictModel):
     """A given crystal, named rather than repeated."""
 
     label: str
@@ -42,7 +42,7 @@ class StructureSummary(Frozen):
     num_atoms: int
 
 
-class UnderstoodGenerate(UnderstoodTask, CrystalConstraints):
+class ResolvedGenerate(ResolvedTask, CrystalConstraints):
     """A `GenerateRequest`, checked, with its defaults filled in."""
 
     kind: Literal["generate"] = "generate"
@@ -50,7 +50,7 @@ class UnderstoodGenerate(UnderstoodTask, CrystalConstraints):
     callback_url: str | None = None
 
 
-class UnderstoodReconstruct(UnderstoodTask):
+class ResolvedReconstruct(ResolvedTask):
     """A `ReconstructRequest`, checked, with its defaults filled in."""
 
     kind: Literal["reconstruct"] = "reconstruct"
@@ -63,7 +63,7 @@ class UnderstoodReconstruct(UnderstoodTask):
         return len(self.structures) * self.num_candidates
 
 
-class UnderstoodOptimize(UnderstoodTask, CompositionConstraints):
+class ResolvedOptimize(ResolvedTask, CompositionConstraints):
     """An `OptimizeRequest`, checked, with its defaults filled in."""
 
     kind: Literal["optimize"] = "optimize"
@@ -82,7 +82,7 @@ class UnderstoodOptimize(UnderstoodTask, CompositionConstraints):
     patience: int | None
 
 
-class UnderstoodInterpolate(UnderstoodTask):
+class ResolvedInterpolate(ResolvedTask):
     """An `InterpolateRequest`, checked, with its defaults filled in."""
 
     kind: Literal["interpolate"] = "interpolate"
@@ -95,7 +95,7 @@ class UnderstoodInterpolate(UnderstoodTask):
         return self.num_points
 
 
-class UnderstoodVary(UnderstoodTask):
+class ResolvedVary(ResolvedTask):
     """A `VaryRequest`, checked, with its defaults filled in."""
 
     kind: Literal["vary"] = "vary"
@@ -105,17 +105,13 @@ class UnderstoodVary(UnderstoodTask):
     keep_composition: bool
 
 
-Understood = Annotated[
-    UnderstoodGenerate
-    | UnderstoodReconstruct
-    | UnderstoodOptimize
-    | UnderstoodInterpolate
-    | UnderstoodVary,
+Resolved = Annotated[
+    ResolvedGenerate | ResolvedReconstruct | ResolvedOptimize | ResolvedInterpolate | ResolvedVary,
     Field(discriminator="kind"),
 ]
 
 
-class JobSpec(Frozen):
+class JobSpec(StrictModel):
     """One unit of work as it lies on the queue; complete, so that a worker asks nobody."""
 
     model_config = ConfigDict(
@@ -126,14 +122,14 @@ class JobSpec(Frozen):
                     "kind": "generate",
                     "model": "perov-5@1",
                     "seed": 7,
-                    "sampler": {"name": "fast", "steps": 50},
+                    "sampler": {"name": "ancestral", "nfe": 50},
                     "priority": "normal",
                     "created_at": "2026-11-23T09:00:00Z",
                     "request": {
                         "kind": "generate",
                         "model": "perov-5@1",
                         "seed": 7,
-                        "sampler": {"name": "fast", "steps": 50},
+                        "sampler": {"name": "ancestral", "nfe": 50},
                         "priority": "normal",
                         "num_samples": 16,
                     },
@@ -149,8 +145,8 @@ class JobSpec(Frozen):
     seed: Seed
     sampler: Sampler
     priority: Priority
-    created_at: Moment
-    request: Understood
+    created_at: Timestamp
+    request: Resolved
     structures: list[CrystalInput] = Field(
         default=[], description="The crystals that `request.structures` names, in the same order."
     )
@@ -170,7 +166,7 @@ class JobSpec(Frozen):
         return self.request.num_samples
 
 
-class JobProgress(Frozen):
+class JobProgress(StrictModel):
     """How far a job is."""
 
     fraction: float = Field(ge=0, le=1)
@@ -180,14 +176,14 @@ class JobProgress(Frozen):
     eta_seconds: float | None = Field(ge=0)
 
 
-class JobError(Frozen):
+class JobError(StrictModel):
     """Why a job failed."""
 
     code: str = Field(examples=["worker_lost"], pattern=r"^[a-z][a-z0-9_]*$")
     detail: str = Field(description="A sentence for a person.")
 
 
-class JobLinks(Frozen):
+class JobLinks(StrictModel):
     """Where the rest of the job is; null where there is nothing (yet)."""
 
     self: str
@@ -195,17 +191,17 @@ class JobLinks(Frozen):
     events: str | None
 
 
-class JobStatus(Frozen):
+class JobStatus(StrictModel):
     """A job as its client sees it."""
 
     id: JobId
     kind: JobKind
     state: JobState
-    created_at: Moment
-    started_at: Moment | None
-    finished_at: Moment | None
+    created_at: Timestamp
+    started_at: Timestamp | None
+    finished_at: Timestamp | None
     progress: JobProgress
     queue_position: int | None = Field(ge=1, description="1 is next; null where not queued.")
     error: JobError | None
     links: JobLinks
-    request: Understood
+    request: Resolved

@@ -4,12 +4,12 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from cdvae_schema.base import Frozen, Seed
+from cdvae_schema.base import Seed, StrictModel
 from cdvae_schema.crystal_records import AnyRecord
 from cdvae_schema.job_specs import JobStatus, Sampler
 
 
-class Seconds(Frozen):
+class Seconds(StrictModel):
     """Where the time went."""
 
     queue: float = Field(ge=0, description="Waiting for a worker.")
@@ -18,7 +18,7 @@ class Seconds(Frozen):
     relax: float = Field(default=0.0, ge=0, description="Relaxing the crystals.")
 
 
-class Provenance(Frozen):
+class Provenance(StrictModel):
     """What made the crystals; the same seed, weights and hardware make the same again."""
 
     model: str
@@ -26,13 +26,13 @@ class Provenance(Frozen):
     weights_sha256: str
     seed: Seed
     sampler: Sampler
-    score_evaluations: float = Field(ge=0, description="Of each crystal, mean.")
+    nfe: float = Field(ge=0, description="Of each crystal, mean.")
     device: str
     software: dict[str, str] = Field(description="Package versions.")
     seconds: Seconds
 
 
-class ResultSummary(Frozen):
+class ResultSummary(StrictModel):
     """`result.json`: written last, so that its presence says that nothing more will come."""
 
     state: Literal["succeeded", "cancelled"]
@@ -44,7 +44,7 @@ class ResultSummary(Frozen):
     )
 
 
-class JobResult(Frozen):
+class JobResult(StrictModel):
     """The JSON form of a result."""
 
     job: JobStatus

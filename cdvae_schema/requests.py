@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
-from cdvae_schema.base import Frozen, Seed
+from cdvae_schema.base import Seed, StrictModel
 from cdvae_schema.crystal_constraints import CompositionConstraints, CrystalConstraints
 
 Priority = Literal["interactive", "normal", "bulk"]
@@ -14,14 +14,14 @@ MAX_NUM_SAMPLES = 10_000
 MAX_OPTIMIZE_STEPS = 50_000
 
 
-class SamplerChoice(Frozen):
-    """A sampler and its number of score evaluations; null steps: the sampler's default."""
+class SamplerChoice(StrictModel):
+    """A sampler and its number of score evaluations; null nfe: the sampler's default."""
 
-    name: str = Field(max_length=64, examples=["fast"])
-    steps: int | None = Field(default=None, ge=1, examples=[50])
+    name: str = Field(max_length=64, examples=["ancestral"])
+    nfe: int | None = Field(default=None, ge=1, examples=[50])
 
 
-class TaskRequest(Frozen):
+class TaskRequest(StrictModel):
     """What the three requests have in common."""
 
     model: str | None = Field(
@@ -49,7 +49,7 @@ class GenerateRequest(TaskRequest, CrystalConstraints):
                     "model": "perov-5",
                     "num_samples": 16,
                     "seed": 7,
-                    "sampler": {"name": "fast", "steps": 50},
+                    "sampler": {"name": "ancestral", "nfe": 50},
                 }
             ]
         }
@@ -59,7 +59,7 @@ class GenerateRequest(TaskRequest, CrystalConstraints):
     callback_url: str | None = Field(default=None, max_length=2048)
 
 
-class StructureInput(Frozen):
+class StructureInput(StrictModel):
     """One crystal as CIF text, or as the dictionary of pymatgen's `Structure.as_dict()`."""
 
     cif: str | None = Field(default=None, description="Several `data_` blocks: several crystals.")
@@ -94,8 +94,8 @@ class ReconstructRequest(TaskRequest):
     num_candidates: int = Field(default=1, ge=1, le=1000, description="Per given crystal.")
 
 
-class GivenStart(Frozen):
-    """Crystals of the caller to start an optimisation from."""
+class GivenStart(StrictModel):
+    """Crystals of the caller to start an optimization from."""
 
     structures: list[StructureInput] = Field(min_length=1, max_length=10_000)
 
@@ -126,7 +126,7 @@ def check_goal(direction: Direction, value: float | None) -> None:
         raise ValueError(f"'value' is only for direction 'target', not {direction!r}")
 
 
-class Objective(Frozen):
+class Objective(StrictModel):
     """Where a property shall go."""
 
     property: str = Field(max_length=64, description="One of the card's properties.")

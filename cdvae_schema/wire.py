@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from cdvae_schema.base import Frozen, Moment
-from cdvae_schema.job_specs import JobKind, Understood
+from cdvae_schema.base import StrictModel, Timestamp
+from cdvae_schema.job_specs import JobKind, Resolved
 from cdvae_schema.requests import Priority
 
 QUEUES: tuple[Priority, ...] = ("interactive", "normal", "bulk")
@@ -99,7 +99,7 @@ WORKERS_KEY = "cdvae:workers"
 """Set of the names of workers that announced themselves; a name may outlive its worker."""
 
 
-class WorkerPresence(Frozen):
+class WorkerPresence(StrictModel):
     """A live worker, as it announces itself every few seconds."""
 
     name: str
@@ -108,13 +108,13 @@ class WorkerPresence(Frozen):
     device: str
     hostname: str
     pid: int
-    started_at: Moment
+    started_at: Timestamp
     relax: bool = Field(default=False, description="Whether it can relax crystals.")
 
 
-class Constant(Frozen):
+class Constant(StrictModel):
     """The part of a job's status that never changes."""
 
     kind: JobKind
-    created_at: Moment
-    request: Understood
+    created_at: Timestamp
+    request: Resolved

@@ -46,7 +46,7 @@ class WorkerSettings(BaseSettings):
         default=[], description="Models to load at start; none: the store's default model."
     )
     max_models: PositiveInt = Field(default=2, description="Models kept in memory at a time.")
-    jobs_at_once: PositiveInt = Field(
+    max_concurrent_jobs: PositiveInt = Field(
         default=128, description="Jobs that run side by side and share batches."
     )
     load_timeout: PositiveFloat = Field(default=300.0, description="For loading at start, s.")

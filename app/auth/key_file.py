@@ -18,21 +18,21 @@ from pathlib import Path
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from cdvae_schema.base import Frozen, Moment
+from cdvae_schema.base import StrictModel, Timestamp
 
 DEFAULT_PER_MINUTE = 600
 DEFAULT_UNFINISHED = 1000
 PREFIX = "cdvae"
 
 
-class ApiKey(Frozen):
+class ApiKey(StrictModel):
     """What is kept of a key: never the key itself."""
 
     id: str = Field(pattern=r"^[0-9a-f]{12}$")
     name: str = Field(min_length=1, max_length=64)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    created_at: Moment
-    revoked_at: Moment | None = None
+    created_at: Timestamp
+    revoked_at: Timestamp | None = None
     requests_per_minute: int = Field(ge=1)
     unfinished_jobs: int = Field(ge=1, description="Jobs that may be queued or running at once.")
     webhook_secret: str = Field(

@@ -26,7 +26,7 @@ FIELDS = [
 def entry(record: Record, status: JobStatus) -> dict[str, Any]:
     """The structure of a stored record, its fields beside each other and without prefix."""
     sites = Sites.of(record)
-    counts = Counter(sites.species)
+    counts = Counter(sites.symbols)
     elements = sorted(counts)
     group = record["spacegroup"]
     return {
@@ -35,7 +35,7 @@ def entry(record: Record, status: JobStatus) -> dict[str, Any]:
         "last_modified": status.finished_at or status.created_at,
         "elements": elements,
         "nelements": len(elements),
-        "elements_ratios": [counts[one] / len(sites.species) for one in elements],
+        "elements_ratios": [counts[one] / len(sites.symbols) for one in elements],
         "chemical_formula_descriptive": record["reduced_formula"],
         "chemical_formula_reduced": _reduced(counts),
         "chemical_formula_hill": _hill(counts),
@@ -44,11 +44,11 @@ def entry(record: Record, status: JobStatus) -> dict[str, Any]:
         "nperiodic_dimensions": 3,
         "lattice_vectors": sites.lattice,
         "cartesian_site_positions": sites.cartesian(),
-        "nsites": len(sites.species),
+        "nsites": len(sites.symbols),
         "species": [
             {"name": one, "chemical_symbols": [one], "concentration": [1.0]} for one in elements
         ],
-        "species_at_sites": sites.species,
+        "species_at_sites": sites.symbols,
         "structure_features": [],
         "job": status.id,
         "index": record["index"],

@@ -42,7 +42,7 @@ class CifOptions:
     num_candidates: int
     seed: int | None
     sampler: str | None
-    steps: int | None
+    nfe: int | None
     priority: Priority
     relax: bool
     given: tuple[str, ...]  # names of those that are in the query
@@ -62,10 +62,10 @@ def reconstruct(folder: Path, body: bytes, kind: str, options: CifOptions) -> Jo
     """The job for `POST /reconstruct`, whose body is of this media type; models lie in `folder`."""
     models = _models(folder)
     if kind == CIF:
-        if options.steps is not None and options.sampler is None:
-            raise invalid([FieldError(detail="steps needs a sampler", parameter="steps")])
+        if options.nfe is not None and options.sampler is None:
+            raise invalid([FieldError(detail="nfe needs a sampler", parameter="nfe")])
         sampler = options.sampler
-        choice = SamplerChoice(name=sampler, steps=options.steps) if sampler is not None else None
+        choice = SamplerChoice(name=sampler, nfe=options.nfe) if sampler is not None else None
         text = decode(body)
         card = find_card(models, options.model)
         crystals = read_cif_body(text, card)
@@ -104,7 +104,7 @@ def interpolate(folder: Path, body: bytes) -> JobSpec:
 
 
 def vary(folder: Path, body: bytes) -> JobSpec:
-    """The job for `POST /vary`; models lie in `folder`."""
+    """The job for `POST /variations`; models lie in `folder`."""
     wanted = parse_json(VaryRequest, body)
     card = find_card(_models(folder), wanted.model)
     return plan_vary(wanted, read_one(wanted.structure, card, ("structure",)), card)

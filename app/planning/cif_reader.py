@@ -101,19 +101,19 @@ def _crystal(block: cif.Block, limits: Limits) -> CrystalInput:
         if len(sites) > limits.max_atoms:  # before the work of expanding them
             check_size(len(sites), limits)
         operations = _operations(block)
-        species: list[int] = []
-        frac: list[list[float]] = []
+        atomic_numbers: list[int] = []
+        frac_coords: list[list[float]] = []
         for row in sites:
             element, position = _site(row)
             images = _orbit(position, operations, cell)
-            species += [element] * len(images)
-            frac += images
-            if len(species) > limits.max_atoms:
+            atomic_numbers += [element] * len(images)
+            frac_coords += images
+            if len(atomic_numbers) > limits.max_atoms:
                 raise StructureError(
                     f"the cell has more than {limits.max_atoms} atoms once its symmetry is "
                     "expanded, which is the model's limit (give the primitive cell)"
                 )
-        return checked_crystal(cell, species, frac, block.name, limits)
+        return checked_crystal(cell, atomic_numbers, frac_coords, block.name, limits)
     except StructureError as error:
         raise StructureError(error.detail, line=error.line or line) from error
 

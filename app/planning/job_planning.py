@@ -20,15 +20,15 @@ from cdvae_schema.crystal_constraints import CompositionConstraints, CrystalCons
 from cdvae_schema.crystal_records import CrystalInput
 from cdvae_schema.job_specs import (
     JobSpec,
+    Resolved,
+    ResolvedGenerate,
+    ResolvedInterpolate,
+    ResolvedOptimize,
+    ResolvedReconstruct,
+    ResolvedTask,
+    ResolvedVary,
     Sampler,
     StructureSummary,
-    Understood,
-    UnderstoodGenerate,
-    UnderstoodInterpolate,
-    UnderstoodOptimize,
-    UnderstoodReconstruct,
-    UnderstoodTask,
-    UnderstoodVary,
 )
 from cdvae_schema.path_requests import InterpolateRequest, VaryRequest
 from cdvae_schema.requests import (
@@ -58,7 +58,7 @@ def plan_generate(request: GenerateRequest, card: ModelCard) -> JobSpec:
     if faults:
         raise invalid(faults)
     _check_count(request.num_samples, card, "/num_samples")
-    understood = UnderstoodGenerate(
+    understood = ResolvedGenerate(
         **_common(request, card).model_dump(),
         **{name: getattr(request, name) for name in CrystalConstraints.model_fields},
         num_samples=request.num_samples,
@@ -79,7 +79,7 @@ def plan_reconstruct(
             f"each are {total} crystals; the limit of {card.reference} is {limit}"
         )
         raise invalid([FieldError(detail=detail, pointer="/num_candidates")])
-    understood = UnderstoodReconstruct(
+    understood = ResolvedReconstruct(
         **_common(request, card).model_dump(),
         structures=_summaries(crystals),
         num_candidates=num_candidates,
@@ -101,7 +101,7 @@ def plan_optimize(
     if request.num_samples is None and not crystals:
         num_samples = min(num_samples, card.limits.max_num_samples)
     _check_count(num_samples, card, "/num_samples")
-    understood = UnderstoodOptimize(
+    understood = ResolvedOptimize(
         **_common(request, card).model_dump(),
         **{name: getattr(request, name) for name in CompositionConstraints.model_fields},
         property=objectives[0].property,
@@ -127,7 +127,7 @@ def plan_interpolate(
         detail = f"/structures: two crystals are needed, not {len(crystals)}"
         raise invalid([FieldError(detail=detail, pointer="/structures")])
     _check_count(request.num_points, card, "/num_points")
-    understood = UnderstoodInterpolate(
+    understood = ResolvedInterpolate(
         **_common(request, card).model_dump(),
         structures=_summaries(crystals),
         num_points=request.num_points,
@@ -136,12 +136,12 @@ def plan_interpolate(
 
 
 def plan_vary(request: VaryRequest, crystals: list[CrystalInput], card: ModelCard) -> JobSpec:
-    """The job for `POST /vary` around `crystals`, which must be one."""
+    """The job for `POST /variations` around `crystals`, which must be one."""
     if len(crystals) != 1:
         detail = f"/structure/cif: one crystal is needed, not {len(crystals)}"
         raise invalid([FieldError(detail=detail, pointer="/structure/cif")])
     _check_count(request.num_samples, card, "/num_samples")
-    understood = UnderstoodVary(
+    understood = ResolvedVary(
         **_common(request, card).model_dump(),
         structures=_summaries(crystals),
         strength=request.strength,
@@ -158,9 +158,9 @@ def _check_count(count: int, card: ModelCard, where: str) -> None:
         raise invalid([FieldError(detail=detail, pointer=where)])
 
 
-def _common(request: TaskRequest, card: ModelCard) -> UnderstoodTask:
+def _common(request: TaskRequest, card: ModelCard) -> ResolvedTask:
     seed = secrets.randbelow(LARGEST_SEED + 1) if request.seed is None else request.seed
-    return UnderstoodTask(
+    return ResolvedTask(
         model=card.reference,
         seed=seed,
         sampler=_sampler(request, card),
@@ -176,24 +176,26 @@ def _sampler(request: TaskRequest, card: ModelCard) -> Sampler:
         known = ", ".join(card.samplers)
         detail = f"/sampler/name: {card.reference} has no sampler {quoted(name)}; it has: {known}"
         raise invalid([FieldError(detail=detail, pointer="/sampler/name")])
-    steps = request.sampler.steps if request.sampler else None
-    if steps is not None and steps > limits.max_steps:
-        detail = f"/sampler/steps: {steps} is above the limit of {name} ({limits.max_steps})"
-        raise invalid([FieldError(detail=detail, pointer="/sampler/steps")])
-    if steps is not None and steps % limits.multiple_of:
-        detail = f"/sampler/steps: {steps} is no multiple of {limits.multiple_of}, as {name} needs"
-        raise invalid([FieldError(detail=detail, pointer="/sampler/steps")])
-    return Sampler(name=name, steps=steps or limits.default_steps)
+    nfe = request.sampler.nfe if request.sampler else None
+    if nfe is not None and nfe > limits.max_nfe:
+        detail = f"/sampler/nfe: {nfe} is above the limit of {name} ({limits.max_nfe})"
+        raise invalid([FieldError(detail=detail, pointer="/sampler/nfe")])
+    if nfe is not None and nfe % limits.multiple_of:
+        detail = f"/sampler/nfe: {nfe} is no multiple of {limits.multiple_of}, as {name} needs"
+        raise invalid([FieldError(detail=detail, pointer="/sampler/nfe")])
+    return Sampler(name=name, nfe=nfe or limits.default_nfe)
 
 
 def _summaries(crystals: list[CrystalInput]) -> list[StructureSummary]:
     return [
-        StructureSummary(label=one.label, formula=formula(one.species), num_atoms=len(one.species))
+        StructureSummary(
+            label=one.label, formula=formula(one.atomic_numbers), num_atoms=len(one.atomic_numbers)
+        )
         for one in crystals
     ]
 
 
-def _spec(understood: Understood, crystals: list[CrystalInput]) -> JobSpec:
+def _spec(understood: Resolved, crystals: list[CrystalInput]) -> JobSpec:
     return JobSpec(
         id=uuid.uuid4().hex,
         kind=understood.kind,

@@ -1,4 +1,4 @@
-"""What an optimisation is to reach, from its query and its body."""
+"""What an optimization is to reach, from its query and its body."""
 
 from app.http.bodies import quoted
 from app.http.problems import FieldError, invalid, pointer

@@ -47,9 +47,11 @@ def read_structure(data: dict[str, Any], label: str, limits: Limits) -> CrystalI
         raise
     except StructureError as error:
         raise PathError(error.detail, ("lattice",)) from error
-    species = [_element(site, ("sites", number)) for number, site in enumerate(sites)]
-    frac = [_vector(site.get("abc"), ("sites", number, "abc")) for number, site in enumerate(sites)]
-    return checked_crystal(cell, species, frac, label, limits)
+    atomic_numbers = [_element(site, ("sites", number)) for number, site in enumerate(sites)]
+    frac_coords = [
+        _vector(site.get("abc"), ("sites", number, "abc")) for number, site in enumerate(sites)
+    ]
+    return checked_crystal(cell, atomic_numbers, frac_coords, label, limits)
 
 
 def _element(site: Any, path: tuple[str | int, ...]) -> int:

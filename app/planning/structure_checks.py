@@ -95,31 +95,37 @@ def wrapped(position: Sequence[float]) -> list[float]:
 
 
 def checked_crystal(
-    cell: Cell, species: list[int], frac: list[list[float]], label: str, limits: Limits
+    cell: Cell,
+    atomic_numbers: list[int],
+    frac_coords: list[list[float]],
+    label: str,
+    limits: Limits,
 ) -> CrystalInput:
     """The crystal for the queue; StructureError for one that the model cannot take."""
-    check_size(len(species), limits)
+    check_size(len(atomic_numbers), limits)
     known = set(limits.elements)
-    unknown = sorted({gemmi.Element(z).name for z in species} - known)
+    unknown = sorted({gemmi.Element(z).name for z in atomic_numbers} - known)
     if unknown:
         raise StructureError(
             f"element {', '.join(unknown)} is unknown to the model, which knows "
             f"{', '.join(sorted(known))}"
         )
-    if not all(math.isfinite(value) for position in frac for value in position):
+    if not all(math.isfinite(value) for position in frac_coords for value in position):
         raise StructureError("a coordinate is not a finite number")
-    per_atom = cell.volume / len(species)
+    per_atom = cell.volume / len(atomic_numbers)
     if not VOLUME_PER_ATOM[0] <= per_atom <= VOLUME_PER_ATOM[1]:
         raise StructureError(
             f"the cell has {per_atom:g} Å³ an atom; it must be between {VOLUME_PER_ATOM[0]:g} and "
             f"{VOLUME_PER_ATOM[1]:g}"
         )
-    positions = [wrapped(position) for position in frac]
+    positions = [wrapped(position) for position in frac_coords]
     for later, position in enumerate(positions):
         for earlier in range(later):
             if cell.distance(position, positions[earlier]) < COINCIDENT:
                 raise StructureError(f"atoms {earlier + 1} and {later + 1} lie in the same place")
-    return CrystalInput(lattice=cell.matrix, species=species, frac=positions, label=label[:200])
+    return CrystalInput(
+        lattice=cell.matrix, atomic_numbers=atomic_numbers, frac_coords=positions, label=label[:200]
+    )
 
 
 def check_size(num_atoms: int, limits: Limits) -> None:
@@ -133,7 +139,7 @@ def check_size(num_atoms: int, limits: Limits) -> None:
         )
 
 
-def formula(species: Sequence[int]) -> str:
+def formula(atomic_numbers: Sequence[int]) -> str:
     """All atoms of a cell by element in the order of appearance, e.g. `Sr1 Ti1 O3`."""
-    counts = Counter(gemmi.Element(z).name for z in species)
+    counts = Counter(gemmi.Element(z).name for z in atomic_numbers)
     return " ".join(f"{symbol}{count}" for symbol, count in counts.items())

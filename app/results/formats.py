@@ -22,8 +22,8 @@ class Sites:
     """What a record says of its cell and atoms, and where the crystal came from."""
 
     lattice: list[list[float]]  # rows are the cell vectors, Å
-    species: list[str]  # symbols
-    frac: list[list[float]]
+    symbols: list[str]
+    frac_coords: list[list[float]]
     origin: str
 
     @classmethod
@@ -34,8 +34,8 @@ class Sites:
         origin = block.find_value("_audit_creation_method")
         return cls(
             lattice=record["lattice"]["matrix"],
-            species=[gemmi.Element(row.str(0)).name for row in rows],
-            frac=[[cif.as_number(row[axis]) for axis in (1, 2, 3)] for row in rows],
+            symbols=[gemmi.Element(row.str(0)).name for row in rows],
+            frac_coords=[[cif.as_number(row[axis]) for axis in (1, 2, 3)] for row in rows],
             origin=cif.as_string(origin) if origin else "",
         )
 
@@ -43,7 +43,7 @@ class Sites:
         """The positions of the atoms, Å."""
         return [
             [sum(one[row] * self.lattice[row][axis] for row in range(3)) for axis in range(3)]
-            for one in self.frac
+            for one in self.frac_coords
         ]
 
 
@@ -61,16 +61,16 @@ def xyz(record: Record) -> str:
         "origin": sites.origin,
     }
     comment = " ".join(f"{name}={_quoted(value)}" for name, value in fields.items() if value)
-    rows = zip(sites.species, sites.cartesian(), strict=True)
+    rows = zip(sites.symbols, sites.cartesian(), strict=True)
     atoms = "".join(f"{symbol} {' '.join(map(_number, place))}\n" for symbol, place in rows)
-    return f"{len(sites.species)}\n{comment}\n{atoms}"
+    return f"{len(sites.symbols)}\n{comment}\n{atoms}"
 
 
 def poscar(record: Record) -> str:
     """A POSCAR of VASP 5: atoms of one element together, fractional coordinates."""
     sites = Sites.of(record)
-    elements = list(dict.fromkeys(sites.species))
-    atoms = list(zip(sites.species, sites.frac, strict=True))
+    elements = list(dict.fromkeys(sites.symbols))
+    atoms = list(zip(sites.symbols, sites.frac_coords, strict=True))
     ordered = [(symbol, place) for one in elements for symbol, place in atoms if symbol == one]
     title = f"{record['reduced_formula']} {record['index']} {sites.origin}".strip()
     lines = [
@@ -78,7 +78,7 @@ def poscar(record: Record) -> str:
         "1.0",
         *(" ".join(map(_number, row)) for row in sites.lattice),
         " ".join(elements),
-        " ".join(str(sites.species.count(one)) for one in elements),
+        " ".join(str(sites.symbols.count(one)) for one in elements),
         "Direct",
         *(f"{' '.join(map(_number, place))} {symbol}" for symbol, place in ordered),
     ]
@@ -93,7 +93,7 @@ def pymatgen_dict(record: Record) -> dict[str, Any]:
     known = {"cif", "lattice", "num_atoms"}
     cell = record["lattice"]
     lattice = {name: cell[name] for name in CELL_NAMES}
-    rows = zip(sites.species, sites.frac, sites.cartesian(), strict=True)
+    rows = zip(sites.symbols, sites.frac_coords, sites.cartesian(), strict=True)
     return {
         "@module": "pymatgen.core.structure",
         "@class": "Structure",
@@ -111,12 +111,12 @@ def pymatgen_dict(record: Record) -> dict[str, Any]:
         "sites": [
             {
                 "species": [{"element": symbol, "occu": 1}],
-                "abc": frac,
+                "abc": frac_coords,
                 "properties": {},
                 "label": symbol,
                 "xyz": place,
             }
-            for symbol, frac, place in rows
+            for symbol, frac_coords, place in rows
         ],
     }
 

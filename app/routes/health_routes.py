@@ -14,27 +14,27 @@ from app.http.responses import json_reply
 from app.metrics.collectors import QueueCollector
 from app.metrics.request_metrics import exposition
 from app.queue.occupancy import live_workers, occupancy
-from cdvae_schema.base import Frozen
+from cdvae_schema.base import StrictModel
 from cdvae_schema.wire import WorkerPresence
 from cdvae_service.models.store_errors import BrokenModelError
 
 router = APIRouter(tags=["operation"])
 
 
-class Health(Frozen):
+class Health(StrictModel):
     """The process answers."""
 
     status: str
 
 
-class WorkerCount(Frozen):
+class WorkerCount(StrictModel):
     """Workers that announced themselves within the last seconds."""
 
     live: int
     with_model: int
 
 
-class Readiness(Frozen):
+class Readiness(StrictModel):
     """The service can take jobs."""
 
     status: str

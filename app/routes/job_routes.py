@@ -20,7 +20,7 @@ from app.queue.stored_inputs import given_structures
 from app.results.delivery import CRYSTAL_ANSWERS, RESULT_ANSWERS, finished_result, result_response
 from app.results.export import CRYSTAL_FORMS, FORMS, crystal_in
 from app.routes.event_stream import END, crystals_seen, job_events
-from cdvae_schema.base import Frozen
+from cdvae_schema.base import StrictModel
 from cdvae_schema.crystal_records import CrystalInput
 from cdvae_schema.job_specs import FINAL_STATES, JobKind, JobState, JobStatus
 from cdvae_service.telemetry.logs import note_job
@@ -42,13 +42,13 @@ _EVENTS: dict[int | str, dict[str, Any]] = {
 }
 
 
-class JobList(Frozen):
+class JobList(StrictModel):
     """Some of the caller's jobs, newest first; the `Link` header leads to the next ones."""
 
     jobs: list[JobStatus]
 
 
-class GivenStructures(Frozen):
+class GivenStructures(StrictModel):
     """The crystals that a job was given, in the order of `request.structures`."""
 
     structures: list[CrystalInput]

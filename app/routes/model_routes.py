@@ -10,14 +10,14 @@ from app.auth.authentication import authenticate
 from app.dependencies import Models
 from app.http.problems import ApiError
 from app.http.responses import json_reply
-from cdvae_schema.base import Frozen
+from cdvae_schema.base import StrictModel
 from cdvae_schema.cards import ModelCard, TrainingStatistics
 from cdvae_service.models.store_errors import BrokenModelError, UnknownModelError
 
 router = APIRouter(tags=["models"], dependencies=[Depends(authenticate)])
 
 
-class ModelList(Frozen):
+class ModelList(StrictModel):
     """Every model, in the version that its name alone refers to."""
 
     default: str | None

@@ -24,7 +24,7 @@ from cdvae_schema.requests import GenerateRequest, OptimizeRequest, Priority, Re
 
 router = APIRouter(tags=["tasks"])
 
-OPTIONS = ("model", "num_candidates", "seed", "sampler", "steps", "priority", "relax")
+OPTIONS = ("model", "num_candidates", "seed", "sampler", "nfe", "priority", "relax")
 PLAIN_BYTES = 64 * 1024  # of a body without structures: it is read in the event loop
 
 
@@ -92,7 +92,7 @@ async def reconstruct(
     num_candidates: Annotated[int, Query(ge=1, le=1000)] = 1,
     seed: Annotated[int | None, Query(ge=0, le=LARGEST_SEED)] = None,
     sampler: Annotated[str | None, Query(max_length=64)] = None,
-    steps: Annotated[int | None, Query(ge=1)] = None,
+    nfe: Annotated[int | None, Query(ge=1)] = None,
     priority: Priority = "normal",
     relax: bool = False,
     idempotency_key: IdempotencyHeader = None,
@@ -108,7 +108,7 @@ async def reconstruct(
     kind = check_media_type(request, body, (JSON, CIF))
     given = tuple(name for name in OPTIONS if name in request.query_params)
     options = body_plans.CifOptions(
-        model, num_candidates, seed, sampler, steps, priority, relax, given
+        model, num_candidates, seed, sampler, nfe, priority, relax, given
     )
     spec = await parts.parsers.run(body_plans.reconstruct, parts.models.folder, body, kind, options)
     return await submit(parts, spec, wish, kind, body)
@@ -163,7 +163,7 @@ async def interpolate(
 
 
 @router.post(
-    "/vary",
+    "/variations",
     status_code=202,
     response_model=JobStatus,
     responses=_WAITED,

@@ -16,7 +16,7 @@ from app.auth.key_file import KeyFile
 from app.queue.job_queue import JobNotFoundError, JobQueue
 from app.queue.job_status import text
 from app.webhooks.outbound import TOTAL_SECONDS, BlockedError, Sender
-from cdvae_schema.base import Frozen, Moment
+from cdvae_schema.base import StrictModel, Timestamp
 from cdvae_schema.job_specs import JobStatus
 from cdvae_schema.wire import FIELD_CALLBACK, FIELD_CALLBACK_TRIES, FIELD_OWNER, WEBHOOKS_KEY
 
@@ -29,11 +29,11 @@ CLAIM_SECONDS = 2 * TOTAL_SECONDS
 GONE = 410  # the receiver wants no more
 
 
-class JobEvent(Frozen):
+class JobEvent(StrictModel):
     """The body of a callback."""
 
     type: str  # job.succeeded, job.failed or job.cancelled
-    timestamp: Moment
+    timestamp: Timestamp
     data: JobStatus
 
 

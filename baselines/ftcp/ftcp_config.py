@@ -22,7 +22,7 @@ class FTCPConfig:
     description: str
     properties: list[str]
     units: dict[str, str]  # of each property
-    meanings: dict[str, str]  # of each property, a sentence
+    descriptions: dict[str, str]  # of each property, a sentence
     max_elements: int  # distinct elements in a crystal
     max_sites: int
     epochs: int
@@ -33,9 +33,11 @@ class FTCPConfig:
     def __post_init__(self) -> None:
         if self.method != METHOD:
             raise DataError(f"method is {self.method!r}, not {METHOD!r}")
-        for table in (self.units, self.meanings):
+        for table in (self.units, self.descriptions):
             if table.keys() != set(self.properties):
-                raise DataError(f"[units] and [meanings] must name {', '.join(self.properties)}")
+                raise DataError(
+                    f"[units] and [descriptions] must name {', '.join(self.properties)}"
+                )
         if min(self.max_elements, self.max_sites, self.epochs, self.batch_size) < 1:
             raise DataError("max_elements, max_sites, epochs and batch_size must be at least 1")
 

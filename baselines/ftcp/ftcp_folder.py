@@ -59,7 +59,7 @@ def train_ftcp(path: Path, folder: Path, run: Path, out: Path, commit: str) -> N
         "properties": {
             name: {
                 "unit": config.units[name],
-                "description": config.meanings[name],
+                "description": config.descriptions[name],
                 "source": columns[name],
             }
             for name in config.properties

@@ -1,4 +1,4 @@
-"""What FTCP does with data and seeds: reconstruction, generation, optimisation."""
+"""What FTCP does with data and seeds: reconstruction, generation, optimization."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class FTCPMethod:
         """Crystals of n latents from N(0, I); each has its own seed."""
         return self._decode(self._normal(n, seed), progress)
 
-    def optimise(
+    def optimize(
         self, data: CrystalDataset, prop: str, seed: int, progress: Progress | None = None
     ) -> list[list[Structure | None]]:
         """For each start the crystals on the way to a lower ``prop``.

@@ -1,4 +1,4 @@
-"""Training of FTCP with the original's loss and optimiser; resumable."""
+"""Training of FTCP with the original's loss and optimizer; resumable."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from baselines.ftcp.network import FTCPNetwork
 from baselines.ftcp.representation import represent
 from cdvae.data.dataset import CrystalDataset
 from cdvae.errors import DataError
-from cdvae.training.checkpoint import load_state, optimiser_tensors, restore_optimiser, save_state
+from cdvae.training.checkpoint import load_state, optimizer_tensors, restore_optimizer, save_state
 
 KL_WEIGHT, PROPERTY_WEIGHT = 2.0, 10.0
 LEARNING_RATES = ((0.0, 5e-4), (0.25, 1e-4), (0.5, 5e-5))
@@ -47,7 +47,7 @@ def loss(network: FTCPNetwork, scaled: Tensor, targets: Tensor, noise: Tensor) -
 
 
 class Run:
-    """The state of a training run: network, optimiser, schedule and their file."""
+    """The state of a training run: network, optimizer, schedule and their file."""
 
     def __init__(self, config: FTCPConfig, folder: Path) -> None:
         self.config = config
@@ -56,18 +56,18 @@ class Run:
             torch.manual_seed(config.seed)
             self.network = FTCPNetwork(config.layout, len(config.properties), config.latent_dim)
         # Smoothing, eps and patience are those of Keras; torch counts the patience from one later.
-        self.optimiser = torch.optim.RMSprop(
+        self.optimizer = torch.optim.RMSprop(
             self.network.parameters(), LEARNING_RATES[0][1], alpha=0.9, eps=1e-7
         )
         self.plateau = ReduceLROnPlateau(
-            self.optimiser, factor=0.3, patience=3, threshold_mode="abs", min_lr=1e-6
+            self.optimizer, factor=0.3, patience=3, threshold_mode="abs", min_lr=1e-6
         )
         self.step = 0
         self.total = 0.0  # loss of this epoch so far
         if self.state.exists():
             groups, meta = load_state(self.state)
             self.network.load_state_dict(groups["network"])
-            restore_optimiser(self.optimiser, groups["optimiser"])
+            restore_optimizer(self.optimizer, groups["optimizer"])
             self.plateau.load_state_dict(meta["plateau"])
             self.learning_rate = meta["learning_rate"]
             self.step, self.total = meta["step"], meta["total"]
@@ -81,11 +81,11 @@ class Run:
     @property
     def learning_rate(self) -> float:
         """Of the next step."""
-        return self.optimiser.param_groups[0]["lr"]
+        return self.optimizer.param_groups[0]["lr"]
 
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
-        self.optimiser.param_groups[0]["lr"] = value
+        self.optimizer.param_groups[0]["lr"] = value
 
     def save(self, *, now: bool) -> None:
         """Writes the state if two minutes have passed or ``now``."""
@@ -93,7 +93,7 @@ class Run:
             return
         groups = {
             "network": self.network.state_dict(),
-            "optimiser": optimiser_tensors(self.optimiser),
+            "optimizer": optimizer_tensors(self.optimizer),
         }
         meta = {
             "step": self.step,
@@ -105,7 +105,7 @@ class Run:
         self._saved = time.monotonic()
 
     def update(self, scaled: Tensor, targets: Tensor) -> None:
-        """One step of the optimiser; DataError where the loss is no number.
+        """One step of the optimizer; DataError where the loss is no number.
 
         It is not stored then: the state on disk is of before.
         """
@@ -115,9 +115,9 @@ class Run:
         value = float(total.detach())
         if not math.isfinite(value):
             raise DataError(f"step {self.step + 1}: the loss is {value}, training broke")
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)
         total.backward()
-        self.optimiser.step()
+        self.optimizer.step()
         self.step += 1
         self.total += value
 

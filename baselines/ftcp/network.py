@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from baselines.ftcp.representation import STRIDE, Layout
 
 NORM = {"eps": 1e-3, "momentum": 0.01}
-"""Of batch normalisation: the defaults of Keras, with which the original was made."""
+"""Of batch normalization: the defaults of Keras, with which the original was made."""
 WIDE, HIDDEN = 128, 1024
 
 

@@ -78,7 +78,7 @@ class Layout:
     def fits(self, crystals: CrystalBatch) -> Tensor:
         """(B,) bool: crystals that have no more sites and elements than the matrix."""
         distinct = (element_counts(crystals) > 0).sum(-1)
-        return (crystals.n_atoms <= self.max_sites) & (distinct <= self.max_elements)
+        return (crystals.num_atoms <= self.max_sites) & (distinct <= self.max_elements)
 
 
 def represent(crystals: CrystalBatch, layout: Layout, workers: int = 1) -> Tensor:
@@ -95,7 +95,7 @@ def represent(crystals: CrystalBatch, layout: Layout, workers: int = 1) -> Tenso
     cells = torch.stack([lengths, angles], 1).numpy()
     matrices = crystals.lattice.double().numpy()
     items = [
-        (one.frac.double().numpy(), one.species.numpy(), cell, matrix, layout)
+        (one.frac_coords.double().numpy(), one.atomic_numbers.numpy(), cell, matrix, layout)
         for one, cell, matrix in zip(crystals.split(), cells, matrices, strict=True)
     ]
     result = torch.empty(len(items), layout.channels, layout.rows)
@@ -111,23 +111,25 @@ def _matrix(item: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Layout])
     site's element. That is linear in the coordinates, no Fourier transform. A crystal with fewer
     than 59 points in the larger sphere, where the original fails, has zeros in the last columns.
     """
-    frac, species, cell, lattice, layout = item
-    _, first = np.unique(species, return_index=True)
-    distinct = species[np.sort(first)]
-    column = (species[:, None] == distinct).argmax(1)
+    frac_coords, atomic_numbers, cell, lattice, layout = item
+    _, first = np.unique(atomic_numbers, return_index=True)
+    distinct = atomic_numbers[np.sort(first)]
+    column = (atomic_numbers[:, None] == distinct).argmax(1)
     descriptors = element_descriptors()[distinct - 1].T
-    sites = np.arange(len(species))
+    sites = np.arange(len(atomic_numbers))
     points, lengths = reciprocal_points(lattice)
 
     matrix = np.zeros((layout.rows, layout.channels), dtype=np.float32)
     matrix[distinct - 1, np.arange(len(distinct))] = 1
     matrix[layout.lattice, :3] = cell
-    matrix[layout.sites.start + sites, :3] = frac
+    matrix[layout.sites.start + sites, :3] = frac_coords
     matrix[layout.occupancy.start + sites, column] = 1
     matrix[layout.descriptors, : len(distinct)] = descriptors
     reciprocal = slice(layout.columns, layout.columns + len(points))
     matrix[layout.length, reciprocal] = lengths
-    matrix[layout.descriptors, reciprocal] = descriptors[:, column] @ (np.pi * frac @ points.T)
+    matrix[layout.descriptors, reciprocal] = descriptors[:, column] @ (
+        np.pi * frac_coords @ points.T
+    )
     return matrix
 
 

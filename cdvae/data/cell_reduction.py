@@ -19,8 +19,8 @@ VOLUME_TOLERANCE = 1e-4  # relative; a unimodular change of cell keeps the volum
 
 @dataclass(frozen=True)
 class CrystalArrays:
-    frac: np.ndarray  # (A, 3) float64 in [0, 1)
-    species: np.ndarray  # (A,) int64 atomic numbers
+    frac_coords: np.ndarray  # (A, 3) float64 in [0, 1)
+    atomic_numbers: np.ndarray  # (A,) int64 atomic numbers
     lattice: np.ndarray  # (3, 3) float64, rows in Å
 
 
@@ -35,9 +35,9 @@ def parse_cif(text: str) -> Structure:
     return structures[0]
 
 
-def wrap(frac: np.ndarray) -> np.ndarray:
+def wrap(frac_coords: np.ndarray) -> np.ndarray:
     """Fractional coordinates modulo 1 in float32, never exactly 1; same shape."""
-    wrapped = np.mod(frac, 1.0).astype(np.float32)
+    wrapped = np.mod(frac_coords, 1.0).astype(np.float32)
     wrapped[wrapped >= 1.0] = 0.0  # a tiny negative rounds up to 1
     return wrapped
 
@@ -65,7 +65,9 @@ def reduce(structure: Structure) -> CrystalArrays:
     reduced = structure.lattice.get_niggli_reduced_lattice().matrix
     if not np.isclose(abs(np.linalg.det(reduced)), volume, rtol=VOLUME_TOLERANCE):
         raise ValueError("Niggli reduction changed the cell volume")
-    frac = structure.cart_coords @ np.linalg.inv(reduced)
+    frac_coords = structure.cart_coords @ np.linalg.inv(reduced)
     canonical = Lattice.from_parameters(*Lattice(reduced).parameters).matrix
-    species = np.array([s.Z for s in symbols], dtype=np.int64)
-    return CrystalArrays(np.mod(frac, 1.0), species, np.array(canonical))  # a writable copy
+    atomic_numbers = np.array([s.Z for s in symbols], dtype=np.int64)
+    return CrystalArrays(
+        np.mod(frac_coords, 1.0), atomic_numbers, np.array(canonical)
+    )  # a writable copy

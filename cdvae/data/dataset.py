@@ -48,10 +48,10 @@ def load_cache(path: Path) -> CrystalDataset:
             raise DataError(f"{path}: tensor cache of format {metadata['format']}, expected 1")
         return CrystalDataset(
             crystals=CrystalBatch(
-                frac=tensors["frac"],
-                species=tensors["species"].long(),
+                frac_coords=tensors["frac_coords"],
+                atomic_numbers=tensors["atomic_numbers"].long(),
                 lattice=tensors["lattice"],
-                n_atoms=tensors["n_atoms"].long(),
+                num_atoms=tensors["num_atoms"].long(),
             ),
             properties=tensors["properties"],
             property_names=tuple(metadata["property_names"]),

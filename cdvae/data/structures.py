@@ -20,8 +20,8 @@ def to_structures(batch: CrystalBatch) -> list[Structure]:
         structures.append(
             Structure(
                 Lattice(crystal.lattice[0].double().numpy()),
-                crystal.species.tolist(),
-                crystal.frac.double().numpy(),
+                crystal.atomic_numbers.tolist(),
+                crystal.frac_coords.double().numpy(),
             )
         )
     return structures
@@ -42,8 +42,8 @@ def from_structure(structure: Structure) -> CrystalBatch:
     """
     arrays = reduce(structure)
     return CrystalBatch(
-        frac=torch.from_numpy(wrap(arrays.frac)),
-        species=torch.from_numpy(arrays.species),
+        frac_coords=torch.from_numpy(wrap(arrays.frac_coords)),
+        atomic_numbers=torch.from_numpy(arrays.atomic_numbers),
         lattice=torch.from_numpy(arrays.lattice).float()[None],
-        n_atoms=torch.tensor([len(arrays.species)]),
+        num_atoms=torch.tensor([len(arrays.atomic_numbers)]),
     )

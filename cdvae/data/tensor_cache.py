@@ -53,9 +53,9 @@ def prepare(
         "source": data.name,
         "source_sha256": data.sha256,
         "num_crystals": len(crystals),
-        "num_atoms": int(tensors["species"].size),
-        "max_atoms": int(tensors["n_atoms"].max()),
-        "elements": np.unique(tensors["species"]).tolist(),
+        "num_atoms": int(tensors["atomic_numbers"].size),
+        "max_atoms": int(tensors["num_atoms"].max()),
+        "elements": np.unique(tensors["atomic_numbers"]).tolist(),
         "material_ids": [row.material_id for row in rows],
     }
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -76,9 +76,9 @@ def _reduce_row(row: Row) -> CrystalArrays | str:
 
 def _tensors(crystals: list[CrystalArrays], rows: tuple[Row, ...]) -> dict[str, np.ndarray]:
     return {
-        "frac": wrap(np.concatenate([c.frac for c in crystals])),
-        "species": np.concatenate([c.species for c in crystals]).astype(np.uint8),
+        "frac_coords": wrap(np.concatenate([c.frac_coords for c in crystals])),
+        "atomic_numbers": np.concatenate([c.atomic_numbers for c in crystals]).astype(np.uint8),
         "lattice": np.stack([c.lattice for c in crystals]).astype(np.float32),
-        "n_atoms": np.array([len(c.species) for c in crystals], dtype=np.int32),
+        "num_atoms": np.array([len(c.atomic_numbers) for c in crystals], dtype=np.int32),
         "properties": np.array([row.values for row in rows], dtype=np.float32),
     }

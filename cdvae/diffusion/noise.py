@@ -54,15 +54,15 @@ class NoisyBatch:
 
 def remove_mean(vectors: Tensor, crystals: CrystalBatch) -> Tensor:
     """(A, 3) ``vectors`` less their mean over each crystal: common shifts mean nothing."""
-    owner = crystals.owner
-    return vectors - scatter(vectors, owner, 0, len(crystals), reduce="mean")[owner]
+    batch = crystals.batch
+    return vectors - scatter(vectors, batch, 0, len(crystals), reduce="mean")[batch]
 
 
 def shuffle_rate(sigma: Tensor) -> Tensor:
     """(B,) probability that an atom takes part in a shuffle of species at noise level σ Å.
 
     It rises from 0.2 to 0.5 about σ = 0.5 Å, where atoms begin to lose their sites. It stays well
-    above zero at small σ, so that the network learns to recognise two elements that have settled on
+    above zero at small σ, so that the network learns to recognize two elements that have settled on
     each other's sites. The composition of a crystal never changes, only the assignment of species
     to atoms, because the sampler starts from the exact composition too.
     """
@@ -71,25 +71,27 @@ def shuffle_rate(sigma: Tensor) -> Tensor:
 
 def shuffle_species(crystals: CrystalBatch, rate: Tensor, rng: torch.Generator) -> Tensor:
     """(A,) species, permuted within each crystal among a share ``rate`` (B,) of its atoms."""
-    device = crystals.frac.device
-    owner = crystals.owner
-    draw = torch.rand(len(owner), generator=rng, device=device)
-    chosen = (draw < rate[owner]).nonzero().squeeze(-1)
-    keys = owner[chosen] + torch.rand(len(chosen), generator=rng, device=device).double()
-    species = crystals.species.clone()
-    species[chosen] = crystals.species[chosen[keys.argsort()]]
-    return species
+    device = crystals.frac_coords.device
+    batch = crystals.batch
+    draw = torch.rand(len(batch), generator=rng, device=device)
+    chosen = (draw < rate[batch]).nonzero().squeeze(-1)
+    keys = batch[chosen] + torch.rand(len(chosen), generator=rng, device=device).double()
+    atomic_numbers = crystals.atomic_numbers.clone()
+    atomic_numbers[chosen] = crystals.atomic_numbers[chosen[keys.argsort()]]
+    return atomic_numbers
 
 
 def corrupt(crystals: CrystalBatch, sigma: Tensor, rng: torch.Generator) -> NoisyBatch:
     """Normal noise of width ``sigma`` (B,) Å on the coordinates, shuffled species."""
-    noise = torch.randn(crystals.frac.shape, generator=rng, device=crystals.frac.device)
-    cart = remove_mean(noise * sigma[crystals.owner, None], crystals)
-    step = torch.einsum("ai,aij->aj", cart, inverse(crystals.lattice)[crystals.owner])
-    score = wrapped_normal_score(step, crystals.lattice[crystals.owner], sigma[crystals.owner])
-    noisy = crystals.replace(
-        frac=wrap(crystals.frac + step),
-        species=shuffle_species(crystals, shuffle_rate(sigma), rng),
+    noise = torch.randn(
+        crystals.frac_coords.shape, generator=rng, device=crystals.frac_coords.device
     )
-    target = remove_mean(score, crystals) / sigma[crystals.owner, None]
+    cart = remove_mean(noise * sigma[crystals.batch, None], crystals)
+    step = torch.einsum("ai,aij->aj", cart, inverse(crystals.lattice)[crystals.batch])
+    score = wrapped_normal_score(step, crystals.lattice[crystals.batch], sigma[crystals.batch])
+    noisy = crystals.replace(
+        frac_coords=wrap(crystals.frac_coords + step),
+        atomic_numbers=shuffle_species(crystals, shuffle_rate(sigma), rng),
+    )
+    target = remove_mean(score, crystals) / sigma[crystals.batch, None]
     return NoisyBatch(crystals, noisy, sigma, target)

@@ -28,10 +28,12 @@ class Score(Protocol):
         ...
 
 
-def residual_shift(score: Score, crystals: CrystalBatch, sigma: float) -> Tensor:
+def score_residual_shift(score: Score, crystals: CrystalBatch, sigma: float) -> Tensor:
     """(B,) Å, RMS shift of an atom that the score still asks for at noise level ``sigma`` Å."""
     number = len(crystals)
-    level = torch.full((number,), sigma, device=crystals.frac.device, dtype=crystals.frac.dtype)
+    level = torch.full(
+        (number,), sigma, device=crystals.frac_coords.device, dtype=crystals.frac_coords.dtype
+    )
     shift = score(crystals, level).shift * sigma**2
     squared = shift.square().sum(-1)
-    return scatter(squared, crystals.owner, 0, number, reduce="mean").sqrt()
+    return scatter(squared, crystals.batch, 0, number, reduce="mean").sqrt()

@@ -1,1 +1,1 @@
-"""The paper's three tasks, measured: reconstruction, generation, property optimisation."""
+"""The paper's three tasks, measured: reconstruction, generation, property optimization."""

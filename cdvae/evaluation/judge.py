@@ -23,9 +23,9 @@ def judged(judge: TrainedModel, structures: Sequence[Structure], prop: str) -> l
     if not structures:
         return []
     batch = CrystalBatch(
-        frac=torch.from_numpy(np.concatenate([wrap(s.frac_coords) for s in structures])),
-        species=torch.tensor([site.specie.Z for s in structures for site in s]),
+        frac_coords=torch.from_numpy(np.concatenate([wrap(s.frac_coords) for s in structures])),
+        atomic_numbers=torch.tensor([site.specie.Z for s in structures for site in s]),
         lattice=torch.from_numpy(np.stack([s.lattice.matrix for s in structures])).float(),
-        n_atoms=torch.tensor([len(s) for s in structures]),
+        num_atoms=torch.tensor([len(s) for s in structures]),
     )
     return [float(value) for value in estimate(judge, batch)[prop]]

@@ -1,4 +1,4 @@
-"""What is evaluated: a generative method that reconstructs, generates and optimises crystals."""
+"""What is evaluated: a generative method that reconstructs, generates and optimizes crystals."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cdvae.inference import (
 from cdvae.model_folder import TrainedModel
 from cdvae.nn.encoder import Latents
 from cdvae.optimization.objective import Objective
-from cdvae.optimization.optimize import optimise
+from cdvae.optimization.optimize import optimize
 
 Stage = Callable[[str], Progress]
 """Starts a part of the work by its name and returns where its progress goes."""
@@ -31,7 +31,7 @@ class Method(Protocol):
 
     @property
     def properties(self) -> tuple[str, ...]:
-        """The properties that it can optimise."""
+        """The properties that it can optimize."""
 
     def reconstruct(
         self, data: CrystalDataset, seed: int, progress: Progress | None = None
@@ -43,7 +43,7 @@ class Method(Protocol):
     ) -> list[Structure | None]:
         """``n`` crystals from the prior."""
 
-    def optimise(
+    def optimize(
         self, data: CrystalDataset, prop: str, seed: int, progress: Progress | None = None
     ) -> list[list[Structure | None]]:
         """The decodings from each start in ``data`` while ``prop`` is made as low as can be."""
@@ -55,7 +55,7 @@ class CDVAEMethod:
     def __init__(self, model: TrainedModel, sampler: SamplerSpec) -> None:
         self.model = model
         self.sampler = sampler
-        self.score_evaluations = 0.0  # of each crystal that was sampled last, mean
+        self.nfe = 0.0  # of each crystal that was sampled last, mean
 
     @property
     def properties(self) -> tuple[str, ...]:
@@ -82,10 +82,10 @@ class CDVAEMethod:
 
         return self._sample(latents_of, n, seed, progress)
 
-    def optimise(
+    def optimize(
         self, data: CrystalDataset, prop: str, seed: int, progress: Progress | None = None
     ) -> list[list[Structure | None]]:
-        """The 11 decodings from each crystal of ``data``, whose ``prop`` is minimised.
+        """The 11 decodings from each crystal of ``data``, whose ``prop`` is minimized.
 
         The start is the posterior's mean, where the prior is at home; the paper takes a draw.
         """
@@ -97,7 +97,7 @@ class CDVAEMethod:
                 if progress:
                     progress(rows.start + len(rows) * done // total, len(data))
 
-            found = optimise(
+            found = optimize(
                 self.model,
                 encode(self.model, data.crystals.select(rows)).means(),
                 seeds,
@@ -106,7 +106,7 @@ class CDVAEMethod:
                 patience=None,  # every start has its 11 decodings
                 on_step=on_step,
             )
-            self.score_evaluations = float(found.score_evaluations.double().mean())
+            self.nfe = float(found.nfe.double().mean())
             for path in found.paths:
                 paths.append([c and to_structures(c)[0] for c in path.decodings])
         return paths
@@ -124,5 +124,5 @@ class CDVAEMethod:
         progress: Progress | None,
     ) -> list[Structure | None]:
         sampled = sample_all(self.model, latents_of, n, seed, self.sampler, progress)
-        self.score_evaluations = sampled.score_evaluations
+        self.nfe = sampled.nfe
         return sampled.structures

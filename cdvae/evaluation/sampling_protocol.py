@@ -13,7 +13,7 @@ from pymatgen.core.structure import Structure
 from cdvae.data.structures import to_structures
 from cdvae.errors import NonFiniteSampleError
 from cdvae.inference import SamplerSpec, crystal_seed, decode_finite, portions, sample_latents
-from cdvae.metrics.crystal_report import CrystalReport, describe, summarise
+from cdvae.metrics.crystal_report import CrystalReport, describe, summarize
 from cdvae.metrics.fingerprint import identify
 from cdvae.metrics.matching import duplicates
 from cdvae.metrics.novelty import NoveltyIndex
@@ -29,7 +29,7 @@ class Sampled:
 
     structures: list[Structure | None]
     predicted: dict[str, list[float]]
-    score_evaluations: float  # of each crystal, mean
+    nfe: float  # of each crystal, mean
 
 
 def sample_all(
@@ -67,7 +67,7 @@ def sample_all(
             values = decoded.properties[name].tolist() if decoded else []
             by_row = dict(zip(kept, values, strict=True))
             own += [by_row.get(i, math.nan) for i in range(len(rows))]
-        evaluations += int(decoded.score_evaluations.sum()) if decoded else 0
+        evaluations += int(decoded.nfe.sum()) if decoded else 0
     return Sampled(structures, predicted, evaluations / n)
 
 
@@ -106,14 +106,14 @@ def generate(
     if len(structures) < n:
         raise NonFiniteSampleError([i for i, s in enumerate(sampled.structures) if s is None])
     reports = [describe(structure) for structure in structures]
-    metrics = summarise(
+    metrics = summarize(
         reports,
         duplicates(structures),
         _novel(model, structures, reports),
         sampled.predicted,
         model.reference.statistics,
     )
-    metrics |= {"seconds": seconds, "score_evaluations": sampled.score_evaluations}
+    metrics |= {"seconds": seconds, "nfe": sampled.nfe}
     return Generated(structures, reports, metrics)
 
 

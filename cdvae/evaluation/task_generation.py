@@ -105,7 +105,7 @@ def score_generation(
         stage: where progress goes.
 
     Raises:
-        MissingFeaturiserError: matminer is not installed.
+        MissingFeaturizerError: matminer is not installed.
         ValueError: there are no structures or no reference crystals.
     """
     references = to_structures(data.crystals)
@@ -179,7 +179,7 @@ def _distinct(
     joint: Coverage,
 ) -> dict[str, Any] | None:
     """Numbers that count a crystal once whatever its copies, for a data set of one element."""
-    if len(data.crystals.species.unique()) > 1:
+    if len(data.crystals.atomic_numbers.unique()) > 1:
         return None
     originals = duplicates(references)
     return {

@@ -1,7 +1,7 @@
-"""Property optimisation: how many starts end in a crystal among the best 5, 10, 15 % of the data?
+"""Property optimization: how many starts end in a crystal among the best 5, 10, 15 % of the data?
 
 Protocol of Xie et al., ICLR 2022, section 5.3: from each of 100 crystals about ten decodings while
-the property is minimised; a start succeeds if the best of its valid decodings, by a property model
+the property is minimized; a start succeeds if the best of its valid decodings, by a property model
 that the search knows nothing of, is at or below a percentile of the data.
 """
 
@@ -48,7 +48,7 @@ def percentiles(card: Mapping[str, Any], prop: str) -> dict[str, float]:
     return dict(published or described["percentiles"])
 
 
-def optimisation_success(
+def optimization_success(
     method: Method,
     judge: TrainedModel,
     data: CrystalDataset,
@@ -57,7 +57,7 @@ def optimisation_success(
     seed: int,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Success rates (0 to 1) of minimising ``prop`` from each crystal of ``data``.
+    """Success rates (0 to 1) of minimizing ``prop`` from each crystal of ``data``.
 
     Also the rates that ``data`` would have without a search, as the judge sees them, and the share
     of valid decodings.
@@ -72,7 +72,7 @@ def optimisation_success(
         progress: called with (work done, in all).
     """
     started = time.perf_counter()
-    decodings = method.optimise(data, prop, seed, progress)
+    decodings = method.optimize(data, prop, seed, progress)
     seconds = time.perf_counter() - started
     owners, structures = _valid(decodings)
     best = [math.inf] * len(decodings)

@@ -33,7 +33,7 @@ def evaluate_reconstruction(
     references = to_structures(data.crystals)
     score = score_reconstruction(references, predictions, workers)
     distinct = None
-    if len(data.crystals.species.unique()) == 1:
+    if len(data.crystals.atomic_numbers.unique()) == 1:
         copies = duplicates(references)
         matched = [float(detail.rms is not None) for detail in score.details]
         distinct = {
@@ -68,4 +68,4 @@ def reconstruct(
         name: float((heads[name].cpu() - data.properties[:, i]).abs().nanmean())
         for i, name in enumerate(data.property_names)
     }
-    return {**figures, "property_mae": errors, "score_evaluations": method.score_evaluations}
+    return {**figures, "property_mae": errors, "nfe": method.nfe}

@@ -13,7 +13,7 @@ def volume(lattice: Tensor) -> Tensor:
 
 
 def inverse(lattice: Tensor) -> Tensor:
-    """(…, 3, 3) closed-form inverse: ``frac = cart @ inverse(lattice)``.
+    """(…, 3, 3) closed-form inverse: ``frac_coords = cart @ inverse(lattice)``.
 
     Its columns are the reciprocal vectors (without 2π), Å⁻¹.
     """
@@ -24,7 +24,7 @@ def inverse(lattice: Tensor) -> Tensor:
 
 
 def images_within(lattice: Tensor, radius: Tensor) -> Tensor:
-    """(B, 3) images needed on each side of an axis to see every neighbour within ``radius`` Å.
+    """(B, 3) images needed on each side of an axis to see every neighbor within ``radius`` Å.
 
     For fractional differences within ±½, |n + ½| ≤ radius·‖b*‖ bounds the image n along an axis
     with reciprocal vector b*.
@@ -73,30 +73,30 @@ def to_parameters(lattice: Tensor) -> tuple[Tensor, Tensor]:
 _SYMMETRIC = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))  # xx yy zz yz xz xy
 
 
-def _length_scale(n_atoms: Tensor, like: Tensor) -> Tensor:
+def _length_scale(num_atoms: Tensor, like: Tensor) -> Tensor:
     """(B, 1, 1) N^(1/3). In double, because single powers round by their place among others."""
-    return (n_atoms.double() ** (1 / 3)).to(like)[:, None, None]
+    return (num_atoms.double() ** (1 / 3)).to(like)[:, None, None]
 
 
-def to_log_metric(lattice: Tensor, n_atoms: Tensor) -> Tensor:
+def to_log_metric(lattice: Tensor, num_atoms: Tensor) -> Tensor:
     """(B, 6) the upper triangle of ½ log(L Lᵀ / N^(2/3)): any six numbers are a valid cell.
 
     The metric tensor does not change under rotation, and its matrix logarithm lives in a plain
     vector space, so a regression on it can neither leave the set of cells nor meet an angle's
     singularity.
     """
-    metric = (lattice @ lattice.mT) / _length_scale(n_atoms, lattice) ** 2
+    metric = (lattice @ lattice.mT) / _length_scale(num_atoms, lattice) ** 2
     values, vectors = torch.linalg.eigh(metric)
     log = vectors @ torch.diag_embed(0.5 * values.log()) @ vectors.mT
     return log[:, _SYMMETRIC[0], _SYMMETRIC[1]]
 
 
-def from_log_metric(log_metric: Tensor, n_atoms: Tensor) -> Tensor:
+def from_log_metric(log_metric: Tensor, num_atoms: Tensor) -> Tensor:
     """(B, 3, 3) the lattice, in pymatgen's orientation; inverse of :func:`to_log_metric`."""
     log = log_metric.new_zeros(len(log_metric), 3, 3)
     log[:, _SYMMETRIC[0], _SYMMETRIC[1]] = log_metric
     log[:, _SYMMETRIC[1], _SYMMETRIC[0]] = log_metric
-    return from_metric(torch.linalg.matrix_exp(2 * log) * _length_scale(n_atoms, log) ** 2)
+    return from_metric(torch.linalg.matrix_exp(2 * log) * _length_scale(num_atoms, log) ** 2)
 
 
 def from_metric(metric: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """The periodic multigraph: every pair of atoms and images within a cutoff, none left out.
 
-There is no cap on the number of neighbours, so no tie is broken by the order of the atoms, and as
-many images are searched as the cell needs (the original cuts shells at 20 neighbours and looks at
+There is no cap on the number of neighbors, so no tie is broken by the order of the atoms, and as
+many images are searched as the cell needs (the original cuts shells at 20 neighbors and looks at
 27 images).
 """
 
@@ -38,7 +38,7 @@ class Pairs:
     length: Tensor  # (E,) Å
 
 
-class NeighbourSearch:
+class NeighborSearch:
     """The search in fixed cells for atoms that move: what the cells alone decide is done once.
 
     Args:
@@ -47,12 +47,12 @@ class NeighbourSearch:
     """
 
     def __init__(self, crystals: CrystalBatch, cutoff: Tensor) -> None:
-        n_atoms, self.owner = crystals.n_atoms, crystals.owner
+        num_atoms, self.batch = crystals.num_atoms, crystals.batch
         self.lattice, self.cutoff = crystals.lattice, cutoff
-        self.first = n_atoms.cumsum(0) - n_atoms
-        self.crystals, self.largest = len(crystals), int(n_atoms.max())
-        within = torch.arange(len(self.owner), device=self.owner.device) - self.first[self.owner]
-        self.place = self.owner * self.largest + within
+        self.first = num_atoms.cumsum(0) - num_atoms
+        self.crystals, self.largest = len(crystals), int(num_atoms.max())
+        within = torch.arange(len(self.batch), device=self.batch.device) - self.first[self.batch]
+        self.place = self.batch * self.largest + within
         self.crystal, self.offset = _images(images_within(crystals.lattice, cutoff))
         shift = torch.einsum("ki,kij->kj", self.offset.to(cutoff), crystals.lattice[self.crystal])
         self._shift = shift.T.contiguous()  # (3, K) Å
@@ -61,12 +61,14 @@ class NeighbourSearch:
         diagonal = torch.arange(self.largest, device=home.device) * (self.largest + 1)
         self._itself = (home * self.largest**2 + diagonal).flatten()
 
-    def pairs(self, frac: Tensor) -> Pairs:
-        """All that are nearer than the cutoff, atoms being at ``frac`` (A, 3)."""
+    def pairs(self, frac_coords: Tensor) -> Pairs:
+        """All that are nearer than the cutoff, atoms being at ``frac_coords`` (A, 3)."""
         b, n = self.crystals, self.largest
-        padded = frac
-        if len(frac) < b * n:  # rows without an atom are near nothing
-            padded = frac.new_full((b * n, 3), torch.nan).index_copy(0, self.place, frac)
+        padded = frac_coords
+        if len(frac_coords) < b * n:  # rows without an atom are near nothing
+            padded = frac_coords.new_full((b * n, 3), torch.nan).index_copy(
+                0, self.place, frac_coords
+            )
         padded = padded.view(b, n, 3)
         difference = padded[:, None] - padded[:, :, None]  # axes: crystal, target, source
         nearest = difference.round()
@@ -90,14 +92,14 @@ class NeighbourSearch:
 def periodic_edges(crystals: CrystalBatch, cutoff: Tensor) -> Edges:
     """All edges shorter than ``cutoff`` Å; a crystal may have none.
 
-    An atom is its own neighbour through an image, never at distance zero.
+    An atom is its own neighbor through an image, never at distance zero.
 
     Args:
         crystals: B crystals.
         cutoff: (B,) Å, one radius a crystal.
     """
-    search = NeighbourSearch(crystals, cutoff)
-    found, n = search.pairs(crystals.frac), search.largest
+    search = NeighborSearch(crystals, cutoff)
+    found, n = search.pairs(crystals.frac_coords), search.largest
     crystal = search.crystal[found.image]
     target, source = found.pair // n % n, found.pair % n
     image = search.offset[found.image] - found.nearest[found.pair].long()

@@ -10,15 +10,15 @@ from torch import Tensor
 from cdvae.geometry.lattice import images_within, inverse
 
 
-def wrap(frac: Tensor) -> Tensor:
-    """``frac`` in [0, 1), also for tiny negatives, where ``% 1`` rounds up to exactly 1."""
-    wrapped = frac % 1
+def wrap(frac_coords: Tensor) -> Tensor:
+    """``frac_coords`` in [0, 1), also for tiny negatives, where ``% 1`` rounds up to exactly 1."""
+    wrapped = frac_coords % 1
     return torch.where(wrapped >= 1, 0, wrapped)
 
 
-def wrap_difference(frac: Tensor) -> Tensor:
+def wrap_difference(frac_coords: Tensor) -> Tensor:
     """Fractional differences in [-½, ½]."""
-    return frac - frac.round()
+    return frac_coords - frac_coords.round()
 
 
 def image_grid(reach: Tensor) -> Tensor:

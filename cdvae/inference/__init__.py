@@ -11,8 +11,8 @@ from cdvae.inference.latents import encode, predict, sample_latents, sample_post
 from cdvae.inference.sampler_plans import (
     LANGEVIN_LEVELS,
     SamplerSpec,
-    plan_attempts,
-    score_evaluations,
+    max_nfe,
+    restart_policy,
 )
 from cdvae.inference.seeds import crystal_seed
 
@@ -28,10 +28,10 @@ __all__ = [
     "decode_finite",
     "encode",
     "estimate",
-    "plan_attempts",
+    "max_nfe",
     "portions",
     "predict",
+    "restart_policy",
     "sample_latents",
     "sample_posterior",
-    "score_evaluations",
 ]

@@ -16,7 +16,7 @@ bits of a crystal do not depend on what shares its batch.
 """
 
 
-def filled(rows: Sequence[int]) -> list[int]:
+def pad_to_multiple(rows: Sequence[int]) -> list[int]:
     """``rows`` and the last one again until they are a multiple of ROWS."""
     return [*rows, *[rows[-1]] * (-len(rows) % ROWS)]
 
@@ -26,21 +26,21 @@ def ranges(n: int, size: int) -> list[range]:
     return [range(first, min(first + size, n)) for first in range(0, n, size)]
 
 
-def of_one_size(n_atoms: Sequence[int], atoms: int) -> list[list[int]]:
+def bucket_by_size(num_atoms: Sequence[int], atoms: int) -> list[list[int]]:
     """Rows of crystals with the same number of atoms, about ``atoms`` in a batch.
 
     Nothing is padded in such a batch, and no crystal waits for a larger one. Large batches come
     first, so that threads end at about the same time.
     """
     rows = defaultdict(list)
-    for row, n in enumerate(n_atoms):
+    for row, n in enumerate(num_atoms):
         rows[n].append(row)
     batches = [
         [own[i] for i in part]
         for n, own in rows.items()
         for part in ranges(len(own), max(1, atoms // n))
     ]
-    return sorted(batches, key=lambda own: -len(own) * n_atoms[own[0]] ** 2)
+    return sorted(batches, key=lambda own: -len(own) * num_atoms[own[0]] ** 2)
 
 
 class Levels:

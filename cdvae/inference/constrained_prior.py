@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from cdvae.compute import spread
+from cdvae.compute import parallel_map
 from cdvae.constraints import Constraints
 from cdvae.data.structures import niggli_cell, to_structures
 from cdvae.errors import InfeasibleError
-from cdvae.inference.bucketing import filled, ranges
-from cdvae.inference.consistency import agreement
+from cdvae.inference.bucketing import pad_to_multiple, ranges
+from cdvae.inference.consistency import consistency
 from cdvae.inference.decoding import Decoded
-from cdvae.inference.fixed_attributes import Fixed
+from cdvae.inference.fixed_attributes import FixedAttributes
 from cdvae.inference.initial_state import counts_log_prob, read_counts
 from cdvae.inference.latents import PRIOR_DRAWS, PRIOR_ROWS
 from cdvae.inference.seeds import crystal_seed, normal, uniform
@@ -42,7 +42,7 @@ class Drawn:
 
     latents: Latents
     seeds: list[int]
-    fixed: list[Fixed]
+    fixed: list[FixedAttributes]
 
     @classmethod
     def cat(cls, parts: Sequence[Drawn]) -> Drawn:
@@ -60,11 +60,11 @@ class ConstrainedPrior:
     The composition is drawn from the prior under the constraints and then fixed, so that no z can
     make it another one. Of several z for it the one is taken whose heads agree best with what is
     required: the composition, the cell, the property. A head is easily wrong where nothing but its
-    value was looked for, so with a target the DECODED best ones are decoded, and what the estimator
-    says of the crystals decides. Whoever names a composition looks for its likely crystals, and
-    atoms begin on random sites of a space group: there GUESSES latents are decoded, for a
-    composition the prior's more probable ones, and the crystal stays that fits its latent best
-    when it is encoded again, of those that are valid if any is.
+    value was looked for, so with a target the DECODED best ones are decoded, and what the property
+    model says of the crystals decides. Whoever names a composition looks for its likely crystals,
+    and atoms begin on random sites of a space group: there GUESSES latents are decoded, for a
+    composition the prior's more probable ones, and the crystal stays that fits its latent best when
+    it is encoded again, of those that are valid if any is.
     """
 
     def __init__(self, model: TrainedModel, constraints: Constraints) -> None:
@@ -94,15 +94,17 @@ class ConstrainedPrior:
         """``candidates`` latents for each seed."""
         own = [crystal_seed(seed, i) if i else seed for seed in seeds for i in self._places]
         if self._choosy:
-            parts = spread(self._choice, seeds)
+            parts = parallel_map(self._choice, seeds)
         else:
             crystals = [seed for seed in seeds for _ in self._places]
             pairs = list(zip(crystals, own, strict=True))
             rows = ranges(len(pairs), PRIOR_ROWS)
-            parts = spread(lambda part: self._agreeing([pairs[i] for i in part]), rows)
+            parts = parallel_map(lambda part: self._agreeing([pairs[i] for i in part]), rows)
         latents, counts = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
         cell, number = self._constraints.lattice, self._constraints.spacegroup
-        return Drawn(Latents.of(latents), own, [Fixed(one, cell, number) for one in counts])
+        return Drawn(
+            Latents.of(latents), own, [FixedAttributes(one, cell, number) for one in counts]
+        )
 
     def best(self, drawn: Drawn, decoded: Decoded) -> Decoded:
         """Of the candidates of each crystal the one that is nearest the target, or fits z best.
@@ -113,15 +115,15 @@ class ConstrainedPrior:
         if number == 1:
             return decoded
         if target is None:
-            away = agreement(self._model, drawn.latents, decoded.crystals).misfit
+            away = consistency(self._model, drawn.latents, decoded.crystals).latent_mse
             fine = [structure_valid(one) for one in to_structures(decoded.crystals)]
             away = away.masked_fill(~torch.tensor(fine), torch.inf)
         else:
             away = (decoded.properties[target.prop] - target.value).abs()
         away = away.view(-1, number)
         rows = (away.argmin(1) + number * torch.arange(len(away))).tolist()
-        evaluations = decoded.score_evaluations.view(-1, number).sum(1)
-        return replace(decoded.select(rows), score_evaluations=evaluations)
+        evaluations = decoded.nfe.view(-1, number).sum(1)
+        return replace(decoded.select(rows), nfe=evaluations)
 
     @property
     def candidates(self) -> int:
@@ -135,23 +137,23 @@ class ConstrainedPrior:
         ``seeds`` are those of the crystals and of their candidates.
         """
         model, composition = self._model, self._composition
-        every = filled(range(len(seeds)))
+        every = pad_to_multiple(range(len(seeds)))
         numbers = uniform([seeds[i][0] for i in every], composition.draws, "composition")
         counts = composition.sample(numbers.to(model.device))
         latents = counts.new_empty(len(every), model.config.model.latent_dim)
-        misfit = counts.new_full((len(every),), torch.inf)
+        latent_mse = counts.new_full((len(every),), torch.inf)
         pending = every
         for attempt in range(PRIOR_DRAWS):
             noise = self._noise([seeds[i][1] for i in pending], attempt)
-            drawn = model.prior.transport(noise, counts[pending])
-            found = self._misfit(drawn, counts[pending])
+            drawn = model.prior.sample_from_noise(noise, counts[pending])
+            found = self._latent_mse(drawn, counts[pending])
             for place, row in enumerate(pending):
-                if attempt == 0 or found[place] < misfit[row]:
-                    latents[row], misfit[row] = drawn[place], found[place]
-            left = [row for row in range(len(seeds)) if misfit[row] > 0]
+                if attempt == 0 or found[place] < latent_mse[row]:
+                    latents[row], latent_mse[row] = drawn[place], found[place]
+            left = [row for row in range(len(seeds)) if latent_mse[row] > 0]
             if not left:
                 break
-            pending = filled(left)
+            pending = pad_to_multiple(left)
         return latents[: len(seeds)], counts[: len(seeds)]
 
     def _choice(self, seed: int) -> tuple[Tensor, Tensor]:
@@ -161,8 +163,8 @@ class ConstrainedPrior:
         numbers = torch.cat([uniform([seed], composition.draws, name) for name in names])
         counts = composition.sample(numbers.to(model.device))
         noise = torch.cat([self._noise([seed], i) for i in range(CHOICES)])
-        latents = model.prior.transport(noise, counts)
-        order = self._misfit(latents, counts).argsort(stable=True)
+        latents = model.prior.sample_from_noise(noise, counts)
+        order = self._latent_mse(latents, counts).argsort(stable=True)
         best = order[: self.candidates].tolist()
         return latents[best], counts[best]
 
@@ -171,22 +173,22 @@ class ConstrainedPrior:
         noise = normal(seeds, self._model.prior.components, f"latent {attempt}")
         return width * noise.to(self._model.device)
 
-    def _misfit(self, latents: Tensor, counts: Tensor) -> Tensor:
+    def _latent_mse(self, latents: Tensor, counts: Tensor) -> Tensor:
         """(C,) how badly the heads' reading of ``latents`` goes with what is required."""
         heads, target = self._model.network.heads, self._constraints.target
         said = heads(latents)
         agrees = (read_counts(heads, latents) == counts).all(-1)
         unlike = -counts_log_prob(said.count_logits, counts)
-        misfit = torch.where(agrees, 0.0, 1e3 + unlike)
+        latent_mse = torch.where(agrees, 0.0, 1e3 + unlike)
         if self._cell is not None:
-            n_atoms = counts.sum(1).long()
-            wanted = heads.lattice_target(self._cell.expand(len(counts), 3, 3), n_atoms)
-            misfit = misfit + (said.log_metric - wanted).square().sum(-1)
+            num_atoms = counts.sum(1).long()
+            wanted = heads.lattice_target(self._cell.expand(len(counts), 3, 3), num_atoms)
+            latent_mse = latent_mse + (said.log_metric - wanted).square().sum(-1)
         if target is not None:
             place = self._model.properties.index(target.prop)
             value = (target.value - heads.property_mean[place]) / heads.property_std[place]
-            misfit = misfit + (said.properties[:, place] - value).square()
-        return misfit
+            latent_mse = latent_mse + (said.properties[:, place] - value).square()
+        return latent_mse
 
 
 def _size_log_weights(model: TrainedModel, lattice: Tensor) -> Tensor:

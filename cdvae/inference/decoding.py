@@ -1,4 +1,4 @@
-"""From latents to crystals, and what the estimator says of them."""
+"""From latents to crystals, and what the property model says of them."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cdvae.compute import spread, threads
+from cdvae.compute import parallel_map, threads
 from cdvae.diffusion.samplers.sampler import OnLevel
-from cdvae.diffusion.score import residual_shift
+from cdvae.diffusion.score import score_residual_shift
 from cdvae.errors import NonFiniteSampleError
 from cdvae.geometry.crystal import CrystalBatch
-from cdvae.inference.bucketing import Levels, filled, of_one_size
+from cdvae.inference.bucketing import Levels, bucket_by_size, pad_to_multiple
 from cdvae.inference.chunks import chunks
-from cdvae.inference.fixed_attributes import Fixed
-from cdvae.inference.initial_state import begin
-from cdvae.inference.restarts import JUDGEMENT_SIGMA, Attempts, Best, Made
-from cdvae.inference.sampler_plans import Kind, SamplerSpec, plan_attempts
+from cdvae.inference.fixed_attributes import FixedAttributes
+from cdvae.inference.initial_state import initial_state
+from cdvae.inference.restarts import JUDGEMENT_SIGMA, BestOfN, RestartPolicy, SampleBatch
+from cdvae.inference.sampler_plans import Kind, SamplerSpec, restart_policy
 from cdvae.inference.seeds import generators
 from cdvae.model_folder import TrainedModel
 from cdvae.nn.encoder import Latents
@@ -29,17 +29,17 @@ BATCH_ATOMS, BATCH_ATOMS_CUDA = 640, 16384
 
 @dataclass(frozen=True)
 class Decoded:
-    """Crystals decoded from latents, and what the estimator says of them."""
+    """Crystals decoded from latents, and what the property model says of them."""
 
     crystals: CrystalBatch
-    properties: dict[str, Tensor]  # (B,) each, in the card's units, as the estimator has it
-    score_evaluations: Tensor  # (B,) that each crystal took
+    properties: dict[str, Tensor]  # (B,) each, in the card's units, as the property model has it
+    nfe: Tensor  # (B,) that each crystal took
 
     def select(self, rows: Sequence[int]) -> Decoded:
         """Those of the crystals ``rows``."""
         own = list(rows)
         properties = {name: values[own] for name, values in self.properties.items()}
-        return Decoded(self.crystals.select(own), properties, self.score_evaluations[own])
+        return Decoded(self.crystals.select(own), properties, self.nfe[own])
 
 
 @torch.no_grad()
@@ -47,10 +47,10 @@ def estimate(model: TrainedModel, crystals: CrystalBatch) -> dict[str, Tensor]:
     """(B,) of every property, in the card's units, by the model trained apart from the generator.
 
     Finite for every crystal whose cell has a volume, also far from the data; how well it does on
-    crystals like the data is in the card, quality.estimator.
+    crystals like the data is in the card, quality.property model.
     """
     parts = [
-        model.estimator.values(crystals.select(rows).to(model.device))
+        model.property_model.values(crystals.select(rows).to(model.device))
         for rows in chunks(len(crystals), model)
     ]
     return dict(zip(model.properties, torch.cat(parts).unbind(-1), strict=True))
@@ -63,7 +63,7 @@ def decode(
     seeds: Sequence[int],
     sampler: SamplerSpec,
     on_level: OnLevel | None = None,
-    fixed: Sequence[Fixed | None] | None = None,
+    fixed: Sequence[FixedAttributes | None] | None = None,
 ) -> Decoded:
     """The crystals of ``latents``: heads give size, cell, composition; the sampler the sites.
 
@@ -81,24 +81,24 @@ def decode(
     """
     _require_finite(~latents.z.isfinite().all(-1))
     kept = [None] * len(latents) if fixed is None else list(fixed)
-    sizes, codes = _sizes(model, latents.z, kept), latents.n_codes.tolist()
+    sizes, atom_latents = _sizes(model, latents.z, kept), latents.num_atom_latents.tolist()
     kinds: list[Kind] = [
-        "given" if n == own else "new" if one is None else "fixed"
-        for n, own, one in zip(sizes, codes, kept, strict=True)
+        "reconstructed" if n == own else "generated" if one is None else "constrained"
+        for n, own, one in zip(sizes, atom_latents, kept, strict=True)
     ]
-    plans = {kind: plan_attempts(model, sampler, kind) for kind in set(kinds)}
-    best, runs = Best(len(latents)), max(plan.most for plan in plans.values())
+    plans = {kind: restart_policy(model, sampler, kind) for kind in set(kinds)}
+    best, runs = BestOfN(len(latents)), max(plan.attempts for plan in plans.values())
     for run in range(runs):
-        left = best.unfit([plans[kind] for kind in kinds])
+        left = best.needs_restart([plans[kind] for kind in kinds])
         atoms = _batch_atoms(model, sum(sizes[row] for row in left))
         batches = [
             [rows[i] for i in part]
             for rows in _of_one_kind(left, kinds, kept)
-            for part in of_one_size([sizes[row] for row in rows], atoms)
+            for part in bucket_by_size([sizes[row] for row in rows], atoms)
         ]
         levels = Levels(len(batches), on_level, run, runs)
 
-        def one_run(rows: list[int], run: int = run, levels: Levels = levels) -> Made:
+        def one_run(rows: list[int], run: int = run, levels: Levels = levels) -> SampleBatch:
             return _decode_batch(
                 model,
                 latents.select(rows),
@@ -109,14 +109,14 @@ def decode(
                 [kept[row] for row in rows],
             )
 
-        for rows, made in zip(batches, spread(one_run, batches), strict=True):
+        for rows, made in zip(batches, parallel_map(one_run, batches), strict=True):
             best.add(rows, made, plans[kinds[rows[0]]])
     crystals, properties = best.crystals(), best.properties()
     broken = ~crystals.lattice.flatten(1).isfinite().all(-1)
-    broken[crystals.owner[~crystals.frac.isfinite().all(-1)]] = True
+    broken[crystals.batch[~crystals.frac_coords.isfinite().all(-1)]] = True
     _require_finite(broken)
     named = dict(zip(model.properties, properties.unbind(-1), strict=True))
-    return Decoded(crystals, named, best.evaluations)
+    return Decoded(crystals, named, best.nfe)
 
 
 def _batch_atoms(model: TrainedModel, atoms: int) -> int:
@@ -127,7 +127,7 @@ def _batch_atoms(model: TrainedModel, atoms: int) -> int:
 
 
 def _of_one_kind(
-    rows: Sequence[int], kinds: Sequence[Kind], fixed: Sequence[Fixed | None]
+    rows: Sequence[int], kinds: Sequence[Kind], fixed: Sequence[FixedAttributes | None]
 ) -> list[list[int]]:
     """``rows`` that are sampled in one way.
 
@@ -141,38 +141,44 @@ def _of_one_kind(
     return list(found.values())
 
 
-def _sizes(model: TrainedModel, z: Tensor, fixed: Sequence[Fixed | None]) -> list[int]:
+def _sizes(model: TrainedModel, z: Tensor, fixed: Sequence[FixedAttributes | None]) -> list[int]:
     """The number of atoms of each crystal: fixed, or as the heads read it from ``z`` (B, D)."""
-    read: list[int] = model.network.heads.size_logits(z[filled(range(len(z)))]).argmax(-1).tolist()
-    return [n if one is None else one.n_atoms for n, one in zip(read, fixed, strict=False)]
+    read: list[int] = (
+        model.network.heads.size_logits(z[pad_to_multiple(range(len(z)))]).argmax(-1).tolist()
+    )
+    return [n if one is None else one.num_atoms for n, one in zip(read, fixed, strict=False)]
 
 
 def _decode_batch(
     model: TrainedModel,
     latents: Latents,
     seeds: Sequence[int],
-    plan: Attempts,
+    plan: RestartPolicy,
     run: int,
     on_level: OnLevel,
-    fixed: Sequence[Fixed | None],
-) -> Made:
+    fixed: Sequence[FixedAttributes | None],
+) -> SampleBatch:
     """One run of each of the ``latents``, which all have one number of atoms, on the CPU.
 
     They have something ``fixed``, and a space group, all or none.
     """
-    network, every = model.network, filled(range(len(latents)))
+    network, every = model.network, pad_to_multiple(range(len(latents)))
     rngs = generators([seeds[i] for i in every], f"decode {run}")
     own = [one for one in fixed if one is not None]
-    start = begin(network, latents.select(every), rngs, [own[i] for i in every] if own else None)
+    start = initial_state(
+        network, latents.select(every), rngs, [own[i] for i in every] if own else None
+    )
     score = network.decoder.bind(start.condition)
     crystals = plan.sampler(score, start.crystals, rngs, on_level, start.symmetry)
-    misfit = residual = torch.zeros(len(every))
+    latent_mse = score_residual = torch.zeros(len(every))
     if plan.judged:
-        misfit = network.misfit(start.condition, crystals).cpu()
-        residual = residual_shift(score, crystals, JUDGEMENT_SIGMA).cpu()
-    # Not read from the latents by the heads: an optimised latent lies where its head is wrong.
-    properties = model.estimator.values(crystals).cpu()
-    return Made(crystals.to("cpu"), properties, misfit, residual).select(range(len(latents)))
+        latent_mse = network.latent_mse(start.condition, crystals).cpu()
+        score_residual = score_residual_shift(score, crystals, JUDGEMENT_SIGMA).cpu()
+    # Not read from the latents by the heads: an optimized latent lies where its head is wrong.
+    properties = model.property_model.values(crystals).cpu()
+    return SampleBatch(crystals.to("cpu"), properties, latent_mse, score_residual).select(
+        range(len(latents))
+    )
 
 
 def decode_finite(
@@ -181,7 +187,7 @@ def decode_finite(
     seeds: Sequence[int],
     sampler: SamplerSpec,
     on_level: OnLevel | None = None,
-    fixed: Sequence[Fixed | None] | None = None,
+    fixed: Sequence[FixedAttributes | None] | None = None,
 ) -> tuple[list[int], Decoded | None]:
     """The rows of ``latents`` whose crystals stay finite, and these crystals (None for no row).
 

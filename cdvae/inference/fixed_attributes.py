@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Fixed:
+class FixedAttributes:
     """The atoms of a crystal, and on wish its cell and its space group."""
 
     counts: Tensor  # (Z,) atoms of each element
@@ -16,6 +16,6 @@ class Fixed:
     spacegroup: int | None = None
 
     @property
-    def n_atoms(self) -> int:
+    def num_atoms(self) -> int:
         """All atoms of the cell."""
         return int(self.counts.sum())

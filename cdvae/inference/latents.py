@@ -8,9 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from cdvae.compute import spread
+from cdvae.compute import parallel_map
 from cdvae.geometry.crystal import CrystalBatch
-from cdvae.inference.bucketing import filled, ranges
+from cdvae.inference.bucketing import pad_to_multiple, ranges
 from cdvae.inference.chunks import chunks
 from cdvae.inference.initial_state import read_counts
 from cdvae.inference.seeds import generators, normal, uniform
@@ -35,13 +35,13 @@ def sample_latents(
         noise = normal(seeds, model.config.model.latent_dim, "latent 0")
         return Latents.of(noise.to(model.device))
     parts = ranges(len(seeds), PRIOR_ROWS)
-    drawn = spread(lambda part: _draw(model, [seeds[i] for i in part]), parts)
+    drawn = parallel_map(lambda part: _draw(model, [seeds[i] for i in part]), parts)
     return Latents.of(torch.cat(drawn))
 
 
 def _draw(model: TrainedModel, seeds: Sequence[int]) -> Tensor:
     """(B, D) latents of the learned prior."""
-    every = filled(range(len(seeds)))
+    every = pad_to_multiple(range(len(seeds)))
     composition = model.prior.composition
     numbers = uniform([seeds[i] for i in every], composition.draws, "composition")
     counts = composition.sample(numbers.to(model.device))
@@ -49,12 +49,12 @@ def _draw(model: TrainedModel, seeds: Sequence[int]) -> Tensor:
     pending = every
     for attempt in range(PRIOR_DRAWS):
         noise = normal([seeds[i] for i in pending], model.prior.components, f"latent {attempt}")
-        latents[pending] = model.prior.transport(noise.to(model.device), counts[pending])
+        latents[pending] = model.prior.sample_from_noise(noise.to(model.device), counts[pending])
         agrees = (read_counts(model.network.heads, latents[pending]) == counts[pending]).all(-1)
         left = sorted({i for i, fine in zip(pending, agrees.tolist(), strict=True) if not fine})
         if not left:
             break
-        pending = filled(left)
+        pending = pad_to_multiple(left)
     return latents[: len(seeds)]
 
 
@@ -72,16 +72,20 @@ def sample_posterior(
 ) -> Latents:
     """One draw from each posterior, ``width`` (B,) times as wide: 1 if None, 0 for its mean."""
     width = torch.ones(len(seeds), device=model.device) if width is None else width.to(model.device)
-    z, codes, sizes = posterior.z, posterior.codes, posterior.n_atoms.tolist()
+    z, atom_latents, sizes = posterior.z, posterior.atom_latents, posterior.num_atoms.tolist()
     rngs = zip(sizes, generators(seeds, "codes of the posterior"), strict=True)
-    noise = torch.cat([torch.randn(n, codes.mean.shape[1], generator=rng) for n, rng in rngs])
+    noise = torch.cat(
+        [torch.randn(n, atom_latents.mean.shape[1], generator=rng) for n, rng in rngs]
+    )
     spread = (0.5 * z.logvar).exp() * width[:, None]
-    spreads = (0.5 * codes.logvar).exp() * width.repeat_interleave(posterior.n_atoms)[:, None]
+    spreads = (0.5 * atom_latents.logvar).exp() * width.repeat_interleave(posterior.num_atoms)[
+        :, None
+    ]
     drawn = normal(seeds, z.mean.shape[1], "posterior").to(model.device)
     return Latents(
         z.mean + spread * drawn,
-        codes.mean + spreads * noise.to(codes.mean),
-        posterior.n_atoms,
+        atom_latents.mean + spreads * noise.to(atom_latents.mean),
+        posterior.num_atoms,
     )
 
 

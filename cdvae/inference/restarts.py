@@ -19,94 +19,100 @@ JUDGEMENT_SIGMA = 0.4
 
 
 @dataclass(frozen=True)
-class Attempts:
-    """Up to ``most`` runs of a sampler for each crystal, until one fits or two agree.
+class RestartPolicy:
+    """Up to ``attempts`` runs of a sampler for each crystal, until one fits or two agree.
 
     A run that settles on the wrong sites early cannot leave them at the later, smaller noise
     levels; another start costs the same as doubling the levels and helps more. Nine crystals of ten
     fit at once, and whether one does can be told without the true crystal: by encoding it again.
-    Where the two best runs have the same misfit (AGREE), the sites are not what makes it: the
+    Where the two best runs have the same latent_mse (AGREE), the sites are not what makes it: the
     latent says things that no crystal has, as a draw of the posterior does.
 
-    Where none fits, the one is kept whose misfit times the shift that the score still asks for is
-    least: encoder and score err in different ways.
+    Where none fits, the one is kept whose latent_mse times the shift that the score still asks for
+    is least: encoder and score err in different ways.
     """
 
     sampler: Sampler
-    most: int
-    fit: float  # misfit as in `cdvae.nn.autoencoder.CDVAE.misfit`
+    attempts: int
+    accept_below: float  # latent_mse as in `cdvae.nn.autoencoder.CDVAE.latent_mse`
 
     @property
     def judged(self) -> bool:
         """Whether a run is compared with others."""
-        return self.most > 1
+        return self.attempts > 1
 
     @property
-    def per_run(self) -> int:
+    def nfe_per_attempt(self) -> int:
         """Score evaluations of one run and of its judgement."""
-        return self.sampler.evaluations + self.judged
+        return self.sampler.nfe + self.judged
 
     @property
-    def evaluations(self) -> int:
+    def nfe(self) -> int:
         """Score evaluations of all runs."""
-        return self.most * self.per_run
+        return self.attempts * self.nfe_per_attempt
 
 
 @dataclass(frozen=True)
-class Made:
+class SampleBatch:
     """What a run made: B crystals on the CPU."""
 
     crystals: CrystalBatch
     properties: Tensor  # (B, P)
-    misfit: Tensor  # (B,) as in `cdvae.nn.autoencoder.CDVAE.misfit`
-    residual: Tensor  # (B,) Å, as in `cdvae.diffusion.score.residual_shift`
+    latent_mse: Tensor  # (B,) as in `cdvae.nn.autoencoder.CDVAE.latent_mse`
+    score_residual: Tensor  # (B,) Å, as in `cdvae.diffusion.score.score_residual_shift`
 
-    def select(self, rows: Sequence[int]) -> Made:
+    def select(self, rows: Sequence[int]) -> SampleBatch:
         """Those of the crystals ``rows``."""
         own = list(rows)
-        judged = self.misfit[own], self.residual[own]
-        return Made(self.crystals.select(own), self.properties[own], *judged)
+        judged = self.latent_mse[own], self.score_residual[own]
+        return SampleBatch(self.crystals.select(own), self.properties[own], *judged)
 
 
-class Best:
+class BestOfN:
     """The best of the runs of each of B crystals."""
 
     def __init__(self, number: int) -> None:
-        self.evaluations = torch.zeros(number, dtype=torch.long)  # (B,) so far
+        self.nfe = torch.zeros(number, dtype=torch.long)  # (B,) so far
         self._runs = [0] * number
-        self._misfit = [math.inf] * number
+        self._latent_mse = [math.inf] * number
         self._second = [math.inf] * number  # the second least
-        self._doubt = [math.inf] * number  # misfit times residual of the best; 0 where it fits
+        self._selection_score = [
+            math.inf
+        ] * number  # latent_mse times score_residual of the best; 0 where it fits
         self._place = [-1] * number  # of each crystal's best among all that were made
-        self._made: list[Made] = []
+        self._made: list[SampleBatch] = []
         self._total = 0
 
-    def unfit(self, plans: Sequence[Attempts]) -> list[int]:
+    def needs_restart(self, plans: Sequence[RestartPolicy]) -> list[int]:
         """The crystals that ``plans``, one for each, give another run."""
         pairs = enumerate(plans)
-        return [i for i, plan in pairs if self._runs[i] < plan.most and not self._ended(i, plan)]
+        return [
+            i for i, plan in pairs if self._runs[i] < plan.attempts and not self._ended(i, plan)
+        ]
 
-    def _ended(self, row: int, plan: Attempts) -> bool:
-        least, second = self._misfit[row], self._second[row]
+    def _ended(self, row: int, plan: RestartPolicy) -> bool:
+        least, second = self._latent_mse[row], self._second[row]
         return self._runs[row] > 0 and (
-            least <= plan.fit or second <= (1 + AGREE) * least < math.inf
+            least <= plan.accept_below or second <= (1 + AGREE) * least < math.inf
         )
 
-    def add(self, rows: Sequence[int], made: Made, plan: Attempts) -> None:
+    def add(self, rows: Sequence[int], made: SampleBatch, plan: RestartPolicy) -> None:
         """What a run of ``plan`` made of ``rows``."""
-        judged = zip(rows, made.misfit.tolist(), made.residual.tolist(), strict=True)
-        for i, (row, misfit, residual) in enumerate(judged):
+        judged = zip(rows, made.latent_mse.tolist(), made.score_residual.tolist(), strict=True)
+        for i, (row, latent_mse, score_residual) in enumerate(judged):
             # What is not a number is the worst: a crystal all of whose runs broke remains broken.
-            misfit = misfit if math.isfinite(misfit) else math.inf
-            doubt = 0.0 if misfit <= plan.fit else misfit * residual
-            doubt = doubt if math.isfinite(doubt) else math.inf
-            if not self._runs[row] or doubt < self._doubt[row]:
-                self._place[row], self._doubt[row] = self._total + i, doubt
-            self._misfit[row], self._second[row], _ = sorted(
-                (self._misfit[row], self._second[row], misfit)
+            latent_mse = latent_mse if math.isfinite(latent_mse) else math.inf
+            selection_score = (
+                0.0 if latent_mse <= plan.accept_below else latent_mse * score_residual
+            )
+            selection_score = selection_score if math.isfinite(selection_score) else math.inf
+            if not self._runs[row] or selection_score < self._selection_score[row]:
+                self._place[row], self._selection_score[row] = self._total + i, selection_score
+            self._latent_mse[row], self._second[row], _ = sorted(
+                (self._latent_mse[row], self._second[row], latent_mse)
             )
             self._runs[row] += 1
-            self.evaluations[row] += plan.per_run
+            self.nfe[row] += plan.nfe_per_attempt
         self._made.append(made)
         self._total += len(rows)
 

@@ -8,53 +8,63 @@ from typing import Literal, get_args
 from cdvae.diffusion.noise import NoiseSchedule
 from cdvae.diffusion.samplers.ancestral import Ancestral, Plan
 from cdvae.diffusion.samplers.langevin import Langevin
-from cdvae.inference.restarts import Attempts
+from cdvae.inference.restarts import RestartPolicy
 from cdvae.model_folder import TrainedModel
 
 LANGEVIN_LEVELS = 50
 
-Kind = Literal["new", "fixed", "given"]
-"""A new crystal, a new one of required atoms, or one whose latent says where its atoms are."""
+Kind = Literal["generated", "constrained", "reconstructed"]
+"""A new crystal, a new one of required atoms, or one whose latents place its atoms."""
 
 
 @dataclass(frozen=True)
 class SamplerSpec:
-    """A sampler by name; ``steps``: most score evaluations of a crystal, None for the default."""
+    """A sampler by name, and the most network evaluations (NFE) for one crystal.
+
+    ``nfe`` is None for the default of the model.
+    """
 
     name: str
-    steps: int | None = None
+    nfe: int | None = None
 
 
-def plan_attempts(model: TrainedModel, spec: SamplerSpec, kind: Kind) -> Attempts:
-    """The sampler of that name with the noise levels that the model was trained for.
+def restart_policy(model: TrainedModel, spec: SamplerSpec, kind: Kind) -> RestartPolicy:
+    """Return the named sampler, with the noise levels that the model was trained for.
 
-    ``fast`` takes at most its number of steps, as the settings of the model say: one run for a new
-    crystal, and for a given one short runs until one fits. ``langevin`` is one run of
-    LANGEVIN_LEVELS levels.
+    ``ancestral`` makes one run for a new crystal and short runs for a given one until one fits, at
+    most as long as the settings of the model allow. ``langevin`` is one run of LANGEVIN_LEVELS
+    levels.
 
     Raises:
-        ValueError: the name is unknown or the number of steps is impossible.
+        ValueError: the name is unknown or the NFE is impossible.
     """
     schedule = NoiseSchedule(model.config.model.sigma_max, model.config.model.sigma_min)
     settings = model.config.sampling
-    if spec.name == "fast":
-        steps = settings.steps if spec.steps is None else spec.steps
-        if steps < 1:
-            raise ValueError(f"sampler fast takes at least 1 step, not {steps}")
-        given = kind == "given"
-        steps = min(steps, getattr(settings, kind))
-        most = max(1, steps // settings.given_run) if given else 1
-        # One evaluation of a run judges it, where it is compared with others (Attempts.per_run).
-        plan = Plan.finding(steps // most - (most > 1)) if given else Plan.drawing(steps)
-        return Attempts(Ancestral(schedule, plan), most, settings.fit)
+    if spec.name == "ancestral":
+        nfe = settings.nfe if spec.nfe is None else spec.nfe
+        if nfe < 1:
+            raise ValueError(f"sampler ancestral takes at least 1 evaluation, not {nfe}")
+        if kind == "reconstructed":
+            nfe = min(nfe, settings.nfe_reconstructed)
+            attempts = max(1, nfe // settings.nfe_per_attempt)
+            # The last evaluation of an attempt scores it, if there may be others.
+            plan = Plan.for_reconstruction(nfe // attempts - (attempts > 1))
+            return RestartPolicy(Ancestral(schedule, plan), attempts, settings.accept_below)
+        most = settings.nfe_generated if kind == "generated" else settings.nfe_constrained
+        plan = Plan.for_generation(min(nfe, most))
+        return RestartPolicy(Ancestral(schedule, plan), 1, settings.accept_below)
     if spec.name == "langevin":
-        steps = 100 * LANGEVIN_LEVELS if spec.steps is None else spec.steps
-        if steps < LANGEVIN_LEVELS or steps % LANGEVIN_LEVELS:
-            raise ValueError(f"sampler langevin takes a multiple of 50 steps, not {steps}")
-        return Attempts(Langevin(schedule, LANGEVIN_LEVELS, steps // LANGEVIN_LEVELS), 1, 0.0)
-    raise ValueError(f"no sampler named {spec.name!r}; there are fast and langevin")
+        nfe = 100 * LANGEVIN_LEVELS if spec.nfe is None else spec.nfe
+        if nfe < LANGEVIN_LEVELS or nfe % LANGEVIN_LEVELS:
+            raise ValueError(f"sampler langevin takes a multiple of 50 evaluations, not {nfe}")
+        return RestartPolicy(Langevin(schedule, LANGEVIN_LEVELS, nfe // LANGEVIN_LEVELS), 1, 0.0)
+    raise ValueError(f"no sampler named {spec.name!r}; there are ancestral and langevin")
 
 
-def score_evaluations(model: TrainedModel, spec: SamplerSpec) -> int:
-    """The most score evaluations that a crystal can take; ValueError like plan_attempts."""
-    return max(plan_attempts(model, spec, kind).evaluations for kind in get_args(Kind))
+def max_nfe(model: TrainedModel, spec: SamplerSpec) -> int:
+    """Return the most network evaluations that one crystal can take.
+
+    Raises:
+        ValueError: as :func:`restart_policy`.
+    """
+    return max(restart_policy(model, spec, kind).nfe for kind in get_args(Kind))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def crystal_seed(seed: int, index: int) -> int:
-    """The seed of crystal ``index`` of a job: 63 bits, without a pattern between neighbours."""
+    """The seed of crystal ``index`` of a job: 63 bits, without a pattern between neighbors."""
     digest = hashlib.blake2b(f"{seed}/{index}".encode(), digest_size=8).digest()
     return int.from_bytes(digest) >> 1
 

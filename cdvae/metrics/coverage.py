@@ -63,7 +63,7 @@ def thresholds(dataset: str) -> Thresholds:
 def coverage(
     generated: CoverageFingerprints, reference: CoverageFingerprints, limits: Thresholds
 ) -> tuple[Coverage, Coverage]:
-    """Coverage by separate nearest neighbours, as in the paper, and by joint ones.
+    """Coverage by separate nearest neighbors, as in the paper, and by joint ones.
 
     Separate: the nearest structure and the nearest composition are within their thresholds, but
     may be those of two different crystals. Joint: one and the same crystal is within both.

@@ -1,7 +1,7 @@
 """The fingerprints of the paper's coverage: local order of the sites and what they are made of.
 
 Structure: matminer's CrystalNNFingerprint ("ops", Zimmermann & Jain, RSC Adv. 2020), mean over the
-sites. Composition: the Magpie features (Ward et al., npj Comput. Mater. 2016), standardised by
+sites. Composition: the Magpie features (Ward et al., npj Comput. Mater. 2016), standardized by
 fixed numbers. matminer comes with the extra `evaluation` and is imported when it is needed.
 """
 
@@ -25,7 +25,7 @@ from cdvae.metrics.validity import separated
 STRUCTURE, COMPOSITION = 61, 132  # lengths of the two fingerprints
 
 
-class MissingFeaturiserError(CdvaeError):
+class MissingFeaturizerError(CdvaeError):
     """matminer is not installed."""
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class CoverageFingerprints:
     """Fingerprints of N crystals; both rows of a crystal without fingerprint are NaN."""
 
     structure: np.ndarray  # (N, 61)
-    composition: np.ndarray  # (N, 132), standardised
+    composition: np.ndarray  # (N, 132), standardized
 
     def __len__(self) -> int:
         return len(self.structure)
@@ -55,23 +55,23 @@ class CoverageFingerprints:
         return cls(rows[:, :STRUCTURE], rows[:, STRUCTURE:])
 
 
-def featuriser_version() -> str:
-    """The versions that decide a fingerprint's numbers; MissingFeaturiserError without matminer."""
+def featurizer_version() -> str:
+    """The versions that decide a fingerprint's numbers; MissingFeaturizerError without matminer."""
     try:
         return f"matminer {version('matminer')}, pymatgen {version('pymatgen')}, scaler 1"
     except PackageNotFoundError as error:
-        raise MissingFeaturiserError from error
+        raise MissingFeaturizerError from error
 
 
 def coverage_fingerprint(structure: Structure | None) -> np.ndarray:
     """(193,) float64: 61 numbers of the structure, then 132 of the composition.
 
     All NaN where there is no crystal, where atoms, images included, are closer than 0.5 Å (the cost
-    of the neighbour search explodes there), and where CrystalNN finds no neighbours.
+    of the neighbor search explodes there), and where CrystalNN finds no neighbors.
     """
     if structure is None or not separated(structure):
         return np.full(STRUCTURE + COMPOSITION, np.nan)
-    sites, magpie = _featurisers()
+    sites, magpie = _featurizers()
     with warnings.catch_warnings():
         # CrystalNN remarks at every site that oxidation states are unknown.
         warnings.simplefilter("ignore")
@@ -80,10 +80,10 @@ def coverage_fingerprint(structure: Structure | None) -> np.ndarray:
             features = magpie.featurize(structure.composition)
         except Exception:  # of many kinds, from deep inside the geometry: no fingerprint
             return np.full(STRUCTURE + COMPOSITION, np.nan)
-    return np.concatenate([np.mean(local, axis=0), standardise(features)])
+    return np.concatenate([np.mean(local, axis=0), standardize(features)])
 
 
-def standardise(features: Sequence[float]) -> np.ndarray:
+def standardize(features: Sequence[float]) -> np.ndarray:
     """(132,) Magpie features in units of the fixed spread; an unknown one becomes 0, the mean."""
     means, stds = _scaler()
     return np.nan_to_num((np.asarray(features, dtype=float) - means) / stds, nan=0.0)
@@ -97,12 +97,12 @@ def _scaler() -> tuple[np.ndarray, np.ndarray]:
 
 
 @cache
-def _featurisers() -> tuple[Any, Any]:
+def _featurizers() -> tuple[Any, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of matminer's own imports
         try:
             from matminer.featurizers.composition.composite import ElementProperty
             from matminer.featurizers.site.fingerprint import CrystalNNFingerprint
         except ImportError as error:
-            raise MissingFeaturiserError from error
+            raise MissingFeaturizerError from error
         return CrystalNNFingerprint.from_preset("ops"), ElementProperty.from_preset("magpie")

@@ -1,4 +1,4 @@
-"""One crystal described for a reader, and many summarised in a few numbers."""
+"""One crystal described for a reader, and many summarized in a few numbers."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -96,7 +96,7 @@ def lattice_fields(structure: Structure) -> dict[str, Any] | None:
     return {**values, "matrix": lattice.matrix.tolist()}
 
 
-def summarise(
+def summarize(
     reports: Sequence[CrystalReport],
     duplicates: Sequence[int | None],
     novel: Sequence[bool | None],

@@ -1,4 +1,4 @@
-"""A small invariant of a crystal: how far the neighbours of each element are, element by element.
+"""A small invariant of a crystal: how far the neighbors of each element are, element by element.
 
 For each ordered pair of elements (P, Q) the distances from an atom P to its 1st … 8th nearest Q,
 averaged over the atoms P, in units of (V/N)^(1/3): average minimum distances (Widdowson et al.,
@@ -13,7 +13,7 @@ from pymatgen.core.structure import Structure
 
 from cdvae.metrics.validity import separated
 
-NEIGHBOURS = 8
+NEIGHBORS = 8
 
 # Largest difference of two fingerprints of one crystal, from measurements against StructureMatcher
 # (stol 0.5, ltol 0.3, angle_tol 10). Copies displaced by an rms of 0.03 (V/N)^(1/3) and strained by
@@ -47,28 +47,30 @@ def fingerprint(structure: Structure) -> Fingerprint:
     """The fingerprint of an ordered structure with separated atoms (`validity.separated`)."""
     numbers = np.array([site.specie.Z for site in structure])
     elements, kind, counts = np.unique(numbers, return_inverse=True, return_counts=True)
-    spacing = (structure.volume / len(structure)) ** (1 / 3)
-    nearest = _nearest(structure, kind, counts, spacing)
-    distances = np.stack([nearest[kind == k].mean(axis=0) for k in range(len(elements))]) / spacing
+    length_scale = (structure.volume / len(structure)) ** (1 / 3)
+    nearest = _nearest(structure, kind, counts, length_scale)
+    distances = (
+        np.stack([nearest[kind == k].mean(axis=0) for k in range(len(elements))]) / length_scale
+    )
     reduced = counts // np.gcd.reduce(counts)
     return Fingerprint(tuple(zip(elements.tolist(), reduced.tolist(), strict=True)), distances)
 
 
 def _nearest(
-    structure: Structure, kind: np.ndarray, counts: np.ndarray, spacing: float
+    structure: Structure, kind: np.ndarray, counts: np.ndarray, length_scale: float
 ) -> np.ndarray:
     """(N, K, 8) ascending distances in Å from each atom to the atoms of each kind."""
     kinds, size = len(counts), len(structure)
-    # A sphere of twice the spacing holds 33 atoms on average; rare kinds need a larger one.
-    radius = 2.0 * spacing * max(1.0, NEIGHBOURS / 12 * size / counts.min()) ** (1 / 3)
+    # A sphere of twice the length_scale holds 33 atoms on average; rare kinds need a larger one.
+    radius = 2.0 * length_scale * max(1.0, NEIGHBORS / 12 * size / counts.min()) ** (1 / 3)
     while True:
-        centre, neighbour, _, distance = structure.get_neighbor_list(radius)
-        group = centre * kinds + kind[neighbour]
+        centre, neighbor, _, distance = structure.get_neighbor_list(radius)
+        group = centre * kinds + kind[neighbor]
         found = np.bincount(group, minlength=size * kinds)
-        if found.min() >= NEIGHBOURS:
+        if found.min() >= NEIGHBORS:
             break
         radius *= 1.3
     order = np.lexsort((distance, group))
     first = np.cumsum(found) - found
-    picked = distance[order][first[:, None] + np.arange(NEIGHBOURS)]
-    return picked.reshape(size, kinds, NEIGHBOURS)
+    picked = distance[order][first[:, None] + np.arange(NEIGHBORS)]
+    return picked.reshape(size, kinds, NEIGHBORS)

@@ -1,7 +1,7 @@
 """Coverage fingerprints of many crystals, over processes; those of reference sets kept on disk.
 
 A cache is a folder of small files, one for each PART crystals, named by the sha256 of these
-crystals and of the featuriser's version. An interrupted computation goes on where it was, a changed
+crystals and of the featurizer's version. An interrupted computation goes on where it was, a changed
 data set or another version finds nothing, and a damaged file (the archive has checksums) is
 computed again.
 """
@@ -24,7 +24,7 @@ from cdvae.metrics.coverage_fingerprint import (
     STRUCTURE,
     CoverageFingerprints,
     coverage_fingerprint,
-    featuriser_version,
+    featurizer_version,
 )
 
 PART = 32
@@ -47,9 +47,9 @@ def coverage_fingerprints(
         progress: called with (crystals done, crystals).
 
     Raises:
-        MissingFeaturiserError: matminer is not installed.
+        MissingFeaturizerError: matminer is not installed.
     """
-    current = featuriser_version()
+    current = featurizer_version()
     starts = range(0, len(structures), PART)
     parts: list[_Part] = []
     for start in starts:
@@ -72,8 +72,8 @@ def coverage_fingerprints(
     return CoverageFingerprints.from_rows(np.concatenate([empty, *rows]))
 
 
-def _key(structures: Sequence[Structure | None], featuriser: str) -> str:
-    digest = hashlib.sha256(featuriser.encode())
+def _key(structures: Sequence[Structure | None], featurizer: str) -> str:
+    digest = hashlib.sha256(featurizer.encode())
     for structure in structures:
         if structure is None:
             digest.update(b"none")

@@ -7,7 +7,7 @@ import numpy as np
 from pymatgen.core.structure import Structure
 
 from cdvae.data.process_map import Progress, parallel_map
-from cdvae.metrics.fingerprint import NEIGHBOURS, TOLERANCE, Fingerprint, fingerprint
+from cdvae.metrics.fingerprint import NEIGHBORS, TOLERANCE, Fingerprint, fingerprint
 
 KEYS, VECTORS = "novelty_keys", "novelty_vectors"
 
@@ -58,14 +58,14 @@ class NoveltyIndex:
             tuple((z, n) for z, n in zip(key[::2], key[1::2], strict=True) if z)
             for key in keys.tolist()
         ]
-        ends = np.cumsum([len(formula) ** 2 * NEIGHBOURS for formula in formulas], dtype=int)
+        ends = np.cumsum([len(formula) ** 2 * NEIGHBORS for formula in formulas], dtype=int)
         total = ends[-1] if len(ends) else 0
         if total != len(vectors):
             raise ValueError(f"{VECTORS} has {len(vectors)} numbers, {KEYS} accounts for {total}")
         parts = np.split(vectors, ends[:-1]) if formulas else []
         return cls(
             [
-                Fingerprint(formula, part.reshape(len(formula), len(formula), NEIGHBOURS))
+                Fingerprint(formula, part.reshape(len(formula), len(formula), NEIGHBORS))
                 for formula, part in zip(formulas, parts, strict=True)
             ]
         )

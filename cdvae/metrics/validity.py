@@ -52,7 +52,7 @@ def shortest_contact(structure: Structure) -> float:
 def separated(structure: Structure) -> bool:
     """True if the cell is valid and no two atoms, images included, are closer than 0.5 Å.
 
-    Stricter than `structure_valid`: a needle-shaped cell fails. Symmetry and neighbour searches,
+    Stricter than `structure_valid`: a needle-shaped cell fails. Symmetry and neighbor searches,
     whose cost explodes with such cells, are for crystals that pass.
     """
     return has_cell(structure) and shortest_contact(structure) >= MIN_DISTANCE

@@ -27,7 +27,7 @@ class ModelConfig:
     head_width: int = 256
     sigma_max: float = 0.4  # of the longest vector of the cell
     sigma_min: float = 0.02  # Å
-    code_dim: int = 0  # numbers that each atom may keep beside z
+    atom_latent_dim: int = 0  # numbers that each atom may keep beside z
 
 
 class CDVAE(nn.Module):
@@ -36,12 +36,12 @@ class CDVAE(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        latent_dim, code_dim = config.latent_dim, config.code_dim
-        self.encoder = Encoder(config.encoder, latent_dim, config.max_atoms, code_dim)
+        latent_dim, atom_latent_dim = config.latent_dim, config.atom_latent_dim
+        self.encoder = Encoder(config.encoder, latent_dim, config.max_atoms, atom_latent_dim)
         self.heads = Heads(
-            latent_dim, config.max_atoms, len(config.properties), config.head_width, code_dim
+            latent_dim, config.max_atoms, len(config.properties), config.head_width, atom_latent_dim
         )
-        self.decoder = Decoder(config.decoder, latent_dim, config.encoder.radial, code_dim)
+        self.decoder = Decoder(config.decoder, latent_dim, config.encoder.radial, atom_latent_dim)
 
     def encode(self, crystals: CrystalBatch) -> Posterior:
         """The posterior over z of each crystal and over the code of each atom."""
@@ -55,16 +55,16 @@ class CDVAE(nn.Module):
         """The denoising score of ``crystals`` at noise level ``sigma`` (B,) Å."""
         return self.decoder(condition, crystals, sigma)
 
-    def misfit(self, condition: Condition, crystals: CrystalBatch) -> Tensor:
+    def latent_mse(self, condition: Condition, crystals: CrystalBatch) -> Tensor:
         """(B,) how far ``crystals`` are from those that ``condition`` describes.
 
         Mean squared distance of their own z and codes from it; zero for the crystal that was
         encoded. Codes count where they are looked at.
         """
         found = self.encode(crystals)
-        misfit = (found.z.mean - condition.z).square().mean(-1)
-        if self.config.code_dim == 0:
-            return misfit
-        away = (found.codes.mean - condition.codes).square().mean(-1)
-        away = scatter(away, crystals.owner, 0, len(crystals), reduce="mean")
-        return misfit + condition.coded * away
+        latent_mse = (found.z.mean - condition.z).square().mean(-1)
+        if self.config.atom_latent_dim == 0:
+            return latent_mse
+        away = (found.atom_latents.mean - condition.atom_latents).square().mean(-1)
+        away = scatter(away, crystals.batch, 0, len(crystals), reduce="mean")
+        return latent_mse + condition.has_atom_latents * away

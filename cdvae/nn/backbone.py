@@ -3,7 +3,7 @@
 Polarisable atom interaction layers (PaiNN; Schütt, Unke, Gastegger 2021): every atom carries
 scalars and vectors, messages mix them along the edges of the periodic multigraph. All lengths are
 measured in units of the crystal's own spacing (V/N)^(1/3), so a crystal has about the same number
-of neighbours at any density and the graph does not depend on the choice of cell.
+of neighbors at any density and the graph does not depend on the choice of cell.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from cdvae.geometry.crystal import CrystalBatch
-from cdvae.geometry.neighbors import NeighbourSearch
+from cdvae.geometry.neighbors import NeighborSearch
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def radial_basis(distance: Tensor, size: int) -> Tensor:
     """(R, E) Bessel functions of ``distance`` in [0, 1] under a smooth envelope (Gasteiger 2020).
 
     The envelope is 1 at 0 and has zero value, slope and curvature at 1, so an atom that crosses
-    the cutoff changes nothing abruptly. Its high power keeps second neighbours and the nearest
+    the cutoff changes nothing abruptly. Its high power keeps second neighbors and the nearest
     images of an atom itself, which tell where the lattice points, at a weight that can be learned
     from.
 
@@ -86,20 +86,20 @@ def radial_basis(distance: Tensor, size: int) -> Tensor:
     return sines[:size]
 
 
-def neighbour_search(crystals: CrystalBatch, config: BackboneConfig) -> NeighbourSearch:
+def neighbor_search(crystals: CrystalBatch, config: BackboneConfig) -> NeighborSearch:
     """The search that :func:`geometry` makes, for crystals whose atoms will move."""
-    return NeighbourSearch(crystals, config.cutoff * crystals.spacing)
+    return NeighborSearch(crystals, config.cutoff * crystals.length_scale)
 
 
-def geometry(search: NeighbourSearch, frac: Tensor, radial: int) -> Geometry:
-    """All neighbours within the cutoff, image by image, summed for each pair of atoms.
+def geometry(search: NeighborSearch, frac_coords: Tensor, radial: int) -> Geometry:
+    """All neighbors within the cutoff, image by image, summed for each pair of atoms.
 
     Args:
         search: of the crystals.
-        frac: (A, 3) where their atoms are.
+        frac_coords: (A, 3) where their atoms are.
         radial: the number R of radial functions.
     """
-    found = search.pairs(frac)
+    found = search.pairs(frac_coords)
     b, n = search.crystals, search.largest
     relative = found.length / search.cutoff[search.crystal].index_select(0, found.image)
     basis = radial_basis(relative, radial)
@@ -117,8 +117,8 @@ def _sum(terms: Tensor, pair: Tensor, pairs: int) -> Tensor:
     return terms.new_zeros(pairs, terms.shape[1]).index_add_(0, pair, terms)
 
 
-def neighbour_density(graph: Geometry) -> Tensor:
-    """(A, R) radial basis summed over the neighbours of each atom: what its site looks like."""
+def neighbor_density(graph: Geometry) -> Tensor:
+    """(A, R) radial basis summed over the neighbors of each atom: what its site looks like."""
     return graph.gather(graph.radial.sum(2))
 
 
@@ -140,7 +140,7 @@ class Interaction(nn.Module):
         self.project = nn.Linear(v, s, bias=False)
         self.update_norm = nn.LayerNorm(s)
         self.update_mlp = mlp(s + v, s, s + 2 * v)
-        # About the expected number of neighbours: keeps sums over edges O(1).
+        # About the expected number of neighbors: keeps sums over edges O(1).
         self.scale = (4.19 * config.cutoff**3) ** -0.5
 
     def forward(

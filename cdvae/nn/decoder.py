@@ -13,8 +13,8 @@ from cdvae.diffusion.noise import remove_mean
 from cdvae.diffusion.score import Score, ScoreOutput
 from cdvae.geometry.crystal import CrystalBatch
 from cdvae.geometry.elements import NUM_SPECIES
-from cdvae.geometry.neighbors import NeighbourSearch
-from cdvae.nn.backbone import Backbone, BackboneConfig, geometry, mlp, neighbour_search
+from cdvae.geometry.neighbors import NeighborSearch
+from cdvae.nn.backbone import Backbone, BackboneConfig, geometry, mlp, neighbor_search
 from cdvae.nn.structure_factors import PlaceReader
 
 
@@ -30,29 +30,31 @@ class Condition:
     """What B crystals with A atoms are decoded from."""
 
     z: Tensor  # (B, D)
-    codes: Tensor  # (A, K) of each atom; K is 0 for a model without codes
-    coded: Tensor  # (B,) bool: whether the codes are looked at, or z alone
-    n_atoms: Tensor  # (B,) int64
+    atom_latents: Tensor  # (A, K) of each atom; K is 0 for a model without codes
+    has_atom_latents: Tensor  # (B,) bool: whether the codes are looked at, or z alone
+    num_atoms: Tensor  # (B,) int64
 
     def select(self, crystals: Sequence[int]) -> Condition:
         """Those of the crystals with these indices."""
         rows = list(crystals)
-        parts = self.codes.split(self.n_atoms.tolist())
-        codes = torch.cat([parts[i] for i in rows])
-        return Condition(self.z[rows], codes, self.coded[rows], self.n_atoms[rows])
+        parts = self.atom_latents.split(self.num_atoms.tolist())
+        atom_latents = torch.cat([parts[i] for i in rows])
+        return Condition(
+            self.z[rows], atom_latents, self.has_atom_latents[rows], self.num_atoms[rows]
+        )
 
 
 class Decoder(nn.Module):
     """Noise-conditional score network of Xie et al. (2022), conditioned on σ as well as on z."""
 
     def __init__(
-        self, config: BackboneConfig, latent_dim: int, site_features: int, code_dim: int
+        self, config: BackboneConfig, latent_dim: int, site_features: int, atom_latent_dim: int
     ) -> None:
         super().__init__()
         self.config = config
         width = config.scalars
         self.noise_features = 32
-        self.species = nn.Embedding(NUM_SPECIES, width)
+        self.element_embedding = nn.Embedding(NUM_SPECIES, width)
         self.noise = mlp(2 * self.noise_features + 1, width, width)
         self.latent = mlp(latent_dim, 2 * width, width)
         self.atom = mlp(3 * width, 2 * width, width)
@@ -62,10 +64,12 @@ class Decoder(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.gate = mlp(width, width, config.vectors)
         self.logits = mlp(width, width, NUM_SPECIES)
-        self.code = mlp(code_dim + 1, width, width) if code_dim else None
-        self.place = PlaceReader(code_dim, width, config.vectors) if code_dim else None
-        if self.code is not None:
-            nn.init.zeros_(self.code[-1].weight)  # as in PlaceReader
+        self.atom_latent = mlp(atom_latent_dim + 1, width, width) if atom_latent_dim else None
+        self.place = (
+            PlaceReader(atom_latent_dim, width, config.vectors) if atom_latent_dim else None
+        )
+        if self.atom_latent is not None:
+            nn.init.zeros_(self.atom_latent[-1].weight)  # as in PlaceReader
 
     def bind(self, condition: Condition) -> Score:
         """The score of the crystals of ``condition``: their share of the work is done once."""
@@ -76,30 +80,30 @@ class Decoder(nn.Module):
         return self.bind(condition)(crystals, sigma)
 
     def sites(self, z: Tensor, crystals: CrystalBatch) -> Tensor:
-        """(A, R) the neighbour density that ``z`` (B, D) gives to the species of each atom."""
-        return self.site(self.atoms(self.latent(z), crystals.owner, crystals.species - 1))
+        """(A, R) the neighbor density that ``z`` (B, D) gives to the species of each atom."""
+        return self.site(self.atoms(self.latent(z), crystals.batch, crystals.atomic_numbers - 1))
 
-    def atoms(self, latent: Tensor, owner: Tensor, classes: Tensor) -> Tensor:
+    def atoms(self, latent: Tensor, batch: Tensor, classes: Tensor) -> Tensor:
         """(A, S) how atoms of ``classes`` (A,), atomic numbers less 1, begin in their crystals.
 
         Args:
             latent: (B, S) of the crystals.
-            owner: (A,) crystal of each atom.
+            batch: (A,) crystal of each atom.
             classes: (A,).
         """
-        species = self.species(classes)
-        own = latent.index_select(0, owner)
+        elements = self.element_embedding(classes)
+        own = latent.index_select(0, batch)
         # The product lets an atom ask "which site does z give my element?" for unseen pairs too.
-        return species + self.atom(torch.cat([species, own, species * own], 1))
+        return elements + self.atom(torch.cat([elements, own, elements * own], 1))
 
-    def levels(self, latent: Tensor, sigma: Tensor, spacing: Tensor) -> Tensor:
+    def levels(self, latent: Tensor, sigma: Tensor, length_scale: Tensor) -> Tensor:
         """(B, layers, S) what the layers are told of ``latent`` (B, S) and the noise level."""
         noise = self.noise(
             torch.cat(
                 [
                     log_features(sigma, self.noise_features),
-                    log_features(sigma / spacing, self.noise_features),
-                    spacing.log()[:, None],
+                    log_features(sigma / length_scale, self.noise_features),
+                    length_scale.log()[:, None],
                 ],
                 1,
             )
@@ -114,46 +118,48 @@ class _Bound:
     def __init__(self, decoder: Decoder, condition: Condition) -> None:
         self._decoder = decoder
         self._latent = decoder.latent(condition.z)
-        coded = condition.coded.repeat_interleave(condition.n_atoms)[:, None].to(condition.z)
-        self._codes = condition.codes * coded
+        has_atom_latents = condition.has_atom_latents.repeat_interleave(condition.num_atoms)[
+            :, None
+        ].to(condition.z)
+        self._codes = condition.atom_latents * has_atom_latents
         self._said: Tensor | None = None  # (A, S) what the codes say to the atoms that have them
-        if decoder.code is not None:
-            self._said = decoder.code(torch.cat([self._codes, 1 - coded], 1))
-        self._search: NeighbourSearch | None = None
-        self._pairs = condition.n_atoms.new_empty(0)
+        if decoder.atom_latent is not None:
+            self._said = decoder.atom_latent(torch.cat([self._codes, 1 - has_atom_latents], 1))
+        self._search: NeighborSearch | None = None
+        self._pairs = condition.num_atoms.new_empty(0)
         self._table = self._latent[:0]
 
     def __call__(self, crystals: CrystalBatch, sigma: Tensor) -> ScoreOutput:
         """See :class:`cdvae.diffusion.score.Score`."""
         decoder, config = self._decoder, self._decoder.config
         if self._search is None or self._search.lattice is not crystals.lattice:
-            self._search = neighbour_search(crystals, config)
-        owner = self._search.owner
-        atoms, vectors = self._atoms(crystals, owner), None
+            self._search = neighbor_search(crystals, config)
+        batch = self._search.batch
+        atoms, vectors = self._atoms(crystals, batch), None
         if decoder.place is not None:
             atoms = atoms + self._said
             scalars, vectors = decoder.place(self._codes, atoms, crystals)
             atoms = atoms + scalars
         scalars, vectors = decoder.backbone(
             atoms,
-            geometry(self._search, crystals.frac, config.radial),
-            decoder.levels(self._latent, sigma, crystals.spacing),
+            geometry(self._search, crystals.frac_coords, config.radial),
+            decoder.levels(self._latent, sigma, crystals.length_scale),
             vectors,
         )
         scalars = decoder.norm(scalars)
         displacement = (vectors * decoder.gate(scalars)[:, None]).sum(-1)
         # σ·score is the displacement to the clean site over σ; the network gives the numerator's
         # shape and this factor the growth towards small σ, bounded so that training starts calm.
-        scaled = displacement * (0.3 / (sigma**2 + 0.01).sqrt())[owner, None]
-        shift = remove_mean(scaled, crystals) / sigma[owner, None]
+        scaled = displacement * (0.3 / (sigma**2 + 0.01).sqrt())[batch, None]
+        shift = remove_mean(scaled, crystals) / sigma[batch, None]
         return ScoreOutput(shift, decoder.logits(scalars))
 
-    def _atoms(self, crystals: CrystalBatch, owner: Tensor) -> Tensor:
+    def _atoms(self, crystals: CrystalBatch, batch: Tensor) -> Tensor:
         """(A, S) from a table with a row for each crystal and element in it.
 
         Samplers exchange the species of atoms, not those of crystals.
         """
-        wanted = owner * NUM_SPECIES + crystals.species - 1
+        wanted = batch * NUM_SPECIES + crystals.atomic_numbers - 1
         row = torch.searchsorted(self._pairs, wanted).clamp(max=len(self._pairs) - 1)
         if not len(self._pairs) or not torch.equal(self._pairs[row], wanted):
             self._pairs, row = wanted.unique(return_inverse=True)

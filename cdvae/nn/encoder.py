@@ -12,7 +12,7 @@ from torch_geometric.utils import scatter
 from cdvae.geometry.crystal import CrystalBatch
 from cdvae.geometry.elements import NUM_SPECIES
 from cdvae.geometry.lattice import to_log_metric
-from cdvae.nn.backbone import Backbone, BackboneConfig, Geometry, geometry, mlp, neighbour_search
+from cdvae.nn.backbone import Backbone, BackboneConfig, Geometry, geometry, mlp, neighbor_search
 from cdvae.nn.structure_factors import PlaceEncoder
 
 
@@ -38,8 +38,8 @@ class Latents:
     """What B crystals are decoded from; new ones have no codes."""
 
     z: Tensor  # (B, D)
-    codes: Tensor  # (A, K)
-    n_codes: Tensor  # (B,) int64, atoms of each crystal that have codes: all or none
+    atom_latents: Tensor  # (A, K)
+    num_atom_latents: Tensor  # (B,) int64, atoms of each crystal that have codes: all or none
 
     @staticmethod
     def of(z: Tensor) -> Latents:
@@ -50,12 +50,12 @@ class Latents:
     @staticmethod
     def cat(parts: Sequence[Latents]) -> Latents:
         """Those of all ``parts``, which come of one model."""
-        widest = max((part.codes.shape[1] for part in parts), default=0)
-        codes = [part.codes for part in parts if part.codes.shape[1] == widest]
+        widest = max((part.atom_latents.shape[1] for part in parts), default=0)
+        atom_latents = [part.atom_latents for part in parts if part.atom_latents.shape[1] == widest]
         return Latents(
             torch.cat([part.z for part in parts]),
-            torch.cat(codes),
-            torch.cat([part.n_codes for part in parts]),
+            torch.cat(atom_latents),
+            torch.cat([part.num_atom_latents for part in parts]),
         )
 
     def __len__(self) -> int:
@@ -63,9 +63,9 @@ class Latents:
 
     def select(self, rows: Sequence[int]) -> Latents:
         """Those of the crystals ``rows``."""
-        parts = self.codes.split(self.n_codes.tolist())
-        codes = torch.cat([parts[i] for i in rows]) if rows else self.codes[:0]
-        return Latents(self.z[list(rows)], codes, self.n_codes[list(rows)])
+        parts = self.atom_latents.split(self.num_atom_latents.tolist())
+        atom_latents = torch.cat([parts[i] for i in rows]) if rows else self.atom_latents[:0]
+        return Latents(self.z[list(rows)], atom_latents, self.num_atom_latents[list(rows)])
 
 
 @dataclass(frozen=True)
@@ -73,35 +73,36 @@ class Posterior:
     """What the encoder says of B crystals with A atoms."""
 
     z: Latent  # (B, D)
-    codes: Latent  # (A, K)
-    n_atoms: Tensor  # (B,) int64
+    atom_latents: Latent  # (A, K)
+    num_atoms: Tensor  # (B,) int64
 
     def __len__(self) -> int:
-        return len(self.n_atoms)
+        return len(self.num_atoms)
 
     def means(self) -> Latents:
         """The means of z and of the codes."""
-        return Latents(self.z.mean, self.codes.mean, self.n_atoms)
+        return Latents(self.z.mean, self.atom_latents.mean, self.num_atoms)
 
     def select(self, rows: Sequence[int]) -> Posterior:
         """Those of the crystals ``rows``; a row may be repeated."""
-        sizes, rows = self.n_atoms.tolist(), list(rows)
-        parts = torch.arange(len(self.codes.mean), device=self.n_atoms.device).split(sizes)
+        sizes, rows = self.num_atoms.tolist(), list(rows)
+        parts = torch.arange(len(self.atom_latents.mean), device=self.num_atoms.device).split(sizes)
         atoms = torch.cat([parts[i] for i in rows])
         return Posterior(
             Latent(self.z.mean[rows], self.z.logvar[rows]),
-            Latent(self.codes.mean[atoms], self.codes.logvar[atoms]),
-            self.n_atoms[rows],
+            Latent(self.atom_latents.mean[atoms], self.atom_latents.logvar[atoms]),
+            self.num_atoms[rows],
         )
 
     @staticmethod
     def cat(parts: Sequence[Posterior]) -> Posterior:
         """All of ``parts`` in one."""
         z = Latent(torch.cat([p.z.mean for p in parts]), torch.cat([p.z.logvar for p in parts]))
-        codes = Latent(
-            torch.cat([p.codes.mean for p in parts]), torch.cat([p.codes.logvar for p in parts])
+        atom_latents = Latent(
+            torch.cat([p.atom_latents.mean for p in parts]),
+            torch.cat([p.atom_latents.logvar for p in parts]),
         )
-        return Posterior(z, codes, torch.cat([p.n_atoms for p in parts]))
+        return Posterior(z, atom_latents, torch.cat([p.num_atoms for p in parts]))
 
 
 class Encoder(nn.Module):
@@ -112,16 +113,16 @@ class Encoder(nn.Module):
     the data layer reduces every cell, so equal crystals still have equal latents.
 
     A mean also blurs which atom is where. Beside z every atom gets a code of a few numbers, read
-    from its surroundings and its place among the waves of the cell (``code_dim`` 0: none).
+    from its surroundings and its place among the waves of the cell (``atom_latent_dim`` 0: none).
     """
 
     def __init__(
-        self, config: BackboneConfig, latent_dim: int, max_atoms: int, code_dim: int
+        self, config: BackboneConfig, latent_dim: int, max_atoms: int, atom_latent_dim: int
     ) -> None:
         super().__init__()
         self.config = config
         width = config.scalars
-        self.species = nn.Embedding(NUM_SPECIES, width)
+        self.element_embedding = nn.Embedding(NUM_SPECIES, width)
         self.scale = mlp(1, width, width)
         self.backbone = Backbone(config)
         self.norm = nn.LayerNorm(width)
@@ -130,30 +131,34 @@ class Encoder(nn.Module):
         self.cell = mlp(6, width, width)
         self.hidden = nn.Linear(5 * width, 4 * width)
         self.latent = nn.Sequential(nn.SiLU(), nn.Linear(4 * width, 2 * latent_dim))
-        self.code = PlaceEncoder(width, 2 * code_dim) if code_dim else None
-        if self.code is not None:
+        self.atom_latent = PlaceEncoder(width, 2 * atom_latent_dim) if atom_latent_dim else None
+        if self.atom_latent is not None:
             with torch.no_grad():  # narrow from the start: what is drowned in noise is not learned
-                self.code.leave[-1].bias[code_dim:] = -3.0
+                self.atom_latent.leave[-1].bias[atom_latent_dim:] = -3.0
 
     def geometry(self, crystals: CrystalBatch) -> Geometry:
         """The edges that the encoder sees."""
-        search = neighbour_search(crystals, self.config)
-        return geometry(search, crystals.frac, self.config.radial)
+        search = neighbor_search(crystals, self.config)
+        return geometry(search, crystals.frac_coords, self.config.radial)
 
     def forward(self, crystals: CrystalBatch, graph: Geometry) -> Posterior:
         """The posterior of each crystal, ``graph`` being its :meth:`geometry`."""
-        atoms, species = self._atoms(crystals, graph)
-        size = self.size(crystals.n_atoms.clamp(max=self.size.num_embeddings - 1))
-        cell = self.cell(to_log_metric(crystals.lattice, crystals.n_atoms))
-        pooled = self._mean(atoms, species, crystals)
+        atoms, elements = self._atoms(crystals, graph)
+        size = self.size(crystals.num_atoms.clamp(max=self.size.num_embeddings - 1))
+        cell = self.cell(to_log_metric(crystals.lattice, crystals.num_atoms))
+        pooled = self._mean(atoms, elements, crystals)
         mean, logvar = self.latent(self.hidden(torch.cat([pooled, size, cell], 1))).chunk(2, -1)
-        codes = atoms.new_zeros(len(atoms), 0) if self.code is None else self.code(atoms, crystals)
-        code_mean, code_logvar = codes.chunk(2, -1)
+        atom_latents = (
+            atoms.new_zeros(len(atoms), 0)
+            if self.atom_latent is None
+            else self.atom_latent(atoms, crystals)
+        )
+        atom_mean, atom_logvar = atom_latents.chunk(2, -1)
         # Bounds that no useful posterior meets; they keep exp() finite early in training.
         return Posterior(
             Latent(mean, logvar.clamp(-12, 4)),
-            Latent(code_mean, code_logvar.clamp(-12, 4)),
-            crystals.n_atoms,
+            Latent(atom_mean, atom_logvar.clamp(-12, 4)),
+            crystals.num_atoms,
         )
 
     def pool(self, crystals: CrystalBatch, graph: Geometry) -> Tensor:
@@ -162,14 +167,14 @@ class Encoder(nn.Module):
 
     def _atoms(self, crystals: CrystalBatch, graph: Geometry) -> tuple[Tensor, Tensor]:
         """(A, S) the network's output and (A, S) the embedding of the element of each atom."""
-        species = self.species(crystals.species - 1)
-        scale = self.scale(crystals.spacing.log()[:, None])
-        scalars, _ = self.backbone(species + scale[crystals.owner], graph)
-        return self.norm(scalars), species
+        elements = self.element_embedding(crystals.atomic_numbers - 1)
+        scale = self.scale(crystals.length_scale.log()[:, None])
+        scalars, _ = self.backbone(elements + scale[crystals.batch], graph)
+        return self.norm(scalars), elements
 
-    def _mean(self, atoms: Tensor, species: Tensor, crystals: CrystalBatch) -> Tensor:
+    def _mean(self, atoms: Tensor, elements: Tensor, crystals: CrystalBatch) -> Tensor:
         """The plain mean of the elements' embeddings beside the network's output makes the
         composition easy to keep in z from the first step on.
         """
-        both = torch.cat([self.readout(atoms), species], 1)
-        return scatter(both, crystals.owner, 0, len(crystals), reduce="mean")
+        both = torch.cat([self.readout(atoms), elements], 1)
+        return scatter(both, crystals.batch, 0, len(crystals), reduce="mean")

@@ -24,16 +24,16 @@ class Attributes:
     """What the heads say of each latent."""
 
     num_atoms_logits: Tensor  # (B, N+1), class 0 is masked
-    log_metric: Tensor  # (B, 6) standardised, see cdvae.geometry.lattice.to_log_metric
+    log_metric: Tensor  # (B, 6) standardized, see cdvae.geometry.lattice.to_log_metric
     count_logits: Tensor  # (B, Z, N+1) atoms of each element; unknown elements can only be absent
-    properties: Tensor  # (B, P) standardised
+    properties: Tensor  # (B, P) standardized
 
 
 class Heads(nn.Module):
     """One small network for each attribute; scalers are buffers and travel with the weights."""
 
     def __init__(
-        self, latent_dim: int, max_atoms: int, num_properties: int, width: int, code_dim: int
+        self, latent_dim: int, max_atoms: int, num_properties: int, width: int, atom_latent_dim: int
     ) -> None:
         super().__init__()
         self.num_atoms = mlp(latent_dim, width, max_atoms + 1)
@@ -41,7 +41,7 @@ class Heads(nn.Module):
         self.composition = mlp(latent_dim, width, NUM_SPECIES * (max_atoms + 1))
         with torch.no_grad():  # nearly all elements are absent from nearly all crystals
             self.composition[-1].bias.view(NUM_SPECIES, -1)[:, 0] = 6.0
-        self.element = mlp(code_dim, width, NUM_SPECIES) if code_dim else None
+        self.element = mlp(atom_latent_dim, width, NUM_SPECIES) if atom_latent_dim else None
         self.properties = nn.ModuleList(mlp(latent_dim, width, 1) for _ in range(num_properties))
         self.register_buffer("lattice_mean", torch.zeros(6))
         self.register_buffer("lattice_std", torch.ones(6))
@@ -57,7 +57,7 @@ class Heads(nn.Module):
             crystals: all N training crystals.
             properties: (N, P), NaN where unknown.
         """
-        metric = to_log_metric(crystals.lattice.double(), crystals.n_atoms)
+        metric = to_log_metric(crystals.lattice.double(), crystals.num_atoms)
         self.lattice_mean.copy_(metric.mean(0))
         self.lattice_std.copy_(metric.std(0).clamp(min=LATTICE_STD_FLOOR))
         values = properties.double()
@@ -67,8 +67,8 @@ class Heads(nn.Module):
         self.property_mean.copy_(mean)
         variance = torch.where(known, (values - mean) ** 2, 0).sum(0) / count
         self.property_std.copy_(variance.sqrt().clamp(min=1e-6))
-        self.known_species.zero_()[crystals.species.unique() - 1] = True
-        self.known_sizes.zero_()[crystals.n_atoms.unique()] = True
+        self.known_species.zero_()[crystals.atomic_numbers.unique() - 1] = True
+        self.known_sizes.zero_()[crystals.num_atoms.unique()] = True
 
     def forward(self, z: Tensor) -> Attributes:
         """All heads on latents ``z`` (B, D)."""
@@ -84,27 +84,27 @@ class Heads(nn.Module):
         """(B, N+1) of each number of atoms, given latents ``z`` (B, D)."""
         return self.num_atoms(z).masked_fill(~self.known_sizes, -torch.inf)
 
-    def species_logits(self, codes: Tensor) -> Tensor:
-        """(A, Z) which element the ``codes`` (A, K) of the atoms say; K must not be zero."""
-        return self.element(codes).masked_fill(~self.known_species, -torch.inf)
+    def species_logits(self, atom_latents: Tensor) -> Tensor:
+        """(A, Z) which element the ``atom_latents`` (A, K) of the atoms say; K must not be zero."""
+        return self.element(atom_latents).masked_fill(~self.known_species, -torch.inf)
 
-    def lattice_of(self, log_metric: Tensor, n_atoms: Tensor) -> Tensor:
-        """(B, 3, 3) Å lattices from standardised predictions (B, 6).
+    def lattice_of(self, log_metric: Tensor, num_atoms: Tensor) -> Tensor:
+        """(B, 3, 3) Å lattices from standardized predictions (B, 6).
 
         Predictions stay within LATTICE_RANGE deviations of the mean: a latent far from the data
-        must not ask for a cell like a needle, whose neighbour search would not end.
+        must not ask for a cell like a needle, whose neighbor search would not end.
         """
         log_metric = log_metric.clamp(-LATTICE_RANGE, LATTICE_RANGE)
-        return from_log_metric(log_metric * self.lattice_std + self.lattice_mean, n_atoms)
+        return from_log_metric(log_metric * self.lattice_std + self.lattice_mean, num_atoms)
 
-    def lattice_target(self, lattice: Tensor, n_atoms: Tensor) -> Tensor:
-        """(B, 6) standardised targets of lattices (B, 3, 3) Å."""
-        return (to_log_metric(lattice, n_atoms) - self.lattice_mean) / self.lattice_std
+    def lattice_target(self, lattice: Tensor, num_atoms: Tensor) -> Tensor:
+        """(B, 6) standardized targets of lattices (B, 3, 3) Å."""
+        return (to_log_metric(lattice, num_atoms) - self.lattice_mean) / self.lattice_std
 
     def property_target(self, values: Tensor) -> Tensor:
-        """(B, P) standardised properties."""
+        """(B, P) standardized properties."""
         return (values - self.property_mean) / self.property_std
 
-    def property_values(self, standardised: Tensor) -> Tensor:
+    def property_values(self, standardized: Tensor) -> Tensor:
         """(B, P) properties in the units of the data."""
-        return standardised * self.property_std + self.property_mean
+        return standardized * self.property_std + self.property_mean

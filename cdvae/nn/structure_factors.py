@@ -51,8 +51,10 @@ EXTINCT = 0.02
 
 def waves(crystals: CrystalBatch) -> Tensor:
     """(A, H, 2) exp(2πi h·f) of every atom and wave vector h."""
-    vectors = torch.tensor(_wave_vectors(), dtype=crystals.frac.dtype, device=crystals.frac.device)
-    phase = 2 * math.pi * crystals.frac @ vectors.T
+    vectors = torch.tensor(
+        _wave_vectors(), dtype=crystals.frac_coords.dtype, device=crystals.frac_coords.device
+    )
+    phase = 2 * math.pi * crystals.frac_coords @ vectors.T
     return torch.stack([phase.cos(), phase.sin()], -1)
 
 
@@ -65,8 +67,8 @@ def turned_back(number: Tensor, by: Tensor) -> Tensor:
 
 def _mean(values: Tensor, crystals: CrystalBatch) -> Tensor:
     """(A, …) the mean of ``values`` (A, …) over the crystal of each atom."""
-    owner = crystals.owner
-    return scatter(values, owner, 0, len(crystals), reduce="mean").index_select(0, owner)
+    batch = crystals.batch
+    return scatter(values, batch, 0, len(crystals), reduce="mean").index_select(0, batch)
 
 
 class PlaceEncoder(nn.Module):
@@ -113,39 +115,40 @@ def wave_steps(unit: Tensor) -> Tensor:
 class PlaceReader(nn.Module):
     """What the code of an atom says of its place, against the place where the atom is now."""
 
-    def __init__(self, code_dim: int, width: int, vectors: int) -> None:
+    def __init__(self, atom_latent_dim: int, width: int, vectors: int) -> None:
         super().__init__()
-        self.phases = nn.Linear(code_dim, 2 * WAVES)
+        self.phases = nn.Linear(atom_latent_dim, 2 * WAVES)
         self.enter = nn.Linear(2 * WAVES + width, width)
         self.leave = nn.Linear(width, width + 3 * vectors)
         self.along = nn.Linear(WAVES, 3 * vectors, bias=False)
         for parameter in self.leave.parameters():
             nn.init.zeros_(parameter)  # so that weights without codes remain a good start
 
-    def differences(self, codes: Tensor, crystals: CrystalBatch) -> Tensor:
-        """(A, H, 2) the phases that ``codes`` (A, K) say, less those of the atoms as they are.
+    def differences(self, atom_latents: Tensor, crystals: CrystalBatch) -> Tensor:
+        """(A, H, 2) the phases that ``atom_latents`` (A, K) say, less those of the atoms as they
+        are.
 
         Only differences between atoms mean anything: they are turned by a common angle so that
         their mean over the crystal is real. An atom at its place has 1, an unsure code less.
         """
-        phases = self.phases(codes).unflatten(1, (WAVES, 2))
+        phases = self.phases(atom_latents).unflatten(1, (WAVES, 2))
         away = turned_back(phases, waves(crystals))
         mean = _mean(away, crystals)
         return turned_back(away, mean / (mean.square().sum(-1, keepdim=True) + 1e-6).sqrt())
 
     def forward(
-        self, codes: Tensor, atoms: Tensor, crystals: CrystalBatch
+        self, atom_latents: Tensor, atoms: Tensor, crystals: CrystalBatch
     ) -> tuple[Tensor, Tensor]:
         """(A, S) for the scalars and (A, 3, V) vectors along those of the cell.
 
         Args:
-            codes: (A, K).
+            atom_latents: (A, K).
             atoms: (A, S) scalars so far.
             crystals: the atoms as they are.
         """
-        difference = self.differences(codes, crystals)
+        difference = self.differences(atom_latents, crystals)
         seen = silu(self.enter(torch.cat([difference.flatten(1), atoms], 1)))
         scalars, along = self.leave(seen).tensor_split([atoms.shape[1]], 1)
         along = along + self.along(difference[..., 1])  # the sines: how far it is, and which way
-        cell = (crystals.lattice / crystals.spacing[:, None, None])[crystals.owner]
+        cell = (crystals.lattice / crystals.length_scale[:, None, None])[crystals.batch]
         return scalars, torch.einsum("akv,akj->ajv", along.unflatten(1, (3, -1)), cell)

@@ -52,8 +52,8 @@ class Admission:
                 numbers = torch.cat([uniform([seed], self._law.draws, name) for name in names])
                 drawn = self._law.sample(numbers.to(counts.device))
                 nearest = drawn[(drawn - counts[row]).abs().sum(1).argmin()]
-                noise = prior.noise_of(part.z, counts[row][None])
-                part = Latents.of(prior.transport(noise, nearest[None]))
+                noise = prior.invert(part.z, counts[row][None])
+                part = Latents.of(prior.sample_from_noise(noise, nearest[None]))
                 counts[row] = nearest
             parts.append(part)
         return Latents.cat(parts), counts

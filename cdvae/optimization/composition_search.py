@@ -12,7 +12,7 @@ from torch import Tensor
 from cdvae.inference.initial_state import read_counts
 from cdvae.model_folder import TrainedModel
 from cdvae.optimization.objective import Goal
-from cdvae.optimization.substitution import Composition, key, keys, neighbours, neutral
+from cdvae.optimization.substitution import Composition, key, keys, neighbors, neutral
 
 CHANGES = 3
 """Most changes of a move. One leads from no alloy to a salt: what lies between is neither."""
@@ -32,16 +32,16 @@ Allowed = Callable[[Tensor], Tensor]
 
 
 @dataclass
-class _Way:
+class BeamState:
     """How far the beam search of one start has come."""
 
     noise: Tensor  # (K,)
     floor: float  # nats of the prior
-    taboo: set[Composition]
+    tabu: set[Composition]
     beam: Tensor  # (W, Z)
     seen: set[Composition]
     chosen: Tensor  # (Z,) the best that may be decoded
-    badness: float
+    cost: float
 
 
 class Reach:
@@ -64,8 +64,8 @@ class Reach:
     ) -> Tensor:
         """(B, Z) the composition that each start had best go to.
 
-        It is neutral, allowed, not taboo and at least as likely under the prior as the floor; or it
-        is the start's own, where that is not taboo or nothing else is left.
+        It is neutral, allowed, not tabu and at least as likely under the prior as the floor; or it
+        is the start's own, where that is not tabu or nothing else is left.
 
         Args:
             noise: (B, K) of the starts.
@@ -73,23 +73,23 @@ class Reach:
             floors: nats, of each start.
             taboos: compositions not to go to, of each start.
         """
-        badness = self._weigh(noise, counts).tolist()
+        cost = self._weigh(noise, counts).tolist()
         ways = []
-        for row, own, floor, taboo, bad in zip(noise, counts, floors, taboos, badness, strict=True):
+        for row, own, floor, tabu, bad in zip(noise, counts, floors, taboos, cost, strict=True):
             name = key(own)
-            reached = math.inf if name in taboo else bad
-            ways.append(_Way(row, floor, taboo, own[None], {name}, own, reached))
+            reached = math.inf if name in tabu else bad
+            ways.append(BeamState(row, floor, tabu, own[None], {name}, own, reached))
         for _ in range(CHANGES):
             self._extend(ways)
         return torch.stack([way.chosen for way in ways])
 
     def _weigh(self, noise: Tensor, counts: Tensor) -> Tensor:
-        """(M,) the badness that each of ``counts`` (M, Z) promises at its ``noise`` (M, K)."""
-        latents = self._prior.transport(noise, counts, FLOW_STEPS)
+        """(M,) the cost that each of ``counts`` (M, Z) promises at its ``noise`` (M, K)."""
+        latents = self._prior.sample_from_noise(noise, counts, FLOW_STEPS)
         misread = (read_counts(self._heads, latents) != counts).any(1)
-        return self._goal.badness(self._goal.read(latents)) + MISREAD * misread
+        return self._goal.cost(self._goal.read(latents)) + MISREAD * misread
 
-    def _extend(self, ways: Sequence[_Way]) -> None:
+    def _extend(self, ways: Sequence[BeamState]) -> None:
         """One change more from every composition of the beams."""
         ways = [way for way in ways if len(way.beam)]  # others have nowhere to go from
         if not ways:
@@ -99,16 +99,16 @@ class Reach:
         if not sum(sizes):
             return
         rows = torch.cat([part for pair in zip(eligible, others, strict=True) for part in pair])
-        badness = self._weigh(_noise(ways, sizes), rows)
-        parts = zip(ways, eligible, rows.split(sizes), badness.split(sizes), strict=True)
+        cost = self._weigh(_noise(ways, sizes), rows)
+        parts = zip(ways, eligible, rows.split(sizes), cost.split(sizes), strict=True)
         for way, fit, found, values in parts:
             if len(fit):
                 least, best = values[: len(fit)].min(0)
-                if float(least) < way.badness:
-                    way.badness, way.chosen = float(least), found[best]
+                if float(least) < way.cost:
+                    way.cost, way.chosen = float(least), found[best]
             way.beam = found[values.argsort(stable=True)[:BEAM]]
 
-    def _shortlists(self, ways: Sequence[_Way]) -> tuple[list[Tensor], list[Tensor]]:
+    def _shortlists(self, ways: Sequence[BeamState]) -> tuple[list[Tensor], list[Tensor]]:
         """Of each way, a change from its beam: (E, Z) to choose from, (O, Z) that only lead on."""
         neutrals: list[Tensor] = []
         others: list[Tensor] = []
@@ -116,7 +116,7 @@ class Reach:
             names = keys(rows)
             new = [i for i, name in enumerate(names) if name not in way.seen]
             way.seen.update(names)
-            fit = [i for i in new if names[i] not in way.taboo and neutral(names[i])]
+            fit = [i for i in new if names[i] not in way.tabu and neutral(names[i])]
             rest = [i for i in new if i not in set(fit)]
             neutrals.append(rows[fit[: 2 * CANDIDATES]])
             others.append(rows[rest[:BEAM]])
@@ -124,16 +124,16 @@ class Reach:
         parts = zip(ways, neutrals, nats.split([len(rows) for rows in neutrals]), strict=True)
         return [rows[values >= way.floor][:CANDIDATES] for way, rows, values in parts], others
 
-    def _nearest(self, ways: Sequence[_Way]) -> list[Tensor]:
+    def _nearest(self, ways: Sequence[BeamState]) -> list[Tensor]:
         """(M, Z) of each way, the best to first order: what is one change away from its beam."""
         sizes = [len(way.beam) for way in ways]
         here, slopes = self._slopes(_noise(ways, sizes), torch.cat([way.beam for way in ways]))
         nearest = []
         for way, values, by in zip(ways, here.split(sizes), slopes.split(sizes), strict=True):
-            near = [neighbours(counts, self._prior.composition) for counts in way.beam]
+            near = [neighbors(counts, self._prior.composition) for counts in way.beam]
             parts = zip(near, way.beam, values, by, strict=True)
             expected = [value + (rows - counts) @ slope for rows, counts, value, slope in parts]
-            order = self._goal.badness(torch.cat(expected)).argsort(stable=True)
+            order = self._goal.cost(torch.cat(expected)).argsort(stable=True)
             rows = torch.cat(near)[order]
             nearest.append(rows[self._allowed(rows)][:CONSIDERED])
         return nearest
@@ -142,7 +142,7 @@ class Reach:
         """(M, P) what the heads read there, (M, Z, P) its derivative by ``counts`` (M, Z)."""
         with torch.enable_grad():
             counts = counts.clone().requires_grad_(True)
-            here = self._goal.read(self._prior.transport(noise, counts, FLOW_STEPS))
+            here = self._goal.read(self._prior.sample_from_noise(noise, counts, FLOW_STEPS))
             slopes = [
                 torch.autograd.grad(column.sum(), counts, retain_graph=True)[0]
                 for column in here.unbind(-1)
@@ -150,6 +150,6 @@ class Reach:
         return here.detach(), torch.stack(slopes, -1)
 
 
-def _noise(ways: Sequence[_Way], sizes: Sequence[int]) -> Tensor:
+def _noise(ways: Sequence[BeamState], sizes: Sequence[int]) -> Tensor:
     """(M, K) the noise of each way, as often as ``sizes`` say."""
     return torch.cat([way.noise.expand(size, -1) for way, size in zip(ways, sizes, strict=True)])

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from cdvae.geometry.crystal import CrystalBatch, element_counts
 from cdvae.inference import crystal_seed
-from cdvae.inference.bucketing import filled
+from cdvae.inference.bucketing import pad_to_multiple
 from cdvae.model_folder import TrainedModel
-from cdvae.optimization.substitution import key, neighbours, neutral
+from cdvae.optimization.substitution import key, neighbors, neutral
 from cdvae.prior.composition_prior import CompositionPrior
 
 FLOW_STEPS = 25
@@ -25,7 +25,7 @@ FLOW_STEPS = 25
 
 
 @torch.no_grad()
-def between(
+def interpolate_latents(
     model: TrainedModel, crystals: CrystalBatch, z: Tensor, positions: Sequence[float]
 ) -> Tensor:
     """(N, D) latents on the way from the first to the second of two crystals.
@@ -46,10 +46,10 @@ def between(
     if len(crystals) != 2 or len(z) != 2:
         raise ValueError(f"{len(crystals)} crystals and {len(z)} latents; a walk has two ends")
     counts = element_counts(crystals)
-    noise = _carried(model.prior.noise_of, z, counts)
+    noise = _carried(model.prior.invert, z, counts)
     steps = composition_path(counts[0], counts[1], model.prior.composition)
     own = [_at(steps, position) for position in positions]
-    turned = torch.stack([turn(noise[0], noise[1], position) for position in positions])
+    turned = torch.stack([slerp(noise[0], noise[1], position) for position in positions])
     latents = _carried(model.prior.transport, turned, torch.stack(own))
     for row, position in enumerate(positions):
         if position in (0, 1):
@@ -58,7 +58,7 @@ def between(
 
 
 @torch.no_grad()
-def around(
+def perturb_latents(
     model: TrainedModel,
     crystal: CrystalBatch,
     z: Tensor,
@@ -88,7 +88,7 @@ def around(
     if len(crystal) != 1:
         raise ValueError(f"{len(crystal)} crystals to vary, not one")
     counts = element_counts(crystal)
-    noise = _carried(model.prior.noise_of, z, counts)
+    noise = _carried(model.prior.invert, z, counts)
     moved, compositions = [], []
     for seed in seeds:
         rng = torch.Generator().manual_seed(crystal_seed(seed, 1))
@@ -106,7 +106,7 @@ def distance(model: TrainedModel, z: Tensor, other: Tensor) -> Tensor:
     return way.square().mean(-1).sqrt()
 
 
-def turn(start: Tensor, end: Tensor, position: float) -> Tensor:
+def slerp(start: Tensor, end: Tensor, position: float) -> Tensor:
     """(D,) between vectors (D,): their direction turns, their length changes evenly (slerp)."""
     length = (1 - position) * start.norm() + position * end.norm()
     angle = torch.nn.functional.cosine_similarity(start, end, dim=0).clamp(-1, 1).arccos()
@@ -143,9 +143,9 @@ def _at(steps: Sequence[Tensor], position: float) -> Tensor:
 
 
 def wandered(counts: Tensor, prior: CompositionPrior, steps: int, rng: torch.Generator) -> Tensor:
-    """(Z,) ``counts`` (Z,) after so many steps, drawn from the prior among neutral neighbours."""
+    """(Z,) ``counts`` (Z,) after so many steps, drawn from the prior among neutral neighbors."""
     for _ in range(steps):
-        near = neighbours(counts, prior)
+        near = neighbors(counts, prior)
         noise = torch.rand(len(near), generator=rng).log().neg().log().neg().to(near)  # Gumbel
         order = (prior.log_prob(near) + noise).argsort(descending=True, stable=True).tolist()
         drawn = next((row for row in order if neutral(key(near[row]))), None)
@@ -157,5 +157,5 @@ def wandered(counts: Tensor, prior: CompositionPrior, steps: int, rng: torch.Gen
 
 def _carried(flow: Callable[[Tensor, Tensor, int], Tensor], rows: Tensor, counts: Tensor) -> Tensor:
     """``flow`` of each row; what is computed beside a row changes no bit of it."""
-    every = filled(range(len(rows)))
+    every = pad_to_multiple(range(len(rows)))
     return flow(rows[every], counts[every], FLOW_STEPS)[: len(rows)]

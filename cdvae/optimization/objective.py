@@ -26,18 +26,18 @@ class Objective:
 
 @dataclass(frozen=True)
 class Goal:
-    """P objectives at once, in the standardised units of the heads."""
+    """P objectives at once, in the standardized units of the heads."""
 
     objectives: tuple[Objective, ...]
     heads: tuple[torch.nn.Module, ...]
-    values: tuple[float | None, ...]  # to reach, standardised
+    values: tuple[float | None, ...]  # to reach, standardized
     mean: Tensor  # (P,) of the properties in the training data, card's units
     std: Tensor  # (P,)
 
-    def badness(self, predicted: Tensor) -> Tensor:
+    def cost(self, predicted: Tensor) -> Tensor:
         """(B,) what shall become small, of ``predicted`` (B, P).
 
-        The weighted sum of the standardised values (their negatives where more is better) and, for
+        The weighted sum of the standardized values (their negatives where more is better) and, for
         targets, of the squares of the differences from them.
         """
         parts = []
@@ -52,14 +52,14 @@ class Goal:
         return torch.stack(parts).sum(0)
 
     def read(self, z: Tensor) -> Tensor:
-        """(B, P) the standardised properties of ``z`` (B, D)."""
+        """(B, P) the standardized properties of ``z`` (B, D)."""
         return torch.cat([head(z) for head in self.heads], -1)
 
     def in_units(self, predicted: Tensor) -> Tensor:
         """(B, P) what `read` gave, in the card's units."""
         return predicted * self.std + self.mean
 
-    def standardised(self, properties: Mapping[str, Sequence[float]]) -> Tensor:
+    def standardized(self, properties: Mapping[str, Sequence[float]]) -> Tensor:
         """(B, P) of values in the card's units, by name."""
         rows = [list(properties[objective.prop]) for objective in self.objectives]
         return (self.mean.new_tensor(rows).T - self.mean) / self.std
@@ -90,9 +90,9 @@ def goal_of(model: TrainedModel, objectives: Sequence[Objective]) -> Goal:
     columns = [model.properties.index(name) for name in names]
     heads = model.network.heads
     mean, std = heads.property_mean[columns], heads.property_std[columns]
-    standardised = [
+    standardized = [
         None if objective.value is None else (objective.value - float(m)) / float(s)
         for objective, m, s in zip(objectives, mean, std, strict=True)
     ]
     chosen = tuple(heads.properties[column] for column in columns)
-    return Goal(tuple(objectives), chosen, tuple(standardised), mean, std)
+    return Goal(tuple(objectives), chosen, tuple(standardized), mean, std)

@@ -5,7 +5,7 @@ head is wrong there (Xie et al. 2022, section 5.3, follow it all the same). Here
 coordinates of the prior, a composition and the noise that the flow carries to z, where every point
 is a latent like those of the data. After each move the crystal is decoded and encoded again; the
 head's value there decides whether the search goes on from it and, beside what the head had
-promised, how far the next move may go.
+predicted, how far the next move may go.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from cdvae.nn.encoder import Latents
 from cdvae.optimization.composition_filter import Admission
 from cdvae.optimization.objective import Objective, goal_of
 from cdvae.optimization.search import Search
-from cdvae.optimization.trajectory import Optimised, Work
+from cdvae.optimization.trajectory import Optimized, Work
 from cdvae.optimization.trust_region import Trust
 
 DECODINGS = 11
@@ -36,7 +36,7 @@ PATIENCE = 4
 """Moves without progress after which a search is over."""
 
 
-def optimise(
+def optimize(
     model: TrainedModel,
     latents: Latents,
     seeds: Sequence[int],
@@ -49,7 +49,7 @@ def optimise(
     patience: int | None = PATIENCE,
     admission: Admission | None = None,
     on_step: OnLevel | None = None,
-) -> Optimised:
+) -> Optimized:
     """Crystals with better properties, found from each start on its own.
 
     A move takes the incumbent's composition c and noise x, follows the gradient of the objectives
@@ -85,7 +85,7 @@ def optimise(
     search = Search(model, goal, latents.z, counts, seeds, sampler, trusts, allowed)
     moves = DECODINGS - 1
     gradient_steps = [0, *(steps // moves + (i < steps % moves) for i in range(moves))]
-    work = Work(gradient_steps, search.evaluations, on_step)
+    work = Work(gradient_steps, search.nfe, on_step)
     for number, share in enumerate(gradient_steps):
         live = [row for row, trust in enumerate(trusts) if not trust.over]
         if not live:
@@ -95,7 +95,7 @@ def optimise(
             proposed = Latents.of(search.propose(live, share, learning_rate, work))
         search.decode(live, proposed, number, work)
     work.finished()
-    return Optimised(search.paths, search.taken)
+    return Optimized(search.paths, search.taken)
 
 
 def _all(counts: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ def neutral(composition: Composition) -> bool:
     return composition_valid({z: n for z, n in enumerate(composition, 1) if n})
 
 
-def neighbours(counts: Tensor, prior: CompositionPrior) -> Tensor:
+def neighbors(counts: Tensor, prior: CompositionPrior) -> Tensor:
     """(M, Z) all compositions that differ from ``counts`` (Z,) in one step.
 
     A step gives one atom or all atoms of an element to another one, or changes the number of atoms
@@ -36,7 +36,7 @@ def neighbours(counts: Tensor, prior: CompositionPrior) -> Tensor:
     z = len(counts)
     present = counts.nonzero().squeeze(1)
     one = torch.eye(z, dtype=counts.dtype, device=counts.device)
-    exchange = one[prior.species] - one[present][:, None]  # (present, known, Z)
+    exchange = one[prior.known_elements] - one[present][:, None]  # (present, known, Z)
     several = counts[present] > 1  # else one atom is all of them
     whole = (exchange * counts[present][:, None, None])[several]
     sizes = prior.sizes.nonzero().squeeze(1)

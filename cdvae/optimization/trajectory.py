@@ -20,7 +20,7 @@ class Path:
     decodings: list[CrystalBatch | None] = field(default_factory=list)  # None: not finite
     best: int | None = None
     valid: bool = False  # the best one
-    badness: float = math.inf  # of the best one, encoded again
+    cost: float = math.inf  # of the best one, encoded again
     trajectory: list[tuple[float, ...]] = field(default_factory=list)
     """The properties of the best one after each decoding, from the first finite one on."""
 
@@ -30,28 +30,28 @@ class Path:
         return next((one for one in self.decodings if one is not None), None)
 
     def add(
-        self, crystal: CrystalBatch | None, valid: bool, badness: float, values: tuple[float, ...]
+        self, crystal: CrystalBatch | None, valid: bool, cost: float, values: tuple[float, ...]
     ) -> bool:
         """Appends a decoding; True if it is valid and better than all valid ones before.
 
-        ``values`` are its properties in the card's units, ``badness`` what the search makes small.
+        ``values`` are its properties in the card's units, ``cost`` what the search makes small.
         """
         self.decodings.append(crystal)
         reached = self.trajectory[-1:]
-        is_best = crystal is not None and (self.valid, -self.badness) < (valid, -badness)
+        is_best = crystal is not None and (self.valid, -self.cost) < (valid, -cost)
         if is_best:
-            self.best, self.valid, self.badness = len(self.decodings) - 1, valid, badness
+            self.best, self.valid, self.cost = len(self.decodings) - 1, valid, cost
             reached = [values]
         self.trajectory += reached
         return is_best and valid
 
 
 @dataclass(frozen=True)
-class Optimised:
+class Optimized:
     """What a search found."""
 
     paths: list[Path]  # one of each start
-    score_evaluations: Tensor  # (B,) that each start took
+    nfe: Tensor  # (B,) that each start took
 
     def first(self) -> CrystalBatch:
         """The first finite crystal of each start; raises as `best`."""

@@ -83,7 +83,7 @@ class CompositionPrior(nn.Module):
         self.size = nn.Parameter(torch.zeros(max_atoms + 1))
         self.parts = _Residual(3 * (max_atoms + 1), width, max_atoms + 1)
         self.elements = _Residual(3 * NUM_SPECIES + 3 * (max_atoms + 1), width, NUM_SPECIES)
-        self.register_buffer("species", torch.ones(NUM_SPECIES, dtype=torch.bool))
+        self.register_buffer("known_elements", torch.ones(NUM_SPECIES, dtype=torch.bool))
         self.register_buffer("sizes", torch.arange(max_atoms + 1) > 0)
         self.register_buffer("most_elements", torch.tensor(max_atoms))
 
@@ -97,7 +97,7 @@ class CompositionPrior(nn.Module):
 
         That is elements, numbers of atoms, and at most as many elements together.
         """
-        self.species.copy_(counts.sum(0) > 0)
+        self.known_elements.copy_(counts.sum(0) > 0)
         self.sizes.zero_()[counts.sum(1).long()] = True
         self.most_elements.copy_((counts > 0).sum(1).max())
 
@@ -139,7 +139,7 @@ class CompositionPrior(nn.Module):
         before = one_hot(last + 1, NUM_SPECIES + 1)[:, 1:]
         features = [chosen, chosen > 0, before, present, left, parts]
         logits = self.elements(torch.cat(features, 1).to(self.size))
-        free = self.species & (chosen == 0)
+        free = self.known_elements & (chosen == 0)
         free = free & (torch.arange(NUM_SPECIES, device=last.device) > last[:, None])
         # Parts as large as this one take elements further on: enough must be free there.
         above = free.flip(1).cumsum(1).flip(1)
@@ -148,7 +148,7 @@ class CompositionPrior(nn.Module):
 
     def log_prob(self, counts: Tensor) -> Tensor:
         """(B,) log probability of compositions ``counts`` (B, Z), nats."""
-        known = self.species[None].expand(len(counts), -1) | (counts == 0)
+        known = self.known_elements[None].expand(len(counts), -1) | (counts == 0)
         possible = known.all(1) & ((counts > 0).sum(1) <= self.most_elements)
         possible = possible & self.sizes[counts.sum(1).long()]
         total = counts.new_full((len(counts),), -torch.inf)

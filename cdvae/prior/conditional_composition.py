@@ -13,7 +13,7 @@ from cdvae.constraints import Constraints
 from cdvae.errors import InfeasibleError
 from cdvae.geometry.elements import NUM_SPECIES, symbol
 from cdvae.prior.composition_prior import CompositionPrior, choose
-from cdvae.prior.partitions import Shares, falling, partitions
+from cdvae.prior.partitions import Stoichiometry, falling, partitions
 
 PARTICLES = 16
 """Compositions that are drawn for one where elements are required or forbidden."""
@@ -26,7 +26,7 @@ class ConditionalComposition:
     other as the prior does, with what is forbidden left out and what is required put in. Of
     PARTICLES such compositions one is taken with probability proportional to p(c)/q(c), where q is
     the probability of having been drawn. So the law is p(c | constraints) up
-    to a bias of order 1/PARTICLES (self-normalised importance sampling), and exact where no element
+    to a bias of order 1/PARTICLES (self-normalized importance sampling), and exact where no element
     is required or forbidden.
     """
 
@@ -35,7 +35,7 @@ class ConditionalComposition:
         prior: CompositionPrior,
         constraints: Constraints,
         size_log_weights: Tensor | None = None,
-        possible: Callable[[Shares], bool] | None = None,
+        possible: Callable[[Stoichiometry], bool] | None = None,
     ) -> None:
         """Finds what is possible.
 
@@ -107,7 +107,7 @@ class ConditionalComposition:
     def _multiples(self, formula: Counter[int] | dict[int, int]) -> tuple[Tensor, Tensor]:
         """(R, Z) the cells of that formula, and (R,) their log probabilities."""
         constraints, prior = self._constraints, self._prior
-        unknown = [z for z in formula if not bool(prior.species[z - 1])]
+        unknown = [z for z in formula if not bool(prior.known_elements[z - 1])]
         if unknown:
             raise InfeasibleError(f"composition: the model does not know {symbol(unknown[0])}")
         if constraints.include - set(formula) or constraints.exclude & set(formula):
@@ -134,7 +134,7 @@ class ConditionalComposition:
     def _all_shares(self) -> tuple[Tensor, Tensor]:
         """(R, K) int64 shares, zeros after the last, and (R,) their log probabilities."""
         prior, constraints = self._prior, self._constraints
-        missing = [z for z in constraints.include if not bool(prior.species[z - 1])]
+        missing = [z for z in constraints.include if not bool(prior.known_elements[z - 1])]
         if missing:
             raise InfeasibleError(f"elements: the model does not know {symbol(missing[0])}")
         if constraints.include & constraints.exclude:
@@ -157,7 +157,7 @@ class ConditionalComposition:
 
     def _free(self) -> Tensor:
         """(Z,) the elements that may occur."""
-        free = self._prior.species.clone()
+        free = self._prior.known_elements.clone()
         for number in self._constraints.exclude:
             if number <= NUM_SPECIES:
                 free[number - 1] = False

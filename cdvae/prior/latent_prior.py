@@ -89,7 +89,7 @@ class LatentPrior(nn.Module):
         """(B, K) of ``z`` (B, D) along the axes, in units of its spread over the training data."""
         return (z - self.mean) @ (self.axes / self.axes.square().sum(1, keepdim=True)).T
 
-    def transport(self, noise: Tensor, counts: Tensor, steps: int = 5) -> Tensor:
+    def sample_from_noise(self, noise: Tensor, counts: Tensor, steps: int = 5) -> Tensor:
         """(B, D) latents from standard normal ``noise`` (B, K), by Heun's method.
 
         The paths are nearly straight: five steps end within 0.01 standard deviations of a hundred.
@@ -99,8 +99,8 @@ class LatentPrior(nn.Module):
         times = torch.linspace(0, 1, steps + 1, device=noise.device)
         return self._flow(noise, counts, times) @ self.axes + self.mean
 
-    def noise_of(self, z: Tensor, counts: Tensor, steps: int = 25) -> Tensor:
-        """(B, K) the noise that :meth:`transport` carries to ``z`` (B, D), or next to it."""
+    def invert(self, z: Tensor, counts: Tensor, steps: int = 25) -> Tensor:
+        """(B, K) the noise from which :meth:`sample_from_noise` reaches ``z`` (B, D)."""
         times = torch.linspace(1, 0, steps + 1, device=z.device)
         return self._flow(self.coordinates(z), counts, times)
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-Shares = tuple[int, ...]
+Stoichiometry = tuple[int, ...]
 """Atoms of each element of a formula in falling order."""
 
 
-def falling(counts: Iterable[int]) -> Shares:
+def falling(counts: Iterable[int]) -> Stoichiometry:
     """The shares of elements with that many atoms."""
     return tuple(sorted(counts, reverse=True))
 
 
-def partitions(n: int, largest: int, parts: int) -> Iterator[Shares]:
+def partitions(n: int, largest: int, parts: int) -> Iterator[Stoichiometry]:
     """Every way to write ``n`` as at most ``parts`` falling numbers up to ``largest``."""
     if n == 0:
         yield ()

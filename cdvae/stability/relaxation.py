@@ -165,8 +165,8 @@ class _Descent:
         """What it came to; None for a crystal that the potential could not treat."""
         if self._failed:
             return None
-        lattice, frac = Lattice(self.atoms.cell.array), self.atoms.get_scaled_positions()
-        relaxed = Structure(lattice, self._given.atomic_numbers, frac)
+        lattice, frac_coords = Lattice(self.atoms.cell.array), self.atoms.get_scaled_positions()
+        relaxed = Structure(lattice, self._given.atomic_numbers, frac_coords)
         return Relaxation(
             relaxed,
             self._energies[0],

@@ -10,7 +10,7 @@ import numpy as np
 
 from cdvae.errors import InfeasibleError
 from cdvae.symmetry.operations import Operations, conventional, primitive
-from cdvae.symmetry.site_assignment import Shares, has_sites
+from cdvae.symmetry.site_assignment import Stoichiometry, has_sites
 from cdvae.symmetry.wyckoff import Position, positions
 
 TOLERANCE = 0.01
@@ -42,7 +42,7 @@ class Group:
             f"lattice: neither a conventional nor a primitive cell of space group {number}"
         )
 
-    def has_sites(self, shares: Shares) -> bool:
+    def has_sites(self, shares: Stoichiometry) -> bool:
         """Whether so many atoms of each element find sites in the cell."""
         return has_sites(self.positions, shares)
 

@@ -15,14 +15,18 @@ OFF = 0.06
 
 
 def has_group(
-    number: int, lattice: np.ndarray, frac: np.ndarray, species: np.ndarray, symprec: float
+    number: int,
+    lattice: np.ndarray,
+    frac_coords: np.ndarray,
+    atomic_numbers: np.ndarray,
+    symprec: float,
 ) -> bool:
     """Whether spglib finds space group ``number`` or a supergroup at ``symprec`` Å.
 
     A supergroup has all operations of the group in some choice of axes and origin; the origin is
     taken as it is, so False may be wrong for a crystal that was moved.
     """
-    cell = (lattice, frac, species)
+    cell = (lattice, frac_coords, atomic_numbers)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of how errors will be told
         try:

@@ -25,7 +25,7 @@ _IMAGES = np.array(list(itertools.product((-1, 0, 1), repeat=3)))
 class Placed:
     """A crystal on Wyckoff positions; the atoms of an orbit follow each other."""
 
-    frac: np.ndarray  # (N, 3)
+    frac_coords: np.ndarray  # (N, 3)
     element: np.ndarray  # (N,) int64, place of the element among those of the plan
     orbit: np.ndarray  # (N,) int64, ascending
     projector: np.ndarray  # (3N, 3N) from any fractional steps to the symmetric ones
@@ -47,22 +47,22 @@ class Plan:
 
     def place(self, rng: np.random.Generator) -> Placed:
         """Atoms on random sites, with atoms apart from each other if a few tries find such."""
-        spacing = (abs(np.linalg.det(self.lattice)) / sum(self.shares)) ** (1 / 3)
+        length_scale = (abs(np.linalg.det(self.lattice)) / sum(self.shares)) ** (1 / 3)
         best, widest = None, -1.0
         for _ in range(TRIES):
             taken = draw_sites(self.group.positions, self.shares, rng)
             sites = [(element, number) for element, own in enumerate(taken) for number in own]
-            frac = np.concatenate([self._orbit(number, rng) for _, number in sites])
-            apart = _closest(frac, self.lattice) / spacing
+            frac_coords = np.concatenate([self._orbit(number, rng) for _, number in sites])
+            apart = _closest(frac_coords, self.lattice) / length_scale
             if apart > widest:
-                best, widest = (sites, frac), apart
+                best, widest = (sites, frac_coords), apart
             if apart >= APART:
                 break
         assert best is not None
-        sites, frac = best
+        sites, frac_coords = best
         sizes = [self.group.positions[number].multiplicity for _, number in sites]
         return Placed(
-            frac,
+            frac_coords,
             np.repeat([element for element, _ in sites], sizes),
             np.repeat(np.arange(len(sites)), sizes),
             self._projector([number for _, number in sites]),
@@ -96,10 +96,10 @@ class Plan:
         return projector
 
 
-def _closest(frac: np.ndarray, lattice: np.ndarray) -> float:
+def _closest(frac_coords: np.ndarray, lattice: np.ndarray) -> float:
     """The shortest distance between two atoms, their images included, Å; cells nearly reduced."""
-    away = frac[:, None] - frac
+    away = frac_coords[:, None] - frac_coords
     away -= np.rint(away)
     distance = np.linalg.norm((away[:, :, None] + _IMAGES) @ lattice, axis=-1)
-    distance[np.arange(len(frac)), np.arange(len(frac)), len(_IMAGES) // 2] = np.inf
+    distance[np.arange(len(frac_coords)), np.arange(len(frac_coords)), len(_IMAGES) // 2] = np.inf
     return float(distance.min())

@@ -10,13 +10,13 @@ import numpy as np
 
 from cdvae.symmetry.wyckoff import Position
 
-Shares = tuple[int, ...]
+Stoichiometry = tuple[int, ...]
 """Atoms of each element in the cell."""
 _Fixed = tuple[tuple[int, int], ...]
 """(multiplicity, how many positions) of those without freedom: each holds its atoms once."""
 
 
-def has_sites(positions: Sequence[Position], shares: Shares) -> bool:
+def has_sites(positions: Sequence[Position], shares: Stoichiometry) -> bool:
     """Whether atoms shared so among elements fill whole positions, without sharing a site."""
     fixed = Counter(one.multiplicity for one in positions if not one.free)
     free = tuple(sorted({one.multiplicity for one in positions if one.free}))
@@ -24,7 +24,7 @@ def has_sites(positions: Sequence[Position], shares: Shares) -> bool:
 
 
 def draw_sites(
-    positions: Sequence[Position], shares: Shares, rng: np.random.Generator
+    positions: Sequence[Position], shares: Stoichiometry, rng: np.random.Generator
 ) -> list[list[int]]:
     """For each element the numbers of the positions it takes, with those with freedom repeated.
 
@@ -67,7 +67,7 @@ def draw_sites(
 
 
 @lru_cache(maxsize=100_000)
-def _fits(shares: Shares, fixed: _Fixed, free: tuple[int, ...]) -> bool:
+def _fits(shares: Stoichiometry, fixed: _Fixed, free: tuple[int, ...]) -> bool:
     if not shares:
         return True
     uses = _uses(shares[-1], fixed, free)

@@ -33,13 +33,13 @@ def perturb(
         return torch.randn(*shape, generator=rng, device=device)
 
     chosen = (draw(b) < share).to(crystals.lattice)
-    width = DISPLACEMENT * draw(b) * chosen * crystals.spacing
-    step = normal(*crystals.frac.shape) * width[crystals.owner, None]
-    frac = crystals.frac + torch.einsum(
-        "ai,aij->aj", step, inverse(crystals.lattice)[crystals.owner]
+    width = DISPLACEMENT * draw(b) * chosen * crystals.length_scale
+    step = normal(*crystals.frac_coords.shape) * width[crystals.batch, None]
+    frac_coords = crystals.frac_coords + torch.einsum(
+        "ai,aij->aj", step, inverse(crystals.lattice)[crystals.batch]
     )
     strain = STRAIN * normal(b, 3, 3) * chosen[:, None, None]
     lattice = crystals.lattice + crystals.lattice @ (strain + strain.mT) / 2
     unknown = torch.where(chosen > 0, torch.nan, 0.0)[:, None]
-    distorted = crystals.replace(frac=wrap(frac), lattice=lattice)
+    distorted = crystals.replace(frac_coords=wrap(frac_coords), lattice=lattice)
     return distorted, properties + unknown, chosen > 0

@@ -17,11 +17,11 @@ from cdvae.metrics.training_statistics import describe_training_data
 from cdvae.model_folder import Reference, write_model
 from cdvae.nn.autoencoder import CDVAE
 from cdvae.nn.encoder import Posterior
-from cdvae.nn.property_model import PropertyEstimator
+from cdvae.nn.property_model import PropertyModel
 from cdvae.prior.latent_prior import LatentPrior
 
 START_CRYSTALS = 1024
-"""Training crystals whose latents are shipped as starting points of optimisation."""
+"""Training crystals whose latents are shipped as starting points of optimization."""
 START_SEED = 0
 PERCENTILES = (5, 10, 15)
 
@@ -32,7 +32,7 @@ def export_model(
     config_toml: str,
     network: CDVAE,
     prior: LatentPrior,
-    estimator: PropertyEstimator,
+    property_model: PropertyModel,
     posterior: Posterior,
     data: CrystalDataset,
     facts: Mapping[str, Any],
@@ -46,12 +46,12 @@ def export_model(
         config_toml: their text, kept as it was written.
         network: the averaged autoencoder.
         prior: the prior over z.
-        estimator: the averaged property estimator.
+        property_model: the averaged property property model.
         posterior: of every training crystal, from :func:`cdvae.training.encode.encode_all`.
         data: the training crystals.
         facts: what only the caller knows: ``commit``, ``counts`` of crystals by split,
-            ``columns``, the source column of each property, and ``estimator_mae``, the
-            estimator's mean absolute error of each property on the validation split.
+            ``columns``, the source column of each property, and ``property_model_mae``, the
+            property model's mean absolute error of each property on the validation split.
         workers: processes for the fingerprints.
     """
     statistics, known = describe_training_data(data, workers)
@@ -75,32 +75,32 @@ def export_model(
         "limits": {
             "max_num_samples": 10_000,
             "max_structures": 1_000,
-            "min_atoms": int(data.crystals.n_atoms.min()),
-            "max_atoms": int(data.crystals.n_atoms.max()),
-            "elements": [symbol(z) for z in data.crystals.species.unique().tolist()],
+            "min_atoms": int(data.crystals.num_atoms.min()),
+            "max_atoms": int(data.crystals.num_atoms.max()),
+            "elements": [symbol(z) for z in data.crystals.atomic_numbers.unique().tolist()],
         },
         "properties": {
             name: {
                 "unit": config.units[name],
-                "description": config.meanings[name],
+                "description": config.descriptions[name],
                 "source": facts["columns"][name],
                 "percentiles": _percentiles(data.properties[:, i]),
             }
             for i, name in enumerate(config.model.properties)
         },
         "samplers": {
-            "fast": {"default_steps": config.sampling.steps, "max_steps": 100},
-            "langevin": {"default_steps": 5000, "max_steps": 5000, "multiple_of": 50},
+            "ancestral": {"default_nfe": config.sampling.nfe, "max_nfe": 100},
+            "langevin": {"default_nfe": 5000, "max_nfe": 5000, "multiple_of": 50},
         },
         "data": facts["counts"],
         "quality": {
-            "estimator": {
-                name: {"mae": facts["estimator_mae"][name], "split": "val", "unit": unit}
+            "property_model": {
+                name: {"mae": facts["property_model_mae"][name], "split": "val", "unit": unit}
                 for name, unit in config.units.items()
             }
         },
     }
-    return write_model(folder, config_toml, network, prior, estimator, reference, card)
+    return write_model(folder, config_toml, network, prior, property_model, reference, card)
 
 
 def _percentiles(values: Tensor) -> dict[str, float]:

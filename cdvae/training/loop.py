@@ -27,7 +27,7 @@ def train(
     folder: Path,
     init: Path | None = None,
 ) -> CDVAE:
-    """The averaged model after ``config.optimiser.steps`` steps.
+    """The averaged model after ``config.optimizer.steps`` steps.
 
     ``folder`` holds ``state.safetensors``, written every two minutes and resumed from if it is
     there, and the curves ``train.csv`` and ``validation.csv``. A fresh run begins with the weights
@@ -37,7 +37,7 @@ def train(
         DataError: the data, ``init`` or the state in ``folder`` does not fit the configuration.
     """
     run = Run(config, data, folder, init)
-    settings, place = config.optimiser, run.place
+    settings, place = config.optimizer, run.place
     if settings.compile:
         for part in (run.model.encoder, run.model.decoder):
             part.backbone.interact = torch.compile(part.backbone.interact, dynamic=True)
@@ -49,9 +49,9 @@ def train(
         unit="step",
         mininterval=1,
     )
-    sizes, objective = data.crystals.n_atoms, run.objective()
+    sizes, objective = data.crystals.num_atoms, run.objective()
     for rows in batches(sizes, settings, place.rank, place.peers, run.step):
-        if run.step == settings.joint_steps:
+        if run.step == settings.freeze_encoder_after:
             objective = run.objective()
         rows = rows.to(place.device)
         total, terms = objective(crystals.select(rows), properties[rows], run.rng)

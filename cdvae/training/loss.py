@@ -13,7 +13,7 @@ from cdvae.config import LossWeights
 from cdvae.diffusion.noise import NoiseSchedule, NoisyBatch, corrupt
 from cdvae.geometry.crystal import CrystalBatch, element_counts
 from cdvae.nn.autoencoder import CDVAE
-from cdvae.nn.backbone import neighbour_density
+from cdvae.nn.backbone import neighbor_density
 from cdvae.nn.decoder import Condition
 from cdvae.nn.heads import Attributes
 from cdvae.nn.structure_factors import AXES
@@ -29,7 +29,7 @@ class Corruption:
 
     schedule: NoiseSchedule  # the range of the noise levels drawn
     copies: int  # of each crystal, each with noise of its own; the encoder runs once for all
-    codeless: float  # the share of them that is decoded from z alone
+    atom_latent_dropout: float  # the share of them that is decoded from z alone
 
 
 @dataclass(frozen=True)
@@ -37,19 +37,19 @@ class LossTerms:
     """The mean of each term over the batch, unweighted scalars."""
 
     num_atoms: Tensor  # cross-entropy, nats
-    lattice: Tensor  # squared error of the standardised log metric
+    lattice: Tensor  # squared error of the standardized log metric
     composition: Tensor  # cross-entropy of the number of atoms of each element, nats a crystal
-    properties: Tensor  # squared error, standardised
+    properties: Tensor  # squared error, standardized
     coordinates: Tensor  # ½‖σ(s − s*)‖² an atom
-    species: Tensor  # cross-entropy, nats
-    sites: Tensor  # squared error of the neighbour density that z gives to each element
+    atom_types: Tensor  # cross-entropy, nats
+    sites: Tensor  # squared error of the neighbor density that z gives to each element
     kl: Tensor  # nats
     elements: Tensor  # cross-entropy of the element that an atom's code says, nats
     places: Tensor  # squared error of the phases that the codes say, unit circles
-    kl_codes: Tensor  # nats an atom above FREE_NATS
+    kl_atom_latents: Tensor  # nats an atom above FREE_NATS
 
     def total(self, weights: LossWeights) -> Tensor:
-        """The weighted sum that training minimises."""
+        """The weighted sum that training minimizes."""
         return torch.stack([getattr(self, k) * w for k, w in asdict(weights).items()]).sum()
 
     def detached(self) -> dict[str, float]:
@@ -59,7 +59,7 @@ class LossTerms:
 
 def _per_crystal(values: Tensor, crystals: CrystalBatch) -> Tensor:
     """Mean over the atoms of each crystal, then over crystals: a large cell weighs no more."""
-    return scatter(values, crystals.owner, 0, len(crystals), reduce="mean").mean()
+    return scatter(values, crystals.batch, 0, len(crystals), reduce="mean").mean()
 
 
 def composition_loss(attributes: Attributes, crystals: CrystalBatch) -> Tensor:
@@ -83,10 +83,12 @@ def property_loss(predicted: Tensor, target: Tensor) -> Tensor:
 def score_loss(model: CDVAE, condition: Condition, batch: NoisyBatch) -> tuple[Tensor, Tensor]:
     """Denoising losses of coordinates, ½‖σ(s − s*)‖², and species, cross-entropy."""
     output = model.score(condition, batch.noisy, batch.sigma)
-    error = (output.shift - batch.target) * batch.sigma[batch.clean.owner, None]
+    error = (output.shift - batch.target) * batch.sigma[batch.clean.batch, None]
     coordinates = 0.5 * error.square().sum(-1)
-    species = cross_entropy(output.species_logits, batch.clean.species - 1, reduction="none")
-    return _per_crystal(coordinates, batch.clean), _per_crystal(species, batch.clean)
+    atom_types = cross_entropy(
+        output.species_logits, batch.clean.atomic_numbers - 1, reduction="none"
+    )
+    return _per_crystal(coordinates, batch.clean), _per_crystal(atom_types, batch.clean)
 
 
 def site_loss(model: CDVAE, z: Tensor, crystals: CrystalBatch, density: Tensor) -> Tensor:
@@ -99,22 +101,24 @@ def site_loss(model: CDVAE, z: Tensor, crystals: CrystalBatch, density: Tensor) 
     return _per_crystal(error, crystals)
 
 
-def element_loss(model: CDVAE, codes: Tensor, crystals: CrystalBatch) -> Tensor:
+def element_loss(model: CDVAE, atom_latents: Tensor, crystals: CrystalBatch) -> Tensor:
     """Cross-entropy of the element of each atom given its code; zero without codes."""
-    if model.config.code_dim == 0:
-        return codes.sum()
-    logits = model.heads.species_logits(codes)
-    return _per_crystal(cross_entropy(logits, crystals.species - 1, reduction="none"), crystals)
+    if model.config.atom_latent_dim == 0:
+        return atom_latents.sum()
+    logits = model.heads.species_logits(atom_latents)
+    return _per_crystal(
+        cross_entropy(logits, crystals.atomic_numbers - 1, reduction="none"), crystals
+    )
 
 
-def place_loss(model: CDVAE, codes: Tensor, crystals: CrystalBatch) -> Tensor:
+def place_loss(model: CDVAE, atom_latents: Tensor, crystals: CrystalBatch) -> Tensor:
     """Squared error of the phases along the axes of the cell; zero without codes.
 
     1 for codes that say nothing. The denoising losses alone find the use of phases only slowly.
     """
-    if model.config.code_dim == 0:
-        return codes.sum()
-    difference = model.decoder.place.differences(codes, crystals)[:, :AXES]
+    if model.config.atom_latent_dim == 0:
+        return atom_latents.sum()
+    difference = model.decoder.place.differences(atom_latents, crystals)[:, :AXES]
     cosine, sine = difference.unbind(-1)
     error = ((cosine - 1).square() + sine.square()).mean(-1)
     return _per_crystal(error, crystals)
@@ -141,28 +145,36 @@ def compute_loss(
     """
     graph = model.encoder.geometry(crystals)
     posterior = model.encoder(crystals, graph)
-    z, codes = posterior.z.sample(rng), posterior.codes.sample(rng)
+    z, atom_latents = posterior.z.sample(rng), posterior.atom_latents.sample(rng)
     heads = model.attributes(z)
     copies = torch.arange(len(crystals), device=z.device).repeat(corruption.copies)
     repeated = crystals.select(copies)
     batch = corrupt(repeated, corruption.schedule.draw(repeated, rng), rng)
-    coded = torch.rand(len(copies), generator=rng, device=z.device) >= corruption.codeless
+    has_atom_latents = (
+        torch.rand(len(copies), generator=rng, device=z.device) >= corruption.atom_latent_dropout
+    )
     if distorted is not None:
-        coded |= distorted[copies]
-    condition = Condition(z[copies], codes.repeat(corruption.copies, 1), coded, repeated.n_atoms)
-    coordinates, species = score_loss(model, condition, batch)
+        has_atom_latents |= distorted[copies]
+    condition = Condition(
+        z[copies], atom_latents.repeat(corruption.copies, 1), has_atom_latents, repeated.num_atoms
+    )
+    coordinates, atom_types = score_loss(model, condition, batch)
     return LossTerms(
-        num_atoms=cross_entropy(heads.num_atoms_logits, crystals.n_atoms),
-        lattice=(heads.log_metric - model.heads.lattice_target(crystals.lattice, crystals.n_atoms))
+        num_atoms=cross_entropy(heads.num_atoms_logits, crystals.num_atoms),
+        lattice=(
+            heads.log_metric - model.heads.lattice_target(crystals.lattice, crystals.num_atoms)
+        )
         .square()
         .mean(),
         composition=composition_loss(heads, crystals),
         properties=property_loss(heads.properties, model.heads.property_target(properties)),
         coordinates=coordinates,
-        species=species,
-        sites=site_loss(model, z, crystals, neighbour_density(graph)),
+        atom_types=atom_types,
+        sites=site_loss(model, z, crystals, neighbor_density(graph)),
         kl=posterior.z.kl().mean(),
-        elements=element_loss(model, codes, crystals),
-        places=place_loss(model, codes, crystals),
-        kl_codes=(_per_crystal(posterior.codes.kl(), crystals) - FREE_NATS).clamp(min=0),
+        elements=element_loss(model, atom_latents, crystals),
+        places=place_loss(model, atom_latents, crystals),
+        kl_atom_latents=(_per_crystal(posterior.atom_latents.kl(), crystals) - FREE_NATS).clamp(
+            min=0
+        ),
     )

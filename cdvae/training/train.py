@@ -18,13 +18,13 @@ from cdvae.errors import DataError
 from cdvae.geometry.crystal import element_counts
 from cdvae.nn.autoencoder import CDVAE
 from cdvae.nn.encoder import Posterior
-from cdvae.nn.property_model import PropertyEstimator
+from cdvae.nn.property_model import PropertyModel
 from cdvae.prior.latent_prior import LatentPrior
 from cdvae.training.checkpoint import load_state, save_state
 from cdvae.training.encode import encode_all
-from cdvae.training.fit_prior import fit_prior
-from cdvae.training.fit_property_model import fit_estimator
 from cdvae.training.loop import train
+from cdvae.training.prior_training import fit_prior
+from cdvae.training.property_training import fit_property_model
 from cdvae.training.training_run import load_network
 
 
@@ -58,8 +58,10 @@ def train_prior(config: TrainConfig, folder: Path, run: Path) -> tuple[LatentPri
         DataError: the encoder of ``run`` is still in training.
     """
     network, step = load_network(config, run)
-    if step < config.optimiser.joint_steps:
-        raise DataError(f"{run}: the encoder is in training until {config.optimiser.joint_steps}")
+    if step < config.optimizer.freeze_encoder_after:
+        raise DataError(
+            f"{run}: the encoder is in training until {config.optimizer.freeze_encoder_after}"
+        )
     data = load_split(folder, "train", config)
     posterior = encode_all(network, data)
     path = run / "prior.safetensors"
@@ -86,28 +88,30 @@ def train_prior(config: TrainConfig, folder: Path, run: Path) -> tuple[LatentPri
     return prior, posterior
 
 
-def train_estimator(
+def train_property_model(
     config: TrainConfig, folder: Path, run: Path
-) -> tuple[PropertyEstimator, dict[str, float]]:
-    """The averaged estimator and its errors on ``val``; trained, resumed or read from ``run``.
+) -> tuple[PropertyModel, dict[str, float]]:
+    """The averaged property model and its errors on ``val``; trained, resumed or read from ``run``.
 
     It needs nothing of the autoencoder: its state may lie in any folder and be trained at any time.
     """
     train_, val = (load_split(folder, split, config) for split in ("train", "val"))
-    with tqdm(total=config.estimator.steps, unit="step", desc="estimator", mininterval=1) as bar:
+    with tqdm(
+        total=config.property_model.steps, unit="step", desc="property_model", mininterval=1
+    ) as bar:
 
         def on_step(step: int, loss: float) -> None:
             bar.update(step - bar.n)
             if step % 100 == 0:
                 bar.set_postfix(loss=f"{loss:.4f}")
 
-        return fit_estimator(config, train_, val, run, on_step)
+        return fit_property_model(config, train_, val, run, on_step)
 
 
 def train_and_export(
     path: Path, folder: Path, run: Path, out: Path, commit: str, init: Path | None = None
 ) -> None:
-    """Trains autoencoder, prior and estimator and writes the model folder ``out``.
+    """Trains autoencoder, prior and property model and writes the model folder ``out``.
 
     Args:
         path: the TOML settings.
@@ -122,7 +126,7 @@ def train_and_export(
     config = load_config(path)
     network = train_network(config, folder, run, init)
     prior, posterior = train_prior(config, folder, run)
-    estimator, errors = train_estimator(config, folder, run)
+    property_model, errors = train_property_model(config, folder, run)
     data = load_split(folder, "train", config)
     counts = {
         split: len(load_cache(folder / f"{split}.safetensors"))
@@ -132,13 +136,13 @@ def train_and_export(
     columns = dict(
         zip(data.metadata["property_names"], data.metadata["property_columns"], strict=True)
     )
-    facts = {"commit": commit, "counts": counts, "columns": columns, "estimator_mae": errors}
+    facts = {"commit": commit, "counts": counts, "columns": columns, "property_model_mae": errors}
     text = path.read_text(encoding="utf-8")
     workers = available_threads()
-    export_model(out, config, text, network, prior, estimator, posterior, data, facts, workers)
+    export_model(out, config, text, network, prior, property_model, posterior, data, facts, workers)
 
 
-PARTS = {"prior": train_prior, "estimator": train_estimator}
+PARTS = {"prior": train_prior, "property_model": train_property_model}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The state of a training run: network, average, optimiser, its place among peers, its file."""
+"""The state of a training run: network, average, optimizer, its place among peers, its file."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from cdvae.nn.autoencoder import CDVAE
 from cdvae.training.augmentation import perturb
 from cdvae.training.checkpoint import (
     load_state,
-    optimiser_tensors,
-    restore_optimiser,
+    optimizer_tensors,
+    restore_optimizer,
     save_state,
 )
 from cdvae.training.loss import Corruption, LossTerms, compute_loss
@@ -41,15 +41,15 @@ class Objective(nn.Module):
         self.config = config
         self.corruption = Corruption(
             NoiseSchedule(config.model.sigma_max, config.model.sigma_min),
-            config.optimiser.noisy_copies,
-            config.optimiser.codeless_share,
+            config.optimizer.noise_draws_per_crystal,
+            config.optimizer.atom_latent_dropout,
         )
 
     def forward(
         self, crystals: CrystalBatch, properties: Tensor, rng: torch.Generator
     ) -> tuple[Tensor, LossTerms]:
         """The weighted total and its terms."""
-        share, distorted = self.config.optimiser.perturbed_share, None
+        share, distorted = self.config.optimizer.perturb_probability, None
         if share > 0:
             crystals, properties, distorted = perturb(crystals, properties, share, rng)
         terms = compute_loss(self.model, crystals, properties, self.corruption, rng, distorted)
@@ -77,7 +77,7 @@ class Place:
 
 
 class Run:
-    """The state of a training run: network, average, optimiser, random numbers, files."""
+    """The state of a training run: network, average, optimizer, random numbers, files."""
 
     def __init__(
         self, config: TrainConfig, data: CrystalDataset, folder: Path, init: Path | None
@@ -85,7 +85,7 @@ class Run:
         self.config = config
         self.folder = folder
         self.place = Place.join()
-        settings = config.optimiser
+        settings = config.optimizer
         torch.manual_seed(settings.seed)
         self.model = CDVAE(config.model).to(self.place.device)
         if init is not None and not self.state.exists():
@@ -94,7 +94,7 @@ class Run:
         self.average = AveragedModel(
             self.model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay)
         )
-        self.optimiser = torch.optim.AdamW(
+        self.optimizer = torch.optim.AdamW(
             self.model.parameters(),
             settings.learning_rate,
             weight_decay=settings.weight_decay,
@@ -106,7 +106,7 @@ class Run:
             groups, meta = load_state(self.state)
             self.model.load_state_dict(groups["model"])
             self.average.load_state_dict(groups["average"])
-            restore_optimiser(self.optimiser, groups["optimiser"])
+            restore_optimizer(self.optimizer, groups["optimizer"])
             self.step = meta["step"]
         self.rng.manual_seed((settings.seed * 7919 + self.place.rank) * 1_000_003 + self.step)
         self._saved = time.monotonic()
@@ -123,7 +123,7 @@ class Run:
         groups = {
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
-            "optimiser": optimiser_tensors(self.optimiser),
+            "optimizer": optimizer_tensors(self.optimizer),
         }
         save_state(self.state, groups, {"step": self.step, "name": self.config.name})
         self._saved = time.monotonic()
@@ -134,7 +134,7 @@ class Run:
         They are fixed at their averaged weights, so that the latents that the decoder sees from
         then on are those of the finished model, and the prior can be fitted to them.
         """
-        if self.step >= self.config.optimiser.joint_steps:
+        if self.step >= self.config.optimizer.freeze_encoder_after:
             average = self.average.module
             self.model.encoder.load_state_dict(average.encoder.state_dict())
             self.model.heads.load_state_dict(average.heads.state_dict())
@@ -144,15 +144,15 @@ class Run:
         return DistributedDataParallel(objective) if self.place.peers > 1 else objective
 
     def update(self, total: Tensor) -> float:
-        """One step of the optimiser on the loss ``total``; returns the norm of the gradient."""
-        settings = self.config.optimiser
-        for group in self.optimiser.param_groups:
+        """One step of the optimizer on the loss ``total``; returns the norm of the gradient."""
+        settings = self.config.optimizer
+        for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, settings)
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)
         total.backward()
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), settings.gradient_norm)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), settings.grad_clip_norm)
         if norm.isfinite():  # a step along a broken gradient could not be undone
-            self.optimiser.step()
+            self.optimizer.step()
             self.average.update_parameters(self.model)
         self.step += 1
         return float(norm)

@@ -29,20 +29,20 @@ class Task:
         int | None, typer.Option(min=0, help="Seed; drawn and told where none is given.")
     ] = None
     sampler: Annotated[str | None, typer.Option(help="Sampler of the model's card.")] = None
-    steps: Annotated[int | None, typer.Option(min=1, help="Score evaluations a crystal.")] = None
+    nfe: Annotated[int | None, typer.Option(min=1, help="Network evaluations per crystal.")] = None
     priority: Annotated[Priority, typer.Option(help="Queue.")] = "normal"
     relax: Annotated[
         bool, typer.Option("--relax", help="Relax the crystals with an interatomic potential.")
     ] = False
 
     def fields(self) -> Fields:
-        """As a request has them; BadParameter for steps of no sampler."""
-        if self.steps is not None and self.sampler is None:
-            raise typer.BadParameter("name the sampler too", param_hint="--steps")
+        """As a request has them; BadParameter for an NFE without a sampler."""
+        if self.nfe is not None and self.sampler is None:
+            raise typer.BadParameter("name the sampler too", param_hint="--nfe")
         return {
             "model": self.model,
             "seed": self.seed,
-            "sampler": self.sampler and {"name": self.sampler, "steps": self.steps},
+            "sampler": self.sampler and {"name": self.sampler, "nfe": self.nfe},
             "priority": self.priority,
             "relax": self.relax or None,
         }

@@ -21,9 +21,9 @@ Store = Annotated[
 ]
 DEFAULT_STORE = "model_store"
 ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="name, name@version or a folder.")]
-Sampler = Annotated[str, typer.Option(help="fast or langevin.")]
-Steps = Annotated[
-    int | None, typer.Option(min=1, help="Score evaluations a crystal; default of the sampler.")
+Sampler = Annotated[str, typer.Option(help="ancestral or langevin.")]
+Nfe = Annotated[
+    int | None, typer.Option(min=1, help="Network evaluations per crystal; default: the sampler's.")
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of every random number.")]
 Home = Annotated[Path, typer.Option(envvar="CDVAE_HOME", help="Folder of all state.")]

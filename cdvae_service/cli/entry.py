@@ -17,7 +17,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 app = typer.Typer(
     name="cdvae",
-    help="Crystal Diffusion Variational Autoencoder: generate, reconstruct, optimise crystals.",
+    help="Crystal Diffusion Variational Autoencoder: generate, reconstruct, optimize crystals.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )

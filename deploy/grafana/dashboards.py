@@ -103,7 +103,7 @@ CRYSTALS = Board(
                   f"cdvae_score_evaluations_total{{{MODEL}}}[$__rate_interval]))", "{{model}}"),
         ), stacked=True),
         Panel("Crystals in a batch", "What is decoded together.", "short", (
-            *percentiles("cdvae_batch_crystals"),
+            *percentiles("cdvae_chunk_crystals"),
             Query("sum(rate(cdvae_batch_crystals_sum[$__rate_interval]))"
                   " / sum(rate(cdvae_batch_crystals_count[$__rate_interval]))", "mean"),
         )),

@@ -55,8 +55,8 @@ CARD: dict[str, Any] = {
         }
     },
     "samplers": {
-        "fast": {"default_steps": 50, "max_steps": 100, "multiple_of": 1},
-        "langevin": {"default_steps": 5000, "max_steps": 5000, "multiple_of": 50},
+        "ancestral": {"default_nfe": 50, "max_nfe": 100, "multiple_of": 1},
+        "langevin": {"default_nfe": 5000, "max_nfe": 5000, "multiple_of": 50},
     },
     "data": {"train": 1, "val": 1, "test": 1},
     "quality": {},
@@ -205,7 +205,7 @@ class StandInWorker:
                 "weights_sha256": "ab" * 32,
                 "seed": spec.seed,
                 "sampler": spec.sampler.model_dump(),
-                "score_evaluations": 50,
+                "nfe": 50,
                 "device": "cpu",
                 "software": {"cdvae": "0"},
                 "seconds": {"queue": 0.1, "sample": 1.0, "check": 0.2},

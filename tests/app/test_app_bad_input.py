@@ -58,13 +58,13 @@ GENERATE: list[tuple[str, Any, str]] = [
     ("number as model", {"model": 5}, "/model"),
     ("unknown sampler", {"sampler": {"name": "slow"}}, "/sampler/name"),
     ("sampler without name", {"sampler": {"steps": 5}}, "/sampler/name"),
-    ("sampler as text", {"sampler": "fast"}, "/sampler"),
-    ("no steps", {"sampler": {"name": "fast", "steps": 0}}, "/sampler/steps"),
-    ("too many steps", {"sampler": {"name": "fast", "steps": 101}}, "/sampler/steps"),
-    ("odd steps", {"sampler": {"name": "langevin", "steps": 75}}, "/sampler/steps"),
+    ("sampler as text", {"sampler": "ancestral"}, "/sampler"),
+    ("no steps", {"sampler": {"name": "ancestral", "nfe": 0}}, "/sampler/nfe"),
+    ("too many steps", {"sampler": {"name": "ancestral", "nfe": 101}}, "/sampler/nfe"),
+    ("odd steps", {"sampler": {"name": "langevin", "nfe": 75}}, "/sampler/nfe"),
     ("unknown priority", {"priority": "urgent"}, "/priority"),
     ("unknown field", {"num_sample": 3}, "/num_sample"),
-    ("unknown inner field", {"sampler": {"name": "fast", "stesp": 1}}, "/sampler/stesp"),
+    ("unknown inner field", {"sampler": {"name": "ancestral", "stesp": 1}}, "/sampler/stesp"),
     ("field with a slash", {"a/b~c": 3}, "/a~1b~0c"),
     ("not yet: callback", {"callback_url": "https://example.org"}, "/callback_url"),
     ("bad lattice", {"lattice": {"a": 1}}, "/lattice/b"),
@@ -121,7 +121,7 @@ OPTIMIZE: list[tuple[str, Any, str]] = [
     ("steps", {"steps": 0}, "/steps"),
     ("too many steps", {"steps": 10**9}, "/steps"),
     ("learning rate", {"learning_rate": 0}, "/learning_rate"),
-    ("text learning rate", {"learning_rate": "fast"}, "/learning_rate"),
+    ("text learning rate", {"learning_rate": "ancestral"}, "/learning_rate"),
     ("samples", {"num_samples": 0}, "/num_samples"),
     ("trust radius", {"trust_radius": 0}, "/trust_radius"),
     ("patience", {"patience": 0}, "/patience"),
@@ -165,12 +165,12 @@ WALKS: list[tuple[str, str, Any, str]] = [
     ("no ends", "/interpolate", {}, "/structures"),
     ("one point", "/interpolate", {"structures": [ONE, TWO], "num_points": 1}, "/num_points"),
     ("many points", "/interpolate", {"structures": [ONE, TWO], "num_points": 101}, "/num_points"),
-    ("no crystal", "/vary", {}, "/structure"),
-    ("two crystals", "/vary", {"structure": PAIR}, "/structure/cif"),
-    ("no strength", "/vary", {"structure": ONE, "strength": 0}, "/strength"),
-    ("strong", "/vary", {"structure": ONE, "strength": 1.01}, "/strength"),
-    ("many", "/vary", {"structure": ONE, "num_samples": 101}, "/num_samples"),
-    ("broken", "/vary", {"structure": {"structure": {"sites": []}}}, "/structure/structure"),
+    ("no crystal", "/variations", {}, "/structure"),
+    ("two crystals", "/variations", {"structure": PAIR}, "/structure/cif"),
+    ("no strength", "/variations", {"structure": ONE, "strength": 0}, "/strength"),
+    ("strong", "/variations", {"structure": ONE, "strength": 1.01}, "/strength"),
+    ("many", "/variations", {"structure": ONE, "num_samples": 101}, "/num_samples"),
+    ("broken", "/variations", {"structure": {"structure": {"sites": []}}}, "/structure/structure"),
 ]
 
 
@@ -202,7 +202,7 @@ def test_no_json_text_is_400(client: TestClient, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/generate", "/reconstruct", "/optimize?property=x", "/interpolate", "/vary"]
+    "path", ["/generate", "/reconstruct", "/optimize?property=x", "/interpolate", "/variations"]
 )
 @pytest.mark.parametrize("media", ["text/plain", "application/x-www-form-urlencoded", ""])
 def test_other_media_types_are_415(client: TestClient, path: str, media: str) -> None:
@@ -409,7 +409,7 @@ def test_answers_stay_short(client: TestClient) -> None:
     for response in (
         client.post("/generate", json={long[:60_000]: 1}),
         client.post("/generate", json={f"x{number}": 1 for number in range(5_000)}),
-        client.post("/generate", json={"sampler": {"name": "fast", long[:60_000]: 1}}),
+        client.post("/generate", json={"sampler": {"name": "ancestral", long[:60_000]: 1}}),
         client.post("/optimize?property=formation_energy", json={long: 1}),
         client.post("/reconstruct", content=f"data_{long}\n", headers=headers),
         client.post("/reconstruct", content=CIF.replace("Sr1 Sr", f"Sr1 {long}"), headers=headers),

@@ -185,10 +185,10 @@ def test_records_of_the_other_tasks_are_told_apart(
 ) -> None:
     path = post(client)
     job, _ = worker.take()
-    agreement = {"misfit": 0.1, "residual": 0.02, "head_gap": 0.3}
+    agreement = {"misfit": 0.1, "residual": 0.02, "property_gap": 0.3}
     reconstructed = record(0, source=0, matched=True, rmse=0.01, agreement=agreement, rank=1)
     reached = {"start_value": 1.0, "trajectory": [1.0, 0.5], "percentile": 5.0}
-    gains = {"head_gain": -0.5, "estimator_gain": -0.4, "gap": -0.1}
+    gains = {"predicted_gain": -0.5, "validated_gain": -0.4, "gap": -0.1}
     outcome = {"property": "formation_energy", **reached, **gains}
     optimized = record(1, source=None, **reached, objectives=[outcome])
     interpolated = record(2, position=0.5, distances=[0.4, 0.6])
@@ -320,7 +320,7 @@ def test_a_job_that_was_taken_but_never_started_comes_back(
     client: TestClient, worker: StandInWorker
 ) -> None:
     path = post(client)
-    assert path.endswith(str(worker.supervisor.leases.take(["normal"])))  # and the worker dies
+    assert path.endswith(str(worker.ledger.take(["normal"])))  # and the worker dies
     assert status(client, path).queue_position is None
     end = time.monotonic() + 15
     while status(client, path).queue_position != 1 and time.monotonic() < end:

@@ -75,7 +75,7 @@ def test_the_structures_of_a_job_come_back_with_their_symmetry_expanded(
     job = client.post("/reconstruct", content=CIF, headers=headers).json()["id"]
     (given,) = client.get(f"/jobs/{job}/structures").json()["structures"]
     assert given["label"] == "SrTiO3"
-    assert sorted(given["species"]) == [8, 8, 8, 22, 38]
+    assert sorted(given["atomic_numbers"]) == [8, 8, 8, 22, 38]
     assert len(given["frac"]) == 5
     assert given["lattice"][0] == pytest.approx([3.905, 0, 0])
     plain = client.post("/generate").json()["id"]

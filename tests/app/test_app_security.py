@@ -18,7 +18,7 @@ PROTECTED = [
     ("POST", "/reconstruct"),
     ("POST", "/optimize?property=formation_energy"),
     ("POST", "/interpolate"),
-    ("POST", "/vary"),
+    ("POST", "/variations"),
     ("GET", "/jobs"),
     ("GET", "/jobs/x"),
     ("DELETE", "/jobs/x"),

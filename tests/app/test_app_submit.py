@@ -40,7 +40,7 @@ def test_an_empty_body_means_the_defaults(client: TestClient, worker: StandInWor
     assert request.kind == "generate"
     assert request.model == "tiny@1"
     assert request.num_samples == 16
-    assert request.sampler.model_dump() == {"name": "fast", "steps": 50}
+    assert request.sampler.model_dump() == {"name": "ancestral", "nfe": 50}
     assert 0 <= request.seed <= LARGEST_SEED
     assert request.priority == "normal"
     _, spec = worker.take()
@@ -69,7 +69,7 @@ def test_what_is_asked_for_is_kept(client: TestClient, worker: StandInWorker) ->
     assert job.origin == "bulk"
     assert job.func_name == FUNCTIONS["generate"]
     assert spec.seed == 7
-    assert spec.sampler.model_dump() == {"name": "langevin", "steps": 5000}
+    assert spec.sampler.model_dump() == {"name": "langevin", "nfe": 5000}
     assert spec.num_samples == 3
     assert spec.structures == []
 
@@ -155,7 +155,7 @@ def test_a_bare_name_means_the_newest_version(client: TestClient, store: Any, ve
 def test_a_raw_cif_with_several_blocks(client: TestClient, worker: StandInWorker) -> None:
     text = CIF + CIF.replace("SrTiO3", "other").replace("Sr1 Sr", "Ba1 Ba")
     response = client.post(
-        "/reconstruct?num_candidates=2&seed=5&sampler=fast&steps=9&priority=interactive",
+        "/reconstruct?num_candidates=2&seed=5&sampler=ancestral&nfe=9&priority=interactive",
         content=text,
         headers={"Content-Type": "Chemical/X-CIF; charset=utf-8"},
     )
@@ -168,8 +168,8 @@ def test_a_raw_cif_with_several_blocks(client: TestClient, worker: StandInWorker
     job, spec = worker.take()
     assert job.func_name == FUNCTIONS["reconstruct"]
     assert job.origin == "interactive"
-    assert (spec.seed, spec.sampler.steps, spec.num_samples) == (5, 9, 4)
-    assert [one.species for one in spec.structures] == [[38, 22, 8, 8, 8], [56, 22, 8, 8, 8]]
+    assert (spec.seed, spec.sampler.nfe, spec.num_samples) == (5, 9, 4)
+    assert [one.atomic_numbers for one in spec.structures] == [[38, 22, 8, 8, 8], [56, 22, 8, 8, 8]]
 
 
 def test_cif_and_dictionary_give_the_same_crystal(
@@ -179,8 +179,8 @@ def test_cif_and_dictionary_give_the_same_crystal(
     submitted(client.post("/reconstruct", json={"structures": given}))
     _, spec = worker.take()
     cif, dictionary = spec.structures
-    assert cif.species == dictionary.species
-    assert sorted(cif.frac) == sorted(dictionary.frac)
+    assert cif.atomic_numbers == dictionary.atomic_numbers
+    assert sorted(cif.frac_coords) == sorted(dictionary.frac_coords)
     for row, other in zip(cif.lattice, dictionary.lattice, strict=True):
         assert row == pytest.approx(other, abs=1e-12)
 
@@ -242,7 +242,7 @@ def test_interpolate(client: TestClient, worker: StandInWorker) -> None:
 
 def test_vary(client: TestClient, worker: StandInWorker) -> None:
     body = {"structure": {"cif": CIF}, "strength": 1, "num_samples": 3, "priority": "bulk"}
-    request = submitted(client.post("/vary", json=body)).request
+    request = submitted(client.post("/variations", json=body)).request
     assert request.kind == "vary"
     assert (request.strength, request.keep_composition) == (1.0, False)
     job, spec = worker.take()
@@ -250,7 +250,7 @@ def test_vary(client: TestClient, worker: StandInWorker) -> None:
     assert job.origin == "bulk"
     assert (spec.num_samples, len(spec.structures)) == (3, 1)
     defaults = submitted(
-        client.post("/vary", json={"structure": {"structure": pymatgen_dict()}})
+        client.post("/variations", json={"structure": {"structure": pymatgen_dict()}})
     ).request
     assert (defaults.num_samples, defaults.strength) == (16, 0.3)
 
@@ -261,7 +261,7 @@ def test_relaxation_needs_a_worker_that_can(client: TestClient, worker: StandInW
         ("/reconstruct", {"structures": [{"cif": CIF}]}),
         ("/optimize?property=formation_energy", {}),
         ("/interpolate", {"structures": [{"cif": CIF}, {"cif": CIF}]}),
-        ("/vary", {"structure": {"cif": CIF}}),
+        ("/variations", {"structure": {"cif": CIF}}),
     ]
     submitted(client.post("/generate", json={"relax": True}))  # who knows what workers will come
     worker.announce()
@@ -323,7 +323,7 @@ def test_symmetry_is_expanded(name: str) -> None:
     text += "_atom_site_fract_x\n_atom_site_fract_y\n_atom_site_fract_z\n"
     for symbol, position in POSITIONS.items():
         text += f"{symbol}1 " + " ".join(f"{float(value):.4f}" for value in position) + "\n"
-    counts = Counter(crystal(text).species)
+    counts = Counter(crystal(text).atomic_numbers)
     for symbol, position in POSITIONS.items():
         number = gemmi.Element(symbol).atomic_number
         assert counts[number] == orbit_length(name, position), symbol
@@ -333,20 +333,20 @@ def test_symmetry_is_expanded(name: str) -> None:
 def test_given_operations_are_used(tag: str) -> None:
     operations = f"loop_\n{tag}\nx,y,z\n'-x, -y, -z'\n"
     text = f"data_x\n{CELL}{operations}{SITES}".replace("0.5 0.5 0 1", "0.4 0.5 0 1")
-    assert crystal(text).species == [38, 22, 8, 8]
+    assert crystal(text).atomic_numbers == [38, 22, 8, 8]
 
 
 def test_details_of_the_format() -> None:
     text = CIF.replace("a 3.905", "a 3.905(2)").replace("Sr1 Sr ", "Sr1 Sr2+ ")
     text = text.replace("0.5 0.5 0 1", "0.5 0.5 -1.0(1) .")
     found = crystal(text)
-    assert found.species == [38, 22, 8, 8, 8]
+    assert found.atomic_numbers == [38, 22, 8, 8, 8]
     assert all(0 <= value < 1 for position in found.frac for value in position)
     labels_only = CIF.replace("_atom_site_type_symbol\n", "")
     for symbol in ("Sr", "Ti", "O"):
         labels_only = labels_only.replace(f"{symbol}1 {symbol} ", f"{symbol}1 ")
-    assert crystal(labels_only).species == [38, 22, 8, 8, 8]
-    assert crystal(CIF.replace("O1 O ", "D1 D ")).species == [38, 22, 1, 1, 1]
+    assert crystal(labels_only).atomic_numbers == [38, 22, 8, 8, 8]
+    assert crystal(CIF.replace("O1 O ", "D1 D ")).atomic_numbers == [38, 22, 1, 1, 1]
 
 
 def test_cell_vectors_are_rows() -> None:
@@ -369,7 +369,7 @@ def test_a_spec_survives_json(client: TestClient, worker: StandInWorker) -> None
                     "kind": "generate",
                     "model": "tiny@1",
                     "seed": 1,
-                    "sampler": {"name": "fast", "steps": 1},
+                    "sampler": {"name": "ancestral", "nfe": 1},
                     "priority": "normal",
                     "num_samples": 1,
                 },

@@ -18,7 +18,7 @@ from tests.e2e.service import CDVAE, SRTIO3, Service
 
 __all__ = ["service"]
 
-QUICK = ("--sampler", "fast", "--steps", "5")
+QUICK = ("--sampler", "ancestral", "--steps", "5")
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +45,7 @@ def test_generate_shows_a_table_and_writes_files(tmp_path: Path) -> None:
 
 def test_json_is_the_services_own() -> None:
     made = json.loads(run("generate", "-n", 2, "--seed", 1, "--json", *QUICK).stdout)
-    assert made["job"]["request"]["sampler"] == {"name": "fast", "steps": 5}
+    assert made["job"]["request"]["sampler"] == {"name": "ancestral", "nfe": 5}
     assert [crystal["index"] for crystal in made["crystals"]] == [0, 1]
     again = json.loads(run("jobs", made["job"]["id"], "--json").stdout)
     assert again["crystals"] == made["crystals"]

@@ -38,7 +38,7 @@ def status(state: str = "running", **changes: Any) -> dict[str, Any]:
             "kind": "generate",
             "model": "tiny@1",
             "seed": 7,
-            "sampler": {"name": "fast", "steps": 50},
+            "sampler": {"name": "ancestral", "nfe": 50},
             "priority": "normal",
             "num_samples": 3,
         },

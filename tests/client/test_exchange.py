@@ -110,7 +110,7 @@ def test_repeated_posts_carry_the_same_idempotency_key() -> None:
 
 def test_a_newer_service_may_say_more() -> None:
     newer = status("queued") | {"mood": "fine"}
-    newer["progress"] = newer["progress"] | {"colour": "blue"}
+    newer["progress"] = newer["progress"] | {"color": "blue"}
     calls = Calls(httpx2.Client(base_url=URL), Retries())
     found, _ = played(calls.status("job-1"), Script(httpx2.Response(200, json=newer)))
     assert found.state == "queued"

@@ -81,7 +81,7 @@ def test_crystals_are_taken_in_every_usual_form(tmp_path: Path) -> None:
         assert sent["structure"]["lattice"]["matrix"][0] == pytest.approx([3.905, 0, 0])
 
 
-def test_an_optimisation_starts_from_names_or_crystals() -> None:
+def test_an_optimization_starts_from_names_or_crystals() -> None:
     assert json.loads(optimize_body({"start": "prior"})) == {"start": "prior"}
     sent = json.loads(optimize_body({"start": [SRTIO3, SRTIO3]}))
     assert sent == {"start": {"structures": [{"cif": SRTIO3}, {"cif": SRTIO3}]}}

@@ -27,7 +27,7 @@ from cdvae_client import (
 from tests.client import stub
 from tests.e2e.service import SRTIO3, Service
 
-LONG = {"name": "langevin", "steps": 5000}
+LONG = {"name": "langevin", "nfe": 5000}
 
 
 def url(service: Service) -> str:
@@ -50,7 +50,7 @@ def test_the_three_tasks(service: Service, tmp_path: Path) -> None:
         sources = [one.source for one in again if isinstance(one, ReconstructedCrystal)]
         assert sources == [0, 1, 2, 3]
 
-        quick = {"name": "fast", "steps": 5}
+        quick = {"name": "ancestral", "nfe": 5}
         better = client.optimize(
             "formation_energy", num_samples=2, start=SRTIO3, steps=10, sampler=quick
         ).wait()

@@ -15,7 +15,7 @@ CALLS = {
     ("post", "/reconstruct"),
     ("post", "/optimize"),
     ("post", "/interpolate"),
-    ("post", "/vary"),
+    ("post", "/variations"),
     ("get", "/jobs"),
     ("get", "/jobs/{job_id}"),
     ("get", "/jobs/{job_id}/events"),

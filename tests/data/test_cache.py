@@ -51,8 +51,8 @@ def test_cache_holds_what_the_csv_says(tmp_path: Path, variants, name: str) -> N
     assert len(data) == 3
     assert data.material_ids == ("m-0", "m-1", "m-2")
     assert data.property_names == ("energy",)
-    assert data.crystals.n_atoms.tolist() == [5, 5, 2]
-    assert data.crystals.frac.dtype == torch.float32
+    assert data.crystals.num_atoms.tolist() == [5, 5, 2]
+    assert data.crystals.frac_coords.dtype == torch.float32
     assert data.properties[:, 0].nan_to_num(99).tolist() == [-1.5, 99, 0.25]
     assert seen[-1] == (3, 3)
     assert metadata["source"] == name
@@ -70,7 +70,7 @@ def test_selection_keeps_order_and_names(tmp_path: Path, variants) -> None:
     chosen = load_cache(tmp_path / "a.safetensors").select([2, 0])
     assert chosen.material_ids == ("m-2", "m-0")
     assert chosen.properties[:, 0].tolist() == [2.0, 0.0]
-    assert chosen.crystals.species.tolist() == [12, 8, 38, 22, 8, 8, 8]
+    assert chosen.crystals.atomic_numbers.tolist() == [12, 8, 38, 22, 8, 8, 8]
 
 
 def test_processes_give_the_same_file(tmp_path: Path, variants) -> None:
@@ -158,12 +158,12 @@ def test_perov_5_is_exactly_cubic(data_folder: Path, tmp_path: Path) -> None:
     data = load_cache(out)
     edge = data.crystals.lattice.diagonal(dim1=1, dim2=2)
     assert len(data) == 3785
-    assert set(data.crystals.n_atoms.tolist()) == {5}
+    assert set(data.crystals.num_atoms.tolist()) == {5}
     assert (data.crystals.lattice - torch.diag_embed(edge)).abs().max() < 1e-5
     assert (edge - edge.mean(dim=1, keepdim=True)).abs().max() < 1e-5
     assert not data.properties.isnan().any()
     # The 5 % quantile of the published test split, measured independently of this code.
     assert float(data.properties[:, 0].quantile(0.05)) == pytest.approx(0.4232, abs=5e-4)
-    species = data.crystals.species.reshape(-1, 5)
-    counts = [len(set(row)) for row in species.tolist()]
+    atomic_numbers = data.crystals.atomic_numbers.reshape(-1, 5)
+    counts = [len(set(row)) for row in atomic_numbers.tolist()]
     assert [counts.count(n) for n in (2, 3, 4, 5)] == [23, 1127, 2075, 560]

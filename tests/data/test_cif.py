@@ -26,8 +26,8 @@ coordinate = st.floats(0.0, 1.0, exclude_max=True)
 @st.composite
 def structures(draw: st.DrawFn) -> Structure:
     cell = Lattice.from_parameters(*(draw(lengths) for _ in "abc"), *(draw(angles) for _ in "abc"))
-    frac = [[draw(coordinate) for _ in "xyz"] for _ in range(draw(st.integers(1, 6)))]
-    return Structure(cell, SPECIES[: len(frac)], frac)
+    frac_coords = [[draw(coordinate) for _ in "xyz"] for _ in range(draw(st.integers(1, 6)))]
+    return Structure(cell, SPECIES[: len(frac_coords)], frac_coords)
 
 
 def read_gemmi(text: str) -> tuple[np.ndarray, np.ndarray, list[int]]:
@@ -56,12 +56,12 @@ def read_pymatgen(text: str) -> tuple[np.ndarray, np.ndarray, list[int]]:
 @settings(deadline=None, max_examples=40)
 @given(structures().filter(structure_valid))  # readers merge atoms on one place
 def test_three_programs_read_the_same_crystal_back(read, structure: Structure) -> None:
-    matrix, frac, numbers = read(write_cif(structure, PROVENANCE))
+    matrix, frac_coords, numbers = read(write_cif(structure, PROVENANCE))
     assert numbers == [site.specie.Z for site in structure]
     # Metric tensors compare cells in any orientation.
     assert np.abs(np.linalg.norm(matrix, axis=1) - structure.lattice.abc).max() < 1e-6
     assert matrix @ matrix.T == pytest.approx(structure.lattice.metric_tensor, abs=1e-5)
-    shift = frac - structure.frac_coords
+    shift = frac_coords - structure.frac_coords
     moved = (shift - np.round(shift)) @ structure.lattice.matrix
     assert np.linalg.norm(moved, axis=1).max() <= 1e-6
 

@@ -15,7 +15,7 @@ unit = st.floats(0.0, 1.0, exclude_max=True)
 
 
 def rebuild(arrays: CrystalArrays) -> Structure:
-    return Structure(Lattice(arrays.lattice), arrays.species.tolist(), arrays.frac)
+    return Structure(Lattice(arrays.lattice), arrays.atomic_numbers.tolist(), arrays.frac_coords)
 
 
 @st.composite
@@ -26,9 +26,9 @@ def structures(draw: st.DrawFn) -> Structure:
     matrix = cell.matrix.copy()
     matrix[0] += shear * matrix[1]
     atoms = draw(st.integers(1, 4))
-    frac = [[draw(unit) for _ in "xyz"] for _ in range(atoms)]
-    species = [draw(st.sampled_from([3, 8, 22])) for _ in range(atoms)]
-    return Structure(Lattice(matrix), species, frac)
+    frac_coords = [[draw(unit) for _ in "xyz"] for _ in range(atoms)]
+    atomic_numbers = [draw(st.sampled_from([3, 8, 22])) for _ in range(atoms)]
+    return Structure(Lattice(matrix), atomic_numbers, frac_coords)
 
 
 def possible(structure: Structure) -> bool:
@@ -65,8 +65,8 @@ def test_reduction_does_not_mirror() -> None:
     """The signed volume of four unequal atoms tells a crystal from its mirror image."""
     for handedness in (1, -1):
         matrix = Lattice.from_parameters(4, 5, 6, 80, 95, 100).matrix * [1, 1, handedness]
-        frac = np.array([[0.1, 0.1, 0.1], [0.4, 0.1, 0.2], [0.2, 0.4, 0.1], [0.1, 0.2, 0.5]])
-        structure = Structure(Lattice(matrix), [3, 8, 22, 26], frac)
+        frac_coords = np.array([[0.1, 0.1, 0.1], [0.4, 0.1, 0.2], [0.2, 0.4, 0.1], [0.1, 0.2, 0.5]])
+        structure = Structure(Lattice(matrix), [3, 8, 22, 26], frac_coords)
         before = _signed_volume(structure)
         after = _signed_volume(rebuild(reduce(structure)))
         assert after == pytest.approx(before, rel=1e-5)
@@ -117,7 +117,7 @@ def test_structures_survive_the_way_through_tensors(perovskite: Structure) -> No
     perovskite.add_oxidation_state_by_element({"Sr": 2, "Ti": 4, "O": -2})
     batch = from_structure(perovskite)
     (back,) = to_structures(batch)
-    assert batch.species.tolist() == [38, 22, 8, 8, 8]
+    assert batch.atomic_numbers.tolist() == [38, 22, 8, 8, 8]
     assert batch.lattice.shape == (1, 3, 3)
     assert StructureMatcher().get_rms_dist(perovskite.remove_oxidation_states(), back)[0] < 1e-6
 

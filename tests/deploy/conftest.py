@@ -18,7 +18,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     content = json.loads(card.read_text()) | {"quality": {"generation": {"validity": 0.5}}}
     card.write_text(json.dumps(content))
     # One job at a time, so that the next one is seen to wait.
-    service = Service(folder, settings={"CDVAE_JOBS_AT_ONCE": "1"})
+    service = Service(folder, settings={"CDVAE_MAX_CONCURRENT_JOBS": "1"})
     service.start()
     yield service
     assert service.stop() == 0, service.log.read_text()

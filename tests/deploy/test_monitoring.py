@@ -26,7 +26,7 @@ def worked(service: Service, prometheus: Prometheus) -> dict[str, int]:
     body = {"num_samples": 2, "steps": 20, "learning_rate": 0.05}
     jobs.append(service.submit("/optimize?property=formation_energy", body))
     assert service.call("POST", "/generate", {"num_samples": 0}).status == 422
-    long = {"num_samples": 5000, "sampler": {"name": "langevin", "steps": 5000}}
+    long = {"num_samples": 5000, "sampler": {"name": "langevin", "nfe": 5000}}
     for job in jobs:
         assert service.wait(job)["state"] == "succeeded"
     running = service.submit("/generate", long)
@@ -55,7 +55,7 @@ def test_the_numbers_come_back_by_promql(
     prometheus.soon('sum(cdvae_http_requests_total{route="/generate",status="422"})', 1)
     prometheus.soon("max(cdvae_redis_up)", 1)
     prometheus.soon('max(cdvae_workers{state="idle"})', 1)
-    # 20 generated, one reconstructed, two optimised, and what the cancelled job had finished.
+    # 20 generated, one reconstructed, two optimized, and what the cancelled job had finished.
     crystals = prometheus.value("sum(cdvae_crystals_total)")
     assert crystals is not None
     assert crystals >= 23

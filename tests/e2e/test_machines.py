@@ -14,7 +14,7 @@ from tests.e2e.service import Service, environment
 
 PASSWORD = "between-machines"
 REDIS_PORT, API_PORT = 6379, 8000
-SOME_SECONDS = {"num_samples": 400, "sampler": {"name": "langevin", "steps": 1000}}
+SOME_SECONDS = {"num_samples": 400, "sampler": {"name": "langevin", "nfe": 1000}}
 
 
 class Network:

@@ -14,7 +14,7 @@ KIND = 'kind="generate",model="tiny@1"'
 SUBMITTED = f"cdvae_jobs_submitted_total{{{KIND}}}"
 SUCCEEDED = f'cdvae_jobs_finished_total{{{KIND},state="succeeded"}}'
 FAILED = f'cdvae_jobs_finished_total{{{KIND},state="failed"}}'
-LONG = {"num_samples": 5000, "sampler": {"name": "langevin", "steps": 5000}}
+LONG = {"num_samples": 5000, "sampler": {"name": "langevin", "nfe": 5000}}
 
 
 @pytest.fixture(scope="module")

@@ -78,7 +78,7 @@ def test_results_are_written_and_read_there(service: Service) -> None:
 
 
 def test_a_job_goes_on_there_after_its_process_was_killed(service: Service) -> None:
-    body = {"num_samples": 256, "seed": 5, "sampler": {"name": "fast", "steps": 20}}
+    body = {"num_samples": 256, "seed": 5, "sampler": {"name": "ancestral", "nfe": 20}}
     reference = service.submit("/generate", body)
     assert service.wait(reference)["state"] == "succeeded"
     job = service.submit("/generate", body)

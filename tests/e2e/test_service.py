@@ -13,7 +13,7 @@ from pymatgen.io.cif import CifParser
 
 from tests.e2e.service import SRTIO3, Service
 
-LONG = {"num_samples": 5000, "sampler": {"name": "langevin", "steps": 5000}}
+LONG = {"num_samples": 5000, "sampler": {"name": "langevin", "nfe": 5000}}
 
 
 def test_a_ready_service_has_a_worker_with_its_model(service: Service) -> None:

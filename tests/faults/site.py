@@ -121,7 +121,7 @@ def submit(client: httpx2.Client, model: str, **body: Any) -> str:
     return str(answer.json()["id"])
 
 
-FAST = {"name": "fast", "steps": 5}
+FAST = {"name": "ancestral", "nfe": 5}
 
 
 def status(client: httpx2.Client, job: str) -> dict[str, Any]:

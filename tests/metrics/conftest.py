@@ -34,8 +34,8 @@ def disguised() -> Callable[[Structure], Structure]:
         other = structure.copy()
         other.make_supercell([[1, 1, 0], [0, 1, 0], [1, 0, 2]])
         turn, _ = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))
-        frac = other.frac_coords[::-1] + np.array([0.13, -0.4, 0.7])
-        return Structure(Lattice(other.lattice.matrix @ turn), other.species[::-1], frac)
+        frac_coords = other.frac_coords[::-1] + np.array([0.13, -0.4, 0.7])
+        return Structure(Lattice(other.lattice.matrix @ turn), other.species[::-1], frac_coords)
 
     return disguise
 

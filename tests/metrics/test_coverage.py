@@ -14,9 +14,9 @@ from cdvae.metrics import fingerprint_cache
 from cdvae.metrics.coverage import Thresholds, coverage, thresholds
 from cdvae.metrics.coverage_fingerprint import (
     CoverageFingerprints,
-    MissingFeaturiserError,
+    MissingFeaturizerError,
     coverage_fingerprint,
-    featuriser_version,
+    featurizer_version,
 )
 from cdvae.metrics.fingerprint_cache import coverage_fingerprints
 
@@ -33,11 +33,11 @@ def flat(*points: tuple[float, float]) -> CoverageFingerprints:
 NONE = (np.nan, np.nan)
 
 
-def test_separate_and_joint_neighbours_differ() -> None:
+def test_separate_and_joint_neighbors_differ() -> None:
     """Worked by hand, thresholds 0.2 and 4.
 
     Reference R0 = (0, 0): G0 is near in structure only, G1 in composition only, so R0 is covered by
-    separate neighbours and not jointly. R1 = (5, 50): G2 is within both. R2 = (9, 90): nothing is
+    separate neighbors and not jointly. R1 = (5, 50): G2 is within both. R2 = (9, 90): nothing is
     near. G0 and G1 each have R0 near in one and nothing in the other; G3 has the structure of R0
     and the composition of R1; G4 has no fingerprint.
     """
@@ -176,7 +176,7 @@ def test_cache_is_kept_and_mended(
     files[1].write_bytes(b"")
     coverage_fingerprints(crystals, tmp_path)
     assert len(calls) == 11
-    monkeypatch.setattr(fingerprint_cache, "featuriser_version", lambda: "another")
+    monkeypatch.setattr(fingerprint_cache, "featurizer_version", lambda: "another")
     coverage_fingerprints(crystals, tmp_path)
     assert len(calls) == 14
 
@@ -186,8 +186,8 @@ def test_without_matminer_the_error_says_what_to_install(monkeypatch: pytest.Mon
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(module, "version", missing)
-    with pytest.raises(MissingFeaturiserError, match=r"cdvae-service\[evaluation\]"):
-        featuriser_version()
+    with pytest.raises(MissingFeaturizerError, match=r"cdvae-service\[evaluation\]"):
+        featurizer_version()
 
 
 @pytest.mark.data

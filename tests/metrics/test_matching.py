@@ -28,8 +28,8 @@ def test_the_same_crystal_matches_in_any_cell(perovskite: Structure, disguised: 
 
 def test_distance_is_in_units_of_the_spacing(perovskite: Structure) -> None:
     """One of N atoms moved by d: rms d·sqrt(1/N · (1 - 1/N)) once the mean shift is taken out."""
-    spacing = (perovskite.volume / 5) ** (1 / 3)
-    expected = 0.1 * np.sqrt(1 / 5 * (1 - 1 / 5)) / spacing
+    length_scale = (perovskite.volume / 5) ** (1 / 3)
+    expected = 0.1 * np.sqrt(1 / 5 * (1 - 1 / 5)) / length_scale
     assert match(perovskite, displaced(perovskite, 0.1)) == pytest.approx(expected, rel=1e-3)
 
 

@@ -17,14 +17,14 @@ def shaken(structure: Structure, rms: float, strain: float, seed: int) -> Struct
     """A copy displaced by `rms` (V/N)^(1/3) and strained."""
     rng = np.random.default_rng(seed)
     matrix = structure.lattice.matrix @ (np.eye(3) + strain * rng.normal(size=(3, 3)) / 3)
-    spacing = (structure.volume / len(structure)) ** (1 / 3)
-    steps = rng.normal(size=(len(structure), 3)) * rms * spacing / np.sqrt(3)
-    frac = structure.frac_coords + steps @ np.linalg.inv(matrix)
-    return Structure(Lattice(matrix), structure.species, frac)
+    length_scale = (structure.volume / len(structure)) ** (1 / 3)
+    steps = rng.normal(size=(len(structure), 3)) * rms * length_scale / np.sqrt(3)
+    frac_coords = structure.frac_coords + steps @ np.linalg.inv(matrix)
+    return Structure(Lattice(matrix), structure.species, frac_coords)
 
 
 def test_fingerprint_of_rocksalt_is_its_shells(rocksalt: Structure) -> None:
-    """Six unlike neighbours at a/2, then eight at a·√3/2; twelve like ones at a/√2."""
+    """Six unlike neighbors at a/2, then eight at a·√3/2; twelve like ones at a/√2."""
     found = fingerprint(rocksalt)
     assert found.formula == ((8, 1), (12, 1))
     edge = 2.0  # in units of (V/N)^(1/3): eight atoms in the cell
@@ -35,12 +35,12 @@ def test_fingerprint_of_rocksalt_is_its_shells(rocksalt: Structure) -> None:
 
 
 def test_fingerprint_averages_over_the_atoms_of_an_element() -> None:
-    """Three atoms at 0, 1.0 and 2.5 Å: their nearest neighbours are 1.0, 1.0 and 1.5 Å away."""
+    """Three atoms at 0, 1.0 and 2.5 Å: their nearest neighbors are 1.0, 1.0 and 1.5 Å away."""
     sites = [[0, 0, 0], [1.0, 0, 0], [2.5, 0, 0]]
     cell = Lattice.orthorhombic(6, 9, 9)
     found = fingerprint(Structure(cell, ["H"] * 3, sites, coords_are_cartesian=True))
-    spacing = (6 * 9 * 9 / 3) ** (1 / 3)
-    assert found.distances[0, 0, 0] * spacing == pytest.approx(3.5 / 3)
+    length_scale = (6 * 9 * 9 / 3) ** (1 / 3)
+    assert found.distances[0, 0, 0] * length_scale == pytest.approx(3.5 / 3)
 
 
 def test_fingerprint_ignores_the_description(perovskite: Structure, disguised: Disguise) -> None:
@@ -60,12 +60,12 @@ def test_fingerprint_sees_which_site_an_element_takes(perovskite: Structure) -> 
     assert fingerprint(perovskite).difference(fingerprint(barium)) == np.inf
 
 
-def test_rare_elements_find_their_neighbours(perovskite: Structure) -> None:
+def test_rare_elements_find_their_neighbors(perovskite: Structure) -> None:
     perovskite.make_supercell(2)
     perovskite.replace(0, "Ba")
     assert fingerprint(perovskite).distances.shape == (4, 4, 8)
-    spacing = (perovskite.volume / len(perovskite)) ** (1 / 3)
-    barium = fingerprint(perovskite).distances[-1, -1, :6] * spacing
+    length_scale = (perovskite.volume / len(perovskite)) ** (1 / 3)
+    barium = fingerprint(perovskite).distances[-1, -1, :6] * length_scale
     assert barium == pytest.approx(2 * 3.905)
 
 

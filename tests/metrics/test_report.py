@@ -9,7 +9,7 @@ from pymatgen.core.lattice import Lattice
 from pymatgen.core.structure import Structure
 from scipy.stats import wasserstein_distance
 
-from cdvae.metrics.crystal_report import CrystalReport, describe, summarise
+from cdvae.metrics.crystal_report import CrystalReport, describe, summarize
 from cdvae.metrics.distribution import wasserstein_to_histogram, wasserstein_to_quantiles
 
 REFERENCE = {
@@ -53,8 +53,8 @@ def test_noise_of_a_few_hundredths_keeps_the_symmetry(perovskite: Structure) -> 
     assert describe(perovskite).spacegroup_number == 99
 
 
-def atoms(lattice: object, *frac: list[float]) -> Structure:
-    return Structure(Lattice(lattice), ["H"] * len(frac), list(frac))
+def atoms(lattice: object, *frac_coords: list[float]) -> Structure:
+    return Structure(Lattice(lattice), ["H"] * len(frac_coords), list(frac_coords))
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_summary_counts_what_it_says() -> None:
         report(99.0, 7, False, True),
     ]
     energies = [-0.5, 0.5, 9.0, 9.0]
-    summary = summarise(
+    summary = summarize(
         reports,
         [None, 0, None, None],
         [True, False, True, None],
@@ -135,7 +135,7 @@ def test_summary_counts_what_it_says() -> None:
 
 
 def test_summary_without_valid_crystals_has_nulls() -> None:
-    summary = summarise(
+    summary = summarize(
         [report(4.0, 3, False, True)], [None], [None], {"formation_energy": [1.0]}, REFERENCE
     )
     assert summary["structure_validity"] == 0.0
@@ -147,13 +147,13 @@ def test_summary_without_valid_crystals_has_nulls() -> None:
 
 
 def test_summary_of_a_model_without_energy() -> None:
-    summary = summarise([report(4.0, 3, True, True)], [None], [True], {}, REFERENCE)
+    summary = summarize([report(4.0, 3, True, True)], [None], [True], {}, REFERENCE)
     assert summary["energy"] is None
 
 
 def test_summary_refuses_unequal_numbers() -> None:
     with pytest.raises(ValueError, match=r"\[1, 2\]"):
-        summarise([report(4.0, 3, True, True)], [None, None], [True], {}, REFERENCE)
+        summarize([report(4.0, 3, True, True)], [None, None], [True], {}, REFERENCE)
 
 
 def test_quantiles_stand_for_the_sample_they_came_from() -> None:

@@ -75,14 +75,16 @@ def test_broken_structures_are_invalid(structure: Structure) -> None:
     st.integers(-4, 4),
     st.lists(st.floats(0.0, 0.99), min_size=3, max_size=3),
 )
-def test_distances_in_skewed_cells_agree_with_many_images(lengths, angles, shear, frac) -> None:
+def test_distances_in_skewed_cells_agree_with_many_images(
+    lengths, angles, shear, frac_coords
+) -> None:
     matrix = Lattice.from_parameters(*lengths, *angles).matrix.copy()
     if not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) < 5:
         return
     matrix[2] += shear * matrix[0]
-    structure = Structure(Lattice(matrix), ["Li", "F"], [[0, 0, 0], frac])
+    structure = Structure(Lattice(matrix), ["Li", "F"], [[0, 0, 0], frac_coords])
     steps = np.stack(np.meshgrid(*[np.arange(-12, 13)] * 3), -1).reshape(-1, 3)
-    pair = np.linalg.norm((steps + frac) @ matrix, axis=1).min()
+    pair = np.linalg.norm((steps + frac_coords) @ matrix, axis=1).min()
     images = np.linalg.norm(steps[np.any(steps, axis=1)] @ matrix, axis=1).min()
     assert shortest_pair(structure) == pytest.approx(pair, abs=1e-6)
     assert shortest_contact(structure) == pytest.approx(min(pair, images), abs=1e-6)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from cdvae_schema.base import Frozen
+from cdvae_schema.base import StrictModel
 from cdvae_schema.cards import ModelCard
 from cdvae_schema.crystal_records import CrystalInput
 from cdvae_schema.job_results import checked_job_id, chunk_name, chunk_names
@@ -17,14 +17,14 @@ from cdvae_schema.wire import FUNCTIONS, QUEUES
 WITH_EXAMPLES = [JobSpec, ModelCard, GenerateRequest, ReconstructRequest, OptimizeRequest]
 CRYSTAL: dict[str, Any] = {
     "lattice": [[4.0, 0.0, 0.0], [0.0, 4.0, 0.0], [0.0, 0.0, 4.0]],
-    "species": [8],
-    "frac": [[0.0, 0.0, 0.5]],
+    "atomic_numbers": [8],
+    "frac_coords": [[0.0, 0.0, 0.5]],
     "label": "x",
 }
 
 
 @pytest.mark.parametrize("model", WITH_EXAMPLES)
-def test_examples_are_valid_and_survive_json(model: type[Frozen]) -> None:
+def test_examples_are_valid_and_survive_json(model: type[StrictModel]) -> None:
     (example,) = model.model_json_schema()["examples"]
     parsed = model.model_validate(example)
     assert model.model_validate_json(parsed.model_dump_json()) == parsed
@@ -38,12 +38,12 @@ def test_examples_are_valid_and_survive_json(model: type[Frozen]) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"species": [0]},
-        {"species": [119]},
-        {"species": []},
-        {"species": [8, 8]},
-        {"frac": [[0.0, 0.0]]},
-        {"frac": [[0.0, 0.0, float("nan")]]},
+        {"atomic_numbers": [0]},
+        {"atomic_numbers": [119]},
+        {"atomic_numbers": []},
+        {"atomic_numbers": [8, 8]},
+        {"frac_coords": [[0.0, 0.0]]},
+        {"frac_coords": [[0.0, 0.0, float("nan")]]},
         {"lattice": [[4.0, 0.0, 0.0]]},
         {"lattice": [[float("inf"), 0.0, 0.0], [0.0, 4.0, 0.0], [0.0, 0.0, 4.0]]},
     ],
@@ -59,7 +59,7 @@ def test_crystals_are_checked(change: dict[str, Any]) -> None:
     [
         {"limits": {"min_atoms": 6}},
         {"samplers": {}},
-        {"samplers": {"fast": {"default_steps": 9, "max_steps": 8}}},
+        {"samplers": {"ancestral": {"default_nfe": 9, "max_nfe": 8}}},
         {"name": "../evil"},
         {"version": ""},
         {"weights_sha256": "xyz"},

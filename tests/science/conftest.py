@@ -12,12 +12,12 @@ from cdvae.testing import perovskites
 def random_crystals(n: int, seed: int, largest: int = 6) -> CrystalBatch:
     """Crystals of 1 to ``largest`` atoms in random triclinic cells, some of them thin."""
     rng = torch.Generator().manual_seed(seed)
-    n_atoms = torch.randint(1, largest + 1, (n,), generator=rng)
+    num_atoms = torch.randint(1, largest + 1, (n,), generator=rng)
     lattice = 4 * torch.eye(3) + 0.8 * torch.randn(n, 3, 3, generator=rng)
     lattice[::3, 2] *= 0.6
-    total = int(n_atoms.sum())
-    species = torch.randint(1, 30, (total,), generator=rng)
-    return CrystalBatch(torch.rand(total, 3, generator=rng), species, lattice, n_atoms)
+    total = int(num_atoms.sum())
+    atomic_numbers = torch.randint(1, 30, (total,), generator=rng)
+    return CrystalBatch(torch.rand(total, 3, generator=rng), atomic_numbers, lattice, num_atoms)
 
 
 @pytest.fixture(scope="session", params=[0, 6], ids=["z", "z and codes"])
@@ -32,7 +32,7 @@ def plain() -> CDVAE:
     return small_network(0)
 
 
-def small_network(code_dim: int) -> CDVAE:
+def small_network(atom_latent_dim: int) -> CDVAE:
     """A small model with random weights throughout."""
     config = ModelConfig(
         latent_dim=8,
@@ -41,7 +41,7 @@ def small_network(code_dim: int) -> CDVAE:
         encoder=BackboneConfig(layers=2, scalars=24, vectors=8, radial=8),
         decoder=BackboneConfig(layers=2, scalars=24, vectors=8, radial=8),
         sigma_max=0.5,
-        code_dim=code_dim,
+        atom_latent_dim=atom_latent_dim,
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)

@@ -7,64 +7,66 @@ import torch
 from cdvae.diffusion.noise import NoiseSchedule
 from cdvae.diffusion.samplers.ancestral import Ancestral, Plan
 from cdvae.geometry.crystal import CrystalBatch
-from cdvae.inference.restarts import Attempts, Best, Made
+from cdvae.inference.restarts import BestOfN, RestartPolicy, SampleBatch
 
-PLAN = Attempts(Ancestral(NoiseSchedule(2.0, 0.01), Plan.finding(5)), most=3, fit=0.1)
+PLAN = RestartPolicy(
+    Ancestral(NoiseSchedule(2.0, 0.01), Plan.for_reconstruction(5)), attempts=3, accept_below=0.1
+)
 PLANS = [PLAN] * 4
 
 
-def made(run: int, misfits: list[float], residuals: list[float] | None = None) -> Made:
+def made(run: int, misfits: list[float], residuals: list[float] | None = None) -> SampleBatch:
     """Crystals of one atom; the place of the atom tells the run and the row."""
     number = len(misfits)
-    frac = torch.zeros(number, 3)
-    frac[:, 0], frac[:, 1] = run / 10, torch.arange(number) / 10
+    frac_coords = torch.zeros(number, 3)
+    frac_coords[:, 0], frac_coords[:, 1] = run / 10, torch.arange(number) / 10
     ones = torch.ones(number, dtype=torch.long)
-    crystals = CrystalBatch(frac, ones, 3 * torch.eye(3).repeat(number, 1, 1), ones)
+    crystals = CrystalBatch(frac_coords, ones, 3 * torch.eye(3).repeat(number, 1, 1), ones)
     judged = torch.tensor(misfits), torch.tensor(residuals or [1.0] * number)
-    return Made(crystals, torch.full((number, 2), float(run)), *judged)
+    return SampleBatch(crystals, torch.full((number, 2), float(run)), *judged)
 
 
-def kept(best: Best) -> list[int]:
+def kept(best: BestOfN) -> list[int]:
     """The run that each crystal comes from."""
-    runs = best.crystals().frac[:, 0] * 10
+    runs = best.crystals().frac_coords[:, 0] * 10
     assert torch.allclose(best.properties()[:, 0], runs)
     return runs.round().int().tolist()
 
 
 def test_only_crystals_that_do_not_fit_get_another_run() -> None:
-    best = Best(4)
-    assert best.unfit(PLANS) == [0, 1, 2, 3]
+    best = BestOfN(4)
+    assert best.needs_restart(PLANS) == [0, 1, 2, 3]
     best.add([0, 1, 2, 3], made(0, [0.05, 0.5, 0.09, 0.7]), PLAN)
-    assert best.unfit(PLANS) == [1, 3]
+    assert best.needs_restart(PLANS) == [1, 3]
     best.add([1, 3], made(1, [0.6, 0.02]), PLAN)
-    assert best.unfit(PLANS) == [1]
+    assert best.needs_restart(PLANS) == [1]
     best.add([1], made(2, [0.4]), PLAN)
-    assert best.unfit(PLANS) == []  # after the third run it has to do
+    assert best.needs_restart(PLANS) == []  # after the third run it has to do
     assert kept(best) == [0, 2, 0, 1]
-    assert best.evaluations.tolist() == [6, 18, 6, 12]
-    assert PLAN.evaluations == 18
+    assert best.nfe.tolist() == [6, 18, 6, 12]
+    assert PLAN.nfe == 18
 
 
 def test_two_runs_that_agree_are_enough() -> None:
-    best = Best(4)
+    best = BestOfN(4)
     best.add([0, 1, 2, 3], made(0, [0.5, 0.5, math.nan, 0.0]), PLAN)
     best.add([0, 1, 2], made(1, [0.504, 0.6, math.nan]), PLAN)
-    assert best.unfit(PLANS) == [1, 2]  # what broke twice agrees with nothing
+    assert best.needs_restart(PLANS) == [1, 2]  # what broke twice agrees with nothing
     best.add([1, 2], made(2, [0.3, 0.7]), PLAN)
     assert kept(best) == [0, 2, 2, 0]
-    assert best.evaluations.tolist() == [12, 18, 18, 6]
+    assert best.nfe.tolist() == [12, 18, 18, 6]
 
 
 def test_the_least_misfit_is_kept_and_any_number_is_better_than_none() -> None:
-    best = Best(4)
+    best = BestOfN(4)
     best.add([0, 1, 2, 3], made(0, [0.5, math.nan, math.inf, math.nan]), PLAN)
     best.add([3, 2, 1, 0], made(1, [math.nan, 0.9, 7.0, 0.6]), PLAN)
-    assert best.unfit(PLANS) == [0, 1, 2, 3]
+    assert best.needs_restart(PLANS) == [0, 1, 2, 3]
     assert kept(best) == [0, 1, 1, 0]  # one whose runs all broke remains broken
 
 
 def test_of_runs_that_do_not_fit_misfit_and_residual_choose_and_one_that_fits_goes_first() -> None:
-    best = Best(4)
+    best = BestOfN(4)
     best.add([0, 1, 2, 3], made(0, [0.5, 0.5, 0.5, 0.5], [0.4, 0.1, math.nan, 0.01]), PLAN)
     best.add([0, 1, 2, 3], made(1, [0.6, 0.4, 0.6, 0.09], [0.3, 0.2, 0.9, 0.9]), PLAN)
     assert kept(best) == [1, 0, 1, 1]

@@ -172,13 +172,13 @@ def test_commands_are_those_of_the_protocol() -> None:
     tasks = ("recon", "gen", "coverage", "opt")
     assert [" ".join(reproduce_table.command(OURS, task)) for task in tasks] == [
         "cdvae evaluate carbon-24@1 --task recon --data carbon_24/test.csv.gz --limit 500"
-        " --sampler fast",
+        " --sampler ancestral",
         "cdvae evaluate carbon-24@1 --task gen --data carbon_24/test.csv.gz"
-        " --train carbon_24/train.csv.gz --limit 1000 --sampler fast",
+        " --train carbon_24/train.csv.gz --limit 1000 --sampler ancestral",
         "cdvae evaluate carbon-24@1 --task gen --data carbon_24/test.csv.gz --limit 10000"
-        " --sampler fast",
+        " --sampler ancestral",
         "cdvae evaluate carbon-24@1 --task opt --data carbon_24/test.csv.gz --limit 100"
-        " --sampler fast",
+        " --sampler ancestral",
     ]
     ftcp = Subject("perov-5", table_rows.FTCP, "folder", "bb", 11356, "perov-5@2", "aa")
     assert " ".join(reproduce_table.command(ftcp, "opt")) == (
@@ -266,8 +266,8 @@ def test_the_unconditioned_score_depends_on_sigma_by_a_factor_only() -> None:
     untold.load_state_dict(told.state_dict())
     crystals = perovskites(4, seed=2).crystals
 
-    none = torch.zeros(len(crystals.species), 0), torch.zeros(4)
-    condition = Condition(z, *none, crystals.n_atoms)
+    none = torch.zeros(len(crystals.atomic_numbers), 0), torch.zeros(4)
+    condition = Condition(z, *none, crystals.num_atoms)
 
     def score(model: CDVAE, sigma: float) -> np.ndarray:
         return (sigma * model.score(condition, crystals, torch.full((4,), sigma)).shift).numpy()
@@ -283,12 +283,12 @@ def test_every_variant_gets_the_same_short_schedule(tmp_path: Path) -> None:
     path.write_text(TINY_CONFIG)
     config = load_config(path)
     short = ablations.budget(config, 3000, 500)
-    assert (short.optimiser.steps, short.optimiser.joint_steps, short.prior.steps) == (
+    assert (short.optimizer.steps, short.optimizer.freeze_encoder_after, short.prior.steps) == (
         3000,
         3000,
         500,
     )
-    assert short.optimiser.ema_decay == pytest.approx(1 - 1 / 300)
+    assert short.optimizer.ema_decay == pytest.approx(1 - 1 / 300)
     assert (short.model, short.loss) == (config.model, config.loss)
 
 
@@ -318,10 +318,10 @@ def test_table_of_the_ablations() -> None:
 def test_curve_of_quality_has_a_row_for_each_number_of_evaluations(tmp_path: Path) -> None:
     def row(steps: int | None, seed: int, match_rate: float, rmse: float | None) -> dict[str, Any]:
         return {
-            "sampler": "langevin" if steps is None else "fast",
+            "sampler": "langevin" if steps is None else "ancestral",
             "steps": steps,
             "seed": seed,
-            "score_evaluations": steps or 5000,
+            "nfe": steps or 5000,
             "match_rate": match_rate,
             "rmse": rmse,
             "structure_validity": 1.0,
@@ -350,8 +350,8 @@ def test_curve_of_quality_has_a_row_for_each_number_of_evaluations(tmp_path: Pat
     slow = [fast | {"figures": {"rows": [row(None, s, 0.98 + s / 100, 0.01)]}} for s in (0, 2)]
     text = evaluations.table([fast, *slow])
     assert "| m@1 | `langevin` | 5000 ± 0 | 99.0 ± 1.4 | 0.0100 ± 0.0000 | 100.0 ± 0.0 | –" in text
-    assert "| m@1 | `fast`, at most 2 | 2 | 0.0 | – | 100.0 | 10 | 50.0 | 25.0 |" in text
-    assert "| m@1 | `fast`, at most 10 | 10 ± 0 | 95.0 ± 7.1 | 0.0200 ± 0.0000 |" in text
+    assert "| m@1 | `ancestral`, at most 2 | 2 | 0.0 | – | 100.0 | 10 | 50.0 | 25.0 |" in text
+    assert "| m@1 | `ancestral`, at most 10 | 10 ± 0 | 95.0 ± 7.1 | 0.0200 ± 0.0000 |" in text
     evaluations.draw(slow, fast, tmp_path / "plots" / "m.png")
     assert (tmp_path / "plots" / "m.png").read_bytes()[1:4] == b"PNG"
 

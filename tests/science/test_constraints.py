@@ -14,8 +14,8 @@ from cdvae.errors import InfeasibleError
 from cdvae.geometry.crystal import element_counts
 from cdvae.geometry.lattice import from_parameters, to_parameters
 from cdvae.inference import ConstrainedPrior, Decoded, SamplerSpec, crystal_seed, decode
-from cdvae.inference.consistency import agreement
-from cdvae.inference.fixed_attributes import Fixed
+from cdvae.inference.consistency import consistency
+from cdvae.inference.fixed_attributes import FixedAttributes
 from cdvae.metrics.validity import structure_valid
 from cdvae.model_folder import TrainedModel, load_model
 from cdvae.prior.composition_prior import CompositionPrior
@@ -23,7 +23,7 @@ from cdvae.prior.conditional_composition import ConditionalComposition
 from cdvae.symmetry.group_detection import has_group
 from cdvae.testing import write_tiny_model
 
-FAST = SamplerSpec("fast", 4)
+FAST = SamplerSpec("ancestral", 4)
 KNOWN = (3, 7, 8, 9, 11, 12)  # of the tiny model, among others
 
 
@@ -50,7 +50,7 @@ def random_prior(seed: int, kinds: tuple[int, ...], sizes: tuple[int, ...]) -> C
         prior = CompositionPrior(max(sizes), 16).eval().requires_grad_(False)
         for network in (prior.parts, prior.elements):
             network.leave[-1].weight *= 8
-    prior.species.zero_()[[z - 1 for z in kinds]] = True
+    prior.known_elements.zero_()[[z - 1 for z in kinds]] = True
     prior.sizes.zero_()[list(sizes)] = True
     prior.most_elements.fill_(3)
     return prior
@@ -63,7 +63,7 @@ def compositions(prior: CompositionPrior, kinds: tuple[int, ...]) -> torch.Tenso
         size, elements = sum(counts), sum(n > 0 for n in counts)
         known = size < len(prior.sizes) and prior.sizes[size]
         if known and elements <= int(prior.most_elements):
-            row = torch.zeros(len(prior.species))
+            row = torch.zeros(len(prior.known_elements))
             row[[z - 1 for z in kinds]] = torch.tensor(counts, dtype=torch.float)
             rows.append(row)
     return torch.stack(rows)
@@ -171,7 +171,7 @@ def test_a_formula_is_taken_as_it_is_written_where_that_can_be() -> None:
 )
 def test_the_atoms_are_those_required(model: TrainedModel, constraints: Constraints) -> None:
     crystals = made(model, constraints).crystals
-    assert crystals.n_atoms.tolist() == [5] * 4
+    assert crystals.num_atoms.tolist() == [5] * 4
     for counts in element_counts(crystals):
         own = {int(i) + 1 for i in counts.nonzero()[:, 0]}
         assert constraints.include <= own
@@ -199,7 +199,9 @@ def test_the_cell_is_kept(model: TrainedModel) -> None:
     ],
     ids=str,
 )
-@pytest.mark.parametrize("sampler", [SamplerSpec("fast", 60), SamplerSpec("langevin", 50)], ids=str)
+@pytest.mark.parametrize(
+    "sampler", [SamplerSpec("ancestral", 60), SamplerSpec("langevin", 50)], ids=str
+)
 def test_sampled_crystals_have_the_space_group(
     model: TrainedModel, constraints: Constraints, sampler: SamplerSpec
 ) -> None:
@@ -207,18 +209,23 @@ def test_sampled_crystals_have_the_space_group(
     decoded = decode(model, drawn.latents, drawn.seeds, sampler, None, drawn.fixed).crystals
     for crystal, fixed in zip(decoded.split(), drawn.fixed, strict=True):
         assert torch.equal(element_counts(crystal)[0], fixed.counts)
-        lattice, frac = crystal.lattice[0].double().numpy(), crystal.frac.double().numpy()
+        lattice, frac_coords = (
+            crystal.lattice[0].double().numpy(),
+            crystal.frac_coords.double().numpy(),
+        )
         assert fixed.spacegroup is not None
-        assert has_group(fixed.spacegroup, lattice, frac, crystal.species.numpy(), 1e-3)
+        assert has_group(
+            fixed.spacegroup, lattice, frac_coords, crystal.atomic_numbers.numpy(), 1e-3
+        )
 
 
 def test_a_crystal_without_the_group_is_not_taken_for_one() -> None:
-    lattice, species = np.diag([4.0, 4.0, 4.3]), np.array([22, 8, 8])
-    frac = np.array([[0, 0, 0], [0, 0, 0.48], [0.5, 0.5, 0.1]])
-    assert has_group(99, lattice, frac, species, 1e-3)
-    assert has_group(25, lattice, frac, species, 1e-3)  # a subgroup of 99
-    assert not has_group(123, lattice, frac, species, 1e-3)
-    assert not has_group(2, lattice, frac, species, 1e-3)
+    lattice, atomic_numbers = np.diag([4.0, 4.0, 4.3]), np.array([22, 8, 8])
+    frac_coords = np.array([[0, 0, 0], [0, 0, 0.48], [0.5, 0.5, 0.1]])
+    assert has_group(99, lattice, frac_coords, atomic_numbers, 1e-3)
+    assert has_group(25, lattice, frac_coords, atomic_numbers, 1e-3)  # a subgroup of 99
+    assert not has_group(123, lattice, frac_coords, atomic_numbers, 1e-3)
+    assert not has_group(2, lattice, frac_coords, atomic_numbers, 1e-3)
 
 
 def test_a_constrained_crystal_does_not_depend_on_its_batch(model: TrainedModel) -> None:
@@ -228,20 +235,20 @@ def test_a_constrained_crystal_does_not_depend_on_its_batch(model: TrainedModel)
     for part in ([2], [6, 1, 4]):
         alone = made(model, constraints, [every[i] for i in part]).crystals
         expected = together.select(part)
-        assert torch.equal(alone.species, expected.species)
-        assert torch.equal(alone.frac, expected.frac)
+        assert torch.equal(alone.atomic_numbers, expected.atomic_numbers)
+        assert torch.equal(alone.frac_coords, expected.frac_coords)
         assert torch.equal(alone.lattice, expected.lattice)
 
 
 def test_crystals_with_and_without_constraints_share_a_batch(model: TrainedModel) -> None:
     drawn = ConstrainedPrior(model, Constraints(num_atoms=5)).draw(seeds(3))
-    fixed: list[Fixed | None] = [drawn.fixed[0], None, drawn.fixed[2]]
+    fixed: list[FixedAttributes | None] = [drawn.fixed[0], None, drawn.fixed[2]]
     mixed = decode(model, drawn.latents, seeds(3), FAST, None, fixed).crystals
     all_fixed = decode(model, drawn.latents, seeds(3), FAST, None, drawn.fixed).crystals
     free = decode(model, drawn.latents, seeds(3), FAST).crystals
     for i, expected in ((0, all_fixed), (1, free), (2, all_fixed)):
-        assert torch.equal(mixed.split()[i].frac, expected.split()[i].frac)
-        assert torch.equal(mixed.split()[i].species, expected.split()[i].species)
+        assert torch.equal(mixed.split()[i].frac_coords, expected.split()[i].frac_coords)
+        assert torch.equal(mixed.split()[i].atomic_numbers, expected.split()[i].atomic_numbers)
 
 
 def test_of_the_guesses_at_a_composition_the_one_that_fits_its_latent_is_kept(
@@ -252,13 +259,13 @@ def test_of_the_guesses_at_a_composition_the_one_that_fits_its_latent_is_kept(
     assert len(set(drawn.seeds)) == len(drawn.seeds) == 4 * prior.candidates == 12
     assert len({tuple(z) for z in drawn.latents.z.tolist()}) == 12
     decoded = decode(model, drawn.latents, drawn.seeds, FAST, None, drawn.fixed)
-    misfit = agreement(model, drawn.latents, decoded.crystals).misfit
+    latent_mse = consistency(model, drawn.latents, decoded.crystals).latent_mse
     valid = [structure_valid(one) for one in to_structures(decoded.crystals)]
-    misfit = misfit.masked_fill(~torch.tensor(valid), torch.inf).view(4, -1)
+    latent_mse = latent_mse.masked_fill(~torch.tensor(valid), torch.inf).view(4, -1)
     best = prior.best(drawn, decoded)
-    places = [3 * row + place for row, place in enumerate(misfit.argmin(1).tolist())]
-    assert torch.equal(best.crystals.frac, decoded.crystals.select(places).frac)
-    assert best.score_evaluations.tolist() == [3 * FAST.steps] * 4
+    places = [3 * row + place for row, place in enumerate(latent_mse.argmin(1).tolist())]
+    assert torch.equal(best.crystals.frac_coords, decoded.crystals.select(places).frac_coords)
+    assert best.nfe.tolist() == [3 * FAST.nfe] * 4
     alone = prior.draw(seeds(4)[2:3])
     assert torch.equal(alone.latents.z, drawn.latents.z[6:9])
 
@@ -283,8 +290,8 @@ def test_of_the_candidates_for_a_target_the_nearest_estimate_wins(model: Trained
     away = (decoded.properties["band_gap"] - 0.5).abs().view(3, -1)
     best = prior.best(drawn, decoded)
     assert torch.equal((best.properties["band_gap"] - 0.5).abs(), away.amin(1))
-    taken = decoded.score_evaluations.view(3, -1).sum(1)
-    assert torch.equal(best.score_evaluations, taken)
+    taken = decoded.nfe.view(3, -1).sum(1)
+    assert torch.equal(best.nfe, taken)
 
 
 def test_constraints_are_true_if_there_is_any() -> None:

@@ -27,11 +27,11 @@ from cdvae.inference import Decoded, SamplerSpec, decoding, estimate
 from cdvae.metrics.coverage import Thresholds
 from cdvae.metrics.distribution import wasserstein
 from cdvae.model_folder import TrainedModel, load_model
-from cdvae.optimization.optimize import DECODINGS, optimise
+from cdvae.optimization.optimize import DECODINGS, optimize
 from cdvae.testing import perovskites, write_tiny_model
 from cdvae_service.cli.entry import app
 
-SHORT = SamplerSpec("fast", 2)
+SHORT = SamplerSpec("ancestral", 2)
 LIMITS = Thresholds(0.2, 4.0)
 
 
@@ -66,16 +66,16 @@ class Oracle:
     def generate(self, n: int, seed: int, progress: Any = None) -> list[Structure | None]:
         return self.structures[:n]
 
-    def optimise(self, data: Any, prop: str, seed: int, progress: Any = None) -> list[Any]:
+    def optimize(self, data: Any, prop: str, seed: int, progress: Any = None) -> list[Any]:
         return [[structure] for structure in self.structures]
 
 
 def carbon(n: int, shifts: Sequence[float]) -> CrystalDataset:
     """n two-atom carbon crystals whose second atom lies at the given part of the diagonal."""
-    frac = torch.cat([torch.tensor([[0.0] * 3, [shift] * 3]) for shift in shifts])
+    frac_coords = torch.cat([torch.tensor([[0.0] * 3, [shift] * 3]) for shift in shifts])
     return CrystalDataset(
         crystals=CrystalBatch(
-            frac,
+            frac_coords,
             torch.full((2 * n,), 6),
             3.0 * torch.eye(3).repeat(n, 1, 1),
             torch.full((n,), 2),
@@ -198,7 +198,7 @@ def test_reconstruction_of_a_model(model: TrainedModel, data: CrystalDataset) ->
         "distinct",
         "seconds",
         "property_mae",
-        "score_evaluations",
+        "nfe",
     }
     assert figures["property_mae"].keys() == {"formation_energy", "band_gap"}
     assert figures["distinct"] is None
@@ -232,14 +232,14 @@ def test_a_crystal_that_sampling_loses_is_none_and_the_others_stay(
     assert caught.value.indices == (2,)
 
 
-def test_optimisation_returns_every_decoding_of_every_start(
+def test_optimization_returns_every_decoding_of_every_start(
     model: TrainedModel, data: CrystalDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(method, "optimise", partial(optimise, steps=10))
+    monkeypatch.setattr(method, "optimize", partial(optimize, steps=10))
     tested = CDVAEMethod(model, SHORT)
-    found = tested.optimise(data.select([0, 1]), "formation_energy", 0)
+    found = tested.optimize(data.select([0, 1]), "formation_energy", 0)
     assert [len(decodings) for decodings in found] == [DECODINGS, DECODINGS]
-    again = tested.optimise(data.select([0]), "formation_energy", 0)
+    again = tested.optimize(data.select([0]), "formation_energy", 0)
     assert again[0][2].frac_coords == pytest.approx(found[0][2].frac_coords, abs=1e-4)
 
 
@@ -261,7 +261,7 @@ def test_command_writes_the_numbers_of_generation(
 ) -> None:
     source, out = write_csv(tmp_path / "data.csv", data), tmp_path / "out.json"
     options = ["tiny", "--task", "gen", "--data", str(source), "--out", str(out), "--limit", "6"]
-    options += ["--sampler", "fast", "--steps", "2", "--store", str(store)]
+    options += ["--sampler", "ancestral", "--steps", "2", "--store", str(store)]
     options += ["--home", str(tmp_path / "home")]
     refused = run(*options)
     assert refused.exit_code == 1
@@ -278,7 +278,7 @@ def test_command_writes_the_numbers_of_generation(
     assert not math.isnan(facts["cov_recall"])
     assert facts["command"] == (
         "cdvae evaluate tiny --task gen --data data.csv --train data.csv --limit 6"
-        " --sampler fast --steps 2 --seed 0"
+        " --sampler ancestral --steps 2 --seed 0"
     )
     assert list((tmp_path / "home" / "fingerprints").glob("*.npz"))
 

@@ -24,7 +24,7 @@ from cdvae.testing import perovskites
 from tests.science.conftest import random_crystals
 
 LAYOUT = Layout(max_elements=5, max_sites=5)
-TABLES = ("units", "meanings")
+TABLES = ("units", "descriptions")
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
@@ -36,9 +36,9 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def srtio3() -> CrystalBatch:
     """Strontium titanate; a = 3.905 Å."""
-    frac = [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]
+    frac_coords = [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]
     return CrystalBatch(
-        torch.tensor(frac, dtype=torch.float32),
+        torch.tensor(frac_coords, dtype=torch.float32),
         torch.tensor([38, 22, 8, 8, 8]),
         3.905 * torch.eye(3)[None],
         torch.tensor([5]),
@@ -77,7 +77,7 @@ def test_matrix_of_strontium_titanate():
     assert matrix[:103].sum() == 3
     assert matrix[103, :5] == pytest.approx([3.905, 3.905, 3.905, 0, 0])
     assert matrix[104, :5] == pytest.approx([90, 90, 90, 0, 0])
-    assert matrix[105:110, :3] == pytest.approx(srtio3().frac.numpy())
+    assert matrix[105:110, :3] == pytest.approx(srtio3().frac_coords.numpy())
     assert matrix[110:115, :5].argmax(1).tolist() == [0, 1, 2, 2, 2]
     # (100) comes first, at 1/a; there Σ P π x is π/2 (Ti) + 2 · π/2 (O).
     assert matrix[115, :5].sum() == 0
@@ -192,7 +192,7 @@ def config(epochs: int = 2) -> FTCPConfig:
         description="a few crystals",
         properties=["formation_energy", "band_gap"],
         units={"formation_energy": "eV", "band_gap": "eV"},
-        meanings={"formation_energy": "one", "band_gap": "two"},
+        descriptions={"formation_energy": "one", "band_gap": "two"},
         max_elements=5,
         max_sites=5,
         epochs=epochs,
@@ -287,7 +287,10 @@ def test_a_crystal_too_large_for_the_matrix_is_not_reconstructed(mirror):
     data = perovskites(3)
     crystal = data.crystals.select([0])
     large = CrystalBatch(
-        crystal.frac.repeat(2, 1), crystal.species.repeat(2), crystal.lattice, torch.tensor([10])
+        crystal.frac_coords.repeat(2, 1),
+        crystal.atomic_numbers.repeat(2),
+        crystal.lattice,
+        torch.tensor([10]),
     )
     mixed = replace(data.select([0, 1, 2]), crystals=CrystalBatch.cat([crystal, large, crystal]))
     found = mirror.reconstruct(mixed, seed=0)
@@ -306,7 +309,7 @@ def test_generation_depends_on_seed_and_index_alone(untrained):
     assert abs(few[0].lattice.a - other[0].lattice.a) > 1e-3
 
 
-def test_optimisation_lowers_the_predicted_property(untrained, monkeypatch):
+def test_optimization_lowers_the_predicted_property(untrained, monkeypatch):
     method, data = untrained, perovskites(8)
     monkeypatch.setattr(ftcp_method, "OPTIMISATION_STEPS", 90)
     monkeypatch.setattr(ftcp_method, "DECODE_AFTER", (1, 40, 90))
@@ -315,12 +318,12 @@ def test_optimisation_lowers_the_predicted_property(untrained, monkeypatch):
     monkeypatch.setattr(
         ftcp_method.FTCPMethod, "_decode", lambda self, z: seen.append(z.clone()) or [None] * len(z)
     )
-    found = method.optimise(data, "band_gap", seed=0)
+    found = method.optimize(data, "band_gap", seed=0)
     assert [len(decodings) for decodings in found] == [3] * 8
     values = torch.stack([method.network.predict(z)[:, 1] for z in seen])  # (3, 8)
     assert (values[-1] < values[0]).all()
     with pytest.raises(ValueError, match="no property 'hardness'"):
-        method.optimise(data, "hardness", seed=0)
+        method.optimize(data, "hardness", seed=0)
 
 
 @pytest.mark.parametrize("name", ["perov-5", "mp-20"])

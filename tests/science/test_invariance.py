@@ -15,7 +15,9 @@ N = 9
 
 
 def double(crystals: CrystalBatch) -> CrystalBatch:
-    return crystals.replace(frac=crystals.frac.double(), lattice=crystals.lattice.double())
+    return crystals.replace(
+        frac_coords=crystals.frac_coords.double(), lattice=crystals.lattice.double()
+    )
 
 
 @pytest.fixture
@@ -35,22 +37,28 @@ def rotated(crystals: CrystalBatch) -> CrystalBatch:
 
 
 def translated(crystals: CrystalBatch) -> CrystalBatch:
-    return crystals.replace(frac=(crystals.frac + torch.tensor([0.31, -0.77, 0.123])) % 1)
+    return crystals.replace(
+        frac_coords=(crystals.frac_coords + torch.tensor([0.31, -0.77, 0.123])) % 1
+    )
 
 
 def moved_to_other_images(crystals: CrystalBatch) -> CrystalBatch:
-    shift = torch.randint(-3, 4, crystals.frac.shape, generator=torch.Generator().manual_seed(1))
-    return crystals.replace(frac=crystals.frac + shift)
+    shift = torch.randint(
+        -3, 4, crystals.frac_coords.shape, generator=torch.Generator().manual_seed(1)
+    )
+    return crystals.replace(frac_coords=crystals.frac_coords + shift)
 
 
 def permutation(crystals: CrystalBatch) -> torch.Tensor:
-    keys = torch.rand(len(crystals.frac), generator=torch.Generator().manual_seed(2))
-    return (crystals.owner + keys.double()).argsort()
+    keys = torch.rand(len(crystals.frac_coords), generator=torch.Generator().manual_seed(2))
+    return (crystals.batch + keys.double()).argsort()
 
 
 def permuted(crystals: CrystalBatch) -> CrystalBatch:
     order = permutation(crystals)
-    return crystals.replace(frac=crystals.frac[order], species=crystals.species[order])
+    return crystals.replace(
+        frac_coords=crystals.frac_coords[order], atomic_numbers=crystals.atomic_numbers[order]
+    )
 
 
 CHANGE = torch.tensor([[1.0, 1, 0], [0, 1, 0], [0, -2, 1]]).double()  # determinant 1
@@ -59,7 +67,8 @@ CHANGE = torch.tensor([[1.0, 1, 0], [0, 1, 0], [0, -2, 1]]).double()  # determin
 def in_another_cell(crystals: CrystalBatch) -> CrystalBatch:
     """The same crystals described by the cell vectors CHANGE @ lattice."""
     return crystals.replace(
-        lattice=CHANGE @ crystals.lattice, frac=(crystals.frac @ torch.linalg.inv(CHANGE)) % 1
+        lattice=CHANGE @ crystals.lattice,
+        frac_coords=(crystals.frac_coords @ torch.linalg.inv(CHANGE)) % 1,
     )
 
 
@@ -67,13 +76,13 @@ def supercell(crystals: CrystalBatch) -> CrystalBatch:
     """Each crystal repeated twice along its first vector."""
     parts = []
     for part in crystals.split():
-        half = part.frac * torch.tensor([0.5, 1, 1])
+        half = part.frac_coords * torch.tensor([0.5, 1, 1])
         parts.append(
             CrystalBatch(
                 torch.cat([half, half + torch.tensor([0.5, 0, 0])]),
-                part.species.repeat(2),
+                part.atomic_numbers.repeat(2),
                 part.lattice * torch.tensor([2.0, 1, 1])[:, None],
-                part.n_atoms * 2,
+                part.num_atoms * 2,
             )
         )
     return CrystalBatch.cat(parts)
@@ -90,10 +99,14 @@ def test_latent_does_not_change(
     torch.testing.assert_close(after.z.mean, before.z.mean, atol=1e-7, rtol=1e-6)
     torch.testing.assert_close(after.z.logvar, before.z.logvar, atol=1e-7, rtol=1e-6)
     assert before.z.mean.std(0).min() > 1e-4  # or the test would prove nothing
-    order = permutation(crystals) if change is permuted else torch.arange(len(crystals.species))
-    torch.testing.assert_close(after.codes.mean, before.codes.mean[order], atol=1e-7, rtol=1e-6)
-    if network.config.code_dim:
-        assert before.codes.mean.std(0).min() > 1e-4
+    order = (
+        permutation(crystals) if change is permuted else torch.arange(len(crystals.atomic_numbers))
+    )
+    torch.testing.assert_close(
+        after.atom_latents.mean, before.atom_latents.mean[order], atol=1e-7, rtol=1e-6
+    )
+    if network.config.atom_latent_dim:
+        assert before.atom_latents.mean.std(0).min() > 1e-4
 
 
 @pytest.mark.parametrize(
@@ -121,22 +134,26 @@ def test_latent_is_that_of_the_reduced_cell(network: CDVAE, crystals: CrystalBat
 
 
 def scores(
-    network: CDVAE, crystals: CrystalBatch, codes: torch.Tensor | None = None
+    network: CDVAE, crystals: CrystalBatch, atom_latents: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Shift and logits under random z and codes, the same for crystals of the same sizes."""
     rng = torch.Generator().manual_seed(3)
     z = torch.randn(len(crystals), 8, generator=rng).double()
-    if codes is None:
-        codes = random_codes(network, crystals)
-    coded = torch.ones(len(crystals), dtype=torch.bool)
+    if atom_latents is None:
+        atom_latents = random_atom_latents(network, crystals)
+    has_atom_latents = torch.ones(len(crystals), dtype=torch.bool)
     sigma = torch.logspace(-1.5, 0.3, len(crystals)).double()
-    output = network.score(Condition(z, codes, coded, crystals.n_atoms), crystals, sigma)
+    output = network.score(
+        Condition(z, atom_latents, has_atom_latents, crystals.num_atoms), crystals, sigma
+    )
     return output.shift, output.species_logits
 
 
-def random_codes(network: CDVAE, crystals: CrystalBatch) -> torch.Tensor:
+def random_atom_latents(network: CDVAE, crystals: CrystalBatch) -> torch.Tensor:
     rng = torch.Generator().manual_seed(4)
-    return torch.randn(len(crystals.species), network.config.code_dim, generator=rng).double()
+    return torch.randn(
+        len(crystals.atomic_numbers), network.config.atom_latent_dim, generator=rng
+    ).double()
 
 
 def test_score_does_not_change_in_another_cell(plain: CDVAE, crystals: CrystalBatch) -> None:
@@ -151,11 +168,13 @@ def test_score_looks_at_codes_where_it_is_told_to(crystals: CrystalBatch) -> Non
     z = torch.zeros(len(crystals), 8).double()
     sigma = torch.full((len(crystals),), 0.3).double()
     for seen in (True, False):
-        coded = torch.full((len(crystals),), seen)
-        codes = random_codes(network, crystals)
+        has_atom_latents = torch.full((len(crystals),), seen)
+        atom_latents = random_atom_latents(network, crystals)
         one, other = (
-            network.score(Condition(z, c, coded, crystals.n_atoms), crystals, sigma).shift
-            for c in (codes, -codes)
+            network.score(
+                Condition(z, c, has_atom_latents, crystals.num_atoms), crystals, sigma
+            ).shift
+            for c in (atom_latents, -atom_latents)
         )
         assert torch.equal(one, other) is not seen
 
@@ -183,8 +202,8 @@ def test_score_turns_with_the_crystal(network: CDVAE, crystals: CrystalBatch) ->
 def test_score_is_permuted_with_the_atoms(network: CDVAE, crystals: CrystalBatch) -> None:
     order = permutation(crystals)
     shift, logits = scores(network, crystals)
-    codes = random_codes(network, crystals)[order]
-    shift_after, logits_after = scores(network, permuted(crystals), codes)
+    atom_latents = random_atom_latents(network, crystals)[order]
+    shift_after, logits_after = scores(network, permuted(crystals), atom_latents)
     torch.testing.assert_close(shift_after, shift[order], atol=1e-7, rtol=1e-6)
     torch.testing.assert_close(logits_after, logits[order], atol=1e-7, rtol=1e-6)
 
@@ -197,8 +216,8 @@ def test_score_is_repeated_in_a_supercell(plain: CDVAE, crystals: CrystalBatch) 
         [
             torch.arange(n) + start
             for n, start in zip(
-                crystals.n_atoms.tolist(),
-                (large.n_atoms.cumsum(0) - large.n_atoms).tolist(),
+                crystals.num_atoms.tolist(),
+                (large.num_atoms.cumsum(0) - large.num_atoms).tolist(),
                 strict=True,
             )
         ]
@@ -209,7 +228,7 @@ def test_score_is_repeated_in_a_supercell(plain: CDVAE, crystals: CrystalBatch) 
 
 def test_score_has_no_common_drift(network: CDVAE, crystals: CrystalBatch) -> None:
     shift, _ = scores(network, crystals)
-    total = torch.zeros(N, 3).double().index_add_(0, crystals.owner, shift)
+    total = torch.zeros(N, 3).double().index_add_(0, crystals.batch, shift)
     assert total.abs().max() < 1e-9
 
 

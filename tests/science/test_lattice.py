@@ -42,13 +42,13 @@ def test_parameters_round_trip_in_pymatgen_orientation(cell: Lattice) -> None:
 
 @given(cells, st.integers(1, 30))
 def test_log_metric_round_trip_and_rotation(cell: Lattice, n: int) -> None:
-    n_atoms = torch.tensor([n])
+    num_atoms = torch.tensor([n])
     noise = torch.randn(3, 3, generator=torch.Generator().manual_seed(n), dtype=torch.float64)
     rotation = torch.linalg.qr(noise)[0]
-    metric = lat.to_log_metric(batch(cell), n_atoms)
-    turned = lat.to_log_metric(batch(cell) @ rotation, n_atoms)
+    metric = lat.to_log_metric(batch(cell), num_atoms)
+    turned = lat.to_log_metric(batch(cell) @ rotation, num_atoms)
     torch.testing.assert_close(metric, turned)
-    back = lat.from_log_metric(metric, n_atoms)[0]
+    back = lat.from_log_metric(metric, num_atoms)[0]
     np.testing.assert_allclose(back, cell.matrix, atol=1e-5)
 
 
@@ -61,7 +61,7 @@ def test_every_log_metric_is_a_valid_cell(numbers: list[float]) -> None:
     assert lat.volume(cell).item() == pytest.approx(5 * np.exp(trace), rel=1e-4)
 
 
-def test_images_reach_every_neighbour() -> None:
+def test_images_reach_every_neighbor() -> None:
     crystals = random_crystals(8, seed=3)
     radius = torch.full((8,), 6.0)
     reach = lat.images_within(crystals.lattice, radius)

@@ -43,7 +43,7 @@ def test_total_is_the_weighted_sum_of_the_named_terms() -> None:
     expected = sum((i + 1) * weight for i, weight in enumerate(names.values()))
     assert terms.total(LossWeights()).item() == pytest.approx(expected)
     assert terms.total(replace(LossWeights(), kl=0)).item() < expected
-    assert terms.detached()["kl_codes"] == len(names)
+    assert terms.detached()["kl_atom_latents"] == len(names)
 
 
 def test_kl_of_a_standard_normal_is_zero_and_grows() -> None:
@@ -77,7 +77,7 @@ def test_a_handful_of_crystals_is_learned_by_heart() -> None:
     data = perovskites(6, seed=4)
     model = small_model()
     model.heads.fit_scalers(data.crystals, data.properties)
-    optimiser = torch.optim.Adam(model.parameters(), 3e-3)
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
     rng = torch.Generator().manual_seed(0)
     weights = replace(LossWeights(), kl=1e-5)
     totals = []
@@ -85,16 +85,16 @@ def test_a_handful_of_crystals_is_learned_by_heart() -> None:
         terms = compute_loss(
             model, data.crystals, data.properties, Corruption(SCHEDULE, 4, 0.2), rng
         )
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         terms.total(weights).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-        optimiser.step()
+        optimizer.step()
         totals.append(terms)
     first, last = totals[0].detached(), totals[-1].detached()
     assert last["coordinates"] < 0.5 * first["coordinates"]
     assert last["lattice"] < 0.05 * first["lattice"]
     assert last["properties"] < 0.2 * first["properties"]
     heads = model.attributes(model.encode(data.crystals).z.mean)
-    species = species_of(likeliest_counts(heads.count_logits, data.crystals.n_atoms))
-    expected = torch.cat([part.species.sort().values for part in data.crystals.split()])
-    assert torch.equal(species, expected)
+    atomic_numbers = species_of(likeliest_counts(heads.count_logits, data.crystals.num_atoms))
+    expected = torch.cat([part.atomic_numbers.sort().values for part in data.crystals.split()])
+    assert torch.equal(atomic_numbers, expected)

@@ -39,10 +39,12 @@ def test_every_edge_has_its_reverse() -> None:
 def test_vector_is_the_difference_to_that_image() -> None:
     crystals = random_crystals(10, seed=9)
     edges = periodic_edges(crystals, torch.full((10,), 5.0))
-    frac = crystals.frac[edges.source] + edges.image - crystals.frac[edges.target]
-    lattice = crystals.lattice[crystals.owner[edges.target]]
+    frac_coords = (
+        crystals.frac_coords[edges.source] + edges.image - crystals.frac_coords[edges.target]
+    )
+    lattice = crystals.lattice[crystals.batch[edges.target]]
     torch.testing.assert_close(
-        edges.vector, torch.einsum("ei,eij->ej", frac, lattice), atol=1e-4, rtol=0
+        edges.vector, torch.einsum("ei,eij->ej", frac_coords, lattice), atol=1e-4, rtol=0
     )
 
 
@@ -55,19 +57,19 @@ def test_fcc_shells_are_complete() -> None:
     assert shells[:3].tolist() == [12, 6, 24]
 
 
-def test_a_crystal_without_neighbours_does_not_disturb_the_others() -> None:
+def test_a_crystal_without_neighbors_does_not_disturb_the_others() -> None:
     alone = CrystalBatch(
         torch.zeros(1, 3), torch.tensor([2]), 50 * torch.eye(3)[None], torch.tensor([1])
     )
     others = random_crystals(3, seed=10)
     both = CrystalBatch.cat([others, alone])
     edges = periodic_edges(both, torch.full((4,), 4.0))
-    assert (edges.target < len(others.frac)).all()
+    assert (edges.target < len(others.frac_coords)).all()
     assert len(edges.length) == len(periodic_edges(others, torch.full((3,), 4.0)).length)
     assert len(periodic_edges(alone, torch.tensor([4.0])).length) == 0
 
 
-def test_coincident_atoms_are_neighbours() -> None:
+def test_coincident_atoms_are_neighbors() -> None:
     twins = CrystalBatch(
         torch.full((2, 3), 0.25), torch.tensor([1, 2]), 6 * torch.eye(3)[None], torch.tensor([2])
     )

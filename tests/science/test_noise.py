@@ -45,9 +45,9 @@ def test_corrupt_keeps_cell_composition_and_centre() -> None:
     batch = corrupt(crystals, torch.full((400,), 0.3), rng())
     torch.testing.assert_close(batch.noisy.lattice, crystals.lattice)
     for before, after in zip(crystals.split(), batch.noisy.split(), strict=True):
-        assert sorted(before.species.tolist()) == sorted(after.species.tolist())
-    moved = wrap_difference(batch.noisy.frac - crystals.frac)
-    cart = torch.einsum("ai,aij->aj", moved, crystals.lattice[crystals.owner])
+        assert sorted(before.atomic_numbers.tolist()) == sorted(after.atomic_numbers.tolist())
+    moved = wrap_difference(batch.noisy.frac_coords - crystals.frac_coords)
+    cart = torch.einsum("ai,aij->aj", moved, crystals.lattice[crystals.batch])
     assert remove_mean(cart, crystals).sub(cart).abs().max() < 1e-5
     # Removing the mean of five atoms leaves 4/5 of the variance.
     assert abs(cart.std().item() - 0.3 * 0.8**0.5) < 3 * 0.0025
@@ -57,8 +57,8 @@ def test_target_points_back_to_the_clean_sites_at_low_noise() -> None:
     crystals = perovskites(16).crystals
     sigma = torch.full((16,), 0.05)
     batch = corrupt(crystals, sigma, rng())
-    moved = wrap_difference(batch.noisy.frac - crystals.frac)
-    cart = torch.einsum("ai,aij->aj", moved, crystals.lattice[crystals.owner])
+    moved = wrap_difference(batch.noisy.frac_coords - crystals.frac_coords)
+    cart = torch.einsum("ai,aij->aj", moved, crystals.lattice[crystals.batch])
     torch.testing.assert_close(batch.target, -cart / 0.05**2, atol=1e-2, rtol=1e-3)
 
 
@@ -74,12 +74,12 @@ def test_shuffle_rate_and_composition() -> None:
     )
     crystals = random_crystals(200, seed=2, largest=8)
     none = shuffle_species(crystals, torch.zeros(200), rng())
-    assert torch.equal(none, crystals.species)
+    assert torch.equal(none, crystals.atomic_numbers)
     everything = shuffle_species(crystals, torch.ones(200), rng())
-    assert not torch.equal(everything, crystals.species)
-    shuffled = crystals.replace(species=everything)
+    assert not torch.equal(everything, crystals.atomic_numbers)
+    shuffled = crystals.replace(atomic_numbers=everything)
     for before, after in zip(crystals.split(), shuffled.split(), strict=True):
-        assert sorted(before.species.tolist()) == sorted(after.species.tolist())
+        assert sorted(before.atomic_numbers.tolist()) == sorted(after.atomic_numbers.tolist())
 
 
 def test_select_repeats_and_reorders() -> None:
@@ -87,6 +87,6 @@ def test_select_repeats_and_reorders() -> None:
     picked = crystals.select([4, 0, 4])
     parts = crystals.split()
     again = CrystalBatch.cat([parts[4], parts[0], parts[4]])
-    assert torch.equal(picked.frac, again.frac)
-    assert torch.equal(picked.species, again.species)
+    assert torch.equal(picked.frac_coords, again.frac_coords)
+    assert torch.equal(picked.atomic_numbers, again.atomic_numbers)
     assert torch.equal(picked.lattice, again.lattice)

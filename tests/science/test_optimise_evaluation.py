@@ -1,4 +1,4 @@
-"""The success rates of property optimisation."""
+"""The success rates of property optimization."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from pymatgen.core.lattice import Lattice
 from pymatgen.core.structure import Structure
 
 from cdvae.evaluation import task_optimization
-from cdvae.evaluation.task_optimization import optimisation_success, percentiles
+from cdvae.evaluation.task_optimization import optimization_success, percentiles
 from cdvae.testing import perovskites
 
 LIMITS = {"5": 1.0, "10": 2.0, "15": 3.0}
@@ -26,7 +26,7 @@ class Given:
     def __init__(self, decodings: list[list[Structure | None]]) -> None:
         self.decodings = decodings
 
-    def optimise(self, *_: Any) -> list[list[Structure | None]]:
+    def optimize(self, *_: Any) -> list[list[Structure | None]]:
         return self.decodings
 
 
@@ -41,7 +41,7 @@ def _judged_by_length(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def rates(decodings: list[list[Structure | None]]) -> dict[str, Any]:
     data = perovskites(len(decodings))
-    return optimisation_success(Given(decodings), None, data, "energy", LIMITS, 0)
+    return optimization_success(Given(decodings), None, data, "energy", LIMITS, 0)
 
 
 def test_best_valid_decoding_of_each_start_decides() -> None:
@@ -71,7 +71,7 @@ def test_starts_are_judged_as_they_are() -> None:
     middle = sum(sorted(lengths)[1:3]) / 2
     limits = {"5": middle, "10": max(lengths) + 1}
     method = Given([[None]] * 4)
-    found = optimisation_success(method, None, data, "energy", limits, 0)
+    found = optimization_success(method, None, data, "energy", limits, 0)
     assert found["success_rate_of_starts"] == {"5": 0.5, "10": 1.0}
     assert found["success_rate"] == {"5": 0.0, "10": 0.0}
 

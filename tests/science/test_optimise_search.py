@@ -21,15 +21,15 @@ from cdvae.nn.encoder import Latents
 from cdvae.optimization import composition_search
 from cdvae.optimization.composition_filter import Admission
 from cdvae.optimization.objective import Objective, goal_of
-from cdvae.optimization.optimize import DECODINGS, optimise
-from cdvae.optimization.substitution import key, neighbours, neutral
-from cdvae.optimization.trajectory import Optimised
+from cdvae.optimization.optimize import DECODINGS, optimize
+from cdvae.optimization.substitution import key, neighbors, neutral
+from cdvae.optimization.trajectory import Optimized
 from cdvae.optimization.trajectory import Path as SearchPath
 from cdvae.optimization.trust_region import Trust
 from cdvae.prior.composition_prior import CompositionPrior
 from cdvae.testing import perovskites, write_tiny_model
 
-SAMPLER = SamplerSpec("fast", 3)
+SAMPLER = SamplerSpec("ancestral", 3)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def prior() -> CompositionPrior:
         torch.manual_seed(0)
         prior = CompositionPrior(4, 8)
     prior.restrict_to(composition((3, 1), (8, 1), (9, 0))[None])
-    prior.species[8] = True
+    prior.known_elements[8] = True
     prior.sizes[3] = True
     return prior.eval().requires_grad_(False)
 
@@ -60,17 +60,17 @@ def seeds(n: int) -> list[int]:
     return [crystal_seed(5, i) for i in range(n)]
 
 
-def run(model: TrainedModel, starts: Tensor, own: list[int], **changed: object) -> Optimised:
+def run(model: TrainedModel, starts: Tensor, own: list[int], **changed: object) -> Optimized:
     options = {
         "objectives": [Objective("band_gap", "minimize")],
         "steps": 12,
         "learning_rate": 0.1,
         "patience": None,
     }
-    return optimise(model, Latents.of(starts), own, SAMPLER, **options | changed)
+    return optimize(model, Latents.of(starts), own, SAMPLER, **options | changed)
 
 
-def test_neighbours_are_all_compositions_one_change_away(prior: CompositionPrior) -> None:
+def test_neighbors_are_all_compositions_one_change_away(prior: CompositionPrior) -> None:
     own = composition((3, 2), (8, 1))
     expected = set()
     for counts in itertools.product(range(4), repeat=3):
@@ -81,7 +81,7 @@ def test_neighbours_are_all_compositions_one_change_away(prior: CompositionPrior
             expected.add(counts)
         if sum(counts) == 2 and len(moved) == 1:  # one element less, by one atom
             expected.add(counts)
-    found = neighbours(own, prior)
+    found = neighbors(own, prior)
     assert found.sum(1).tolist() == found[:, [2, 7, 8]].sum(1).tolist()
     triples = [tuple(int(n) for n in row) for row in found[:, [2, 7, 8]]]
     assert len(triples) == len(set(triples))
@@ -99,11 +99,11 @@ def wide(monkeypatch: pytest.MonkeyPatch, changes: int) -> None:
 def weighed(model: TrainedModel, noise: Tensor, counts: Tensor) -> Tensor:
     """(M,) the band gap that the heads promise for each composition at that noise (K,)."""
     goal = goal_of(model, [Objective("band_gap", "minimize")])
-    latents = model.prior.transport(
+    latents = model.prior.sample_from_noise(
         noise.expand(len(counts), -1), counts, composition_search.FLOW_STEPS
     )
     misread = (read_counts(model.network.heads, latents) != counts).any(1)
-    return goal.badness(goal.read(latents)) + composition_search.MISREAD * misread
+    return goal.cost(goal.read(latents)) + composition_search.MISREAD * misread
 
 
 def best_within(
@@ -113,7 +113,7 @@ def best_within(
     goal = goal_of(model, [Objective("band_gap", "minimize")])
     allowed = changed.get("allowed", lambda counts: counts.sum(1) > 0)
     found = composition_search.Reach(model, goal, allowed).best(
-        noise[None], own[None], [floor], [changed.get("taboo", set())]
+        noise[None], own[None], [floor], [changed.get("tabu", set())]
     )
     return found[0]
 
@@ -130,7 +130,7 @@ def test_reach_finds_the_best_composition_that_may_be(
         floor = float(prior.log_prob(own[None])) - 1.0
         around = own[None]
         for _ in range(changes):
-            around = torch.cat([around, *(neighbours(row, prior) for row in around)]).unique(dim=0)
+            around = torch.cat([around, *(neighbors(row, prior) for row in around)]).unique(dim=0)
         may_be = torch.tensor([neutral(key(row)) for row in around])
         may_be &= prior.log_prob(around) >= floor
         rivals = torch.cat([own[None], around[may_be]])
@@ -147,27 +147,27 @@ def test_reach_keeps_to_what_is_likely_allowed_and_new(
     own = element_counts(perovskites(1).crystals)[0].float()
     noise = torch.zeros(model.prior.components)
     likelihood = model.prior.composition.log_prob
-    # Where the present one is taboo another is taken, though worse.
-    free = best_within(model, own, noise, -torch.inf, taboo={key(own)})
+    # Where the present one is tabu another is taken, though worse.
+    free = best_within(model, own, noise, -torch.inf, tabu={key(own)})
     assert key(free) != key(own)
     assert neutral(key(free))
     above = float(likelihood(free[None])) + 1e-3
-    likelier = best_within(model, own, noise, above, taboo={key(own)})
+    likelier = best_within(model, own, noise, above, tabu={key(own)})
     assert key(likelier) == key(own) or float(likelihood(likelier[None])) >= above
-    second = best_within(model, own, noise, -torch.inf, taboo={key(own), key(free)})
+    second = best_within(model, own, noise, -torch.inf, tabu={key(own), key(free)})
     assert key(second) not in {key(own), key(free)}
     assert weighed(model, noise, second[None]) >= weighed(model, noise, free[None])
     same = best_within(model, own, noise, -torch.inf, allowed=lambda counts: (counts == own).all(1))
     assert key(same) == key(own)
     # With nothing left it stays.
-    assert key(best_within(model, own, noise, 1.0, taboo={key(own)})) == key(own)
+    assert key(best_within(model, own, noise, 1.0, tabu={key(own)})) == key(own)
 
 
 def test_noise_of_a_latent_is_carried_back_to_it(model: TrainedModel) -> None:
     counts = element_counts(perovskites(8).crystals)
     latents = model.reference.latents[:8]
-    noise = model.prior.noise_of(latents, counts)
-    again = model.prior.transport(noise, counts, 25)
+    noise = model.prior.invert(latents, counts)
+    again = model.prior.sample_from_noise(noise, counts, 25)
     of = model.prior.coordinates
     torch.testing.assert_close(of(again), of(latents), atol=1e-4, rtol=1e-4)
 
@@ -176,14 +176,14 @@ def test_goal_is_in_the_units_of_the_card(model: TrainedModel) -> None:
     latents = model.reference.latents[:5]
     values = predict(model, latents)["band_gap"]
     goal = goal_of(model, [Objective("band_gap", "target", float(values[2]))])
-    badness = goal.badness(goal.read(latents))
-    assert badness.argmin() == 2
-    assert badness[2] == pytest.approx(0, abs=1e-9)
-    assert badness.argsort().tolist() == (values - values[2]).abs().argsort().tolist()
+    cost = goal.cost(goal.read(latents))
+    assert cost.argmin() == 2
+    assert cost[2] == pytest.approx(0, abs=1e-9)
+    assert cost.argsort().tolist() == (values - values[2]).abs().argsort().tolist()
     order = values.argsort().tolist()
     low, high = (goal_of(model, [Objective("band_gap", d)]) for d in ("minimize", "maximize"))
-    assert low.badness(low.read(latents)).argsort().tolist() == order
-    assert high.badness(high.read(latents)).argsort().tolist() == order[::-1]
+    assert low.cost(low.read(latents)).argsort().tolist() == order
+    assert high.cost(high.read(latents)).argsort().tolist() == order[::-1]
 
 
 def test_objectives_add_up_by_weight(model: TrainedModel) -> None:
@@ -196,9 +196,9 @@ def test_objectives_add_up_by_weight(model: TrainedModel) -> None:
     values = predict(model, latents)
     energy = (values["formation_energy"] - 0.1) / std[0]
     gap = (values["band_gap"] - mean[1]) / std[1]
-    torch.testing.assert_close(goal.badness(read), 2 * energy.square() - gap)
+    torch.testing.assert_close(goal.cost(read), 2 * energy.square() - gap)
     columns = {name: column.tolist() for name, column in values.items()}
-    torch.testing.assert_close(goal.standardised(columns), read, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(goal.standardized(columns), read, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(goal.in_units(read)[:, 1], values["band_gap"])
 
 
@@ -206,7 +206,7 @@ def test_objectives_add_up_by_weight(model: TrainedModel) -> None:
     "objectives",
     [
         [],
-        [Objective("colour", "minimize")],
+        [Objective("color", "minimize")],
         [Objective("band_gap", "sideways")],
         [Objective("band_gap", "target")],
         [Objective("band_gap", "minimize", 1.0)],
@@ -225,24 +225,24 @@ def test_best_is_the_best_valid_decoding(
 ) -> None:
     objectives = [Objective("band_gap", direction, value)]
     found = run(model, model.reference.latents[:4], seeds(4), objectives=objectives)
-    assert found.score_evaluations.tolist() == [3 * DECODINGS] * 4
+    assert found.nfe.tolist() == [3 * DECODINGS] * 4
     best = found.best()
     assert len(best) == 4
     for crystal, path in zip(best.split(), found.paths, strict=True):
         assert len(path.decodings) == DECODINGS
-        badness = [_badness(model, decoding, value) for decoding in path.decodings]
-        lowest = min(badness)
+        cost = [_badness(model, decoding, value) for decoding in path.decodings]
+        lowest = min(cost)
         assert path.valid != lowest[0]
-        assert badness[path.best] == pytest.approx(lowest, abs=1e-4)
-        torch.testing.assert_close(crystal.frac, path.decodings[path.best].frac)
+        assert cost[path.best] == pytest.approx(lowest, abs=1e-4)
+        torch.testing.assert_close(crystal.frac_coords, path.decodings[path.best].frac_coords)
         reached = [
-            _value(model, path.decodings[_first_best(badness[: n + 1])]) for n in range(DECODINGS)
+            _value(model, path.decodings[_first_best(cost[: n + 1])]) for n in range(DECODINGS)
         ]
         assert [value for (value,) in path.trajectory] == pytest.approx(reached, abs=1e-4)
 
 
-def _first_best(badness: list[tuple[bool, float]]) -> int:
-    return badness.index(min(badness))
+def _first_best(cost: list[tuple[bool, float]]) -> int:
+    return cost.index(min(cost))
 
 
 def _value(model: TrainedModel, crystal: CrystalBatch) -> float:
@@ -264,10 +264,10 @@ def test_starts_do_not_know_of_each_other(model: TrainedModel) -> None:
     for a, b in zip(together.paths[1].decodings, alone.paths[0].decodings, strict=True):
         assert a is not None
         assert b is not None
-        assert a.species.tolist() == b.species.tolist()
+        assert a.atomic_numbers.tolist() == b.atomic_numbers.tolist()
         torch.testing.assert_close(a.lattice, b.lattice, atol=1e-3, rtol=1e-3)
     first, again = together.best(), run(model, starts, seeds(3)).best()
-    torch.testing.assert_close(first.frac, again.frac, atol=0, rtol=0)
+    torch.testing.assert_close(first.frac_coords, again.frac_coords, atol=0, rtol=0)
 
 
 def test_progress_covers_every_step_and_may_stop_the_search(
@@ -302,32 +302,32 @@ def test_a_path_prefers_valid_crystals_and_counts_lost_ones() -> None:
     assert path.first is crystal
     assert (path.best, len(path.decodings)) == (5, 6)
     with pytest.raises(NonFiniteSampleError) as caught:
-        Optimised([path, SearchPath([None])], 1).best()
+        Optimized([path, SearchPath([None])], 1).best()
     assert caught.value.indices == (1,)
 
 
 def test_a_trust_region_follows_what_crystals_hold() -> None:
     trust = Trust(0.2, None)
-    trust.moved(before=1.0, promised=0.0, after=0.2, improved=True)  # 80 % of the promise
+    trust.moved(before=1.0, predicted=0.0, after=0.2, improved=True)  # 80 % of the promise
     assert trust.radius == pytest.approx(0.3)
-    trust.moved(before=0.2, promised=-0.8, after=-0.3, improved=True)  # half of it
+    trust.moved(before=0.2, predicted=-0.8, after=-0.3, improved=True)  # half of it
     assert trust.radius == pytest.approx(0.3)
-    trust.moved(before=-0.3, promised=-1.3, after=-0.4, improved=True)  # a tenth
+    trust.moved(before=-0.3, predicted=-1.3, after=-0.4, improved=True)  # a tenth
     assert trust.radius == pytest.approx(0.15)
-    trust.moved(before=-0.4, promised=-2.0, after=-0.4, improved=False)
+    trust.moved(before=-0.4, predicted=-2.0, after=-0.4, improved=False)
     assert trust.radius == pytest.approx(0.075)
-    trust.moved(before=math.inf, promised=-1.0, after=3.0, improved=True)  # the first valid one
+    trust.moved(before=math.inf, predicted=-1.0, after=3.0, improved=True)  # the first valid one
     assert trust.radius == pytest.approx(0.075)
     assert not trust.over
 
 
 def test_a_search_is_over_after_moves_without_progress() -> None:
     trust = Trust(0.2, 2)
-    trust.moved(before=1.0, promised=0.0, after=1.0, improved=False)
-    trust.moved(before=1.0, promised=0.0, after=0.5, improved=True)
-    trust.moved(before=0.5, promised=0.0, after=0.495, improved=True)
+    trust.moved(before=1.0, predicted=0.0, after=1.0, improved=False)
+    trust.moved(before=1.0, predicted=0.0, after=0.5, improved=True)
+    trust.moved(before=0.5, predicted=0.0, after=0.495, improved=True)
     assert not trust.over
-    trust.moved(before=0.495, promised=0.0, after=0.495, improved=False)
+    trust.moved(before=0.495, predicted=0.0, after=0.495, improved=False)
     assert trust.over
 
 
@@ -339,7 +339,7 @@ def test_starts_that_do_not_improve_are_left(model: TrainedModel) -> None:
     short = run(model, starts, seeds(4), patience=2, on_step=lambda *at: seen.append(at))
     lengths = [len(path.decodings) for path in short.paths]
     assert min(lengths) < DECODINGS
-    assert short.score_evaluations.tolist() == [3 * length for length in lengths]
+    assert short.nfe.tolist() == [3 * length for length in lengths]
     for path, full, length in zip(short.paths, whole.paths, lengths, strict=True):
         assert len(path.trajectory) == length
         values = [value for (value,) in full.trajectory[:length]]
@@ -347,10 +347,10 @@ def test_starts_that_do_not_improve_are_left(model: TrainedModel) -> None:
     assert seen[-1][0] == seen[-1][1]
 
 
-def constrained(model: TrainedModel, **constraints: Any) -> Optimised:
+def constrained(model: TrainedModel, **constraints: Any) -> Optimized:
     """From the given crystals 0 to 3, with the codes of their atoms."""
     starts = encode(model, perovskites(4).crystals).means()
-    return optimise(
+    return optimize(
         model,
         starts,
         seeds(4),
@@ -362,7 +362,7 @@ def constrained(model: TrainedModel, **constraints: Any) -> Optimised:
     )
 
 
-def decoded(found: Optimised) -> list[set[tuple[int, int]]]:
+def decoded(found: Optimized) -> list[set[tuple[int, int]]]:
     """The (atomic number, atoms) of every crystal of a search."""
     crystals = [one for path in found.paths for one in path.decodings if one is not None]
     counts = [element_counts(crystal)[0] for crystal in crystals]
@@ -371,7 +371,9 @@ def decoded(found: Optimised) -> list[set[tuple[int, int]]]:
 
 def test_a_search_keeps_to_the_elements_that_are_asked_for(model: TrainedModel) -> None:
     """Every crystal that is decoded, the first as well; some starts have what is forbidden."""
-    every = [z for crystal in perovskites(4).crystals.split() for z in crystal.species.tolist()]
+    every = [
+        z for crystal in perovskites(4).crystals.split() for z in crystal.atomic_numbers.tolist()
+    ]
     most = max(set(every) - {7, 8, 9, 38}, key=every.count)
     found = decoded(constrained(model, exclude=frozenset({most}), include=frozenset({38})))
     assert len(found) > 8
@@ -390,7 +392,7 @@ def test_a_search_keeps_the_composition_that_is_asked_for(model: TrainedModel) -
 def test_a_start_that_is_not_admitted_begins_next_to_where_it_was(model: TrainedModel) -> None:
     given = perovskites(4).crystals
     counts = element_counts(given)
-    forbidden = int(given.species[0])
+    forbidden = int(given.atomic_numbers[0])
     admission = Admission(model, Constraints(exclude=frozenset({forbidden})))
     latents = encode(model, given).means()
     moved, now = admission.admit(latents, counts, seeds(4))
@@ -399,11 +401,11 @@ def test_a_start_that_is_not_admitted_begins_next_to_where_it_was(model: Trained
     assert admission.allows(now).all()
     assert now[fine].equal(counts[fine])
     assert moved.z[fine].equal(latents.z[fine])
-    assert moved.n_codes.tolist() == [5 * one for one in fine.tolist()]
+    assert moved.num_atom_latents.tolist() == [5 * one for one in fine.tolist()]
     shared = torch.minimum(now[~fine], counts[~fine]).sum(1)
     assert (shared > 0).all()
-    noise = model.prior.noise_of(moved.z, now)
-    before = model.prior.noise_of(latents.z, counts)
+    noise = model.prior.invert(moved.z, now)
+    before = model.prior.invert(latents.z, counts)
     torch.testing.assert_close(noise, before, atol=1e-2, rtol=1e-2)
     with pytest.raises(InfeasibleError, match="composition"):
         Admission(model, Constraints(composition={92: 1, 8: 2}))

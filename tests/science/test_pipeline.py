@@ -14,18 +14,18 @@ from cdvae.inference import (
     crystal_seed,
     decode,
     encode,
+    max_nfe,
     portions,
     sample_latents,
     sample_posterior,
-    score_evaluations,
 )
-from cdvae.inference.fixed_attributes import Fixed
-from cdvae.inference.initial_state import begin, read_counts
+from cdvae.inference.fixed_attributes import FixedAttributes
+from cdvae.inference.initial_state import initial_state, read_counts
 from cdvae.model_folder import TrainedModel, load_model
 from cdvae.nn.encoder import Latents
 from cdvae.testing import perovskites, write_tiny_model
 
-FAST = SamplerSpec("fast", 8)
+FAST = SamplerSpec("ancestral", 8)
 
 
 @pytest.fixture(scope="module")
@@ -51,15 +51,15 @@ def test_a_crystal_does_not_depend_on_its_batch(model: TrainedModel) -> None:
         chosen = [all_seeds[i] for i in part]
         alone = decode(model, sample_latents(model, chosen), chosen, FAST).crystals
         expected = together.select(part)
-        torch.testing.assert_close(alone.frac, expected.frac, atol=1e-4, rtol=0)
-        assert torch.equal(alone.species, expected.species)
+        torch.testing.assert_close(alone.frac_coords, expected.frac_coords, atol=1e-4, rtol=0)
+        assert torch.equal(alone.atomic_numbers, expected.atomic_numbers)
         torch.testing.assert_close(alone.lattice, expected.lattice, atol=1e-4, rtol=0)
 
 
 def test_the_same_seed_gives_the_same_bits(model: TrainedModel) -> None:
     latents = sample_latents(model, seeds(6))
     first, second = (decode(model, latents, seeds(6), FAST).crystals for _ in range(2))
-    assert torch.equal(first.frac, second.frac)
+    assert torch.equal(first.frac_coords, second.frac_coords)
     other = [crystal_seed(8, i) for i in range(6)]
     assert not torch.equal(sample_latents(model, other).z, latents.z)
 
@@ -79,13 +79,13 @@ def test_decoded_crystals_are_complete(
     levels = []
     decoded = decode(model, latents, seeds(5), FAST, lambda *level: levels.append(level))
     assert levels == [(i, 8) for i in range(1, 9)]
-    assert decoded.score_evaluations.tolist() == [8] * 5
+    assert decoded.nfe.tolist() == [8] * 5
     assert len(decoded.crystals) == 5
     assert set(decoded.properties) == {"formation_energy", "band_gap"}
-    assert (decoded.crystals.frac >= 0).all()
-    assert (decoded.crystals.frac < 1).all()
-    known = {int(z) for z in perovskites(32).crystals.species}
-    assert set(decoded.crystals.species.tolist()) <= known
+    assert (decoded.crystals.frac_coords >= 0).all()
+    assert (decoded.crystals.frac_coords < 1).all()
+    known = {int(z) for z in perovskites(32).crystals.atomic_numbers}
+    assert set(decoded.crystals.atomic_numbers.tolist()) <= known
 
 
 def test_cancel_stops_decoding(model: TrainedModel) -> None:
@@ -106,18 +106,18 @@ def test_broken_numbers_are_an_error_that_names_the_crystals(model: TrainedModel
 
 @pytest.mark.parametrize(
     "spec",
-    [SamplerSpec("magic"), SamplerSpec("fast", 0), SamplerSpec("langevin", 75)],
+    [SamplerSpec("magic"), SamplerSpec("ancestral", 0), SamplerSpec("langevin", 75)],
     ids=str,
 )
 def test_impossible_samplers_are_refused(model: TrainedModel, spec: SamplerSpec) -> None:
     with pytest.raises(ValueError, match="sampler"):
-        score_evaluations(model, spec)
+        max_nfe(model, spec)
 
 
 def test_paper_sampler_has_fifty_levels_of_a_hundred_steps(model: TrainedModel) -> None:
-    assert score_evaluations(model, SamplerSpec("langevin")) == 5000
+    assert max_nfe(model, SamplerSpec("langevin")) == 5000
     for steps in (None, 1, 7, 24, 50, 60, 99, 100):
-        evaluations = score_evaluations(model, SamplerSpec("fast", steps))
+        evaluations = max_nfe(model, SamplerSpec("ancestral", steps))
         assert evaluations <= (steps or 100)
         assert evaluations > 0.9 * (steps or 0)
 
@@ -126,28 +126,32 @@ def test_paper_sampler_has_fifty_levels_of_a_hundred_steps(model: TrainedModel) 
 def test_a_given_crystal_gets_runs_until_it_fits(
     model: TrainedModel, fit: float, runs: int
 ) -> None:
-    sampling = SamplingConfig(new=6, fixed=8, given_run=4, fit=fit)
+    sampling = SamplingConfig(
+        nfe_generated=6, nfe_constrained=8, nfe_per_attempt=4, accept_below=fit
+    )
     model = replace(model, config=replace(model.config, sampling=sampling))
-    spec, given = SamplerSpec("fast", 12), encode(model, perovskites(5).crystals).means()
+    spec, given = SamplerSpec("ancestral", 12), encode(model, perovskites(5).crystals).means()
     decoded = decode(model, given, seeds(5), spec)
-    assert decoded.score_evaluations.tolist() == [4 * runs] * 5
+    assert decoded.nfe.tolist() == [4 * runs] * 5
     new = decode(model, Latents.of(given.z), seeds(5), spec)
-    assert new.score_evaluations.tolist() == [6] * 5
+    assert new.nfe.tolist() == [6] * 5
     atoms = read_counts(model.network.heads, given.z)
-    required = [Fixed(atoms[0]), None, Fixed(atoms[2]), None, None]
+    required = [FixedAttributes(atoms[0]), None, FixedAttributes(atoms[2]), None, None]
     mixed = decode(model, Latents.of(given.z), seeds(5), spec, fixed=required)
-    assert mixed.score_evaluations.tolist() == [8, 6, 8, 6, 6]
+    assert mixed.nfe.tolist() == [8, 6, 8, 6, 6]
     rows = [1, 3, 4]
-    assert torch.equal(mixed.select(rows).crystals.frac, new.select(rows).crystals.frac)
+    assert torch.equal(
+        mixed.select(rows).crystals.frac_coords, new.select(rows).crystals.frac_coords
+    )
     # One of the four evaluations judges the run; a single run, compared with none, has no need.
-    first = decode(model, given, seeds(5), SamplerSpec("fast", 3)).crystals
-    assert torch.equal(decoded.crystals.frac, first.frac) == (runs == 1)
+    first = decode(model, given, seeds(5), SamplerSpec("ancestral", 3)).crystals
+    assert torch.equal(decoded.crystals.frac_coords, first.frac_coords) == (runs == 1)
 
 
 def test_posterior_draws_scatter_about_the_mean(model: TrainedModel) -> None:
     posterior = encode(model, perovskites(1).crystals.select([0] * 300))
     draws = sample_posterior(model, posterior, seeds(300))
-    for drawn, latent in ((draws.z, posterior.z), (draws.codes, posterior.codes)):
+    for drawn, latent in ((draws.z, posterior.z), (draws.atom_latents, posterior.atom_latents)):
         standard = (drawn - latent.mean) / (0.5 * latent.logvar).exp()
         assert abs(standard.mean().item()) < 0.1
         assert abs(standard.std().item() - 1) < 0.1
@@ -158,25 +162,31 @@ def test_a_draw_without_width_is_the_mean(model: TrainedModel) -> None:
     draws = sample_posterior(model, posterior, seeds(2), torch.tensor([0.0, 1.0]))
     means = posterior.means()
     torch.testing.assert_close(draws.z[0], means.z[0])
-    torch.testing.assert_close(draws.codes[:5], means.codes[:5])
+    torch.testing.assert_close(draws.atom_latents[:5], means.atom_latents[:5])
     assert not torch.allclose(draws.z[1], means.z[1])
-    assert not torch.allclose(draws.codes[5:], means.codes[5:])
+    assert not torch.allclose(draws.atom_latents[5:], means.atom_latents[5:])
 
 
 def test_elements_are_those_that_the_codes_say(model: TrainedModel) -> None:
     latents = encode(model, perovskites(3).crystals).means()
-    said = model.network.heads.species_logits(latents.codes).argmax(-1) + 1
+    said = model.network.heads.species_logits(latents.atom_latents).argmax(-1) + 1
     rngs = [torch.Generator().manual_seed(i) for i in range(3)]
-    n_atoms = read_counts(model.network.heads, latents.z).sum(-1)
-    given = replace(latents, codes=latents.codes[: int(n_atoms.sum())], n_codes=n_atoms)
-    start = begin(model.network, given, rngs)
-    assert torch.equal(start.crystals.species, said[: len(start.crystals.species)])
-    assert start.condition.coded.all()
-    wrong = replace(latents, codes=latents.codes[:0], n_codes=torch.zeros_like(n_atoms))
-    start = begin(model.network, wrong, rngs)
-    assert torch.equal(start.crystals.n_atoms, n_atoms)
-    assert start.condition.codes.shape == (int(n_atoms.sum()), 3)
-    assert not start.condition.coded.any()
+    num_atoms = read_counts(model.network.heads, latents.z).sum(-1)
+    given = replace(
+        latents,
+        atom_latents=latents.atom_latents[: int(num_atoms.sum())],
+        num_atom_latents=num_atoms,
+    )
+    start = initial_state(model.network, given, rngs)
+    assert torch.equal(start.crystals.atomic_numbers, said[: len(start.crystals.atomic_numbers)])
+    assert start.condition.has_atom_latents.all()
+    wrong = replace(
+        latents, atom_latents=latents.atom_latents[:0], num_atom_latents=torch.zeros_like(num_atoms)
+    )
+    start = initial_state(model.network, wrong, rngs)
+    assert torch.equal(start.crystals.num_atoms, num_atoms)
+    assert start.condition.atom_latents.shape == (int(num_atoms.sum()), 3)
+    assert not start.condition.has_atom_latents.any()
 
 
 def test_chunks_cover_everything_once(model: TrainedModel) -> None:

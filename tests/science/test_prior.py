@@ -10,7 +10,7 @@ from cdvae.config import PriorConfig
 from cdvae.geometry.crystal import element_counts
 from cdvae.prior.composition_prior import CompositionPrior
 from cdvae.testing import perovskites
-from cdvae.training.fit_prior import fit_prior
+from cdvae.training.prior_training import fit_prior
 
 KNOWN = (3, 8, 22)
 SIZES = (2, 3)
@@ -75,7 +75,7 @@ def test_fitted_prior_finds_compositions_and_latents() -> None:
     prior = fit_prior(mean, counts, 5, config, lambda step, loss: losses.append(loss))
     assert losses[-1]["composition"] < 0.5 * losses[0]["composition"]
     noise = torch.randn(64, 6, generator=torch.Generator().manual_seed(3))
-    error = (prior.transport(noise, counts) - mean).norm(dim=1)
+    error = (prior.sample_from_noise(noise, counts) - mean).norm(dim=1)
     assert error.median() < 0.5 * mean.sub(mean.mean(0)).norm(dim=1).median()
 
 
@@ -97,7 +97,9 @@ def test_prior_draws_along_the_principal_components() -> None:
     torch.testing.assert_close(prior.coordinates(again), coordinates)
     assert (again - mean).norm(dim=1).max() < 0.5
     assert (again - mean).norm(dim=1).median() > 0.02
-    noise = prior.noise_of(mean, counts)
-    torch.testing.assert_close(prior.transport(noise, counts, 25), again, atol=1e-3, rtol=1e-3)
+    noise = prior.invert(mean, counts)
+    torch.testing.assert_close(
+        prior.sample_from_noise(noise, counts, 25), again, atol=1e-3, rtol=1e-3
+    )
     with pytest.raises(ValueError, match="7 components of 64 latents of 6 dimensions"):
         fit_prior(mean, counts, 5, replace(config, components=7), lambda *done: None)

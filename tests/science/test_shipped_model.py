@@ -16,12 +16,12 @@ from cdvae.inference import SamplerSpec, crystal_seed, estimate
 from cdvae.model_folder import TrainedModel, load_model
 from cdvae.nn.encoder import Latents
 from cdvae.optimization.objective import Objective
-from cdvae.optimization.optimize import optimise
+from cdvae.optimization.optimize import optimize
 from cdvae.restoring_force import restoring_force
 from cdvae_schema.cards import ModelCard
 
 STORE = Path(__file__).parents[2] / "model_store"
-FAST = SamplerSpec("fast")
+FAST = SamplerSpec("ancestral")
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def test_folder_is_complete_and_small(model: TrainedModel) -> None:
     card = ModelCard.model_validate_json((folder / "card.json").read_text(encoding="utf-8"))
     assert (card.name, card.version) == ("perov-5", "2")
     assert card.data == {"train": 11356, "val": 3787, "test": 3785}
-    assert {"estimator", "reconstruction", "generation"} <= card.quality.keys()
+    assert {"property_model", "reconstruction", "generation"} <= card.quality.keys()
     assert sum(file.stat().st_size for file in folder.iterdir()) < 30e6
 
 
@@ -53,9 +53,9 @@ def test_folder_is_complete_and_small(model: TrainedModel) -> None:
 def test_every_card_can_be_used_and_says_what_the_model_does(folder: Path) -> None:
     card = ModelCard.model_validate_json((folder / "card.json").read_text(encoding="utf-8"))
     config = load_config(folder / "config.toml")
-    assert card.samplers["fast"].default_steps == config.sampling.steps
-    assert card.samplers["langevin"].default_steps == 5000
-    for task in ("reconstruction", "generation", "optimisation"):
+    assert card.samplers["ancestral"].default_nfe == config.sampling.nfe
+    assert card.samplers["langevin"].default_nfe == 5000
+    for task in ("reconstruction", "generation", "optimization"):
         assert card.quality[task]["weights_sha256"] == card.weights_sha256
 
 
@@ -68,13 +68,13 @@ def test_generated_crystals_are_valid_and_diverse(model: TrainedModel) -> None:
 
 
 @pytest.mark.slow
-def test_optimised_crystals_are_among_the_best_of_the_data(model: TrainedModel) -> None:
+def test_optimized_crystals_are_among_the_best_of_the_data(model: TrainedModel) -> None:
     seeds = [crystal_seed(0, i) for i in range(16)]
-    found = optimise(
+    found = optimize(
         model,
         Latents.of(model.reference.latents[:16]),
         seeds,
-        SamplerSpec("fast", 25),
+        SamplerSpec("ancestral", 25),
         objectives=[Objective("formation_energy", "minimize")],
         steps=20,
         learning_rate=0.05,
@@ -104,7 +104,7 @@ def test_estimates_are_as_good_as_the_card_says(
     error = float((values - validation.properties[:, 0]).abs().mean())
     assert error <= 0.06  # eV; the deviation of the data is 0.68
     assert error == pytest.approx(
-        model.card["quality"]["estimator"]["formation_energy"]["mae"], abs=0.015
+        model.card["quality"]["property_model"]["formation_energy"]["mae"], abs=0.015
     )
 
 

@@ -77,7 +77,7 @@ def test_atoms_on_their_sites_have_the_group(number: int, shares: tuple[int, ...
     twice = placed.projector @ placed.projector
     np.testing.assert_allclose(twice, placed.projector, atol=1e-9)
     step = placed.projector @ rng.normal(scale=0.05, size=3 * sum(shares))
-    moved = placed.frac + step.reshape(-1, 3)
+    moved = placed.frac_coords + step.reshape(-1, 3)
     for rotation, translation in zip(plan.ops.rotation, plan.ops.translation, strict=True):
         image = moved @ rotation.T + translation / GRID
         away = image[:, None] - moved

@@ -35,9 +35,9 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path, data: CrystalDa
     model = train(settings(tmp_path, 8), data, data, run)
     groups, meta = load_state(run / "state.safetensors")
     assert meta["step"] == 8
-    steps = {name: int(t) for name, t in groups["optimiser"].items() if name.endswith("/step")}
+    steps = {name: int(t) for name, t in groups["optimizer"].items() if name.endswith("/step")}
     assert max(steps.values()) == 8  # the decoder
-    assert steps["0/step"] == 3  # the encoder, fixed after joint_steps
+    assert steps["0/step"] == 3  # the encoder, fixed after freeze_encoder_after
     with (run / "validation.csv").open() as file:
         assert [row["step"] for row in csv.DictReader(file)] == ["5", "8"]
     for name, value in model.state_dict().items():
@@ -76,11 +76,11 @@ def test_training_is_reproducible(tmp_path: Path, data: CrystalDataset) -> None:
 
 
 def test_every_crystal_is_seen_once_an_epoch_over_all_processes(tmp_path: Path) -> None:
-    config = settings(tmp_path, 6).optimiser
-    n_atoms = torch.randint(1, 21, (24,), generator=torch.Generator().manual_seed(0))
+    config = settings(tmp_path, 6).optimizer
+    num_atoms = torch.randint(1, 21, (24,), generator=torch.Generator().manual_seed(0))
 
     def drawn(rank: int, peers: int, start: int = 0) -> list[torch.Tensor]:
-        return list(batches(n_atoms, config, rank, peers, start))
+        return list(batches(num_atoms, config, rank, peers, start))
 
     seen = torch.cat([torch.cat(drawn(rank, 2)[:3]) for rank in (0, 1)])
     assert sorted(seen.tolist()) == list(range(24))
@@ -88,10 +88,11 @@ def test_every_crystal_is_seen_once_an_epoch_over_all_processes(tmp_path: Path) 
 
 
 def test_a_batch_holds_crystals_of_about_one_size(tmp_path: Path) -> None:
-    config = settings(tmp_path, 6).optimiser
-    n_atoms = torch.randint(1, 21, (24,), generator=torch.Generator().manual_seed(0))
+    config = settings(tmp_path, 6).optimizer
+    num_atoms = torch.randint(1, 21, (24,), generator=torch.Generator().manual_seed(0))
     spread = [
-        n_atoms[rows].max() - n_atoms[rows].min() for rows in batches(n_atoms, config, 0, 1, 0)
+        num_atoms[rows].max() - num_atoms[rows].min()
+        for rows in batches(num_atoms, config, 0, 1, 0)
     ]
     assert max(spread) <= 6  # of a range of 19; six random ones span more than ten
 
@@ -103,7 +104,7 @@ def test_too_little_data_for_a_batch_is_an_error(tmp_path: Path) -> None:
 
 
 def test_learning_rate_warms_up_and_decays(tmp_path: Path) -> None:
-    config = settings(tmp_path, 1000).optimiser
+    config = settings(tmp_path, 1000).optimizer
     rates = [learning_rate(step, config) for step in range(1000)]
     assert rates[0] == pytest.approx(1e-3 / 300)
     assert max(rates) == pytest.approx(1e-3)
@@ -121,18 +122,18 @@ def test_a_file_that_is_no_state_is_refused(tmp_path: Path, data: CrystalDataset
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("frac", torch.zeros(4, 2)),
-        ("species", torch.ones(3, dtype=torch.int64)),
+        ("frac_coords", torch.zeros(4, 2)),
+        ("atomic_numbers", torch.ones(3, dtype=torch.int64)),
         ("lattice", torch.eye(3)),
-        ("n_atoms", torch.tensor([5])),
+        ("num_atoms", torch.tensor([5])),
     ],
 )
 def test_shapes_that_do_not_fit_are_refused(field: str, value: torch.Tensor) -> None:
     fields = {
-        "frac": torch.zeros(4, 3),
-        "species": torch.ones(4, dtype=torch.int64),
+        "frac_coords": torch.zeros(4, 3),
+        "atomic_numbers": torch.ones(4, dtype=torch.int64),
         "lattice": torch.eye(3)[None],
-        "n_atoms": torch.tensor([4]),
+        "num_atoms": torch.tensor([4]),
     }
     CrystalBatch(**fields)
     with pytest.raises(ValueError, match=r"not|for|adds"):

@@ -7,7 +7,7 @@ import torch
 
 from cdvae.geometry.crystal import CrystalBatch, element_counts
 from cdvae.inference import SamplerSpec, crystal_seed, decode, encode, estimate, predict
-from cdvae.inference.consistency import agreement
+from cdvae.inference.consistency import consistency
 from cdvae.metrics.validity import composition_valid
 from cdvae.model_folder import TrainedModel, load_model
 from cdvae.nn.encoder import Latents
@@ -37,14 +37,14 @@ def test_a_walk_begins_and_ends_at_the_given_latents(
 ) -> None:
     z = encode(model, two).z.mean
     positions = [0.0, 0.25, 0.5, 0.75, 1.0]
-    way = latent_paths.between(model, two, z, positions)
+    way = latent_paths.interpolate_latents(model, two, z, positions)
     assert torch.equal(way[0], z[0])
     assert torch.equal(way[-1], z[1])
     # A point does not know which others are asked for.
-    alone = latent_paths.between(model, two, z, [0.5])
+    alone = latent_paths.interpolate_latents(model, two, z, [0.5])
     assert torch.equal(alone[0], way[2])
     with pytest.raises(ValueError, match="two ends"):
-        latent_paths.between(model, two.select([0]), z[:1], positions)
+        latent_paths.interpolate_latents(model, two.select([0]), z[:1], positions)
 
 
 def test_between_a_crystal_and_itself_lies_that_crystal(
@@ -52,7 +52,7 @@ def test_between_a_crystal_and_itself_lies_that_crystal(
 ) -> None:
     same = two.select([0, 0])
     z = encode(model, same).z.mean
-    way = latent_paths.between(model, same, z, [0.3, 0.5])
+    way = latent_paths.interpolate_latents(model, same, z, [0.3, 0.5])
     of = model.prior.coordinates
     torch.testing.assert_close(of(way), of(z), atol=1e-4, rtol=1e-4)
 
@@ -61,7 +61,7 @@ def test_a_turn_keeps_the_length_and_goes_evenly() -> None:
     rng = torch.Generator().manual_seed(0)
     start, end = torch.randn(2, 64, generator=rng, dtype=torch.float64)
     end = end / end.norm() * start.norm()
-    points = [latent_paths.turn(start, end, position / 4) for position in range(5)]
+    points = [latent_paths.slerp(start, end, position / 4) for position in range(5)]
     torch.testing.assert_close(points[0], start)
     torch.testing.assert_close(points[4], end)
     steps = [float((a - b).norm()) for a, b in itertools.pairwise(points)]
@@ -69,11 +69,11 @@ def test_a_turn_keeps_the_length_and_goes_evenly() -> None:
     assert [float(p.norm()) for p in points] == pytest.approx([float(start.norm())] * 5)
 
 
-def known(*species: int, sizes: tuple[int, ...] = (5,)) -> CompositionPrior:
+def known(*atomic_numbers: int, sizes: tuple[int, ...] = (5,)) -> CompositionPrior:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         prior = CompositionPrior(8, 8)
-    prior.species.zero_()[[z - 1 for z in species]] = True
+    prior.known_elements.zero_()[[z - 1 for z in atomic_numbers]] = True
     prior.sizes.zero_()[list(sizes)] = True
     return prior.eval().requires_grad_(False)
 
@@ -112,7 +112,7 @@ def test_variations_are_those_of_their_seeds_and_strength(
     z = encode(model, one).z.mean
 
     def vary(strength: float, seeds: list[int], keep: bool = True) -> torch.Tensor:
-        return latent_paths.around(model, one, z, strength, seeds, keep)
+        return latent_paths.perturb_latents(model, one, z, strength, seeds, keep)
 
     together = vary(0.4, SEEDS)
     assert torch.equal(vary(0.4, SEEDS[2:3])[0], together[2])
@@ -135,7 +135,9 @@ def test_variations_of_full_strength_are_draws_of_the_prior(
     one = two.select([0])
     other = one.replace(lattice=one.lattice * 1.1)
     a, b = (
-        latent_paths.around(model, crystal, encode(model, crystal).z.mean, 1.0, SEEDS, True)
+        latent_paths.perturb_latents(
+            model, crystal, encode(model, crystal).z.mean, 1.0, SEEDS, True
+        )
         for crystal in (one, other)
     )
     assert torch.equal(a, b)
@@ -149,45 +151,50 @@ def test_compositions_wander_among_neutral_ones_of_the_prior(model: TrainedModel
         rng = torch.Generator().manual_seed(seed)
         found = latent_paths.wandered(start, prior, 2, rng)
         assert composition_valid(formula(found))
-        assert bool(prior.species[found > 0].all())
+        assert bool(prior.known_elements[found > 0].all())
         seen.add(tuple(found.tolist()))
     assert len(seen) > 5
     assert torch.equal(latent_paths.wandered(start, prior, 0, torch.Generator()), start)
 
 
 def test_agreement_of_a_crystal_with_its_own_latent(model: TrainedModel) -> None:
-    """The misfit of the encoded crystal is zero, that of another one is the distance of latents."""
+    """Zero for the encoded crystal, the distance of the latents for another one."""
     crystals = perovskites(3, seed=6).crystals
     own = encode(model, crystals).means()
-    found = agreement(model, own, crystals)
-    torch.testing.assert_close(found.misfit, torch.zeros(3), atol=1e-8, rtol=0)
-    others = agreement(model, own.select([1, 2, 0]), crystals)
+    found = consistency(model, own, crystals)
+    torch.testing.assert_close(found.latent_mse, torch.zeros(3), atol=1e-8, rtol=0)
+    others = consistency(model, own.select([1, 2, 0]), crystals)
     z = (own.z - own.z[[1, 2, 0]]).square().mean(-1)
-    a, b = (codes.view(3, 5, -1) for codes in (own.codes, own.select([1, 2, 0]).codes))
-    torch.testing.assert_close(others.misfit, z + (a - b).square().mean((1, 2)))
+    a, b = (
+        atom_latents.view(3, 5, -1)
+        for atom_latents in (own.atom_latents, own.select([1, 2, 0]).atom_latents)
+    )
+    torch.testing.assert_close(others.latent_mse, z + (a - b).square().mean((1, 2)))
     read, said = predict(model, own.z), estimate(model, crystals)
     std = model.network.heads.property_std
     gaps = [(read[name] - said[name]) / std[i] for i, name in enumerate(model.properties)]
-    torch.testing.assert_close(found.head_gap, torch.stack(gaps, 1).square().mean(1).sqrt())
+    torch.testing.assert_close(found.property_gap, torch.stack(gaps, 1).square().mean(1).sqrt())
 
 
 def test_residuals_are_those_of_the_score(model: TrainedModel) -> None:
     """Crystals of different sizes, with codes and without, each as it is alone."""
     crystals = perovskites(3, seed=6).crystals
     single = crystals.select([0]).replace(
-        frac=crystals.frac[:4], species=crystals.species[:4], n_atoms=torch.tensor([4])
+        frac_coords=crystals.frac_coords[:4],
+        atomic_numbers=crystals.atomic_numbers[:4],
+        num_atoms=torch.tensor([4]),
     )
     mixed = CrystalBatch.cat([crystals, single])
     latents = Latents.cat([encode(model, crystals).means(), Latents.of(torch.ones(1, 8))])
-    found = agreement(model, latents, mixed)
+    found = consistency(model, latents, mixed)
     for row in range(4):
-        alone = agreement(model, latents.select([row]), mixed.select([row]))
-        assert float(alone.residual[0]) == float(found.residual[row])
-        assert float(found.residual[row]) > 0
+        alone = consistency(model, latents.select([row]), mixed.select([row]))
+        assert float(alone.score_residual[0]) == float(found.score_residual[row])
+        assert float(found.score_residual[row]) > 0
 
 
 def test_points_of_a_walk_can_be_decoded(model: TrainedModel, two: CrystalBatch) -> None:
     z = encode(model, two).z.mean
-    way = latent_paths.between(model, two, z, [i / 5 for i in range(6)])
-    decoded = decode(model, Latents.of(way), SEEDS, SamplerSpec("fast", 3))
+    way = latent_paths.interpolate_latents(model, two, z, [i / 5 for i in range(6)])
+    decoded = decode(model, Latents.of(way), SEEDS, SamplerSpec("ancestral", 3))
     assert len(decoded.crystals) == 6

@@ -13,7 +13,7 @@ from tests.science.conftest import random_crystals
 @pytest.fixture
 def crystals() -> CrystalBatch:
     drawn = random_crystals(6, seed=5)
-    return drawn.replace(frac=drawn.frac.double(), lattice=drawn.lattice.double())
+    return drawn.replace(frac_coords=drawn.frac_coords.double(), lattice=drawn.lattice.double())
 
 
 @pytest.fixture
@@ -26,24 +26,24 @@ def reader() -> PlaceReader:
 
 
 def moved(crystals: CrystalBatch, step: torch.Tensor) -> CrystalBatch:
-    return crystals.replace(frac=(crystals.frac + step) % 1)
+    return crystals.replace(frac_coords=(crystals.frac_coords + step) % 1)
 
 
 def test_atoms_at_the_places_that_their_codes_say_have_phase_zero(
     crystals: CrystalBatch, reader: PlaceReader
 ) -> None:
     origin = torch.rand(len(crystals), 3, generator=torch.Generator().manual_seed(1)).double()
-    codes = waves(moved(crystals, origin[crystals.owner])).flatten(1)
-    difference = reader.differences(codes, crystals)
+    atom_latents = waves(moved(crystals, origin[crystals.batch])).flatten(1)
+    difference = reader.differences(atom_latents, crystals)
     assert (difference[..., 0] - 1).abs().max() < 1e-6
     assert difference[..., 1].abs().max() < 1e-6
 
 
 def test_a_displaced_atom_sees_the_way_back(reader: PlaceReader) -> None:
     large = 400  # atoms, so that one of them does not turn the mean
-    frac = torch.rand(large, 3, generator=torch.Generator().manual_seed(2)).double()
+    frac_coords = torch.rand(large, 3, generator=torch.Generator().manual_seed(2)).double()
     crystal = CrystalBatch(
-        frac,
+        frac_coords,
         torch.full((large,), 6),
         30 * torch.eye(3).double()[None],
         torch.tensor([large]),
@@ -56,9 +56,11 @@ def test_a_displaced_atom_sees_the_way_back(reader: PlaceReader) -> None:
 
 
 def test_waves_are_distinct_up_to_sign_and_do_not_see_the_choice_of_image() -> None:
-    frac = torch.rand(5, 3, generator=torch.Generator().manual_seed(3)).double()
-    one = CrystalBatch(frac, torch.full((5,), 6), torch.eye(3).double()[None], torch.tensor([5]))
-    other = one.replace(frac=frac + torch.tensor([1.0, -2.0, 3.0]))
+    frac_coords = torch.rand(5, 3, generator=torch.Generator().manual_seed(3)).double()
+    one = CrystalBatch(
+        frac_coords, torch.full((5,), 6), torch.eye(3).double()[None], torch.tensor([5])
+    )
+    other = one.replace(frac_coords=frac_coords + torch.tensor([1.0, -2.0, 3.0]))
     torch.testing.assert_close(waves(one), waves(other))
     seen = waves(one)[..., 0]  # cosines: equal for h and -h
     distance = (seen[:, :, None] - seen[:, None]).abs().amax(0) + torch.eye(WAVES)
@@ -68,9 +70,9 @@ def test_waves_are_distinct_up_to_sign_and_do_not_see_the_choice_of_image() -> N
 def test_steps_between_waves_see_an_atom_move_where_the_axis_wave_is_extinct() -> None:
     half = torch.tensor([[0.13, 0.41, 0.07], [0.62, 0.24, 0.31]]).double()
     screw = torch.tensor([-1.0, -1.0, 1.0]).double()
-    frac = torch.cat([half, half * screw + torch.tensor([0, 0, 0.5])]) % 1  # 2₁ along c
+    frac_coords = torch.cat([half, half * screw + torch.tensor([0, 0, 0.5])]) % 1  # 2₁ along c
     crystal = CrystalBatch(
-        frac, torch.full((4,), 6), 5 * torch.eye(3).double()[None], torch.tensor([4])
+        frac_coords, torch.full((4,), 6), 5 * torch.eye(3).double()[None], torch.tensor([4])
     )
     wave = waves(crystal)
     total = wave.mean(0)
@@ -80,6 +82,6 @@ def test_steps_between_waves_see_an_atom_move_where_the_axis_wave_is_extinct() -
     assert clear.any(-1).all()  # along each axis there is one to see
     # A step turns by exp(-2πi f) from atom to atom, whatever the sums over the crystal are.
     turn = turned_back(steps[1:], steps[:1].expand_as(steps[1:]))
-    angle = -2 * math.pi * (frac[1:] - frac[:1])[:, :, None].expand(turn.shape[:3])
+    angle = -2 * math.pi * (frac_coords[1:] - frac_coords[:1])[:, :, None].expand(turn.shape[:3])
     torch.testing.assert_close(turn[..., 0][:, clear], angle.cos()[:, clear], atol=0.1, rtol=0)
     torch.testing.assert_close(turn[..., 1][:, clear], angle.sin()[:, clear], atol=0.1, rtol=0)

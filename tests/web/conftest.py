@@ -30,7 +30,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service with the shipped models."""
     folder = tmp_path_factory.mktemp("service")
     # One job at a time, so that the next one is seen to wait.
-    service = Service(folder, settings={"CDVAE_MODEL_STORE": str(STORE), "CDVAE_JOBS_AT_ONCE": "1"})
+    service = Service(
+        folder, settings={"CDVAE_MODEL_STORE": str(STORE), "CDVAE_MAX_CONCURRENT_JOBS": "1"}
+    )
     service.start()
     yield service
     assert service.stop() == 0, service.log.read_text()

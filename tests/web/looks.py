@@ -1,4 +1,4 @@
-"""What there is to see: colours of a part of the page."""
+"""What there is to see: colors of a part of the page."""
 
 import io
 
@@ -6,8 +6,8 @@ from PIL import Image
 from playwright.sync_api import Locator
 
 
-def colours(part: Locator) -> int:
-    """The number of different colours in a picture of this part."""
+def colors(part: Locator) -> int:
+    """The number of different colors in a picture of this part."""
     picture = Image.open(io.BytesIO(part.screenshot())).convert("RGB")
     found = picture.getcolors(maxcolors=picture.width * picture.height)
     assert found is not None

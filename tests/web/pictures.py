@@ -87,7 +87,7 @@ def main() -> None:
         camera.take(camera.job("/reconstruct", given, "dark"), "reconstruction.png")
         goal = {"num_samples": 12, "seed": 1}
         page = camera.job("/optimize?property=formation_energy", goal, height=760)
-        camera.take(page, "optimisation.png")
+        camera.take(page, "optimization.png")
         walk = {"structures": [{"cif": SRTIO3}, {"cif": BAZRO3}], "num_points": 21, "seed": 7}
         page = camera.job("/interpolate", walk, height=1260)
         crystals(page).nth(10).click()

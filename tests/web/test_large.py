@@ -30,7 +30,7 @@ def longest_frame(page: Page) -> float:
 
 
 def test_hundreds_of_crystals_do_not_freeze_the_page(page: Page, service: Service) -> None:
-    sampler = {"name": "fast", "steps": 10}
+    sampler = {"name": "ancestral", "nfe": 10}
     job = service.submit("/generate", {"num_samples": MANY, "seed": 1, "sampler": sampler})
     page.goto(f"#/jobs/{job}")
     page.evaluate(FRAMES)

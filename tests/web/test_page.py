@@ -17,10 +17,10 @@ from tests.e2e.service import SRTIO3, Service
 from tests.needs import program
 
 from .conftest import PATIENCE, Watched
-from .looks import colours
+from .looks import colors
 from .steps import accessible, crystals, finished, generate, submit
 
-LONG = {"num_samples": 5000, "sampler": {"name": "langevin", "steps": 5000}}
+LONG = {"num_samples": 5000, "sampler": {"name": "langevin", "nfe": 5000}}
 WITHOUT_WEBGL = """
 const all = HTMLCanvasElement.prototype.getContext;
 HTMLCanvasElement.prototype.getContext = function (kind, ...more) {
@@ -41,7 +41,7 @@ def test_from_a_request_to_crystals_on_the_disk(page: Page, tmp_path: Path) -> N
 
     view = page.locator(".view")
     expect(view).to_have_attribute("data-ready", re.compile(r"\w+"))
-    assert colours(view) > 200  # shaded spheres, not an empty stage
+    assert colors(view) > 200  # shaded spheres, not an empty stage
     one_cell = view.screenshot()
     page.get_by_text("2×2×2").click()
     expect(view.locator("canvas")).to_have_count(1)
@@ -138,18 +138,18 @@ def test_a_dropped_cif_comes_back_beside_its_input(page: Page) -> None:
     expect(views).to_have_count(2)
     for view in views.all():
         expect(view).to_have_attribute("data-ready", re.compile("SrTiO"))
-        assert colours(view) > 200
+        assert colors(view) > 200
 
 
-def test_an_optimisation_is_a_curve(page: Page) -> None:
-    page.get_by_text("Optimise", exact=True).click()
+def test_an_optimization_is_a_curve(page: Page) -> None:
+    page.get_by_text("Optimize", exact=True).click()
     page.get_by_label("Crystals", exact=True).fill("2")
     page.get_by_text("What the crystals must be").click()
     page.get_by_label("Without elements").fill("S, F")
     page.get_by_text("Sampler, seed, priority").click()
     page.get_by_label("Score evaluations").fill("10")
     page.get_by_label("Seed").fill("1")
-    submit(page, "Optimise")
+    submit(page, "Optimize")
     finished(page, timeout=4 * PATIENCE)
     expect(page.get_by_text("without S, F")).to_be_visible()
     curve = page.get_by_role("img", name=re.compile("Curve. Median formation energy"))
@@ -252,7 +252,7 @@ def test_without_webgl_crystals_are_drawn_flat(watched: tuple[BrowserContext, Wa
     generate(page, 1)
     finished(page)
     expect(page.get_by_text("This browser shows no WebGL")).to_be_visible()
-    assert colours(page.locator(".view")) > 20
+    assert colors(page.locator(".view")) > 20
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

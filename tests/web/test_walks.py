@@ -12,7 +12,7 @@ from tests.e2e.service import SRTIO3, Service
 from tests.needs import program
 
 from .conftest import Watched
-from .looks import colours
+from .looks import colors
 from .steps import accessible, cif_file, crystals, finished, submit
 
 BATIO3 = SRTIO3.replace("data_SrTiO3", "data_BaTiO3").replace("Sr1 Sr", "Ba1 Ba")
@@ -76,7 +76,7 @@ def test_a_walk_is_shown_in_its_order_between_its_ends(page: Page) -> None:
     expect(captions).to_have_text(["Given: SrTiO3", "At 1.00 of the way", "Given: BaTiO3"])
     for view in page.locator(".view").all():
         expect(view).to_have_attribute("data-ready", re.compile("TiO3"))
-        assert colours(view) > 200
+        assert colors(view) > 200
 
 
 def test_one_pasted_cif_may_hold_both_ends(page: Page) -> None:

@@ -51,7 +51,7 @@ def make_spec(kind: str, model: str, structures: list[dict[str, Any]], **fields:
     common = {
         "model": f"{model}@1",
         "seed": fields.pop("seed", 7),
-        "sampler": {"name": "fast", "steps": 5},
+        "sampler": {"name": "ancestral", "nfe": 5},
         "priority": fields.pop("priority", "normal"),
     }
     summaries = [{"label": "x", "formula": "x", "num_atoms": 5} for _ in structures]
@@ -117,7 +117,7 @@ class Lab:
             "CDVAE_MODEL_STORE": str(self.folder / "store"),
             "CDVAE_DEVICE": "cpu",
             "CDVAE_THREADS": "1",
-            "CDVAE_JOBS_AT_ONCE": "1",  # tests say when they want more
+            "CDVAE_MAX_CONCURRENT_JOBS": "1",  # tests say when they want more
             "CDVAE_TIMEOUT_GRACE": "1",
             "CDVAE_SHUTDOWN_GRACE": "1",
             "CDVAE_WORKER_METRICS_PORT": "0",

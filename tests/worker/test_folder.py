@@ -33,7 +33,7 @@ def chunk(first: int, number: int) -> Chunk:
     findings = find(Part.of(structures, first, ORIGIN))
     pairs = enumerate(zip(structures, findings, strict=True), first)
     records = [make_record(i, *pair, {"band_gap": 1.5}, True) for i, pair in pairs]
-    return Chunk(records, structures, score_evaluations=50)
+    return Chunk(records, structures, nfe=50)
 
 
 def summary() -> ResultSummary:
@@ -43,8 +43,8 @@ def summary() -> ResultSummary:
             "version": "1",
             "weights_sha256": "ab" * 32,
             "seed": 1,
-            "sampler": {"name": "fast", "steps": 1},
-            "score_evaluations": 1,
+            "sampler": {"name": "ancestral", "nfe": 1},
+            "nfe": 1,
             "device": "cpu",
             "software": {},
             "seconds": {"queue": 0.0, "sample": 0.0, "check": 0.0},
@@ -61,7 +61,7 @@ def test_another_process_goes_on_with_the_very_same_crystals(tmp_path: Path) -> 
     second = ResultFolder(store, "job")
     assert [one.crystals for one in second.chunks] == [range(2), range(2, 3)]
     assert second.records() == first.records()
-    assert [one.score_evaluations for one in second.chunks] == [50, 50]
+    assert [one.nfe for one in second.chunks] == [50, 50]
     for before, after in zip(first.structures(), second.structures(), strict=True):
         assert np.array_equal(before.lattice.matrix, after.lattice.matrix)
         assert np.array_equal(before.frac_coords, after.frac_coords)

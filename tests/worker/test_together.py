@@ -17,7 +17,7 @@ from tests.worker.laboratory import Lab, wait_until
 from worker.batching.dynamic_batcher import CRYSTALS, LOOK_SECONDS, Together
 from worker.supervisor.running_jobs import COUNTED, FULL, Running, queues_with_room
 
-SAMPLER = SamplerSpec("fast", 4)
+SAMPLER = SamplerSpec("ancestral", 4)
 
 
 class Recorder:
@@ -215,7 +215,7 @@ def test_a_worker_takes_what_fills_a_batch_and_then_the_most_urgent_alone() -> N
 
 @pytest.fixture(scope="module")
 def worker(lab: Lab) -> Iterator[subprocess.Popen[bytes]]:
-    worker = lab.start_worker(CDVAE_JOBS_AT_ONCE="16")
+    worker = lab.start_worker(CDVAE_MAX_CONCURRENT_JOBS="16")
     yield worker
     worker.terminate()
     worker.wait(20)

@@ -22,7 +22,7 @@ from tests.worker.laboratory import Lab, horses, wait_until
 SRTIO3 = {
     "lattice": [[3.9, 0, 0], [0, 3.9, 0], [0, 0, 3.9]],
     "species": [38, 22, 8, 8, 8],
-    "frac": [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]],
+    "frac_coords": [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]],
     "label": "SrTiO3",
 }
 BACAF3 = {**SRTIO3, "species": [56, 20, 9, 9, 9], "label": "BaCaF3"}
@@ -80,7 +80,7 @@ def test_generate(lab: Lab) -> None:
     assert summary.metrics["num_samples"] == 70
     assert 0 <= summary.metrics["uniqueness"] <= 1
     assert summary.provenance.model == "tiny"
-    assert summary.provenance.score_evaluations == 5
+    assert summary.provenance.nfe == 5
     assert summary.provenance.seconds.sample > 0
     assert summary.provenance.seconds.check > 0
     assert f"weights_sha256: {summary.provenance.weights_sha256}" in records[3].cif
@@ -118,7 +118,8 @@ def test_reconstruct(lab: Lab) -> None:
         assert sorted(record.rank for record in own) == [1, 2, 3]
         ranked = sorted(own, key=lambda record: record.rank)
         doubts = [
-            (not all(dict(record.valid).values()), record.agreement.residual) for record in ranked
+            (not all(dict(record.valid).values()), record.consistency.score_residual)
+            for record in ranked
         ]
         assert doubts == sorted(doubts)
     order = [records[index] for index in lab.summary(job)["order"]]
@@ -157,13 +158,13 @@ def test_optimize(lab: Lab, start: str) -> None:
     assert lab.end(job) == "succeeded"
     records = [OptimizedRecord.model_validate(crystal) for crystal in lab.crystals(job)]
     for record in records:
-        # An untrained encoder need not see what the head promised: see test_shipped_model.
+        # An untrained encoder need not see what the head predicted: see test_shipped_model.
         assert record.predicted["formation_energy"] != record.start_value
         assert 5 <= len(record.trajectory) <= 11  # four moves without progress end a search
         (outcome,) = record.objectives
         assert outcome.trajectory == record.trajectory
-        assert outcome.head_gain == record.trajectory[-1] - record.trajectory[0]
-        assert outcome.gap == outcome.head_gain - outcome.estimator_gain
+        assert outcome.predicted_gain == record.trajectory[-1] - record.trajectory[0]
+        assert outcome.gap == outcome.predicted_gain - outcome.validated_gain
         assert 0 <= record.percentile <= 100
         assert record.source == (0 if structures else None)
     summary = lab.summary(job)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from cdvae.errors import NonFiniteSampleError
 from cdvae.inference import Decoded, SamplerSpec
-from cdvae.inference.fixed_attributes import Fixed
+from cdvae.inference.fixed_attributes import FixedAttributes
 from cdvae.nn.encoder import Latents
 from worker.model.engine import Engine
 
@@ -32,7 +32,7 @@ class Wish:
     latents: Latents | None
     seeds: Sequence[int]
     sampler: SamplerSpec
-    fixed: Sequence[Fixed | None]
+    fixed: Sequence[FixedAttributes | None]
     level: tuple[int, int] = (0, 1)  # done, in all
     over: threading.Event = field(default_factory=threading.Event)
     abandoned: bool = False

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from cdvae.inference import Decoded, SamplerSpec
-from cdvae.inference.fixed_attributes import Fixed
+from cdvae.inference.fixed_attributes import FixedAttributes
 from cdvae.nn.encoder import Latents
 from worker.batching.decode_request import Wish, compute
 from worker.model.engine import Engine, OnStep
@@ -58,7 +58,7 @@ class Together:
         seeds: Sequence[int],
         sampler: SamplerSpec,
         on_level: OnStep,
-        fixed: Sequence[Fixed] | None = None,
+        fixed: Sequence[FixedAttributes] | None = None,
     ) -> Decoded:
         """`Engine.decode`, perhaps with what others ask for; None: latents from the prior.
 

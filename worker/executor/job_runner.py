@@ -68,7 +68,7 @@ class Runner:
             model=engine.reference,
             weights_sha256=engine.model.weights_sha256,
             seed=spec.seed,
-            sampler=f"{spec.sampler.name} {spec.sampler.steps}",
+            sampler=f"{spec.sampler.name} {spec.sampler.nfe}",
         )
         self._findings = find(Part.of(folder.structures(), 0, self._origin))
         self._queue_seconds = max(0.0, (datetime.now(UTC) - spec.created_at).total_seconds())
@@ -109,7 +109,7 @@ class Runner:
 
         begun = time.perf_counter()
         seeds = [crystal_seed(self._spec.seed, index) for index in crystals]
-        sampler = SamplerSpec(self._spec.sampler.name, self._spec.sampler.steps)
+        sampler = SamplerSpec(self._spec.sampler.name, self._spec.sampler.nfe)
         try:
             decoded = task.decode(crystals, seeds, sampler, on_level)
         except NonFiniteSampleError as error:
@@ -132,11 +132,11 @@ class Runner:
             ):
                 records.append(self._record(task, index, structure, row, finding))
         except Cancelled:
-            self._keep(records, structures, decoded.score_evaluations)
+            self._keep(records, structures, decoded.nfe)
             raise
         self._sample_seconds += sampled - begun
         self._check_seconds += time.perf_counter() - sampled
-        self._keep(records, structures, decoded.score_evaluations)
+        self._keep(records, structures, decoded.nfe)
 
     def _keep(
         self, records: list[CrystalRecord], structures: Sequence[Structure], evaluations: Tensor

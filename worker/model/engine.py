@@ -13,8 +13,8 @@ from cdvae import inference
 from cdvae.constraints import Constraints
 from cdvae.geometry.crystal import CrystalBatch
 from cdvae.inference import ConstrainedPrior, Decoded, SamplerSpec
-from cdvae.inference.consistency import Agreement, agreement
-from cdvae.inference.fixed_attributes import Fixed
+from cdvae.inference.consistency import Consistency, consistency
+from cdvae.inference.fixed_attributes import FixedAttributes
 from cdvae.metrics.fingerprint import Fingerprint
 from cdvae.metrics.novelty import KEYS, NoveltyIndex
 from cdvae.model_folder import TrainedModel
@@ -22,7 +22,7 @@ from cdvae.nn.encoder import Latents, Posterior
 from cdvae.optimization import latent_paths
 from cdvae.optimization.composition_filter import Admission
 from cdvae.optimization.objective import Objective, goal_of
-from cdvae.optimization.optimize import optimise
+from cdvae.optimization.optimize import optimize
 
 OnStep = Callable[[int, int], None]
 
@@ -32,10 +32,10 @@ class Progress:
     """What became of one property in a search, in the card's units."""
 
     trajectory: list[float]  # of the best crystal so far, read by the model's head
-    estimator_gain: float  # from the first crystal to the best, by the independent estimator
+    validated_gain: float  # from the first crystal to the best, by the independent property model
 
     @property
-    def head_gain(self) -> float:
+    def predicted_gain(self) -> float:
         """The same by the model's own head."""
         return self.trajectory[-1] - self.trajectory[0]
 
@@ -70,7 +70,7 @@ class Engine:
         return self.model.reference.statistics
 
     def data_latents(self) -> Tensor:
-        """(R, D) latents of crystals of the data set, to start optimisations from."""
+        """(R, D) latents of crystals of the data set, to start optimizations from."""
         return self.model.reference.latents
 
     def is_novel(self, own: Fingerprint | None) -> bool | None:
@@ -107,11 +107,15 @@ class Engine:
         """One draw of each posterior, with a seed of its own, ``width`` (B,) times as wide."""
         return inference.sample_posterior(self.model, posterior, seeds, width)
 
-    def between(self, crystals: CrystalBatch, z: Tensor, positions: Sequence[float]) -> Tensor:
-        """(N, D) latents between two crystals, see `latent_paths.between`."""
-        return latent_paths.between(self.model, crystals.to(self.model.device), z, positions)
+    def interpolate_latents(
+        self, crystals: CrystalBatch, z: Tensor, positions: Sequence[float]
+    ) -> Tensor:
+        """(N, D) latents between two crystals, see `latent_paths.interpolate_latents`."""
+        return latent_paths.interpolate_latents(
+            self.model, crystals.to(self.model.device), z, positions
+        )
 
-    def around(
+    def perturb_latents(
         self,
         crystal: CrystalBatch,
         z: Tensor,
@@ -119,23 +123,23 @@ class Engine:
         seeds: Sequence[int],
         keep_composition: bool,
     ) -> Tensor:
-        """(N, D) latents near that of one crystal, see `cdvae.optimization.latent_paths.around`."""
+        """(N, D) latents near that of one crystal, see `latent_paths.perturb_latents`."""
         own = crystal.to(self.model.device)
-        return latent_paths.around(self.model, own, z, strength, seeds, keep_composition)
+        return latent_paths.perturb_latents(self.model, own, z, strength, seeds, keep_composition)
 
     def distance(self, z: Tensor, other: Tensor) -> Tensor:
         """(B,) between latents, see `cdvae.optimization.latent_paths.distance`."""
         return latent_paths.distance(self.model, z, other)
 
-    def agreement(self, latents: Latents, crystals: CrystalBatch) -> Agreement:
+    def consistency(self, latents: Latents, crystals: CrystalBatch) -> Consistency:
         """How far crystals agree with the latents that they were decoded from."""
-        return agreement(self.model, latents, crystals)
+        return consistency(self.model, latents, crystals)
 
     def predict(self, latents: Tensor) -> dict[str, Tensor]:
         """(B,) each: the properties, in the units of the card."""
         return inference.predict(self.model, latents)
 
-    def optimise(
+    def optimize(
         self,
         latents: Latents,
         seeds: Sequence[int],
@@ -153,7 +157,7 @@ class Engine:
 
         Raises NonFiniteSampleError like `decode`.
         """
-        search = optimise(
+        search = optimize(
             self.model,
             latents,
             seeds,
@@ -176,21 +180,21 @@ class Engine:
                 {
                     objective.prop: Progress(
                         trajectory=list(columns[column]),
-                        estimator_gain=float(
+                        validated_gain=float(
                             properties[objective.prop][row] - before[objective.prop][row]
                         ),
                     )
                     for column, objective in enumerate(objectives)
                 }
             )
-        return Decoded(crystals, properties, search.score_evaluations), found
+        return Decoded(crystals, properties, search.nfe), found
 
-    def badness(
+    def cost(
         self, objectives: Sequence[Objective], properties: Mapping[str, Sequence[float]]
     ) -> list[float]:
         """What the search makes small, of properties in the units of the card, by name."""
         goal = goal_of(self.model, objectives)
-        return list(goal.badness(goal.standardised(properties)).tolist())
+        return list(goal.cost(goal.standardized(properties)).tolist())
 
     def decode(
         self,
@@ -198,7 +202,7 @@ class Engine:
         seeds: Sequence[int],
         sampler: SamplerSpec,
         on_level: OnStep,
-        fixed: Sequence[Fixed | None] | None = None,
+        fixed: Sequence[FixedAttributes | None] | None = None,
     ) -> Decoded:
         """The crystals of the latents, with what is `fixed` of them whatever the latents say.
 

@@ -67,8 +67,8 @@ class Part:
 def find(part: Part) -> list[Finding]:
     """The findings of a part's crystals."""
     findings = []
-    for index, (cell, species, sites) in enumerate(part.crystals, part.start):
-        structure = Structure(Lattice(cell), species, sites)
+    for index, (cell, atomic_numbers, sites) in enumerate(part.crystals, part.start):
+        structure = Structure(Lattice(cell), atomic_numbers, sites)
         cif = write_cif(structure, part.origin.of(index))
         findings.append(Finding(describe(structure), identify(structure), cif))
     return findings

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from cdvae.metrics.crystal_report import CrystalReport, summarise
+from cdvae.metrics.crystal_report import CrystalReport, summarize
 from cdvae_schema.crystal_records import CrystalRecord
 from worker.model.engine import Engine
 from worker.results.records import is_valid
@@ -31,13 +31,13 @@ def metrics_of(
         name: [record.predicted[name] for record in records] for name in records[0].predicted
     }
     novel = [record.novel for record in records]
-    return dict(summarise(reports, equal, novel, predicted, statistics))
+    return dict(summarize(reports, equal, novel, predicted, statistics))
 
 
 def evaluations_of(chunks: Sequence[Chunk]) -> float:
     """Score evaluations that each crystal took, mean."""
     crystals = sum(len(chunk.records) for chunk in chunks)
-    return sum(chunk.score_evaluations for chunk in chunks) / max(crystals, 1)
+    return sum(chunk.nfe for chunk in chunks) / max(crystals, 1)
 
 
 def chunk_message(engine: Engine, chunk: Chunk) -> Message:
@@ -49,7 +49,7 @@ def chunk_message(engine: Engine, chunk: Chunk) -> Message:
         "model": engine.reference,
         "crystals": len(chunk.records),
         "valid": sum(is_valid(record) for record in chunk.records),
-        "score_evaluations": chunk.score_evaluations,
+        "nfe": chunk.nfe,
         "gpu_memory_bytes": torch.cuda.max_memory_allocated(device) if cuda else 0,
         "gpu_memory_total_bytes": torch.cuda.mem_get_info(device)[1] if cuda else 0,
     }

@@ -22,7 +22,7 @@ def provenance(spec: JobSpec, engine: Engine, evaluations: float, seconds: Secon
         weights_sha256=model.weights_sha256,
         seed=spec.seed,
         sampler=spec.sampler,
-        score_evaluations=evaluations,
+        nfe=evaluations,
         device=engine.device,
         software=software(),
         seconds=seconds,

@@ -28,7 +28,7 @@ class Chunk:
 
     records: list[CrystalRecord]
     structures: list[Structure]
-    score_evaluations: int
+    nfe: int
 
     @property
     def crystals(self) -> range:
@@ -40,12 +40,12 @@ class Chunk:
         structures = [
             {
                 "lattice": one.lattice.matrix.tolist(),
-                "species": list(one.atomic_numbers),
-                "frac": one.frac_coords.tolist(),
+                "atomic_numbers": list(one.atomic_numbers),
+                "frac_coords": one.frac_coords.tolist(),
             }
             for one in self.structures
         ]
-        return json.dumps({"score_evaluations": self.score_evaluations, "structures": structures})
+        return json.dumps({"nfe": self.nfe, "structures": structures})
 
     def records_text(self) -> str:
         """The records as JSON."""
@@ -110,7 +110,7 @@ class ResultFolder:
         records = _RECORDS.validate_json(self.store.read(self.job_id, chunk_name(number)))
         kept: dict[str, Any] = json.loads(self.store.read(self.job_id, resume_name(number)))
         structures = [
-            Structure(Lattice(one["lattice"]), one["species"], one["frac"])
+            Structure(Lattice(one["lattice"]), one["atomic_numbers"], one["frac_coords"])
             for one in kept["structures"]
         ]
-        return Chunk(list(records), structures, kept["score_evaluations"])
+        return Chunk(list(records), structures, kept["nfe"])

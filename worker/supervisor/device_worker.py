@@ -83,7 +83,7 @@ class DeviceWorker(HorseWorker):
         if self._stop_requested or self._alone is not None:
             return False
         running = list(self._running.values())
-        queues = queues_with_room(running, self.settings.queues, self.settings.jobs_at_once)
+        queues = queues_with_room(running, self.settings.queues, self.settings.max_concurrent_jobs)
         job_id = self._ledger.take(queues, self._running) if queues else None
         if job_id is None:
             return False

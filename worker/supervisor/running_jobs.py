@@ -42,15 +42,18 @@ class Running:
 
 
 def queues_with_room(
-    running: Sequence[Running], queues: Sequence[str], jobs_at_once: int
+    running: Sequence[Running], queues: Sequence[str], max_concurrent_jobs: int
 ) -> Sequence[str]:
     """The queues from which one more job may be taken.
 
     What fills two batches is enough, because jobs wait better on their queues, where other workers
     see them; only the most urgent queue is served on, so that a bulk job keeps nobody waiting.
     """
-    if len(running) >= jobs_at_once:
+    if len(running) >= max_concurrent_jobs:
         return ()
-    reserved = jobs_at_once // RESERVED_SHARE
-    full = sum(one.crystals for one in running) >= FULL or len(running) >= jobs_at_once - reserved
+    reserved = max_concurrent_jobs // RESERVED_SHARE
+    full = (
+        sum(one.crystals for one in running) >= FULL
+        or len(running) >= max_concurrent_jobs - reserved
+    )
     return queues[:1] if full else queues

@@ -66,7 +66,7 @@ class WorkerMetrics:
             ["model"], registry=self.registry,
         )  # fmt: skip
         self._batch = Histogram(
-            "cdvae_batch_crystals", "Crystals in a batch.",
+            "cdvae_chunk_crystals", "Crystals in a batch.",
             buckets=(1, 4, 16, 64, 256, 1024), registry=self.registry,
         )  # fmt: skip
         self._gpu_memory = Gauge(
@@ -97,7 +97,7 @@ class WorkerMetrics:
         model, crystals, valid = message["model"], message["crystals"], message["valid"]
         self._crystals.labels(model, "true").inc(valid)
         self._crystals.labels(model, "false").inc(crystals - valid)
-        self._evaluations.labels(model).inc(message["score_evaluations"])
+        self._evaluations.labels(model).inc(message["nfe"])
         self._batch.observe(crystals)
         self._gpu_memory.set(message["gpu_memory_bytes"])
         self._gpu_total.set(message["gpu_memory_total_bytes"])

@@ -19,7 +19,9 @@ def read_inputs(structures: Sequence[CrystalInput]) -> CrystalBatch:
         [
             from_structure(
                 Structure(
-                    Lattice(given.lattice), list(map(Element.from_Z, given.species)), given.frac
+                    Lattice(given.lattice),
+                    list(map(Element.from_Z, given.atomic_numbers)),
+                    given.frac_coords,
                 )
             )
             for given in structures

@@ -13,8 +13,8 @@ from cdvae.data.structures import to_structures
 from cdvae.errors import NonFiniteSampleError
 from cdvae.inference import Decoded, Drawn, SamplerSpec
 from cdvae.metrics.matching import match
-from cdvae_schema.crystal_records import Agreement, CrystalRecord, ReconstructedRecord
-from cdvae_schema.job_specs import JobKind, JobSpec, UnderstoodGenerate, UnderstoodReconstruct
+from cdvae_schema.crystal_records import Consistency, CrystalRecord, ReconstructedRecord
+from cdvae_schema.job_specs import JobKind, JobSpec, ResolvedGenerate, ResolvedReconstruct
 from worker.model.engine import Engine, OnStep
 from worker.results.records import is_valid
 from worker.tasks.crystal_inputs import read_inputs
@@ -32,7 +32,7 @@ class Generate(Task):
     """Crystals from the prior, or from what constraints leave of it."""
 
     def __init__(self, spec: JobSpec, engine: Engine, decode: Decode) -> None:
-        assert isinstance(spec.request, UnderstoodGenerate)
+        assert isinstance(spec.request, ResolvedGenerate)
         self._decode = decode
         constraints = constraints_of(spec.request)
         self._prior = engine.constrained(constraints) if constraints else None
@@ -59,14 +59,14 @@ class Reconstruct(Task):
     """Candidates for given crystals: the first decodes the posterior's mean, the others draws."""
 
     def __init__(self, spec: JobSpec, engine: Engine, decode: Decode) -> None:
-        assert isinstance(spec.request, UnderstoodReconstruct)
+        assert isinstance(spec.request, ResolvedReconstruct)
         self._decode = decode
         self._candidates = spec.request.num_candidates
         inputs = read_inputs(spec.structures)
         self._engine = engine
         self._inputs = to_structures(inputs)
         self._posterior = engine.encode(inputs)
-        self._agreements: dict[int, Agreement] = {}
+        self._agreements: dict[int, Consistency] = {}
 
     def decode(
         self, crystals: range, seeds: Sequence[int], sampler: SamplerSpec, on_step: OnStep
@@ -76,10 +76,12 @@ class Reconstruct(Task):
         width = torch.tensor([float(candidate > 0) for _, candidate in places])
         latents = self._engine.sample_posterior(self._posterior.select(sources), seeds, width)
         decoded = self._decode(latents, seeds, sampler, on_step)
-        found = self._engine.agreement(latents, decoded.crystals)
+        found = self._engine.consistency(latents, decoded.crystals)
         rows = zip(crystals, *(column.tolist() for column in found.columns()), strict=True)
-        for index, misfit, residual, head_gap in rows:
-            self._agreements[index] = Agreement(misfit=misfit, residual=residual, head_gap=head_gap)
+        for index, latent_mse, score_residual, property_gap in rows:
+            self._agreements[index] = Consistency(
+                latent_mse=latent_mse, score_residual=score_residual, property_gap=property_gap
+            )
         return decoded
 
     def complete(self, record: CrystalRecord, structure: Structure) -> CrystalRecord:
@@ -90,7 +92,7 @@ class Reconstruct(Task):
             source=source,
             matched=rmse is not None,
             rmse=rmse,
-            agreement=self._agreements[record.index],
+            consistency=self._agreements[record.index],
             rank=None,
         )
 
@@ -101,7 +103,7 @@ class Reconstruct(Task):
             assert isinstance(record, ReconstructedRecord)
             candidates[record.source].append(record)
         return [
-            record.model_copy(update={"rank": 1 + sorted(own, key=_doubt).index(record)})
+            record.model_copy(update={"rank": 1 + sorted(own, key=_selection_score).index(record)})
             for own in candidates.values()
             for record in own
         ]
@@ -122,11 +124,11 @@ class Reconstruct(Task):
         return [one.index for one in sorted(own, key=lambda one: (one.source, one.rank))]
 
 
-def _doubt(record: ReconstructedRecord) -> tuple[bool, float]:
-    """Smaller is better; what is invalid comes last. Of the three numbers the residual orders the
-    candidates most nearly as their true RMSE does (docs/experiments.md).
+def _selection_score(record: ReconstructedRecord) -> tuple[bool, float]:
+    """Smaller is better; what is invalid comes last. Of the three numbers the score_residual orders
+    the candidates most nearly as their true RMSE does (docs/experiments.md).
     """
-    return not is_valid(record), record.agreement.residual
+    return not is_valid(record), record.consistency.score_residual
 
 
 def _matches(records: Sequence[ReconstructedRecord]) -> dict[str, float | None]:

@@ -12,7 +12,7 @@ from cdvae.inference import Decoded, SamplerSpec, crystal_seed
 from cdvae.nn.encoder import Latents
 from cdvae.optimization.objective import Objective
 from cdvae_schema.crystal_records import CrystalRecord, ObjectiveOutcome, OptimizedRecord
-from cdvae_schema.job_specs import JobSpec, UnderstoodOptimize
+from cdvae_schema.job_specs import JobSpec, ResolvedOptimize
 from worker.model.engine import Engine, Found, OnStep
 from worker.results.records import is_valid
 from worker.tasks.crystal_inputs import read_inputs
@@ -28,7 +28,7 @@ class Optimize(Task):
 
     def __init__(self, spec: JobSpec, engine: Engine, decode: Decode) -> None:
         request = spec.request
-        assert isinstance(request, UnderstoodOptimize)
+        assert isinstance(request, ResolvedOptimize)
         self._request = request
         self._engine = engine
         self._objectives = [
@@ -62,7 +62,7 @@ class Optimize(Task):
         self, crystals: range, seeds: Sequence[int], sampler: SamplerSpec, on_step: OnStep
     ) -> Decoded:
         request = self._request
-        decoded, found = self._engine.optimise(
+        decoded, found = self._engine.optimize(
             self._latents.select(crystals),
             seeds,
             sampler,
@@ -97,13 +97,14 @@ class Optimize(Task):
             start_value=self._start_values[prop][record.index],
             trajectory=progress.trajectory,
             percentile=percentile(record.predicted[prop], self._quantiles[prop]),
-            head_gain=progress.head_gain,
-            estimator_gain=progress.estimator_gain,
-            gap=progress.head_gain - progress.estimator_gain,
+            predicted_gain=progress.predicted_gain,
+            validated_gain=progress.validated_gain,
+            gap=progress.predicted_gain - progress.validated_gain,
         )
 
     def metrics(self, records: Sequence[CrystalRecord]) -> dict[str, Any]:
-        """The success rates and, by property, what was gained by head and by estimator, on average.
+        """The success rates and, by property, what was gained by head and by property model, on
+        average.
 
         A start succeeds if it ends in a valid crystal that is among the best 5, 10, 15 % of the
         data in every property. Null where one has a target value, which has no better and worse
@@ -114,8 +115,10 @@ class Optimize(Task):
         for column, objective in enumerate(self._objectives):
             outcomes = [record.objectives[column] for record in own]
             gains[objective.prop] = {
-                "head": fmean(one.head_gain for one in outcomes) if outcomes else None,
-                "estimator": fmean(one.estimator_gain for one in outcomes) if outcomes else None,
+                "head": fmean(one.predicted_gain for one in outcomes) if outcomes else None,
+                "property_model": fmean(one.validated_gain for one in outcomes)
+                if outcomes
+                else None,
                 "gap": fmean(abs(one.gap) for one in outcomes) if outcomes else None,
             }
         return {"success_rate": self._success(own), "gain": gains}
@@ -142,6 +145,6 @@ class Optimize(Task):
         """Best predicted values first."""
         names = [objective.prop for objective in self._objectives]
         columns = {name: [record.predicted[name] for record in records] for name in names}
-        badness = self._engine.badness(self._objectives, columns)
-        ranked = sorted(zip(badness, records, strict=True), key=lambda pair: pair[0])
+        cost = self._engine.cost(self._objectives, columns)
+        ranked = sorted(zip(cost, records, strict=True), key=lambda pair: pair[0])
         return [record.index for _, record in ranked]

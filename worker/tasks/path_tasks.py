@@ -14,7 +14,7 @@ from cdvae.inference import Decoded, SamplerSpec
 from cdvae.metrics.matching import match
 from cdvae.nn.encoder import Latents
 from cdvae_schema.crystal_records import CrystalRecord, InterpolatedRecord, VariedRecord
-from cdvae_schema.job_specs import JobSpec, UnderstoodInterpolate, UnderstoodVary
+from cdvae_schema.job_specs import JobSpec, ResolvedInterpolate, ResolvedVary
 from worker.model.engine import Engine, OnStep
 from worker.tasks.crystal_inputs import read_inputs
 from worker.tasks.task import Decode, Task
@@ -24,7 +24,7 @@ class Interpolate(Task):
     """Crystals on the way between two: the ends as `reconstruct` decodes them, the rest from z."""
 
     def __init__(self, spec: JobSpec, engine: Engine, decode: Decode) -> None:
-        assert isinstance(spec.request, UnderstoodInterpolate)
+        assert isinstance(spec.request, ResolvedInterpolate)
         last = spec.request.num_points - 1
         self._positions = [index / last for index in range(last + 1)]
         self._engine, self._decode = engine, decode
@@ -36,7 +36,7 @@ class Interpolate(Task):
         self, crystals: range, seeds: Sequence[int], sampler: SamplerSpec, on_step: OnStep
     ) -> Decoded:
         positions = [self._positions[index] for index in crystals]
-        way = Latents.of(self._engine.between(self._inputs, self._ends.z, positions))
+        way = Latents.of(self._engine.interpolate_latents(self._inputs, self._ends.z, positions))
         parts = [
             self._ends.select([int(position)]) if position in (0, 1) else way.select([row])
             for row, position in enumerate(positions)
@@ -60,7 +60,7 @@ class Vary(Task):
     """Crystals like a given one."""
 
     def __init__(self, spec: JobSpec, engine: Engine, decode: Decode) -> None:
-        assert isinstance(spec.request, UnderstoodVary)
+        assert isinstance(spec.request, ResolvedVary)
         self._request = spec.request
         self._engine, self._decode = engine, decode
         self._input = read_inputs(spec.structures)
@@ -72,7 +72,7 @@ class Vary(Task):
         self, crystals: range, seeds: Sequence[int], sampler: SamplerSpec, on_step: OnStep
     ) -> Decoded:
         request = self._request
-        z = self._engine.around(
+        z = self._engine.perturb_latents(
             self._input, self._z, request.strength, seeds, request.keep_composition
         )
         decoded = self._decode(Latents.of(z), seeds, sampler, on_step)

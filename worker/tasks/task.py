@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from pymatgen.core.structure import Structure
 
 from cdvae.inference import Decoded, SamplerSpec
-from cdvae.inference.fixed_attributes import Fixed
+from cdvae.inference.fixed_attributes import FixedAttributes
 from cdvae.nn.encoder import Latents
 from cdvae_schema.crystal_records import CrystalRecord
 from worker.model.engine import OnStep
@@ -24,7 +24,7 @@ class Decode(Protocol):
         seeds: Sequence[int],
         sampler: SamplerSpec,
         on_level: OnStep,
-        fixed: Sequence[Fixed] | None = None,
+        fixed: Sequence[FixedAttributes] | None = None,
     ) -> Decoded:
         """The crystals of the latents; what is `fixed` of them is so whatever the latents say."""
 

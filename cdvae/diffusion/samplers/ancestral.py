@@ -12,11 +12,11 @@ from torch import Tensor
 
 from cdvae.diffusion.noise import NoiseSchedule
 from cdvae.diffusion.samplers.orbits import Symmetry, assign
-from cdvae.diffusion.samplers.sampler import Mover, OnLevel, normal
+from cdvae.diffusion.samplers.sampler import OnLevel, PositionUpdate, normal
 from cdvae.diffusion.score import Score
 from cdvae.geometry.crystal import CrystalBatch
 
-BAND = (0.5, 0.045)
+CORRECTOR_BAND = (0.5, 0.045)
 """Noise levels, in units of (V/N)^(1/3), between which an atom chooses its site."""
 CORRECTION = 1.5
 """Time of one correction, in units of the relaxation time σ² of its level."""
@@ -24,40 +24,40 @@ CORRECTION = 1.5
 
 @dataclass(frozen=True)
 class Plan:
-    """Levels above, within and below the BAND, and the corrections at each level within.
+    """Levels above, within and below the CORRECTOR_BAND, and the corrections at each level within.
 
-    With ``settling`` those below add no noise: each of them moves every atom to where its level
-    expects it. Right where one place is looked for and no draw of many.
+    With ``deterministic_tail`` those below add no noise: each of them moves every atom to where its
+    level expects it. Right where one place is looked for and no draw of many.
     """
 
     above: int
     within: int
     corrections: int
     below: int
-    settling: bool = False
+    deterministic_tail: bool = False
 
     @staticmethod
-    def drawing(evaluations: int) -> Plan:
-        """The plan for a number of evaluations, at least 1; it uses no more of them."""
+    def for_generation(nfe: int) -> Plan:
+        """The plan for a number of nfe, at least 1; it uses no more of them."""
         for plan in (Plan(3, 0, 6, 4), Plan(4, 0, 2, 6), Plan(2, 0, 1, 2)):
-            levels = (evaluations - plan.evaluations) // (1 + plan.corrections)
+            levels = (nfe - plan.nfe) // (1 + plan.corrections)
             if levels >= (5 if plan.corrections > 1 else 3):  # many corrections want many levels
                 return replace(plan, within=levels)
-        outside = evaluations // 3
-        return Plan(evaluations - 2 * outside, outside, 0, outside)
+        outside = nfe // 3
+        return Plan(nfe - 2 * outside, outside, 0, outside)
 
     @staticmethod
-    def finding(evaluations: int) -> Plan:
+    def for_reconstruction(nfe: int) -> Plan:
         """The same for crystals whose latent says where their atoms are, which settle."""
-        below = max(2, evaluations // 6)
-        within = (evaluations - below - 2) // 2
+        below = max(2, nfe // 6)
+        within = (nfe - below - 2) // 2
         if within >= 3:
-            return Plan(evaluations - 2 * within - below, within, 1, below, settling=True)
-        outside = evaluations // 3
-        return Plan(evaluations - 2 * outside, outside, 0, outside, settling=True)
+            return Plan(nfe - 2 * within - below, within, 1, below, deterministic_tail=True)
+        outside = nfe // 3
+        return Plan(nfe - 2 * outside, outside, 0, outside, deterministic_tail=True)
 
     @property
-    def evaluations(self) -> int:
+    def nfe(self) -> int:
         """One a level and one a correction."""
         return self.above + self.within * (1 + self.corrections) + self.below
 
@@ -85,9 +85,9 @@ class Ancestral:
     plan: Plan
 
     @property
-    def evaluations(self) -> int:
+    def nfe(self) -> int:
         """Those of the plan."""
-        return self.plan.evaluations
+        return self.plan.nfe
 
     @torch.no_grad()
     def __call__(
@@ -103,7 +103,7 @@ class Ancestral:
 
     def noise(self, crystals: CrystalBatch, rngs: Sequence[torch.Generator]) -> Tensor:
         """(L, A, 3) what :meth:`run` adds at each evaluation, before it is scaled."""
-        return normal(crystals, rngs, self.evaluations)
+        return normal(crystals, rngs, self.nfe)
 
     def run(
         self,
@@ -114,22 +114,22 @@ class Ancestral:
         symmetry: Symmetry | None = None,
     ) -> CrystalBatch:
         """The samples that ``noise`` (L, A, 3) leads to."""
-        crystals, owner = start, start.owner
-        move = Mover(start, symmetry)
+        crystals, batch = start, start.batch
+        move = PositionUpdate(start, symmetry)
         for i, (level, following) in enumerate(self._moves(start)):
             output = score(crystals, level)
-            sigma = level[owner, None]
+            sigma = level[batch, None]
             if following is None:
                 kept = math.exp(-CORRECTION)
                 gap, spread = (1 - kept) * sigma**2, (1 - kept**2) ** 0.5 * sigma
             else:
-                below = following[owner, None]
+                below = following[batch, None]
                 gap = sigma**2 - below**2
                 spread = below / sigma * gap.sqrt()
             step = gap * output.shift + spread * noise[i]
             crystals = assign(move(crystals, step), symmetry, output.species_logits)
             if on_level:
-                on_level(i + 1, self.evaluations)
+                on_level(i + 1, self.nfe)
         return crystals
 
     def _moves(self, crystals: CrystalBatch) -> Iterator[tuple[Tensor, Tensor | None]]:
@@ -139,14 +139,14 @@ class Ancestral:
         for i, (level, lower) in enumerate(itertools.pairwise([*ladder, nothing])):
             if plan.above <= i < plan.above + plan.within:
                 yield from [(level, None)] * plan.corrections
-            settles = plan.settling and i >= plan.above + plan.within
+            settles = plan.deterministic_tail and i >= plan.above + plan.within
             yield level, nothing if settles else lower
 
     def _ladder(self, crystals: CrystalBatch) -> Tensor:
         """(L, B) descending levels, Å, with constant ratios above, within and below the band."""
         plan = self.plan
         top, bottom = self.schedule.ladder(crystals, 2).log()
-        edges = [(crystals.spacing * edge).log() for edge in BAND]
+        edges = [(crystals.length_scale * edge).log() for edge in CORRECTOR_BAND]
         upper, lower = (torch.minimum(torch.maximum(edge, bottom), top) for edge in edges)
         parts = [
             _between(top, upper, plan.above),

@@ -9,7 +9,7 @@ import torch
 
 from cdvae.diffusion.noise import NoiseSchedule
 from cdvae.diffusion.samplers.orbits import Symmetry, assign
-from cdvae.diffusion.samplers.sampler import Mover, OnLevel, normal
+from cdvae.diffusion.samplers.sampler import OnLevel, PositionUpdate, normal
 from cdvae.diffusion.score import Score
 from cdvae.geometry.crystal import CrystalBatch
 
@@ -31,7 +31,7 @@ class Langevin:
     step_ratio: float = 0.1  # r
 
     @property
-    def evaluations(self) -> int:
+    def nfe(self) -> int:
         """``steps_per_level`` a level."""
         return self.levels * self.steps_per_level
 
@@ -45,10 +45,10 @@ class Langevin:
         symmetry: Symmetry | None = None,
     ) -> CrystalBatch:
         """See :class:`cdvae.diffusion.samplers.sampler.Sampler`."""
-        crystals, owner = start, start.owner
-        move = Mover(start, symmetry)
+        crystals, batch = start, start.batch
+        move = PositionUpdate(start, symmetry)
         for i, level in enumerate(self.schedule.ladder(start, self.levels)):
-            sigma = level[owner, None]
+            sigma = level[batch, None]
             noise = normal(start, rngs, self.steps_per_level)
             alpha = self.step_ratio * sigma**2
             for j in range(self.steps_per_level):
@@ -61,5 +61,5 @@ class Langevin:
                 )
                 crystals = assign(move(crystals, step), symmetry, output.species_logits)
                 if on_level:
-                    on_level(i * self.steps_per_level + j + 1, self.evaluations)
+                    on_level(i * self.steps_per_level + j + 1, self.nfe)
         return crystals

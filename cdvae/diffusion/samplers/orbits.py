@@ -37,10 +37,10 @@ class Symmetry:
 
         The likeliest assignment under ``logits`` (A, Z), as in :func:`assign_species`.
         """
-        species = crystals.species.view(len(self.projector), -1).cpu().numpy().copy()
-        scores = logits.view(*species.shape, -1).double().cpu().numpy()
-        orbits = self.orbit.view(species.shape).cpu().numpy()
-        for own, score, orbit in zip(species, scores, orbits, strict=True):
+        atomic_numbers = crystals.atomic_numbers.view(len(self.projector), -1).cpu().numpy().copy()
+        scores = logits.view(*atomic_numbers.shape, -1).double().cpu().numpy()
+        orbits = self.orbit.view(atomic_numbers.shape).cpu().numpy()
+        for own, score, orbit in zip(atomic_numbers, scores, orbits, strict=True):
             _, first, size = np.unique(orbit, return_index=True, return_counts=True)
             for many in np.unique(size):
                 alike = np.flatnonzero(size == many)
@@ -50,25 +50,31 @@ class Symmetry:
                     _, chosen = linear_sum_assignment(gain, maximize=True)
                     for place, element in zip(alike, elements[chosen], strict=True):
                         own[orbit == place] = element
-        return crystals.replace(species=torch.from_numpy(species).view(-1).to(crystals.species))
+        return crystals.replace(
+            atomic_numbers=torch.from_numpy(atomic_numbers).view(-1).to(crystals.atomic_numbers)
+        )
 
 
 def place(
     crystals: CrystalBatch, plans: Sequence[Plan], rngs: Sequence[torch.Generator]
 ) -> tuple[CrystalBatch, Symmetry]:
     """``crystals`` with their elements on random sites of ``plans``, one a crystal."""
-    placed, species = [], []
+    placed, atomic_numbers = [], []
     for plan, crystal, rng in zip(plans, crystals.split(), rngs, strict=True):
         seed = int(torch.randint(2**62, (1,), generator=rng))
         placed.append(plan.place(np.random.default_rng(seed)))
-        elements = crystal.species.unique()  # ascending, as the shares of the plan are
-        species.append(elements[torch.from_numpy(placed[-1].element).to(elements.device)])
-    frac = torch.from_numpy(np.concatenate([one.frac for one in placed])).to(crystals.frac)
-    symmetry = Symmetry(
-        torch.from_numpy(np.stack([one.projector for one in placed])).to(crystals.frac),
-        torch.from_numpy(np.concatenate([one.orbit for one in placed])).to(crystals.species),
+        elements = crystal.atomic_numbers.unique()  # ascending, as the shares of the plan are
+        atomic_numbers.append(elements[torch.from_numpy(placed[-1].element).to(elements.device)])
+    frac_coords = torch.from_numpy(np.concatenate([one.frac_coords for one in placed])).to(
+        crystals.frac_coords
     )
-    return crystals.replace(frac=wrap(frac), species=torch.cat(species)), symmetry
+    symmetry = Symmetry(
+        torch.from_numpy(np.stack([one.projector for one in placed])).to(crystals.frac_coords),
+        torch.from_numpy(np.concatenate([one.orbit for one in placed])).to(crystals.atomic_numbers),
+    )
+    return crystals.replace(
+        frac_coords=wrap(frac_coords), atomic_numbers=torch.cat(atomic_numbers)
+    ), symmetry
 
 
 def assign(crystals: CrystalBatch, symmetry: Symmetry | None, logits: Tensor) -> CrystalBatch:

@@ -23,8 +23,8 @@ class Sampler(Protocol):
     """Moves crystals from noise to samples of a score's density; lattice and composition stay."""
 
     @property
-    def evaluations(self) -> int:
-        """Score evaluations that each crystal costs."""
+    def nfe(self) -> int:
+        """Score nfe that each crystal costs."""
         ...
 
     def __call__(
@@ -47,14 +47,14 @@ class Sampler(Protocol):
         ...
 
 
-class Mover:
+class PositionUpdate:
     """Moves atoms by Cartesian steps in fixed cells; the lattice algebra is done once.
 
     With a ``symmetry`` only the symmetric part of the steps is taken.
     """
 
     def __init__(self, crystals: CrystalBatch, symmetry: Symmetry | None = None) -> None:
-        self._inverse = inverse(crystals.lattice)[crystals.owner]
+        self._inverse = inverse(crystals.lattice)[crystals.batch]
         self._symmetry = symmetry
 
     def __call__(self, crystals: CrystalBatch, step: Tensor) -> CrystalBatch:
@@ -63,11 +63,11 @@ class Mover:
         step = torch.einsum("ai,aij->aj", step, self._inverse)
         if self._symmetry is not None:
             step = self._symmetry.project(step)
-        return crystals.replace(frac=wrap(crystals.frac + step))
+        return crystals.replace(frac_coords=wrap(crystals.frac_coords + step))
 
 
 def normal(crystals: CrystalBatch, rngs: Sequence[torch.Generator], steps: int) -> Tensor:
     """(steps, A, 3) standard normal, each crystal's part from its own generator."""
-    sizes = zip(crystals.n_atoms.tolist(), rngs, strict=True)
+    sizes = zip(crystals.num_atoms.tolist(), rngs, strict=True)
     parts = [torch.randn(steps, n, 3, generator=rng) for n, rng in sizes]
-    return torch.cat(parts, 1).to(crystals.frac)
+    return torch.cat(parts, 1).to(crystals.frac_coords)

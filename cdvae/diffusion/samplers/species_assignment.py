@@ -17,18 +17,18 @@ def assign_species(crystals: CrystalBatch, logits: Tensor) -> CrystalBatch:
     """
     # (A, Z) whether an element occurs in the crystal that the atom belongs to
     present = torch.zeros(len(crystals), logits.shape[1], dtype=torch.bool, device=logits.device)
-    present[crystals.owner, crystals.species - 1] = True
-    allowed = logits.masked_fill(~present[crystals.owner], -torch.inf)
-    unhappy = allowed.argmax(-1) != crystals.species - 1
-    if not unhappy.any():  # every atom has its favourite: nothing can be better
+    present[crystals.batch, crystals.atomic_numbers - 1] = True
+    allowed = logits.masked_fill(~present[crystals.batch], -torch.inf)
+    unhappy = allowed.argmax(-1) != crystals.atomic_numbers - 1
+    if not unhappy.any():  # every atom has its favorite: nothing can be better
         return crystals
-    species = crystals.species.clone()
-    sizes = crystals.n_atoms.tolist()
-    starts = (crystals.n_atoms.cumsum(0) - crystals.n_atoms).tolist()
-    for crystal in crystals.owner[unhappy].unique().tolist():
+    atomic_numbers = crystals.atomic_numbers.clone()
+    sizes = crystals.num_atoms.tolist()
+    starts = (crystals.num_atoms.cumsum(0) - crystals.num_atoms).tolist()
+    for crystal in crystals.batch[unhappy].unique().tolist():
         atoms = slice(starts[crystal], starts[crystal] + sizes[crystal])
-        slots = crystals.species[atoms]
+        slots = crystals.atomic_numbers[atoms]
         gain = logits[atoms][:, slots - 1].double().cpu().numpy()
         _, chosen = linear_sum_assignment(gain, maximize=True)
-        species[atoms] = slots[torch.as_tensor(chosen, device=slots.device)]
-    return crystals.replace(species=species)
+        atomic_numbers[atoms] = slots[torch.as_tensor(chosen, device=slots.device)]
+    return crystals.replace(atomic_numbers=atomic_numbers)

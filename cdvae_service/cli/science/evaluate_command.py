@@ -13,10 +13,10 @@ from cdvae_service.cli.console import (
     DEFAULT_STORE,
     Home,
     ModelName,
+    Nfe,
     Sampler,
     Seed,
     Stage,
-    Steps,
     Store,
     errors,
     find,
@@ -40,7 +40,7 @@ def evaluate(
     model: ModelName,
     task: Annotated[
         Task,
-        typer.Option(help="recon: reconstruction; gen: generation; opt: property optimisation."),
+        typer.Option(help="recon: reconstruction; gen: generation; opt: property optimization."),
     ],
     data: Annotated[
         Path,
@@ -52,8 +52,8 @@ def evaluate(
         typer.Option(min=1, help="Number of crystals: 1000; with opt 100 starts."),
     ] = None,
     seed: Seed = 0,
-    sampler: Sampler = "fast",
-    steps: Steps = None,
+    sampler: Sampler = "ancestral",
+    nfe: Nfe = None,
     judge: Annotated[
         str | None,
         typer.Option(help="Model whose independent property model judges; by default MODEL."),
@@ -72,7 +72,7 @@ def evaluate(
     """Measure a model; fractions are 0 to 1."""
     number = limit or (OPT_CRYSTALS if task is Task.OPT else RECON_GEN_CRYSTALS)
     with errors(), progress_bars() as stage:
-        method, card, sampled_by = _method(model, store, sampler, steps)
+        method, card, sampled_by = _method(model, store, sampler, nfe)
         referee = _referee(method, judge, store)
         if task is Task.GEN:
             limits = coverage_thresholds
@@ -84,7 +84,7 @@ def evaluate(
             if task is Task.RECON:
                 figures = _reconstruction(method, crystals, seed, stage)
             else:
-                figures = _optimisation(method, referee, crystals, seed, stage)
+                figures = _optimization(method, referee, crystals, seed, stage)
     options = [f"--task {task.value} --data {data.name}"]
     options += [f"--train {train.name}"] if train else []
     options += [f"--limit {number}", *sampled_by]
@@ -107,7 +107,7 @@ def evaluate(
 
 
 def _method(
-    reference: str, store: str, sampler: str, steps: int | None
+    reference: str, store: str, sampler: str, nfe: int | None
 ) -> tuple[Any, dict[str, Any], list[str]]:
     """What is evaluated, its card, and the options that say how it samples, if it can be told."""
     folder = find(reference, store)
@@ -119,8 +119,8 @@ def _method(
     from cdvae.evaluation.method import CDVAEMethod
     from cdvae.inference import SamplerSpec
 
-    options = [f"--sampler {sampler}", *([f"--steps {steps}"] if steps else [])]
-    return CDVAEMethod(load(str(folder), store), SamplerSpec(sampler, steps)), card, options
+    options = [f"--sampler {sampler}", *([f"--nfe {nfe}"] if nfe else [])]
+    return CDVAEMethod(load(str(folder), store), SamplerSpec(sampler, nfe)), card, options
 
 
 def _referee(method: Any, judge: str | None, store: str) -> Any:
@@ -157,9 +157,9 @@ def _generation(
     from cdvae.compute import available_threads
     from cdvae.evaluation.task_generation import evaluate_generation
     from cdvae.metrics.coverage import Thresholds, thresholds
-    from cdvae.metrics.coverage_fingerprint import featuriser_version
+    from cdvae.metrics.coverage_fingerprint import featurizer_version
 
-    featuriser_version()  # says that matminer is missing before the long part of the work
+    featurizer_version()  # says that matminer is missing before the long part of the work
     figures: dict[str, Any] = evaluate_generation(
         method,
         referee,
@@ -175,15 +175,15 @@ def _generation(
     return figures
 
 
-def _optimisation(
+def _optimization(
     method: Any, referee: Any, crystals: Any, seed: int, stage: Stage
 ) -> dict[str, Any]:
     """The first property of the referee is the target, as in the paper."""
-    from cdvae.evaluation.task_optimization import optimisation_success, percentiles
+    from cdvae.evaluation.task_optimization import optimization_success, percentiles
 
     target = referee.properties[0]
     limits = percentiles(referee.card, target)
-    figures: dict[str, Any] = optimisation_success(
+    figures: dict[str, Any] = optimization_success(
         method, referee, crystals, target, limits, seed, stage("crystals")
     )
     return figures

@@ -11,9 +11,9 @@ import typer
 from cdvae_service.cli.console import (
     DEFAULT_STORE,
     ModelName,
+    Nfe,
     Sampler,
     Seed,
-    Steps,
     Store,
     errors,
     load,
@@ -83,8 +83,8 @@ def sample(
     out: Annotated[Path, typer.Option(help="Folder for the CIF files and summary.json.")],
     number: Annotated[int, typer.Option("-n", "--number", min=1, help="How many.")] = 16,
     seed: Seed = 0,
-    sampler: Sampler = "fast",
-    steps: Steps = None,
+    sampler: Sampler = "ancestral",
+    nfe: Nfe = None,
     store: Store = DEFAULT_STORE,
 ) -> None:
     """Generate crystals into a folder, one CIF each."""
@@ -94,13 +94,13 @@ def sample(
 
     with errors(), stages() as stage:
         loaded = load(model, store)
-        result = generate(loaded, number, seed, SamplerSpec(sampler, steps), stage("crystals"))
+        result = generate(loaded, number, seed, SamplerSpec(sampler, nfe), stage("crystals"))
         origin = {
             "generator": "cdvae",
             "model": f"{loaded.name}@{loaded.version}",
             "weights_sha256": loaded.weights_sha256,
             "seed": seed,
-            "sampler": f"{sampler} {result.metrics['score_evaluations']:.3g}",
+            "sampler": f"{sampler} {result.metrics['nfe']:.3g}",
         }
         out.mkdir(parents=True, exist_ok=True)
         for i, structure in enumerate(result.structures):

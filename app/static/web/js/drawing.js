@@ -51,7 +51,7 @@ export function drawing(crystal) {
       for (const end of [atom, other])
         parts.push({
           depth: Math.min(end.at[2], half[2]) - 0.05,
-          element: line("bond", end.at, half, end.colour),
+          element: line("bond", end.at, half, end.color),
         });
     }
   }
@@ -67,17 +67,17 @@ export function drawing(crystal) {
   );
 }
 
-const line = (kind, a, b, colour = null) =>
+const line = (kind, a, b, color = null) =>
   svg("line", {
     class: kind,
-    stroke: colour,
+    stroke: color,
     x1: a[0].toFixed(2),
     y1: a[1].toFixed(2),
     x2: b[0].toFixed(2),
     y2: b[1].toFixed(2),
   });
 
-function ball({ at, radius, colour }) {
+function ball({ at, radius, color }) {
   const r = SIZE * radius;
   const [x, y] = at;
   return svg(
@@ -88,7 +88,7 @@ function ball({ at, radius, colour }) {
       cx: x.toFixed(2),
       cy: y.toFixed(2),
       r: r.toFixed(2),
-      fill: colour,
+      fill: color,
     }),
     svg("circle", {
       class: "shine",

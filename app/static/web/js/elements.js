@@ -1,4 +1,4 @@
-// Elements 1 to 96: symbols, covalent radii (Cordero et al. 2008, Å), the colours that Jmol gave them.
+// Elements 1 to 96: symbols, covalent radii (Cordero et al. 2008, Å), the colors that Jmol gave them.
 
 const words = (text) => text.trim().split(/\s+/);
 
@@ -25,11 +25,11 @@ const COLOURS = words(`
 
 const numbers = new Map(SYMBOLS.map((symbol, index) => [symbol, index + 1]));
 
-const PALER = 0.22; // of the way to a light grey: many of these colours are as loud as a screen can be
+const PALER = 0.22; // of the way to a light grey: many of these colors are as loud as a screen can be
 const LIGHT = 205;
 
-function softened(colour) {
-  const parts = [0, 2, 4].map((at) => parseInt(colour.slice(at, at + 2), 16));
+function softened(color) {
+  const parts = [0, 2, 4].map((at) => parseInt(color.slice(at, at + 2), 16));
   return `#${parts
     .map((part) =>
       Math.round(part + PALER * (LIGHT - part))
@@ -39,10 +39,10 @@ function softened(colour) {
     .join("")}`;
 }
 
-/** {symbol, radius (Å), colour} of an atomic number; heavier ones look like curium. */
+/** {symbol, radius (Å), color} of an atomic number; heavier ones look like curium. */
 export function element(number) {
   const index = Math.min(number, SYMBOLS.length) - 1;
-  return { symbol: SYMBOLS[index], radius: RADII[index], colour: softened(COLOURS[index]) };
+  return { symbol: SYMBOLS[index], radius: RADII[index], color: softened(COLOURS[index]) };
 }
 
 /** Atomic number of a symbol; 0 for one that is none. */

@@ -33,7 +33,7 @@ export const KINDS = Object.keys(TASKS);
 
 /** Which field is meant where the service names it otherwise; nothing is said of a raw CIF. */
 const FAULTS = [
-  [/^(\/sampler\/|\?)steps$/, "sampler_steps"],
+  [/^(\/sampler\/|\?)nfe$/, "sampler_steps"],
   [/^\/structures\/1\b/, "second"],
   [/^\/structures\b/, "first"],
   [/^(\/structure\b|\/start\/structures\b|\?$)/, "cif"],
@@ -164,15 +164,15 @@ function sampler(kit, { samplers }) {
   const choice = kit.choice("sampler", "Sampler", names, undefined, pick);
 
   function drawSteps() {
-    const { default_steps, max_steps, multiple_of } = samplers[values.sampler];
+    const { default_nfe, max_nfe, multiple_of } = samplers[values.sampler];
     place.replaceChildren(
       kit.number("sampler_steps", {
         label: "Score evaluations",
         min: multiple_of,
-        max: max_steps,
+        max: max_nfe,
         step: multiple_of,
-        placeholder: `${default_steps}`,
-        hint: `Of each crystal; up to ${whole(max_steps)}`,
+        placeholder: `${default_nfe}`,
+        hint: `Of each crystal; up to ${whole(max_nfe)}`,
       }),
     );
   }
@@ -186,7 +186,7 @@ function sampler(kit, { samplers }) {
   ];
 }
 
-/** What only the search of an optimisation has. */
+/** What only the search of an optimization has. */
 function search(kit) {
   const steps = { label: "Gradient steps", min: 1, max: MOST_STEPS, placeholder: "200" };
   const rate = { label: "Learning rate", min: 0.0001, max: 1, step: "any", placeholder: "0.1" };

@@ -77,7 +77,7 @@ export function spaceGroup(group) {
 const TITLES = {
   generate: "Generate",
   reconstruct: "Reconstruct",
-  optimize: "Optimise",
+  optimize: "Optimize",
   interpolate: "Interpolate",
   vary: "Vary",
 };
@@ -105,7 +105,7 @@ export function jobTitle({ request }) {
   }
   if (request.kind === "vary")
     return `Vary ${tight(request.structures[0].formula)}, ${counted(request.num_samples, "crystal")}`;
-  const verb = { minimize: "Minimise", maximize: "Maximise", target: "Aim at" }[request.direction];
+  const verb = { minimize: "Minimize", maximize: "Maximize", target: "Aim at" }[request.direction];
   const goal = request.direction === "target" ? `${fixed(request.value)} of the ` : "the ";
   return `${verb} ${goal}${request.property.replaceAll("_", " ")} of ${counted(request.num_samples, "crystal")}`;
 }

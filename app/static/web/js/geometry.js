@@ -3,7 +3,7 @@ import { atomicNumber, element } from "./elements.js";
 
 const AT_BORDER = 0.03; // of a cell's edge; an atom so near to a face is drawn on the opposite face too
 const LONGEST_BOND = 1.25; // times the sum of the covalent radii
-const FIRST_SHELL = 1.25; // times the distance of the nearest neighbour of either atom
+const FIRST_SHELL = 1.25; // times the distance of the nearest neighbor of either atom
 const AROUND = [-1, 0, 1].flatMap((i) =>
   [-1, 0, 1].flatMap((j) => [-1, 0, 1].map((k) => [i, j, k])),
 );
@@ -48,7 +48,7 @@ export function structureOf(record) {
   );
 }
 
-/** Distance of the nearest bonded neighbour of every site, periodic images included; Infinity without one. */
+/** Distance of the nearest bonded neighbor of every site, periodic images included; Infinity without one. */
 function nearest({ matrix, sites }) {
   const points = sites.map((site) => cartesian(matrix, site.frac));
   const shifts = AROUND.map((shift) => cartesian(matrix, shift));
@@ -72,7 +72,7 @@ function nearest({ matrix, sites }) {
 /**
  * The atoms to draw for n × n × n cells: {number, position, bonds: [index, …]}.
  * A bond is drawn where the distance is at most 1.25 times the sum of the covalent radii and at most
- * 1.25 times that of the nearest neighbour of both atoms: the first shell, not the second.
+ * 1.25 times that of the nearest neighbor of both atoms: the first shell, not the second.
  */
 export function atomsToDraw(crystal, n = 1, withBonds = true) {
   const { matrix, sites } = crystal;

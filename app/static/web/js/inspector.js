@@ -80,9 +80,9 @@ export function inspector(jobId, card, given, signal) {
     const numbers = new Set(shown.flatMap(({ sites }) => sites.map((site) => site.number)));
     legend.replaceChildren(
       ...[...numbers].map((number) => {
-        const { symbol, colour } = element(number);
+        const { symbol, color } = element(number);
         const dot = h("span", { class: "dot" });
-        dot.style.background = colour;
+        dot.style.background = color;
         return h("span", { class: "small" }, dot, symbol);
       }),
     );

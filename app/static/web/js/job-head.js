@@ -20,12 +20,12 @@ function reach({ num_points, strength, keep_composition }) {
 /** The parts of the head; provenance: of the result, or null. */
 export function jobHead(status, provenance, buttons) {
   const { id, kind, state, request } = status;
-  const { name, steps } = request.sampler;
+  const { name, nfe } = request.sampler;
   const facts = [
     ...requirements(request),
     ...reach(request),
     request.model,
-    `${name}, ${steps} evaluations`,
+    `${name}, ${nfe} evaluations`,
     `seed ${request.seed}`,
   ];
   if (provenance) {

@@ -34,7 +34,7 @@ export function modelPanel(card) {
 }
 
 /** The measured numbers that a card may have, as rows. */
-function measured({ reconstruction, generation, optimisation, estimator }) {
+function measured({ reconstruction, generation, optimization, property_model }) {
   const rows = [];
   if (reconstruction)
     rows.push([
@@ -46,9 +46,9 @@ function measured({ reconstruction, generation, optimisation, estimator }) {
       "Generates",
       `${percent(generation.validity)} valid, ${percent(generation.novelty)} new`,
     ]);
-  if (optimisation?.success_rate)
-    rows.push(["Optimises", `${percent(optimisation.success_rate["5"])} reach the best 5 %`]);
-  for (const [name, { mae, unit }] of Object.entries(estimator ?? {}))
+  if (optimization?.success_rate)
+    rows.push(["Optimizes", `${percent(optimization.success_rate["5"])} reach the best 5 %`]);
+  for (const [name, { mae, unit }] of Object.entries(property_model ?? {}))
     rows.push([spoken(name), `mean error ${fixed(mae, 3)} ${unit}`]);
   return rows;
 }

@@ -23,7 +23,7 @@ export function whereabouts(record) {
 export function became(record) {
   if (isOfWalk(record)) return `At ${fixed(record.position)} of the way`;
   if (isVariation(record)) return `Varied: ${whereabouts(record)}`;
-  if (!("matched" in record)) return "Optimised";
+  if (!("matched" in record)) return "Optimized";
   return `Reconstructed: ${record.matched ? `matches, RMSE ${fixed(record.rmse, 4)}` : "does not match"}`;
 }
 

@@ -18,7 +18,7 @@ export function buildRequest(kind, model, values) {
 const known = (object) =>
   Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined));
 
-const sampler = ({ sampler: name, sampler_steps: steps }) => ({ sampler: known({ name, steps }) });
+const sampler = ({ sampler: name, sampler_steps: nfe }) => ({ sampler: known({ name, nfe }) });
 const priority = (values) => (values.priority === "normal" ? {} : { priority: values.priority });
 
 /** What comes last in every JSON body. */
@@ -40,7 +40,7 @@ function generate(model, values) {
 function reconstruct(model, values) {
   const { num_candidates, seed } = values;
   const file = crystals(values);
-  const chosen = { sampler: values.sampler, steps: values.sampler_steps };
+  const chosen = { sampler: values.sampler, nfe: values.sampler_steps };
   const query = new URLSearchParams(
     known({ model, num_candidates, seed, ...chosen, ...priority(values) }),
   );

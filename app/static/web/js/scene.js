@@ -1,7 +1,7 @@
 // What a 3D view shows of a crystal, in the words of 3Dmol.js.
 import { element } from "./elements.js";
 import { atomsToDraw, cellEdges } from "./geometry.js";
-import { themeColour } from "./theme.js";
+import { themeColor } from "./theme.js";
 
 const BALL = 0.36; // of the covalent radius
 const AXES = [
@@ -32,7 +32,7 @@ export function draw(view, crystal, { cell, bonds, supercell }, isOther) {
     })),
   );
   for (const number of new Set(crystal.sites.map((site) => site.number))) {
-    const { symbol, radius, colour: color } = element(number);
+    const { symbol, radius, color: color } = element(number);
     view.setStyle(
       { elem: symbol },
       {
@@ -48,7 +48,7 @@ export function draw(view, crystal, { cell, bonds, supercell }, isOther) {
 
 function drawCell(view, matrix, supercell) {
   const point = ([x, y, z]) => ({ x, y, z });
-  const plain = themeColour("--cell-edge");
+  const plain = themeColor("--cell-edge");
   for (const { axis, atOrigin, from, to } of cellEdges(matrix)) {
     const color = atOrigin ? AXES[axis][1] : plain;
     view.addCylinder({

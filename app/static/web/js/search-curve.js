@@ -1,4 +1,4 @@
-// An optimisation as a curve: the property of the best crystal so far of every search, move by move.
+// An optimization as a curve: the property of the best crystal so far of every search, move by move.
 import { curve, keyEntry } from "./curve.js";
 import { h } from "./dom.js";
 import { fixed, spoken } from "./format.js";

@@ -38,4 +38,4 @@ export function installTheme(button, onChange) {
 }
 
 /** The value of a custom property of the present theme, e.g. `--ink`. */
-export const themeColour = (name) => getComputedStyle(root).getPropertyValue(name).trim();
+export const themeColor = (name) => getComputedStyle(root).getPropertyValue(name).trim();

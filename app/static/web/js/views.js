@@ -15,7 +15,9 @@ function pane(signal) {
  * `show` returns the structures that it shows.
  */
 export function crystalViews(given, signal) {
-  const inputs = given.map(({ lattice, species, frac }) => structure(lattice, species, frac));
+  const inputs = given.map(({ lattice, atomic_numbers, frac_coords }) =>
+    structure(lattice, atomic_numbers, frac_coords),
+  );
   const result = pane(signal);
   result.element.classList.add("result");
   const sides = []; // before and behind the result; made when needed, as each has a WebGL context

@@ -7,7 +7,7 @@ import { isValid } from "./record.js";
 const ACROSS = [0, 0.2, 0.4, 0.6, 0.8, 1];
 const LETTER = 7; // pixels of the drawing, a generous mean
 
-/** Neighbours of one formula: [{formula, from, to}], positions on the way. */
+/** Neighbors of one formula: [{formula, from, to}], positions on the way. */
 function stretches(records) {
   const found = [];
   for (const { reduced_formula: formula, position } of records) {

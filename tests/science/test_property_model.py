@@ -12,26 +12,26 @@ from cdvae.inference import SamplerSpec, decode, estimate
 from cdvae.model_folder import TrainedModel, load_model
 from cdvae.nn.backbone import BackboneConfig
 from cdvae.nn.encoder import Latents
-from cdvae.nn.property_model import PropertyEstimator
+from cdvae.nn.property_model import PropertyModel
 from cdvae.testing import TINY_CONFIG, perovskites, write_tiny_model
-from cdvae.training import fit_property_model
-from cdvae.training.fit_property_model import (
-    batches,
-    estimator_loss,
-    fit_estimator,
-    load_estimator,
-    mean_errors,
-)
+from cdvae.training import property_training
 from cdvae.training.graph_cache import Graphs
+from cdvae.training.property_training import (
+    batches,
+    fit_property_model,
+    load_property_model,
+    mean_errors,
+    property_model_loss,
+)
 from tests.science.conftest import random_crystals
 
 
 @pytest.fixture(scope="module")
-def estimator() -> PropertyEstimator:
+def property_model() -> PropertyModel:
     """Untrained, in double precision, so that invariances hold to rounding."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = PropertyEstimator(BackboneConfig(layers=2, scalars=24, vectors=8, radial=8), 2)
+        model = PropertyModel(BackboneConfig(layers=2, scalars=24, vectors=8, radial=8), 2)
     data = perovskites(32)
     model.fit_scalers(data.crystals, data.properties)
     return model.double().eval().requires_grad_(False)
@@ -40,7 +40,7 @@ def estimator() -> PropertyEstimator:
 @pytest.fixture(scope="module")
 def crystals() -> CrystalBatch:
     batch = random_crystals(8, 5)
-    return batch.replace(frac=batch.frac.double(), lattice=batch.lattice.double())
+    return batch.replace(frac_coords=batch.frac_coords.double(), lattice=batch.lattice.double())
 
 
 @pytest.fixture
@@ -51,87 +51,90 @@ def config(tmp_path: Path) -> TrainConfig:
 
 
 def with_settings(config: TrainConfig, **settings: object) -> TrainConfig:
-    return replace(config, estimator=replace(config.estimator, **settings))
+    return replace(config, property_model=replace(config.property_model, **settings))
 
 
 @pytest.fixture
 def _no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """The state is written after every step."""
-    monkeypatch.setattr(fit_property_model, "CHECKPOINT_SECONDS", -1)
+    monkeypatch.setattr(property_training, "CHECKPOINT_SECONDS", -1)
 
 
 def test_values_depend_neither_on_frame_nor_on_origin(
-    estimator: PropertyEstimator, crystals: CrystalBatch
+    property_model: PropertyModel, crystals: CrystalBatch
 ) -> None:
     rng = torch.Generator().manual_seed(1)
     q, _ = torch.linalg.qr(torch.randn(3, 3, generator=rng, dtype=torch.float64))
-    expected = estimator.values(crystals)
+    expected = property_model.values(crystals)
     turned = crystals.replace(lattice=crystals.lattice @ q)
-    torch.testing.assert_close(estimator.values(turned), expected, atol=1e-9, rtol=0)
+    torch.testing.assert_close(property_model.values(turned), expected, atol=1e-9, rtol=0)
     shift = torch.rand(len(crystals), 3, generator=rng, dtype=torch.float64)
-    moved = crystals.replace(frac=(crystals.frac + shift[crystals.owner]) % 1)
-    torch.testing.assert_close(estimator.values(moved), expected, atol=1e-9, rtol=0)
+    moved = crystals.replace(frac_coords=(crystals.frac_coords + shift[crystals.batch]) % 1)
+    torch.testing.assert_close(property_model.values(moved), expected, atol=1e-9, rtol=0)
     assert expected.std(0).min() > 1e-3  # they differ between crystals
 
 
 def test_values_are_intensive_and_do_not_depend_on_the_cell(
-    estimator: PropertyEstimator, crystals: CrystalBatch
+    property_model: PropertyModel, crystals: CrystalBatch
 ) -> None:
     """Twice the cell along b, and another basis of the same lattice, give the same values."""
-    expected = estimator.values(crystals)
+    expected = property_model.values(crystals)
     for i, crystal in enumerate(crystals.split()):
         half = torch.tensor([1, 0.5, 1], dtype=torch.float64)
         doubled = CrystalBatch(
-            torch.cat([crystal.frac * half, (crystal.frac + torch.tensor([0, 1, 0])) * half]),
-            crystal.species.repeat(2),
+            torch.cat(
+                [crystal.frac_coords * half, (crystal.frac_coords + torch.tensor([0, 1, 0])) * half]
+            ),
+            crystal.atomic_numbers.repeat(2),
             crystal.lattice * torch.tensor([1, 2, 1])[:, None],
-            2 * crystal.n_atoms,
+            2 * crystal.num_atoms,
         )
         basis = torch.tensor([[1, 1, 0], [0, 1, 0], [0, -1, 1]], dtype=torch.float64)
         sheared = crystal.replace(
-            lattice=basis @ crystal.lattice, frac=(crystal.frac @ torch.linalg.inv(basis)) % 1
+            lattice=basis @ crystal.lattice,
+            frac_coords=(crystal.frac_coords @ torch.linalg.inv(basis)) % 1,
         )
         for other in (doubled, sheared):
             torch.testing.assert_close(
-                estimator.values(other), expected[i : i + 1], atol=1e-9, rtol=0
+                property_model.values(other), expected[i : i + 1], atol=1e-9, rtol=0
             )
 
 
 def test_values_do_not_depend_on_the_batch(
-    estimator: PropertyEstimator, crystals: CrystalBatch
+    property_model: PropertyModel, crystals: CrystalBatch
 ) -> None:
-    expected = estimator.values(crystals)
-    alone = torch.cat([estimator.values(crystal) for crystal in crystals.split()])
+    expected = property_model.values(crystals)
+    alone = torch.cat([property_model.values(crystal) for crystal in crystals.split()])
     torch.testing.assert_close(alone, expected, atol=1e-9, rtol=0)
 
 
 @pytest.mark.parametrize("scale", [0.02, 0.3, 3.0, 50.0])
 def test_strange_crystals_have_finite_values(
-    estimator: PropertyEstimator, crystals: CrystalBatch, scale: float
+    property_model: PropertyModel, crystals: CrystalBatch, scale: float
 ) -> None:
     """Cells far denser and thinner than the data, all atoms of a cell on one point, a needle."""
     odd = crystals.replace(lattice=crystals.lattice * scale)
-    on_a_point = odd.replace(frac=torch.zeros_like(odd.frac))
+    on_a_point = odd.replace(frac_coords=torch.zeros_like(odd.frac_coords))
     needle = odd.replace(lattice=odd.lattice * torch.tensor([0.3, 1.0, 6.0])[:, None])
     for batch in (odd, on_a_point, needle):
-        single = batch.replace(frac=batch.frac.float(), lattice=batch.lattice.float())
-        values = estimator.float().values(single)
-        estimator.double()
+        single = batch.replace(frac_coords=batch.frac_coords.float(), lattice=batch.lattice.float())
+        values = property_model.float().values(single)
+        property_model.double()
         assert values.isfinite().all()
 
 
-def test_geometry_is_the_same_from_the_store(estimator: PropertyEstimator) -> None:
+def test_geometry_is_the_same_from_the_store(property_model: PropertyModel) -> None:
     batch = random_crystals(9, 3)
-    batch = batch.replace(frac=batch.frac.double(), lattice=batch.lattice.double())
+    batch = batch.replace(frac_coords=batch.frac_coords.double(), lattice=batch.lattice.double())
     rows = torch.tensor([7, 0, 3, 3])
-    stored = Graphs(estimator, batch).select(rows)
-    fresh = estimator.geometry(batch.select(rows))
+    stored = Graphs(property_model, batch).select(rows)
+    fresh = property_model.geometry(batch.select(rows))
     for name in ("radial", "vector", "place"):
         torch.testing.assert_close(getattr(stored, name), getattr(fresh, name), msg=name)
 
 
-def test_scalers_leave_out_what_is_unknown(estimator: PropertyEstimator) -> None:
-    model = PropertyEstimator(estimator.config, 2)
+def test_scalers_leave_out_what_is_unknown(property_model: PropertyModel) -> None:
+    model = PropertyModel(property_model.config, 2)
     values = torch.tensor([[1.0, torch.nan], [3.0, 5.0], [torch.nan, 5.0], [5.0, 5.0]])
     model.fit_scalers(perovskites(4).crystals, values)
     torch.testing.assert_close(model.property_mean, torch.tensor([3.0, 5.0]))
@@ -142,24 +145,24 @@ def test_scalers_leave_out_what_is_unknown(estimator: PropertyEstimator) -> None
 def test_loss_is_huber_over_what_is_known() -> None:
     target = torch.tensor([[0.0, torch.nan], [2.0, 1.0]])
     predicted = torch.tensor([[0.05, 7.0], [1.0, 1.0]], requires_grad=True)
-    loss = estimator_loss(predicted, target)
+    loss = property_model_loss(predicted, target)
     # 0.05²/(2·0.1) and 1 - 0.1/2 and 0, over three known values
     assert float(loss.detach()) == pytest.approx((0.0125 + 0.95 + 0.0) / 3)
     loss.backward()
     assert predicted.grad is not None
     assert predicted.grad[0, 1] == 0
-    nothing = estimator_loss(torch.ones(2, 1), torch.full((2, 1), torch.nan))
+    nothing = property_model_loss(torch.ones(2, 1), torch.full((2, 1), torch.nan))
     assert float(nothing) == 0
 
 
 def test_an_epoch_sees_every_crystal_once_in_batches_of_similar_size(config: TrainConfig) -> None:
-    n_atoms = torch.randint(1, 21, (800,), generator=torch.Generator().manual_seed(0))
-    settings = with_settings(config, steps=250).estimator
-    epoch = list(batches(n_atoms, settings, 0))[:100]
+    num_atoms = torch.randint(1, 21, (800,), generator=torch.Generator().manual_seed(0))
+    settings = with_settings(config, steps=250).property_model
+    epoch = list(batches(num_atoms, settings, 0))[:100]
     assert sorted(torch.cat(epoch).tolist()) == list(range(800))
-    spread = torch.stack([n_atoms[rows].double().std() for rows in epoch]).mean()
-    assert spread < 0.5 * n_atoms.double().std()
-    whole, resumed = list(batches(n_atoms, settings, 0)), list(batches(n_atoms, settings, 130))
+    spread = torch.stack([num_atoms[rows].double().std() for rows in epoch]).mean()
+    assert spread < 0.5 * num_atoms.double().std()
+    whole, resumed = list(batches(num_atoms, settings, 0)), list(batches(num_atoms, settings, 130))
     assert all(torch.equal(a, b) for a, b in zip(whole[130:], resumed, strict=True))
 
 
@@ -167,7 +170,7 @@ def test_it_learns_what_structure_and_elements_decide(config: TrainConfig, tmp_p
     """The made-up values are the cell length and the anion; crystals it has not seen."""
     data, unseen = perovskites(128, 1), perovskites(64, 2)
     settings = with_settings(config, steps=160, batch_size=16, learning_rate=5e-3)
-    _, errors = fit_estimator(settings, data, unseen, tmp_path, lambda step, loss: None)
+    _, errors = fit_property_model(settings, data, unseen, tmp_path, lambda step, loss: None)
     spread = (unseen.properties - unseen.properties.median(0).values).abs().mean(0)
     assert errors["formation_energy"] < 0.25 * spread[0]
     assert errors["band_gap"] < 0.25 * spread[1]
@@ -185,19 +188,19 @@ def test_an_interrupted_fit_ends_where_an_uninterrupted_one_does(
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        fit_estimator(settings, data, data, tmp_path / "a", stop)
+        fit_property_model(settings, data, data, tmp_path / "a", stop)
     with pytest.raises(DataError, match="after 4 of 7"):
-        load_estimator(settings, tmp_path / "a")
+        load_property_model(settings, tmp_path / "a")
     steps = []
-    resumed, errors = fit_estimator(
+    resumed, errors = fit_property_model(
         settings, data, data, tmp_path / "a", lambda step, loss: steps.append(step)
     )
     assert steps == [5, 6, 7]
-    straight, _ = fit_estimator(settings, data, data, tmp_path / "b", lambda step, loss: None)
+    straight, _ = fit_property_model(settings, data, data, tmp_path / "b", lambda step, loss: None)
     for a, b in zip(resumed.parameters(), straight.parameters(), strict=True):
         assert torch.equal(a, b)
 
-    again, kept = fit_estimator(settings, data, data, tmp_path / "a", stop)  # calls nothing
+    again, kept = fit_property_model(settings, data, data, tmp_path / "a", stop)  # calls nothing
     assert kept == errors
     graphs = Graphs(again, data.crystals)
     assert mean_errors(again, graphs, data) == pytest.approx(errors)
@@ -206,7 +209,7 @@ def test_an_interrupted_fit_ends_where_an_uninterrupted_one_does(
 def test_too_little_data_for_a_batch_is_an_error(config: TrainConfig, tmp_path: Path) -> None:
     tiny = perovskites(3)
     with pytest.raises(DataError, match="3 training crystals"):
-        fit_estimator(config, tiny, tiny, tmp_path, lambda step, loss: None)
+        fit_property_model(config, tiny, tiny, tmp_path, lambda step, loss: None)
 
 
 @pytest.fixture(scope="module")
@@ -219,13 +222,13 @@ def test_estimates_come_from_the_estimator_alone(model: TrainedModel) -> None:
     values = estimate(model, data.crystals)
     assert list(values) == ["formation_energy", "band_gap"]
     stacked = torch.stack(list(values.values()), 1)
-    expected = model.estimator.values(data.crystals)  # in one piece
+    expected = model.property_model.values(data.crystals)  # in one piece
     torch.testing.assert_close(stacked, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_decoded_crystals_are_judged_by_the_estimator(model: TrainedModel) -> None:
     decoded = decode(
-        model, Latents.of(model.reference.latents[:3]), [1, 2, 3], SamplerSpec("fast", 4)
+        model, Latents.of(model.reference.latents[:3]), [1, 2, 3], SamplerSpec("ancestral", 4)
     )
     values = estimate(model, decoded.crystals)
     for name, expected in values.items():

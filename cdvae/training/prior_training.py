@@ -49,11 +49,11 @@ def fit_prior(
     # The average looks back over a tenth of the run, at most over a thousand steps.
     decay = min(0.999, max(0.0, 1 - 10 / config.steps))
     average = AveragedModel(prior, multi_avg_fn=get_ema_multi_avg_fn(decay))
-    optimiser = torch.optim.AdamW(
+    optimizer = torch.optim.AdamW(
         prior.parameters(), config.learning_rate, weight_decay=config.weight_decay
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, config.learning_rate, total_steps=config.steps, pct_start=0.05
+        optimizer, config.learning_rate, total_steps=config.steps, pct_start=0.05
     )
     for step in range(config.steps):
         rows = torch.randint(len(counts), (config.batch_size,), generator=rng, device=device)
@@ -61,10 +61,10 @@ def fit_prior(
             "flow": prior.flow_loss(mean[rows], counts[rows], rng),
             "composition": -prior.composition.log_prob(counts[rows]).mean(),
         }
-        optimiser.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=True)
         sum(WEIGHTS[name] * loss for name, loss in losses.items()).backward()
         torch.nn.utils.clip_grad_norm_(prior.parameters(), 1.0)
-        optimiser.step()
+        optimizer.step()
         schedule.step()
         average.update_parameters(prior)
         on_step(step + 1, {name: float(loss.detach()) for name, loss in losses.items()})

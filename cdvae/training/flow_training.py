@@ -1,6 +1,6 @@
 """Training of the joint law of z and the atom latents, once the encoder is fixed.
 
-``python -m cdvae.training.fit_latent_flow MODEL --data CACHE --state FOLDER --steps N`` trains it
+``python -m cdvae.training.flow_training MODEL --data CACHE --state FOLDER --steps N`` trains it
 for the model in a folder, and goes on where it stopped.
 """
 
@@ -28,7 +28,7 @@ from cdvae.geometry.elements import NUM_SPECIES
 from cdvae.model_folder import load_model
 from cdvae.nn.encoder import Latent, Posterior
 from cdvae.prior.latent_flow import LatentFlow, LatentFlowConfig, LatentSet, LatentTime
-from cdvae.training.checkpoint import load_state, optimiser_tensors, restore_optimiser, save_state
+from cdvae.training.checkpoint import load_state, optimizer_tensors, restore_optimizer, save_state
 from cdvae.training.encode import encode_all
 
 MICRO_BATCHES = 4
@@ -59,7 +59,7 @@ class LatentData:
     atomic_numbers: Tensor  # (A,)
 
     def __post_init__(self) -> None:
-        sizes = self.posterior.n_atoms
+        sizes = self.posterior.num_atoms
         object.__setattr__(self, "_first", sizes.cumsum(0) - sizes)
 
     def __len__(self) -> int:
@@ -69,13 +69,13 @@ class LatentData:
         """The crystals ``rows``: z at its mean, which says what a draw says without its noise; the
         atom latents drawn, so that no two epochs are alike.
         """
-        sizes = self.posterior.n_atoms[rows]
+        sizes = self.posterior.num_atoms[rows]
         first = self._first[rows]  # type: ignore[attr-defined]
         spans = [
             torch.arange(f, f + n) for f, n in zip(first.tolist(), sizes.tolist(), strict=True)
         ]
         atoms = torch.cat(spans)
-        own = self.posterior.codes
+        own = self.posterior.atom_latents
         drawn = Latent(own.mean[atoms], own.logvar[atoms]).sample(rng).split(sizes.tolist())
         elements = one_hot(self.atomic_numbers[atoms] - 1, NUM_SPECIES).float()
         present = torch.arange(int(sizes.max())) < sizes[:, None]
@@ -151,15 +151,15 @@ class FlowTraining:
         config: FlowTrainConfig, folder: Path,
     ) -> None:  # fmt: skip
         self.data, self.validation, self.config, self.folder = data, validation, config, folder
-        z, codes = data.posterior.z.mean, data.posterior.codes.mean
+        z, atom_latents = data.posterior.z.mean, data.posterior.atom_latents.mean
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            self.flow = LatentFlow(z.shape[1], codes.shape[1], size)
-        self.flow.fit_scalers(z, codes)
+            self.flow = LatentFlow(z.shape[1], atom_latents.shape[1], size)
+        self.flow.fit_scalers(z, atom_latents)
         self.average = AveragedModel(
             self.flow, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=True
         )
-        self.optimiser = torch.optim.AdamW(
+        self.optimizer = torch.optim.AdamW(
             self.flow.parameters(), config.learning_rate, weight_decay=config.weight_decay,
             betas=(0.9, 0.99), fused=True,
         )  # fmt: skip
@@ -168,8 +168,8 @@ class FlowTraining:
             groups, meta = load_state(self.path)
             self.flow.load_state_dict(groups["model"])
             self.average.load_state_dict(groups["average"])
-            if "optimiser" in groups:
-                restore_optimiser(self.optimiser, groups["optimiser"])
+            if "optimizer" in groups:
+                restore_optimizer(self.optimizer, groups["optimizer"])
             self.step, self.seconds = meta["step"], meta["seconds"]
 
     def save(self) -> None:
@@ -177,7 +177,7 @@ class FlowTraining:
         groups = {
             "model": self.flow.state_dict(),
             "average": self.average.state_dict(),
-            "optimiser": optimiser_tensors(self.optimiser),
+            "optimizer": optimizer_tensors(self.optimizer),
         }
         save_state(self.path, groups, {"step": self.step, "seconds": self.seconds})
 
@@ -221,11 +221,11 @@ class FlowTraining:
         config = self.config
         # After a resumption without moments the rate rises anew as well.
         rate = config.learning_rate * min(1.0, (self.step + 1) / config.warmup_steps)
-        for group in self.optimiser.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = rate
-        rows = rows[self.data.posterior.n_atoms[rows].argsort()]
-        atoms = int(self.data.posterior.n_atoms[rows].sum())
-        self.optimiser.zero_grad(set_to_none=True)
+        rows = rows[self.data.posterior.num_atoms[rows].argsort()]
+        atoms = int(self.data.posterior.num_atoms[rows].sum())
+        self.optimizer.zero_grad(set_to_none=True)
         z_total = atom_total = 0.0
         for part in rows.chunk(MICRO_BATCHES):
             z, own = flow_losses(self.flow, self.data.batch(part, rng), rng)
@@ -233,7 +233,7 @@ class FlowTraining:
             z_total += float(z.detach()) / len(rows)
             atom_total += float(own.detach()) / atoms
         torch.nn.utils.clip_grad_norm_(self.flow.parameters(), 1.0)
-        self.optimiser.step()
+        self.optimizer.step()
         self.average.update_parameters(self.flow)
         return z_total, atom_total
 
@@ -242,8 +242,8 @@ class FlowTraining:
         """Losses of the average on validation crystals, with the same noise every time."""
         flow = self.average.module.eval()
         rows = torch.arange(min(VALIDATION_CRYSTALS, len(self.validation)))
-        rows = rows[self.validation.posterior.n_atoms[rows].argsort()]
-        atoms = int(self.validation.posterior.n_atoms[rows].sum())
+        rows = rows[self.validation.posterior.num_atoms[rows].argsort()]
+        atoms = int(self.validation.posterior.num_atoms[rows].sum())
         found = {"z": 0.0, "atoms": 0.0, "atoms_given_z": 0.0}
         rng = torch.Generator().manual_seed(0)
         for part in rows.split(64):
@@ -284,7 +284,7 @@ def main() -> None:
     parts = []
     for split in ("train", "val"):
         data = load_cache(options.data / f"{split}.safetensors")
-        parts.append(LatentData(encode_all(model.network, data), data.crystals.species))
+        parts.append(LatentData(encode_all(model.network, data), data.crystals.atomic_numbers))
     config = FlowTrainConfig(
         options.steps, batch_size=options.batch_size, learning_rate=options.learning_rate
     )
