@@ -23,7 +23,7 @@ description = "An untrained model for tests"
 
 [model]
 latent_dim = 8
-code_dim = 3
+atom_latent_dim = 3
 max_atoms = 6
 properties = ["formation_energy", "band_gap"]
 head_width = 16
@@ -57,13 +57,13 @@ steps = 2
 batch_size = 8
 
 [sampling]
-given_run = 25
+nfe_per_attempt = 25
 
-[property model]
+[property_model]
 steps = 2
 batch_size = 8
 
-[property model.backbone]
+[property_model.backbone]
 layers = 1
 scalars = 16
 vectors = 4

@@ -47,7 +47,7 @@ def estimate(model: TrainedModel, crystals: CrystalBatch) -> dict[str, Tensor]:
     """(B,) of every property, in the card's units, by the model trained apart from the generator.
 
     Finite for every crystal whose cell has a volume, also far from the data; how well it does on
-    crystals like the data is in the card, quality.property model.
+    crystals like the data is in the card, quality.property_model.
     """
     parts = [
         model.property_model.values(crystals.select(rows).to(model.device))

@@ -13,7 +13,7 @@ from cdvae.diffusion.samplers.sampler import Sampler
 from cdvae.geometry.crystal import CrystalBatch
 
 AGREE = 0.01
-"""Relative difference of two misfits that are the same."""
+"""Relative difference of two values of latent_mse that count as equal."""
 JUDGEMENT_SIGMA = 0.4
 """Å; noise level at which a run is judged: a wrong site is as far away as that."""
 

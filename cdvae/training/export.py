@@ -46,7 +46,7 @@ def export_model(
         config_toml: their text, kept as it was written.
         network: the averaged autoencoder.
         prior: the prior over z.
-        property_model: the averaged property property model.
+        property_model: the averaged property model.
         posterior: of every training crystal, from :func:`cdvae.training.encode.encode_all`.
         data: the training crystals.
         facts: what only the caller knows: ``commit``, ``counts`` of crystals by split,

@@ -185,8 +185,8 @@ def test_records_of_the_other_tasks_are_told_apart(
 ) -> None:
     path = post(client)
     job, _ = worker.take()
-    agreement = {"misfit": 0.1, "residual": 0.02, "property_gap": 0.3}
-    reconstructed = record(0, source=0, matched=True, rmse=0.01, agreement=agreement, rank=1)
+    consistency = {"latent_mse": 0.1, "score_residual": 0.02, "property_gap": 0.3}
+    reconstructed = record(0, source=0, matched=True, rmse=0.01, consistency=consistency, rank=1)
     reached = {"start_value": 1.0, "trajectory": [1.0, 0.5], "percentile": 5.0}
     gains = {"predicted_gain": -0.5, "validated_gain": -0.4, "gap": -0.1}
     outcome = {"property": "formation_energy", **reached, **gains}

@@ -76,7 +76,7 @@ def test_the_structures_of_a_job_come_back_with_their_symmetry_expanded(
     (given,) = client.get(f"/jobs/{job}/structures").json()["structures"]
     assert given["label"] == "SrTiO3"
     assert sorted(given["atomic_numbers"]) == [8, 8, 8, 22, 38]
-    assert len(given["frac"]) == 5
+    assert len(given["frac_coords"]) == 5
     assert given["lattice"][0] == pytest.approx([3.905, 0, 0])
     plain = client.post("/generate").json()["id"]
     assert client.get(f"/jobs/{plain}/structures").json() == {"structures": []}

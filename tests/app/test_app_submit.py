@@ -341,7 +341,7 @@ def test_details_of_the_format() -> None:
     text = text.replace("0.5 0.5 0 1", "0.5 0.5 -1.0(1) .")
     found = crystal(text)
     assert found.atomic_numbers == [38, 22, 8, 8, 8]
-    assert all(0 <= value < 1 for position in found.frac for value in position)
+    assert all(0 <= value < 1 for position in found.frac_coords for value in position)
     labels_only = CIF.replace("_atom_site_type_symbol\n", "")
     for symbol in ("Sr", "Ti", "O"):
         labels_only = labels_only.replace(f"{symbol}1 {symbol} ", f"{symbol}1 ")

@@ -15,14 +15,14 @@ PLAN = RestartPolicy(
 PLANS = [PLAN] * 4
 
 
-def made(run: int, misfits: list[float], residuals: list[float] | None = None) -> SampleBatch:
+def made(run: int, latent_mses: list[float], residuals: list[float] | None = None) -> SampleBatch:
     """Crystals of one atom; the place of the atom tells the run and the row."""
-    number = len(misfits)
+    number = len(latent_mses)
     frac_coords = torch.zeros(number, 3)
     frac_coords[:, 0], frac_coords[:, 1] = run / 10, torch.arange(number) / 10
     ones = torch.ones(number, dtype=torch.long)
     crystals = CrystalBatch(frac_coords, ones, 3 * torch.eye(3).repeat(number, 1, 1), ones)
-    judged = torch.tensor(misfits), torch.tensor(residuals or [1.0] * number)
+    judged = torch.tensor(latent_mses), torch.tensor(residuals or [1.0] * number)
     return SampleBatch(crystals, torch.full((number, 2), float(run)), *judged)
 
 

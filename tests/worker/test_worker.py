@@ -21,11 +21,11 @@ from tests.worker.laboratory import Lab, horses, wait_until
 
 SRTIO3 = {
     "lattice": [[3.9, 0, 0], [0, 3.9, 0], [0, 0, 3.9]],
-    "species": [38, 22, 8, 8, 8],
+    "atomic_numbers": [38, 22, 8, 8, 8],
     "frac_coords": [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]],
     "label": "SrTiO3",
 }
-BACAF3 = {**SRTIO3, "species": [56, 20, 9, 9, 9], "label": "BaCaF3"}
+BACAF3 = {**SRTIO3, "atomic_numbers": [56, 20, 9, 9, 9], "label": "BaCaF3"}
 
 
 @pytest.fixture(scope="module")
