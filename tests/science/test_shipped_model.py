@@ -17,7 +17,7 @@ from cdvae.evaluation.task_reconstruction import reconstruct
 from cdvae.inference import SamplerSpec, crystal_seed, estimate
 from cdvae.model_folder import TrainedModel, load_model
 from cdvae.nn.encoder import Latents
-from cdvae.optimization.objective import Objective
+from cdvae.optimization.objective import PropertyObjective
 from cdvae.optimization.optimize import optimize
 from cdvae.restoring_force import restoring_force
 from cdvae_schema.cards import ModelCard
@@ -92,11 +92,11 @@ def test_optimized_crystals_are_among_the_best_of_the_data(model: TrainedModel) 
         Latents.of(model.reference.latents[:16]),
         seeds,
         SamplerSpec("ancestral", 25),
-        objectives=[Objective("formation_energy", "minimize")],
+        objectives=[PropertyObjective("formation_energy", "minimize")],
         steps=20,
         learning_rate=0.05,
     )
-    assert all(path.valid for path in found.paths)
+    assert all(path.valid for path in found.trajectories)
     energy = estimate(model, found.best())["formation_energy"]
     limits = model.card["properties"]["formation_energy"]["percentiles"]
     # 5 % of the data are below the first.

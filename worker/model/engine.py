@@ -20,8 +20,8 @@ from cdvae.metrics.novelty import KEYS, NoveltyIndex
 from cdvae.model_folder import TrainedModel
 from cdvae.nn.encoder import Latents, Posterior
 from cdvae.optimization import latent_paths
-from cdvae.optimization.composition_filter import Admission
-from cdvae.optimization.objective import Objective, goal_of
+from cdvae.optimization.composition_filter import CompositionFilter
+from cdvae.optimization.objective import PropertyObjective, combine_objectives
 from cdvae.optimization.optimize import optimize
 
 OnStep = Callable[[int, int], None]
@@ -93,9 +93,9 @@ class Engine:
         """The prior of crystals that meet the constraints; raises InfeasibleError."""
         return ConstrainedPrior(self.model, constraints)
 
-    def admission(self, constraints: Constraints) -> Admission:
+    def composition_filter(self, constraints: Constraints) -> CompositionFilter:
         """Which compositions a search may visit under the constraints; raises InfeasibleError."""
-        return Admission(self.model, constraints)
+        return CompositionFilter(self.model, constraints)
 
     def encode(self, crystals: CrystalBatch) -> Posterior:
         """The posterior of each crystal."""
@@ -146,12 +146,12 @@ class Engine:
         sampler: SamplerSpec,
         on_step: OnStep,
         *,
-        objectives: Sequence[Objective],
+        objectives: Sequence[PropertyObjective],
         steps: int,
         learning_rate: float,
         trust_radius: float,
         patience: int | None,
-        admission: Admission | None,
+        composition_filter: CompositionFilter | None,
     ) -> tuple[Decoded, list[Found]]:
         """The best crystal found from each start, and how it was found.
 
@@ -167,15 +167,15 @@ class Engine:
             learning_rate=learning_rate,
             trust_radius=trust_radius,
             patience=patience,
-            admission=admission,
+            composition_filter=composition_filter,
             on_step=on_step,
         )
         crystals = search.best()
         properties = inference.estimate(self.model, crystals)
         before = inference.estimate(self.model, search.first())
         found: list[Found] = []
-        for row, path in enumerate(search.paths):
-            columns = list(zip(*path.trajectory, strict=True))
+        for row, path in enumerate(search.trajectories):
+            columns = list(zip(*path.values, strict=True))
             found.append(
                 {
                     objective.prop: Progress(
@@ -190,11 +190,11 @@ class Engine:
         return Decoded(crystals, properties, search.nfe), found
 
     def cost(
-        self, objectives: Sequence[Objective], properties: Mapping[str, Sequence[float]]
+        self, objectives: Sequence[PropertyObjective], properties: Mapping[str, Sequence[float]]
     ) -> list[float]:
         """What the search makes small, of properties in the units of the card, by name."""
-        goal = goal_of(self.model, objectives)
-        return list(goal.cost(goal.standardized(properties)).tolist())
+        combined = combine_objectives(self.model, objectives)
+        return list(combined.cost(combined.standardize(properties)).tolist())
 
     def decode(
         self,
