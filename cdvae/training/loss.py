@@ -45,7 +45,7 @@ class LossTerms:
     sites: Tensor  # squared error of the neighbor density that z gives to each element
     kl: Tensor  # nats
     elements: Tensor  # cross-entropy of the element that an atom's code says, nats
-    places: Tensor  # squared error of the phases that the codes say, unit circles
+    phases: Tensor  # squared error of the phases that the codes say, unit circles
     kl_atom_latents: Tensor  # nats an atom above FREE_NATS
 
     def total(self, weights: LossWeights) -> Tensor:
@@ -111,7 +111,7 @@ def element_loss(model: CDVAE, atom_latents: Tensor, crystals: CrystalBatch) -> 
     )
 
 
-def place_loss(model: CDVAE, atom_latents: Tensor, crystals: CrystalBatch) -> Tensor:
+def phase_loss(model: CDVAE, atom_latents: Tensor, crystals: CrystalBatch) -> Tensor:
     """Squared error of the phases along the axes of the cell; zero without codes.
 
     1 for codes that say nothing. The denoising losses alone find the use of phases only slowly.
@@ -173,7 +173,7 @@ def compute_loss(
         sites=site_loss(model, z, crystals, neighbor_density(graph)),
         kl=posterior.z.kl().mean(),
         elements=element_loss(model, atom_latents, crystals),
-        places=place_loss(model, atom_latents, crystals),
+        phases=phase_loss(model, atom_latents, crystals),
         kl_atom_latents=(_per_crystal(posterior.atom_latents.kl(), crystals) - FREE_NATS).clamp(
             min=0
         ),
