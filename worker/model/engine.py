@@ -13,7 +13,7 @@ from cdvae import inference
 from cdvae.constraints import Constraints
 from cdvae.geometry.crystal import CrystalBatch
 from cdvae.inference import ConstrainedPrior, Decoded, SamplerSpec
-from cdvae.inference.consistency import Consistency, consistency
+from cdvae.inference.consistency import DecodingConsistency, consistency
 from cdvae.inference.fixed_attributes import FixedAttributes
 from cdvae.metrics.fingerprint import Fingerprint
 from cdvae.metrics.novelty import KEYS, NoveltyIndex
@@ -131,7 +131,7 @@ class Engine:
         """(B,) between latents, see `cdvae.optimization.latent_paths.distance`."""
         return latent_paths.distance(self.model, z, other)
 
-    def consistency(self, latents: Latents, crystals: CrystalBatch) -> Consistency:
+    def consistency(self, latents: Latents, crystals: CrystalBatch) -> DecodingConsistency:
         """How far crystals agree with the latents that they were decoded from."""
         return consistency(self.model, latents, crystals)
 

@@ -23,7 +23,7 @@ CORRECTION = 1.5
 
 
 @dataclass(frozen=True)
-class Plan:
+class AncestralPlan:
     """Levels above, within and below the CORRECTOR_BAND, and the corrections at each level within.
 
     With ``deterministic_tail`` those below add no noise: each of them moves every atom to where its
@@ -37,24 +37,30 @@ class Plan:
     deterministic_tail: bool = False
 
     @staticmethod
-    def for_generation(nfe: int) -> Plan:
+    def for_generation(nfe: int) -> AncestralPlan:
         """The plan for a number of nfe, at least 1; it uses no more of them."""
-        for plan in (Plan(3, 0, 6, 4), Plan(4, 0, 2, 6), Plan(2, 0, 1, 2)):
+        for plan in (
+            AncestralPlan(3, 0, 6, 4),
+            AncestralPlan(4, 0, 2, 6),
+            AncestralPlan(2, 0, 1, 2),
+        ):
             levels = (nfe - plan.nfe) // (1 + plan.corrections)
             if levels >= (5 if plan.corrections > 1 else 3):  # many corrections want many levels
                 return replace(plan, within=levels)
         outside = nfe // 3
-        return Plan(nfe - 2 * outside, outside, 0, outside)
+        return AncestralPlan(nfe - 2 * outside, outside, 0, outside)
 
     @staticmethod
-    def for_reconstruction(nfe: int) -> Plan:
+    def for_reconstruction(nfe: int) -> AncestralPlan:
         """The same for crystals whose latent says where their atoms are, which settle."""
         below = max(2, nfe // 6)
         within = (nfe - below - 2) // 2
         if within >= 3:
-            return Plan(nfe - 2 * within - below, within, 1, below, deterministic_tail=True)
+            return AncestralPlan(
+                nfe - 2 * within - below, within, 1, below, deterministic_tail=True
+            )
         outside = nfe // 3
-        return Plan(nfe - 2 * outside, outside, 0, outside, deterministic_tail=True)
+        return AncestralPlan(nfe - 2 * outside, outside, 0, outside, deterministic_tail=True)
 
     @property
     def nfe(self) -> int:
@@ -82,7 +88,7 @@ class Ancestral:
     """
 
     schedule: NoiseSchedule
-    plan: Plan
+    plan: AncestralPlan
 
     @property
     def nfe(self) -> int:
