@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -49,12 +49,26 @@ class LossTerms:
     kl_atom_latents: Tensor  # nats an atom above FREE_NATS
 
     def total(self, weights: LossWeights) -> Tensor:
-        """The weighted sum that training minimizes."""
-        return torch.stack([getattr(self, k) * w for k, w in asdict(weights).items()]).sum()
+        """Return the weighted sum that training minimizes."""
+        return torch.stack(
+            [
+                self.num_atoms * weights.num_atoms,
+                self.lattice * weights.lattice,
+                self.composition * weights.composition,
+                self.properties * weights.properties,
+                self.coordinates * weights.coordinates,
+                self.atom_types * weights.atom_types,
+                self.sites * weights.sites,
+                self.kl * weights.kl,
+                self.elements * weights.elements,
+                self.phases * weights.phases,
+                self.kl_atom_latents * weights.kl_atom_latents,
+            ]
+        ).sum()
 
     def detached(self) -> dict[str, float]:
-        """The numbers, for logs."""
-        return {field.name: float(getattr(self, field.name).detach()) for field in fields(self)}
+        """Return the terms as numbers, for logs."""
+        return {name: float(term.detach()) for name, term in vars(self).items()}
 
 
 def _per_crystal(values: Tensor, crystals: CrystalBatch) -> Tensor:
