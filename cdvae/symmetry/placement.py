@@ -72,7 +72,7 @@ class WyckoffPlan:
         """(M, 3) the images of a random site of that position, in the cell."""
         position, ops = self.group.positions[number], self.group.ops
         # A whole number of periods of the lattice along every direction of freedom.
-        site = position.base / GRID + position.freedom @ (position.stabiliser * rng.random(3))
+        site = position.base / GRID + position.freedom @ (position.stabilizer * rng.random(3))
         first = position.first
         images = ops.rotation[first] @ site + ops.translation[first] / GRID
         return images @ self.basis.T % 1.0

@@ -137,7 +137,7 @@ def test_a_plan_makes_good_use_of_its_evaluations(
     plan = planned(nfe)
     assert nfe - plan.corrections <= plan.nfe <= nfe
     assert plan.above > 0 or plan.within > 0
-    assert plan.deterministic_tail == (planned is AncestralPlan.for_reconstruction)
+    assert plan.deterministic_tail == (planned == AncestralPlan.for_reconstruction)
 
 
 def test_settling_adds_no_noise_and_goes_where_each_level_expects_the_atoms() -> None:

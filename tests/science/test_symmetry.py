@@ -28,7 +28,7 @@ def test_there_are_as_many_wyckoff_positions_as_in_the_tables(number: int) -> No
     found = positions(primitive(number))
     assert len(found) == POSITIONS[number]
     order = len(primitive(number))
-    assert all(one.multiplicity * one.stabiliser == order for one in found)
+    assert all(one.multiplicity * one.stabilizer == order for one in found)
     assert found[-1].multiplicity == order
     assert sites_of(number) == json.loads(TABLE.read_text())[str(number)]
 
