@@ -13,7 +13,7 @@ import spglib
 from cdvae.errors import InfeasibleError
 from cdvae.symmetry.group_cells import Group
 from cdvae.symmetry.operations import GRID, conventional, primitive
-from cdvae.symmetry.placement import Plan
+from cdvae.symmetry.placement import WyckoffPlan
 from cdvae.symmetry.site_assignment import draw_sites, has_sites
 from cdvae.symmetry.site_table import sites_of
 from cdvae.symmetry.wyckoff import positions
@@ -28,7 +28,7 @@ def test_there_are_as_many_wyckoff_positions_as_in_the_tables(number: int) -> No
     found = positions(primitive(number))
     assert len(found) == POSITIONS[number]
     order = len(primitive(number))
-    assert all(one.multiplicity * one.stabiliser == order for one in found)
+    assert all(one.multiplicity * one.stabilizer == order for one in found)
     assert found[-1].multiplicity == order
     assert sites_of(number) == json.loads(TABLE.read_text())[str(number)]
 
@@ -69,8 +69,8 @@ def test_atoms_on_their_sites_have_the_group(number: int, shares: tuple[int, ...
     metric, basis = group.fit(cell)
     lattice = np.linalg.cholesky(metric)
     assert np.isclose(np.linalg.det(lattice), abs(np.linalg.det(cell)))
-    plan = Plan(group, basis, shares, lattice)
-    placed = plan.place(rng)
+    plan = WyckoffPlan(group, basis, shares, lattice)
+    placed = plan.draw_placement(rng)
     assert np.bincount(placed.element).tolist() == list(shares)
 
     # Symmetric steps keep the group; a projection does nothing when done again.

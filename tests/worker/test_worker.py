@@ -126,7 +126,7 @@ def test_reconstruct(lab: Lab) -> None:
     assert [(record.source, record.rank) for record in order] == [
         (source, rank) for source in (0, 1) for rank in (1, 2, 3)
     ]
-    assert 0 <= metrics["first"]["match_rate"] <= metrics["match_rate"]
+    assert 0 <= metrics["top1"]["match_rate"] <= metrics["match_rate"]
 
 
 def test_interpolate(lab: Lab) -> None:

@@ -111,10 +111,10 @@ class Reconstruct(Task):
     def metrics(self, records: Sequence[CrystalRecord]) -> dict[str, Any]:
         """An input counts as matched if any of its candidates matches; RMSE of the best one.
 
-        `first` is the same for the candidates of rank 1 alone.
+        `top1` is the same for the candidates of rank 1 alone.
         """
         own = [record for record in records if isinstance(record, ReconstructedRecord)]
-        return {**_matches(own), "first": _matches([one for one in own if one.rank == 1])}
+        return {**_matches(own), "top1": _matches([one for one in own if one.rank == 1])}
 
     def order(self, records: Sequence[CrystalRecord]) -> list[int] | None:
         """By source; the best candidate first."""
