@@ -196,6 +196,6 @@ class Lab:
         return dict(json.loads(self.store.read(job.id, SUMMARY)))
 
 
-def horses(worker: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    """The work-horses of a worker."""
+def executors(worker: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """The executors of a worker."""
     return psutil.Process(worker.pid).children()

@@ -14,8 +14,8 @@ from cdvae.geometry.crystal import CrystalBatch
 from cdvae.inference import Decoded, SamplerSpec
 from cdvae.nn.encoder import Latents
 from tests.worker.laboratory import Lab, wait_until
-from worker.batching.dynamic_batcher import CRYSTALS, LOOK_SECONDS, Together
-from worker.supervisor.running_jobs import COUNTED, FULL, Running, queues_with_room
+from worker.batching.dynamic_batcher import CRYSTALS, LOOK_SECONDS, DynamicBatcher
+from worker.supervisor.running_jobs import COUNTED, FULL, RunningJob, queues_with_room
 
 SAMPLER = SamplerSpec("ancestral", 4)
 
@@ -66,7 +66,7 @@ class Jobs:
     """Jobs in threads, asked for one after another behind a first one that keeps them waiting."""
 
     def __init__(self) -> None:
-        self.together, self.engine = Together(), Recorder()
+        self.together, self.engine = DynamicBatcher(), Recorder()
         self.results: dict[str, Any] = {}
         self.threads: list[threading.Thread] = []
         self.ask("first", [1000])
@@ -102,7 +102,7 @@ class Idle(Jobs):
     """Jobs in threads; nothing is computed when the first one comes, and nothing is held up."""
 
     def __init__(self) -> None:
-        self.together, self.engine = Together(), Recorder()
+        self.together, self.engine = DynamicBatcher(), Recorder()
         self.results, self.threads = {}, []
         self.engine.go.set()
 
@@ -195,8 +195,8 @@ class _Job:
         self.args = [{"num_samples": number}]
 
 
-def running(*numbers: int) -> list[Running]:
-    return [Running(_Job(n), None, 0) for n in numbers]  # type: ignore[arg-type]
+def running(*numbers: int) -> list[RunningJob]:
+    return [RunningJob(_Job(n), None, 0) for n in numbers]  # type: ignore[arg-type]
 
 
 def test_a_worker_takes_what_fills_a_batch_and_then_the_most_urgent_alone() -> None:
@@ -255,8 +255,8 @@ def test_a_job_that_kills_its_process_takes_no_other_with_it(
 
 
 def test_a_batch_waits_for_those_who_are_about_to_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.batching.dynamic_batcher.QUIET_SECONDS", 60.0)
-    monkeypatch.setattr("worker.batching.dynamic_batcher.PATIENCE_SECONDS", 60.0)
+    monkeypatch.setattr("worker.batching.dynamic_batcher.IDLE_DELAY", 60.0)
+    monkeypatch.setattr("worker.batching.dynamic_batcher.MAX_QUEUE_DELAY", 60.0)
     jobs = Idle()
     jobs.ask("a", [2])
     assert not jobs.engine.batches
@@ -269,8 +269,8 @@ def test_a_batch_waits_for_those_who_are_about_to_come(monkeypatch: pytest.Monke
 
 
 def test_who_leaves_before_his_batch_begins_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.batching.dynamic_batcher.QUIET_SECONDS", 3 * LOOK_SECONDS)
-    monkeypatch.setattr("worker.batching.dynamic_batcher.PATIENCE_SECONDS", 3 * LOOK_SECONDS)
+    monkeypatch.setattr("worker.batching.dynamic_batcher.IDLE_DELAY", 3 * LOOK_SECONDS)
+    monkeypatch.setattr("worker.batching.dynamic_batcher.MAX_QUEUE_DELAY", 3 * LOOK_SECONDS)
 
     def forbid(level: int, levels: int) -> None:
         raise Cancelled

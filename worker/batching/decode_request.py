@@ -25,7 +25,7 @@ class _NobodyWaitsError(Exception):
 
 
 @dataclass(eq=False)
-class Wish:
+class DecodeRequest:
     """What one job asks for, and what it gets. Without latents they are drawn from the prior."""
 
     engine: Engine
@@ -39,7 +39,7 @@ class Wish:
     decoded: Decoded | None = None
     error: BaseException | None = None
 
-    def goes_with(self, other: Wish) -> bool:
+    def can_batch_with(self, other: DecodeRequest) -> bool:
         """Whether one batch may serve both."""
         return self.engine is other.engine and self.sampler == other.sampler
 
@@ -50,7 +50,7 @@ class Wish:
             self.over.set()
 
 
-def compute(group: Sequence[Wish], pause: Callable[[], object] = lambda: None) -> None:
+def compute(group: Sequence[DecodeRequest], pause: Callable[[], object] = lambda: None) -> None:
     """End every wish of the group; `pause` is called after each level."""
     group = [wish for wish in group if not wish.over.is_set()]
     if not group:
@@ -76,7 +76,7 @@ def compute(group: Sequence[Wish], pause: Callable[[], object] = lambda: None) -
             wish.end(decoded.select(place))
 
 
-def _places(group: Sequence[Wish]) -> list[range]:
+def _places(group: Sequence[DecodeRequest]) -> list[range]:
     """The rows of each wish in the batch."""
     places, start = [], 0
     for wish in group:
@@ -85,7 +85,7 @@ def _places(group: Sequence[Wish]) -> list[range]:
     return places
 
 
-def _decode(group: Sequence[Wish], pause: Callable[[], object]) -> Decoded:
+def _decode(group: Sequence[DecodeRequest], pause: Callable[[], object]) -> Decoded:
     def on_level(level: int, levels: int) -> None:
         for wish in group:
             wish.level = (level, levels)

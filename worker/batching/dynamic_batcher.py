@@ -14,12 +14,12 @@ from collections.abc import Callable, Sequence
 from cdvae.inference import Decoded, SamplerSpec
 from cdvae.inference.fixed_attributes import FixedAttributes
 from cdvae.nn.encoder import Latents
-from worker.batching.decode_request import Wish, compute
+from worker.batching.decode_request import DecodeRequest, compute
 from worker.model.engine import Engine, OnStep
 
 CRYSTALS = 256
 """Crystals of a batch of several jobs; those of one job may be more."""
-QUIET_SECONDS, PATIENCE_SECONDS = 0.02, 0.15
+IDLE_DELAY, MAX_QUEUE_DELAY = 0.02, 0.15
 """A batch waits for others until so long nobody has come, and at most so long in all.
 
 Of 32 crystals of Perov-5 a batch takes half as long as of 256.
@@ -31,23 +31,23 @@ one has the machine to itself, and however many follow it the others go on.
 LOOK_SECONDS = 0.5  # s between two looks of a waiting job at its levels, its limit, its client
 
 
-class Together:
+class DynamicBatcher:
     """Two lanes, each with a thread: an urgent decoding never waits for a batch of others."""
 
     def __init__(self) -> None:
         self._calm = threading.Event()  # while nothing urgent is computed
         self._calm.set()
-        self._urgent = _Lane("urgent", 0.0, self._hurry)
-        self._others = _Lane("others", PATIENCE_SECONDS, self._give_way)
+        self._urgent = BatchQueue("urgent", 0.0, self._hurry)
+        self._others = BatchQueue("others", MAX_QUEUE_DELAY, self._give_way)
 
-    def _hurry(self, group: Sequence[Wish]) -> None:
+    def _hurry(self, group: Sequence[DecodeRequest]) -> None:
         self._calm.clear()
         try:
             compute(group)
         finally:
             self._calm.set()
 
-    def _give_way(self, group: Sequence[Wish]) -> None:
+    def _give_way(self, group: Sequence[DecodeRequest]) -> None:
         compute(group, lambda: self._calm.wait(YIELD_SECONDS))
 
     def decode(
@@ -68,19 +68,19 @@ class Together:
         """
         lane = self._urgent if urgent else self._others
         kept = [None] * len(seeds) if fixed is None else fixed
-        return lane.decode(Wish(engine, latents, seeds, sampler, kept), on_level)
+        return lane.decode(DecodeRequest(engine, latents, seeds, sampler, kept), on_level)
 
 
-class _Lane:
+class BatchQueue:
     def __init__(
-        self, name: str, patience: float, compute: Callable[[Sequence[Wish]], None]
+        self, name: str, patience: float, compute: Callable[[Sequence[DecodeRequest]], None]
     ) -> None:
         self._patience, self._compute = patience, compute
-        self._wishes: deque[Wish] = deque()
+        self._wishes: deque[DecodeRequest] = deque()
         self._changed = threading.Condition()
         threading.Thread(target=self._serve, name=f"decode-{name}", daemon=True).start()
 
-    def decode(self, wish: Wish, on_level: OnStep) -> Decoded:
+    def decode(self, wish: DecodeRequest, on_level: OnStep) -> Decoded:
         with self._changed:
             self._wishes.append(wish)
             self._changed.notify()
@@ -96,7 +96,7 @@ class _Lane:
         assert wish.decoded is not None
         return wish.decoded
 
-    def _leave(self, wish: Wish) -> None:
+    def _leave(self, wish: DecodeRequest) -> None:
         """Return when nothing is computed for the wish any more.
 
         A computation that does not come to its next level keeps its job: the worker then kills
@@ -122,15 +122,15 @@ class _Lane:
         end = time.monotonic() + self._patience
         while sum(len(wish.seeds) for wish in self._wishes) < CRYSTALS:
             left = end - time.monotonic()
-            if left <= 0 or not self._changed.wait(min(left, QUIET_SECONDS)):
+            if left <= 0 or not self._changed.wait(min(left, IDLE_DELAY)):
                 return
 
-    def _next(self) -> list[Wish]:
+    def _next(self) -> list[DecodeRequest]:
         """The wish that waits longest, and others that go with it."""
         first = self._wishes.popleft()
         group, number = [first], len(first.seeds)
         for wish in list(self._wishes):
-            if wish.goes_with(first) and number + len(wish.seeds) <= CRYSTALS:
+            if wish.can_batch_with(first) and number + len(wish.seeds) <= CRYSTALS:
                 self._wishes.remove(wish)
                 group.append(wish)
                 number += len(wish.seeds)
