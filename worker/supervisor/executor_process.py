@@ -108,7 +108,7 @@ class ExecutorProcess:
         return message
 
     def _end(self) -> int:
-        """The exit status of an executor that has closed its pipes, which it does on its way out."""
+        """Return the exit status of an executor that has closed its pipes."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             return self._process.wait(EXIT_SECONDS)
         return self.kill()
