@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from app.api_settings import Settings
 from app.auth.key_file import key_file
-from app.background import Rescue, end, keep_doing
+from app.background import OrphanRecovery, end, keep_doing
 from app.dependencies import Services
 from app.http import concurrency, problems
 from app.http.middleware import Observer
@@ -60,7 +60,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         webhooks = Webhooks(parts.queue, parts.keys, sender)
         chores = (
             (parts.changes.listen, LOOK_SECONDS),
-            (Rescue(parts.queue).run, LOOK_SECONDS),
+            (OrphanRecovery(parts.queue).run, LOOK_SECONDS),
             (webhooks.deliver, LOOK_SECONDS),
             (parts.gate.look, concurrency.LOOK_SECONDS),
         )

@@ -1,8 +1,8 @@
 """The processes of one front end share the cores out among themselves.
 
-They wake with every request, each for a millisecond. Where a work-horse keeps all cores busy the
+They wake with every request, each for a millisecond. Where an executor keeps all cores busy the
 kernel finds none idle for them and leaves each where it was last: two of them on one core wait for
-each other while the work-horse, though nicer, has the other core to itself.
+each other while the executor, though nicer, has the other core to itself.
 """
 
 import fcntl

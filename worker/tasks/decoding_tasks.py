@@ -84,7 +84,7 @@ class Reconstruct(Task):
             )
         return decoded
 
-    def complete(self, record: CrystalRecord, structure: Structure) -> CrystalRecord:
+    def finalize_record(self, record: CrystalRecord, structure: Structure) -> CrystalRecord:
         source, _ = source_and_candidate(record.index, self._candidates)
         rmse = match(self._inputs[source], structure)
         return ReconstructedRecord(
@@ -96,7 +96,7 @@ class Reconstruct(Task):
             rank=None,
         )
 
-    def settled(self, records: Sequence[CrystalRecord]) -> Sequence[CrystalRecord]:
+    def finalize(self, records: Sequence[CrystalRecord]) -> Sequence[CrystalRecord]:
         """With the ranks of the candidates of each source."""
         candidates: defaultdict[int, list[ReconstructedRecord]] = defaultdict(list)
         for record in records:

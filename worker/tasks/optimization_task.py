@@ -77,7 +77,7 @@ class Optimize(Task):
         self._found |= zip(crystals, found, strict=True)
         return decoded
 
-    def complete(self, record: CrystalRecord, structure: Structure) -> CrystalRecord:
+    def finalize_record(self, record: CrystalRecord, structure: Structure) -> CrystalRecord:
         given = len(self._request.structures)
         outcomes = [self._outcome(objective.prop, record) for objective in self._objectives]
         first = outcomes[0]

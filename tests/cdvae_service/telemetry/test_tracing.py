@@ -1,4 +1,4 @@
-"""A trace goes from a request through the queue into the work-horse."""
+"""A trace goes from a request through the queue into the executor."""
 
 from collections.abc import Iterator
 

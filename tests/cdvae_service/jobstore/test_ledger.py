@@ -20,8 +20,8 @@ from cdvae_schema.wire import (
     WORKERS_KEY,
     worker_key,
 )
-from cdvae_service.jobstore.ledger import ENDED, LOST, Absences, now, source
-from worker.supervisor.leases import Ledger
+from cdvae_service.jobstore.ledger import ENDED, LOST, FailureDetector, now, source
+from worker.supervisor.leases import Leases
 
 FINAL = {"finished", "failed", "canceled"}
 
@@ -44,7 +44,7 @@ def state(redis: Redis, job_id: str) -> str:
 
 
 def finish(redis: Redis, job_id: str) -> None:
-    """As the work-horse does."""
+    """As the executor does."""
     redis.hset(f"rq:job:{job_id}", "status", "finished")
 
 
@@ -54,7 +54,7 @@ def test_urgent_queues_come_first_but_nothing_starves(redis_client: Redis) -> No
     for number in range(3):
         put(redis_client, f"n{number}", "normal")
         put(redis_client, f"b{number}", "bulk")
-    ledger = Ledger(redis_client, "w")
+    ledger = Leases(redis_client, "w")
     order = []
     while (job_id := ledger.take(QUEUES)) is not None:
         order.append(job_id)
@@ -92,7 +92,7 @@ def test_a_submission_is_answered_with_what_a_look_at_the_job_would_show(
 def test_a_lost_answer_is_given_again(redis_client: Redis) -> None:
     put(redis_client, "a")
     put(redis_client, "b")
-    first, second = Ledger(redis_client, "w1"), Ledger(redis_client, "w2")
+    first, second = Leases(redis_client, "w1"), Leases(redis_client, "w2")
     assert first.take(QUEUES) == first.take(QUEUES) == "a"
     assert second.take(QUEUES) == "b"
     assert second.take(["interactive"]) == "b"
@@ -102,23 +102,23 @@ def test_a_lost_answer_is_given_again(redis_client: Redis) -> None:
 
 def test_a_queue_that_a_worker_does_not_serve_is_left(redis_client: Redis) -> None:
     put(redis_client, "a", "bulk")
-    assert Ledger(redis_client, "w").take(["interactive"]) is None
-    assert Ledger(redis_client, "w").take(["interactive", "bulk"]) == "a"
+    assert Leases(redis_client, "w").take(["interactive"]) is None
+    assert Leases(redis_client, "w").take(["interactive", "bulk"]) == "a"
 
 
 def test_nobody_settles_what_another_has(redis_client: Redis) -> None:
     put(redis_client, "a")
-    Ledger(redis_client, "w1").take(QUEUES)
-    assert Ledger(redis_client, "w2").settle("a", "fail", LOST) == "lost"
+    Leases(redis_client, "w1").take(QUEUES)
+    assert Leases(redis_client, "w2").settle("a", "fail", LOST) == "lost"
     assert state(redis_client, "a") == "queued"
-    assert Ledger(redis_client, "w1").settle("unknown", "fail", LOST) == "lost"
+    assert Leases(redis_client, "w1").settle("unknown", "fail", LOST) == "lost"
 
 
 def test_a_lost_job_is_tried_once_more(redis_client: Redis) -> None:
     put(redis_client, "a")
     for attempt in range(MAX_LOST + 1):
-        assert Ledger(redis_client, f"w{attempt}").take(QUEUES) == "a"
-        (fate,) = Ledger(redis_client, "other").rescue(f"w{attempt}", LOST)
+        assert Leases(redis_client, f"w{attempt}").take(QUEUES) == "a"
+        (fate,) = Leases(redis_client, "other").rescue(f"w{attempt}", LOST)
         assert fate == ("a", "requeued" if attempt < MAX_LOST else "failed")
     assert state(redis_client, "a") == "failed"
     assert redis_client.hget("rq:job:a", "ended_at") != b""
@@ -128,14 +128,14 @@ def test_a_lost_job_is_tried_once_more(redis_client: Redis) -> None:
 
 def test_a_worker_that_is_alive_keeps_its_jobs(redis_client: Redis) -> None:
     put(redis_client, "a")
-    Ledger(redis_client, "w").take(QUEUES)
+    Leases(redis_client, "w").take(QUEUES)
     redis_client.set(worker_key("w"), "{}")
-    assert Ledger(redis_client, "other").rescue("w", LOST) == []
+    assert Leases(redis_client, "other").rescue("w", LOST) == []
     assert redis_client.hget(LEASES_KEY, "a") == b"w"
 
 
 def test_death_takes_more_than_one_look() -> None:
-    absences = Absences()
+    absences = FailureDetector()
     assert absences.dead({"a": True, "b": False}, 0.0) == []
     assert absences.dead({"a": False, "b": False}, ABSENCE) == ["b"]
     assert absences.dead({"a": True, "b": True}, ABSENCE + 1) == []
@@ -164,7 +164,7 @@ class Places(RuleBasedStateMachine):
         self.redis.flushall()
         self.jobs = 0
         self.told: Counter[str] = Counter()
-        self.workers = {name: Ledger(self.redis, name) for name in ("w1", "w2", "w3")}
+        self.workers = {name: Leases(self.redis, name) for name in ("w1", "w2", "w3")}
         self.cancel_script = self.redis.register_script(source("cancel"))
 
     def tell(self, job_id: str, fate: str) -> None:

@@ -12,11 +12,11 @@ from cdvae.metrics.crystal_report import describe
 from cdvae_schema.job_results import SUMMARY
 from cdvae_schema.outcomes import Provenance, ResultSummary
 from cdvae_service.results.result_store import DirectoryStore
-from worker.results.analysis import Origin, Part, find
+from worker.results.analysis import CrystalProvenance, CrystalSlice, analyze
 from worker.results.records import make_record
-from worker.results.result_writer import Chunk, ResultFolder
+from worker.results.result_writer import Chunk, ResultWriter
 
-ORIGIN = Origin("perov-5@1", "ab" * 32, 7, "fast 50")
+ORIGIN = CrystalProvenance("perov-5@1", "ab" * 32, 7, "fast 50")
 
 
 def chunk(first: int, number: int) -> Chunk:
@@ -30,7 +30,7 @@ def chunk(first: int, number: int) -> Chunk:
         )
         for _ in range(number)
     ]
-    findings = find(Part.of(structures, first, ORIGIN))
+    findings = analyze(CrystalSlice.of(structures, first, ORIGIN))
     pairs = enumerate(zip(structures, findings, strict=True), first)
     records = [make_record(i, *pair, {"band_gap": 1.5}, True) for i, pair in pairs]
     return Chunk(records, structures, nfe=50)
@@ -55,10 +55,10 @@ def summary() -> ResultSummary:
 
 def test_another_process_goes_on_with_the_very_same_crystals(tmp_path: Path) -> None:
     store = DirectoryStore(tmp_path)
-    first = ResultFolder(store, "job")
+    first = ResultWriter(store, "job")
     first.add(chunk(0, 2))
     first.add(chunk(2, 1))
-    second = ResultFolder(store, "job")
+    second = ResultWriter(store, "job")
     assert [one.crystals for one in second.chunks] == [range(2), range(2, 3)]
     assert second.records() == first.records()
     assert [one.nfe for one in second.chunks] == [50, 50]
@@ -72,15 +72,15 @@ def test_another_process_goes_on_with_the_very_same_crystals(tmp_path: Path) -> 
 @pytest.mark.parametrize("missing", ["chunk-00001.json", "resume-00001.json"])
 def test_half_of_a_chunk_is_none(tmp_path: Path, missing: str) -> None:
     store = DirectoryStore(tmp_path)
-    folder = ResultFolder(store, "job")
+    folder = ResultWriter(store, "job")
     folder.add(chunk(0, 2))
     folder.add(chunk(2, 1))
     store.delete("job", [missing])
-    assert len(ResultFolder(store, "job").chunks) == 1
+    assert len(ResultWriter(store, "job").chunks) == 1
 
 
 def test_duplicates_are_marked_where_there_are_any(tmp_path: Path) -> None:
-    folder = ResultFolder(DirectoryStore(tmp_path), "job")
+    folder = ResultWriter(DirectoryStore(tmp_path), "job")
     folder.add(chunk(0, 2))
     folder.add(chunk(2, 1))
     untouched = (tmp_path / "job" / "chunk-00000.json").stat().st_mtime_ns
@@ -93,15 +93,15 @@ def test_duplicates_are_marked_where_there_are_any(tmp_path: Path) -> None:
 
 def test_a_finished_folder_holds_results_only(tmp_path: Path) -> None:
     store = DirectoryStore(tmp_path)
-    folder = ResultFolder(store, "job")
+    folder = ResultWriter(store, "job")
     folder.add(chunk(0, 2))
     assert folder.summary() is None
     folder.finish(summary())
     assert sorted(store.names("job")) == ["chunk-00000.json", SUMMARY]
-    assert ResultFolder(store, "job").summary() == summary()
+    assert ResultWriter(store, "job").summary() == summary()
 
 
 @pytest.mark.parametrize("job_id", ["../escape", "", "a/b"])
 def test_a_job_id_cannot_leave_the_results(tmp_path: Path, job_id: str) -> None:
     with pytest.raises(ValueError, match="job id"):
-        ResultFolder(DirectoryStore(tmp_path), job_id)
+        ResultWriter(DirectoryStore(tmp_path), job_id)

@@ -3,7 +3,7 @@
 import pytest
 
 from cdvae.errors import Cancelled
-from worker.executor.job_control import Control, LeaseLostError
+from worker.executor.job_control import JobControl, LeaseLostError
 
 STAGES = ("starting", "sampling", "finishing")
 
@@ -18,7 +18,7 @@ class Clock:
 
 def test_progress_says_how_far_it_is_and_what_the_rest_may_take() -> None:
     clock = Clock()
-    control = Control("j", 10, STAGES, clock)
+    control = JobControl("j", 10, STAGES, clock)
     assert control.eta_seconds() == ""
     control.stage("sampling")
     clock.now += 0.25
@@ -35,7 +35,7 @@ def test_progress_says_how_far_it_is_and_what_the_rest_may_take() -> None:
 
 
 def test_fraction_never_falls_and_ends_at_one() -> None:
-    control = Control("j", 4, STAGES)
+    control = JobControl("j", 4, STAGES)
     seen = []
     for stage in STAGES:
         control.stage(stage)
@@ -50,17 +50,17 @@ def test_fraction_never_falls_and_ends_at_one() -> None:
 
 
 def test_a_job_that_is_to_stop_hears_of_it_at_its_next_level() -> None:
-    control = Control("j", 1, STAGES)
-    control.told(cancel=False, ours=True)
+    control = JobControl("j", 1, STAGES)
+    control.update(cancel=False, ours=True)
     control.level(0.1)
-    control.told(cancel=True, ours=True)
+    control.update(cancel=True, ours=True)
     with pytest.raises(Cancelled):
         control.level(0.2)
 
 
 def test_a_job_that_another_worker_has_is_left_alone() -> None:
-    control = Control("j", 1, STAGES)
-    control.told(cancel=True, ours=False)
+    control = JobControl("j", 1, STAGES)
+    control.update(cancel=True, ours=False)
     assert control.lost
     with pytest.raises(LeaseLostError):
         control.check()

@@ -18,7 +18,7 @@ from cdvae_service.models.local_store import LocalStore
 from worker.supervisor.allowed_job import AllowedJob
 from worker.supervisor.worker_metrics import WorkerMetrics, start
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SHIPPED = LocalStore(ROOT / "model_store")
 
 GENERATE = FUNCTIONS["generate"]

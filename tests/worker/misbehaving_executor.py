@@ -1,4 +1,4 @@
-"""A work-horse whose models misbehave in the way that their name says."""
+"""A executor whose models misbehave in the way that their name says."""
 
 import os
 import signal

@@ -7,11 +7,11 @@ from rq.job import Job
 
 from cdvae_schema.crystal_records import CrystalRecord
 from tests.app.conftest import record
-from worker.results.analysis import Origin
+from worker.results.analysis import CrystalProvenance
 from worker.results.job_relaxation import NoPotentialError, Relaxer, relaxation_metrics
 from worker.supervisor.failures import explain
 
-ORIGIN = Origin(model="tiny@1", weights_sha256="ab" * 32, seed=1, sampler="fast 5")
+ORIGIN = CrystalProvenance(model="tiny@1", weights_sha256="ab" * 32, seed=1, sampler="fast 5")
 
 
 def test_without_a_potential_a_job_fails_with_a_sentence(redis_client: Redis) -> None:

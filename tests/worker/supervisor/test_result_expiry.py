@@ -8,7 +8,7 @@ from redis import Redis
 from rq.job import Job
 
 from cdvae_service.results.result_store import DirectoryStore
-from worker.supervisor.result_expiry import Expiry
+from worker.supervisor.result_expiry import ResultExpiry
 
 
 def result(home: Path, job_id: str, age: float) -> Path:
@@ -25,7 +25,7 @@ def test_old_results_of_forgotten_jobs_go(redis_client: Redis, tmp_path: Path) -
     young = result(tmp_path, "young", age=10)
     known = result(tmp_path, "known", age=200)
     redis_client.hset(Job.key_for("known"), "status", "finished")
-    expiry = Expiry(redis_client, DirectoryStore(tmp_path / "results"), ttl=100)
+    expiry = ResultExpiry(redis_client, DirectoryStore(tmp_path / "results"), ttl=100)
     expiry.run()
     assert not old.exists()
     assert young.exists()
@@ -36,5 +36,5 @@ def test_old_results_of_forgotten_jobs_go(redis_client: Redis, tmp_path: Path) -
 
 
 def test_no_results_yet(redis_client: Redis, tmp_path: Path) -> None:
-    Expiry(redis_client, DirectoryStore(tmp_path / "results"), ttl=1).run()
+    ResultExpiry(redis_client, DirectoryStore(tmp_path / "results"), ttl=1).run()
     assert list(tmp_path.iterdir()) == []

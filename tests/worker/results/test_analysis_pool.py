@@ -1,4 +1,4 @@
-"""Checks of crystals in processes of their own: the same findings, and nothing left behind."""
+"""Analysis in other processes gives the same results, and leaves nothing behind."""
 
 import os
 import subprocess
@@ -14,10 +14,10 @@ from pymatgen.core.lattice import Lattice
 from pymatgen.core.structure import Structure
 
 from cdvae.errors import Cancelled
-from worker.results.analysis import Finding, Origin, Part
-from worker.results.analysis_pool import PART, Checks, ChecksDiedError
+from worker.results.analysis import CrystalAnalysis, CrystalProvenance, CrystalSlice
+from worker.results.analysis_pool import PART, AnalysisDiedError, AnalysisPool
 
-ORIGIN = Origin("perov-5@1", "ab" * 32, 7, "fast 50")
+ORIGIN = CrystalProvenance("perov-5@1", "ab" * 32, 7, "fast 50")
 CRYSTALS = [
     Structure(Lattice.cubic(3.9 + i / 100), ["Sr", "Ti"], [[0, 0, 0], [0.5, 0.5, 0.5]])
     for i in range(2 * PART + 3)
@@ -28,15 +28,15 @@ def nothing() -> None:
     """A job that nobody wants to end."""
 
 
-def plain(findings: Iterable[Finding]) -> list[Any]:
+def plain(findings: Iterable[CrystalAnalysis]) -> list[Any]:
     """What can be compared: arrays cannot."""
     own = [(one.report, one.cif, one.fingerprint) for one in findings]
     return [(*said, print_ and print_.distances.tolist()) for *said, print_ in own]
 
 
 @pytest.fixture(scope="module")
-def checks() -> Checks:
-    return Checks(threads=3)
+def checks() -> AnalysisPool:
+    return AnalysisPool(threads=3)
 
 
 class Deadly:
@@ -53,20 +53,20 @@ def deadly() -> Any:
     )
 
 
-def test_processes_find_what_the_job_itself_finds(checks: Checks) -> None:
-    alone = list(Checks(threads=1).findings(CRYSTALS, 5, ORIGIN, nothing))
+def test_processes_find_what_the_job_itself_finds(checks: AnalysisPool) -> None:
+    alone = list(AnalysisPool(threads=1).findings(CRYSTALS, 5, ORIGIN, nothing))
     assert plain(checks.findings(CRYSTALS, 5, ORIGIN, nothing)) == plain(alone)
     assert alone[0].report.spacegroup_symbol == "Pm-3m"
     assert all(f"# index: {i}\n" in one.cif for i, one in enumerate(alone, 5))
 
 
 def test_a_large_job_leaves_room_for_what_others_ask_for(
-    checks: Checks, monkeypatch: pytest.MonkeyPatch
+    checks: AnalysisPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
     submit = checks._submit
 
-    def noted(part: Part) -> Any:
+    def noted(part: CrystalSlice) -> Any:
         asked.append(part.start)
         return submit(part)
 
@@ -77,7 +77,7 @@ def test_a_large_job_leaves_room_for_what_others_ask_for(
     assert len(list(findings)) == 10 * len(CRYSTALS) - 1
 
 
-def test_a_job_that_is_to_end_does_not_wait_for_its_checks(checks: Checks) -> None:
+def test_a_job_that_is_to_end_does_not_wait_for_its_checks(checks: AnalysisPool) -> None:
     calls = []
 
     def cancelled() -> None:
@@ -91,27 +91,27 @@ def test_a_job_that_is_to_end_does_not_wait_for_its_checks(checks: Checks) -> No
     assert len(list(checks.findings(CRYSTALS, 0, ORIGIN, nothing))) == len(CRYSTALS)
 
 
-def test_a_crystal_that_ends_its_process_fails_its_own_job_alone(checks: Checks) -> None:
+def test_a_crystal_that_ends_its_process_fails_its_own_job_alone(checks: AnalysisPool) -> None:
     bad = checks.findings([deadly()], 40, ORIGIN, nothing)
     good = checks.findings(CRYSTALS, 0, ORIGIN, nothing)
     first = next(good)  # those of the second job are on their way
-    with pytest.raises(ChecksDiedError, match="crystals 40 to 40"):
+    with pytest.raises(AnalysisDiedError, match="crystals 40 to 40"):
         list(bad)
-    alone = Checks(threads=1).findings(CRYSTALS, 0, ORIGIN, nothing)
+    alone = AnalysisPool(threads=1).findings(CRYSTALS, 0, ORIGIN, nothing)
     assert plain([first, *good]) == plain(alone)
     assert len(list(checks.findings(CRYSTALS, 0, ORIGIN, nothing))) == len(CRYSTALS)
 
 
-def test_processes_end_with_their_horse_however_it_ends() -> None:
+def test_processes_end_with_their_executor_however_it_ends() -> None:
     module = "worker.results.analysis_pool"
-    code = f"from {module} import Checks; Checks(3); print('up', flush=True); input()"
+    code = f"from {module} import AnalysisPool; AnalysisPool(3); print('up', flush=True); input()"
     words = [sys.executable, "-c", code]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as horse:
-        assert horse.stdout is not None
-        assert horse.stdout.readline() == b"up\n"
-        children = psutil.Process(horse.pid).children()
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as executor:
+        assert executor.stdout is not None
+        assert executor.stdout.readline() == b"up\n"
+        children = psutil.Process(executor.pid).children()
         assert len(children) >= 2
-        horse.kill()
-        horse.wait()
+        executor.kill()
+        executor.wait()
         _, alive = psutil.wait_procs(children, timeout=20)
         assert not alive, [one.cmdline() for one in alive]

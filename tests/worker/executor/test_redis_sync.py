@@ -8,8 +8,8 @@ from redis import Redis
 
 from cdvae.errors import Cancelled
 from cdvae_schema.wire import LEASES_KEY, cancel_key, changed_channel, progress_key
-from worker.executor.job_control import Control, LeaseLostError
-from worker.executor.redis_sync import Exchange
+from worker.executor.job_control import JobControl, LeaseLostError
+from worker.executor.redis_sync import RedisSync
 
 STAGES = ("starting", "sampling", "finishing")
 
@@ -25,7 +25,7 @@ def soon(met: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def is_unwanted(control: Control) -> bool:
+def is_unwanted(control: JobControl) -> bool:
     try:
         control.check()
     except Cancelled:
@@ -33,17 +33,17 @@ def is_unwanted(control: Control) -> bool:
     return False
 
 
-def leased(client: Redis, *names: str) -> list[Control]:
+def leased(client: Redis, *names: str) -> list[JobControl]:
     client.hset(LEASES_KEY, mapping=dict.fromkeys(names, "w"))
-    return [Control(name, 10, STAGES) for name in names]
+    return [JobControl(name, 10, STAGES) for name in names]
 
 
 def test_progress_is_written_without_the_job_and_the_last_of_it_at_its_end(
     redis_client: Redis,
 ) -> None:
     first, second = leased(redis_client, "a", "b")
-    exchange = Exchange(redis_client, "w")
-    with exchange.attend(first), exchange.attend(second):
+    sync = RedisSync(redis_client, "w")
+    with sync.track(first), sync.track(second):
         assert progress(redis_client, "a")["stage"] == "starting"
         first.stage("sampling")
         first.level(0.5)
@@ -61,7 +61,7 @@ def test_news_are_announced_and_nothing_else(redis_client: Redis) -> None:
     with redis_client.pubsub(ignore_subscribe_messages=True) as pubsub:
         pubsub.subscribe(changed_channel("j"))
         pubsub.get_message(timeout=5)
-        with Exchange(redis_client, "w").attend(control):
+        with RedisSync(redis_client, "w").track(control):
             message = pubsub.get_message(timeout=5)
             assert message is not None
             assert message["channel"] == changed_channel("j").encode()
@@ -72,8 +72,8 @@ def test_news_are_announced_and_nothing_else(redis_client: Redis) -> None:
 
 def test_a_wish_to_cancel_reaches_the_job_that_it_is_for(redis_client: Redis) -> None:
     one, other = leased(redis_client, "one", "other")
-    exchange = Exchange(redis_client, "w")
-    with exchange.attend(one), exchange.attend(other):
+    sync = RedisSync(redis_client, "w")
+    with sync.track(one), sync.track(other):
         redis_client.set(cancel_key("one"), "1")
         soon(lambda: is_unwanted(one))
         assert not is_unwanted(other)
@@ -82,13 +82,13 @@ def test_a_wish_to_cancel_reaches_the_job_that_it_is_for(redis_client: Redis) ->
 def test_a_wish_that_is_older_than_the_job_is_heard_before_it_begins(redis_client: Redis) -> None:
     (control,) = leased(redis_client, "j")
     redis_client.set(cancel_key("j"), "1")
-    with Exchange(redis_client, "w").attend(control), pytest.raises(Cancelled):
+    with RedisSync(redis_client, "w").track(control), pytest.raises(Cancelled):
         control.check()
 
 
 def test_the_progress_of_a_job_that_another_worker_has_is_not_written(redis_client: Redis) -> None:
     (control,) = leased(redis_client, "j")
-    with Exchange(redis_client, "w").attend(control):
+    with RedisSync(redis_client, "w").track(control):
         redis_client.hset(LEASES_KEY, "j", "other")
         soon(lambda: control.lost)
         with pytest.raises(LeaseLostError):
@@ -99,8 +99,8 @@ def test_the_progress_of_a_job_that_another_worker_has_is_not_written(redis_clie
 
 def test_a_silent_redis_does_not_stop_the_job(tmp_path: object) -> None:
     client = Redis.from_url(f"unix://{tmp_path}/nobody.sock", retry=None)
-    control = Control("j", 1, STAGES)
-    with Exchange(client, "w").attend(control):
+    control = JobControl("j", 1, STAGES)
+    with RedisSync(client, "w").track(control):
         control.stage("sampling")
         control.check()
     client.close()

@@ -6,15 +6,15 @@ from pymatgen.core.lattice import Lattice
 from pymatgen.core.structure import Structure
 
 from cdvae_schema.crystal_records import CrystalRecord
-from worker.results.analysis import Origin, Part, find
+from worker.results.analysis import CrystalProvenance, CrystalSlice, analyze
 from worker.results.records import is_valid, make_record
 
-ORIGIN = Origin("perov-5@1", "ab" * 32, 7, "fast 50")
+ORIGIN = CrystalProvenance("perov-5@1", "ab" * 32, 7, "fast 50")
 
 
 def record(index: int, structure: Structure | None = None) -> CrystalRecord:
     crystal = structure or Structure(Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5] * 3])
-    (finding,) = find(Part.of([crystal], index, ORIGIN))
+    (finding,) = analyze(CrystalSlice.of([crystal], index, ORIGIN))
     return make_record(index, crystal, finding, {"band_gap": 1.5}, True)
 
 
