@@ -68,6 +68,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         yield
         stop.set()
         await end(doing)
+        await webhooks.close()
         await sender.close()
         await parts.queue.close()
         await to_thread.run_sync(flush_traces)

@@ -1,12 +1,14 @@
 """From a planned job to a queued one, and to its result where the client waits for it."""
 
 import hashlib
+import logging
 import re
 from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Header, Request
 from fastapi.responses import Response
+from redis.exceptions import RedisError
 
 from app.auth.authentication import Caller
 from app.dependencies import Services
@@ -22,6 +24,8 @@ from app.results.export import FORMS
 from cdvae_schema.job_specs import JobSpec
 from cdvae_service.telemetry.logs import note_job
 from cdvae_service.telemetry.tracing import carried_context
+
+log = logging.getLogger(__name__)
 
 FULL_SECONDS = 10
 QUOTA_SECONDS = 30
@@ -82,13 +86,19 @@ async def submit(parts: Services, spec: JobSpec, wish: Wish, kind: str, body: by
         status = await parts.queue.submit(spec, origin)
     except RefusedError as error:
         raise _refusal(error.reason) from error
+    except RedisError as error:
+        log.error("Redis failed during the submission of job %s: %s", spec.id, error)
+        raise _unconfirmed(spec.id, wish.key) from error
     note_job(status.id)
     if status.id == spec.id:
         parts.job_metrics.submitted(spec.kind, spec.model)
     headers = {"Location": status.links.self}
     if wish.wait:
         headers["Preference-Applied"] = f"wait={wish.wait}"
-        status = await wait_for_end(parts, status, wish.caller.owner, wish.wait)
+        try:
+            status = await wait_for_end(parts, status, wish.caller.owner, wish.wait)
+        except RedisError as error:  # the job is queued: the client must learn its id
+            log.warning("cannot wait for job %s: %s", status.id, error)
         if status.state in ("succeeded", "cancelled"):
             return await result_response(parts, status, wish.form, headers)
     return json_reply(status, 202, headers)
@@ -108,6 +118,19 @@ async def _require_potential(parts: Services, spec: JobSpec) -> None:
             "'relax' (pip install 'cdvae-service[relax]')"
         )
         raise invalid([FieldError(detail=detail, pointer="/relax")])
+
+
+def _unconfirmed(job_id: str, key: str | None) -> ApiError:
+    """Return the 503 for a submission that Redis did not answer; the job may be queued."""
+    if key:
+        advice = "Send the request again with the same Idempotency-Key."
+    else:
+        advice = (
+            f"Once the queue answers, `GET /jobs/{job_id}` tells: 404 means that the job was not "
+            "queued. Requests with an Idempotency-Key can be sent again safely."
+        )
+    detail = f"The job queue did not confirm the job; it may have been queued. {advice}"
+    return ApiError(503, detail, members={"job_id": job_id})
 
 
 def _refusal(reason: str) -> ApiError:
