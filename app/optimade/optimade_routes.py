@@ -33,8 +33,8 @@ class Optimade:
 
     def __init__(self, parts: Services) -> None:
         self._parts = parts
-        # One request at a time: the application stores warnings and address of a request in globals.
-        # The response is sent after the lock is released, or a slow reader would block all others.
+        # One request at a time: the application stores its warnings and address in globals.
+        # The lock is released before the response is sent: a slow reader blocks nobody.
         self._turn = asyncio.Lock()
         self._built: tuple[FastAPI, Catalogue] | None = None
 

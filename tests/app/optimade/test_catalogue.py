@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import mongomock
+import pytest
 from fastapi.testclient import TestClient
 
 from app.api_settings import Settings
@@ -16,6 +17,11 @@ from tests.app.test_app_optimade import PEROVSKITE, finish, of
 from tests.waiting import HANG_SECONDS
 
 OWNER = "anonymous"
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::optimade.warnings.OptimadeWarning"),
+    pytest.mark.filterwarnings("ignore:Accessing the 'model_fields' attribute on the instance"),
+]
 
 
 def test_newer_jobs_take_the_place_of_the_oldest(client: TestClient, worker: StandInWorker) -> None:
@@ -47,7 +53,8 @@ def test_a_slow_reader_delays_nobody(tmp_path: Path, store: Path, redis_url: str
         statuses: list[int] = []
 
         async def receive() -> dict[str, Any]:
-            return {"type": "http.request", "body": b"", "more_body": False}
+            await never.wait()
+            return {"type": "http.disconnect"}
 
         async def stuck(_: Any) -> None:
             sending.set()
@@ -75,7 +82,9 @@ def test_a_slow_reader_delays_nobody(tmp_path: Path, store: Path, redis_url: str
             }
 
         slow = asyncio.create_task(endpoint(scope(), receive, stuck))
-        await asyncio.wait_for(sending.wait(), HANG_SECONDS)
+        first = asyncio.create_task(sending.wait())
+        await asyncio.wait([slow, first], timeout=HANG_SECONDS, return_when="FIRST_COMPLETED")
+        assert not slow.done(), slow.exception()
         await asyncio.wait_for(endpoint(scope(), receive, send), HANG_SECONDS)
         slow.cancel()
         await asyncio.wait([slow])
