@@ -31,8 +31,8 @@ _owner: ContextVar[str] = ContextVar("owner")
 class Optimade:
     """The ASGI application below `PATH`."""
 
-    def __init__(self, parts: Services) -> None:
-        self._parts = parts
+    def __init__(self, services: Services) -> None:
+        self._services = services
         # One request at a time: the application stores its warnings and address in globals.
         # The lock is released before the response is sent: a slow reader blocks nobody.
         self._turn = asyncio.Lock()
@@ -45,7 +45,7 @@ class Optimade:
         async with self._turn:
             if self._built is None:
                 application, database = await run_sync(_build)
-                self._built = application, Catalogue(self._parts, database)
+                self._built = application, Catalogue(self._services, database)
             application, catalogue = self._built
             await catalogue.refresh(caller.owner)
             _owner.set(caller.owner)
@@ -76,10 +76,10 @@ async def _answer(application: ASGIApp, scope: Scope) -> list[Message]:
     return messages
 
 
-def install(app: FastAPI, parts: Services) -> None:
+def install(app: FastAPI, services: Services) -> None:
     """Mounts the endpoint where its package is installed."""
     if find_spec("optimade") is not None and find_spec("mongomock") is not None:
-        endpoint: ASGIApp = Optimade(parts)
+        endpoint: ASGIApp = Optimade(services)
         app.mount(PATH, endpoint, name="optimade")
 
 

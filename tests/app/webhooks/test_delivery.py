@@ -11,7 +11,7 @@ from app.api_settings import Settings
 from app.application import create_app
 from app.auth.key_file import ApiKey
 from app.dependencies import Services
-from app.planning.body_plans import generate
+from app.planning.plan_generate import plan_generate
 from app.queue.job_queue import Origin
 from app.webhooks.webhook_sender import CONCURRENT_DELIVERIES, Webhooks
 from cdvae_schema.requests import GenerateRequest
@@ -38,7 +38,7 @@ class StubSender:
 
 async def end_job(services: Services, key: ApiKey, url: str) -> None:
     """Queues a job with this callback and cancels it, so that the callback is due."""
-    spec = generate(services.models, GenerateRequest(callback_url=url))
+    spec = plan_generate(services.models, GenerateRequest(callback_url=url))
     await services.queue.submit(spec, Origin(owner=key.id))
     await services.queue.cancel(spec.id, key.id)
 
