@@ -78,9 +78,7 @@ def _sampler(request: TaskRequest, card: ModelCard) -> Sampler:
         detail = f"/sampler/nfe: {nfe} exceeds the limit of {name} ({limits.max_nfe})"
         raise invalid([FieldError(detail=detail, pointer="/sampler/nfe")])
     if nfe is not None and nfe % limits.multiple_of:
-        detail = (
-            f"/sampler/nfe: {nfe} is not a multiple of {limits.multiple_of}, as {name} needs"
-        )
+        detail = f"/sampler/nfe: {nfe} is not a multiple of {limits.multiple_of}, as {name} needs"
         raise invalid([FieldError(detail=detail, pointer="/sampler/nfe")])
     return Sampler(name=name, nfe=nfe or limits.default_nfe)
 
