@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app import cores
+from cdvae_service.cli.stack import core_pinning as cores
 
 SPAWN = multiprocessing.get_context("spawn")
 _open: list[Connection] = []  # a process ends when its pipe is closed
