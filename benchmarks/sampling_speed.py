@@ -58,7 +58,7 @@ def shares(model: TrainedModel, batch: int) -> dict[str, float]:
     watch = Watch()
     parts = [
         (latents, "_draw", "prior"),
-        (decoding, "begin", "start"),
+        (decoding, "initial_state", "start"),
         (decoder, "geometry", "graph"),
         (Backbone, "interact", "network"),
         (type(model.property_model), "values", "properties"),

@@ -104,8 +104,8 @@ CRYSTALS = Board(
         ), stacked=True),
         Panel("Crystals in a batch", "What is decoded together.", "short", (
             *percentiles("cdvae_chunk_crystals"),
-            Query("sum(rate(cdvae_batch_crystals_sum[$__rate_interval]))"
-                  " / sum(rate(cdvae_batch_crystals_count[$__rate_interval]))", "mean"),
+            Query("sum(rate(cdvae_chunk_crystals_sum[$__rate_interval]))"
+                  " / sum(rate(cdvae_chunk_crystals_count[$__rate_interval]))", "mean"),
         )),
         Panel("Workers", "By state, as they announce themselves.", "short", (
             Query("max by (state) (cdvae_workers)", "{{state}}"),
