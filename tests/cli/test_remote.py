@@ -18,7 +18,7 @@ from tests.e2e.service import CDVAE, SRTIO3, Service
 
 __all__ = ["service"]
 
-QUICK = ("--sampler", "ancestral", "--steps", "5")
+QUICK = ("--sampler", "ancestral", "--nfe", "5")
 
 
 @pytest.fixture(autouse=True)
@@ -81,7 +81,7 @@ def test_walks_say_how_far_they_are(tmp_path: Path) -> None:
 
 
 def test_a_job_can_be_left_and_cancelled() -> None:
-    words = ("--sampler", "langevin", "--steps", 5000, "--no-wait")
+    words = ("--sampler", "langevin", "--nfe", 5000, "--no-wait")
     job = run("generate", "-n", 2000, *words).stdout.strip()
     assert job in run("jobs").stdout
     answer = run("cancel", job)
@@ -107,7 +107,7 @@ def test_an_idempotency_key_names_one_job() -> None:
         (["generate", "-n", "20000"], os.EX_DATAERR, "num_samples"),
         (["jobs", "unknown"], os.EX_DATAERR, "no job"),
         (["reconstruct", "missing.cif"], os.EX_NOINPUT, "missing.cif"),
-        (["generate", "--steps", "5"], 2, "sampler"),
+        (["generate", "--nfe", "5"], 2, "sampler"),
         (["generate", "--target", "band_gap"], 2, "PROPERTY=VALUE"),
         (["generate", "--lattice", "3.9,3.9,3.9"], 2, "six numbers"),
     ],

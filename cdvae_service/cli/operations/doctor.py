@@ -9,7 +9,7 @@ from pathlib import Path
 
 import typer
 
-from cdvae_service.cli.console import DEFAULT_STORE, Home, Store
+from cdvae_service.cli.console import Home, Store
 from cdvae_service.cli.operations.installation_checks import (
     Finding,
     check_device,
@@ -29,7 +29,7 @@ DEFAULT_SERVER = "http://127.0.0.1:8000"
 def doctor(
     server: Server = None,
     key: Key = None,
-    store: Store = DEFAULT_STORE,
+    store: Store = None,
     home: Home = Path(".cdvae"),
     as_json: AsJson = False,
 ) -> None:
@@ -51,7 +51,9 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _findings(server: str | None, key: str | None, store: str, home: Path) -> Iterator[Finding]:
+def _findings(
+    server: str | None, key: str | None, store: str | None, home: Path
+) -> Iterator[Finding]:
     yield from check_python()
     yield from check_packages()
     yield from check_device()

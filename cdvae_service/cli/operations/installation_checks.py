@@ -116,24 +116,21 @@ def check_device() -> Iterator[Finding]:
     yield Finding("torch", "ok", f"{torch.__version__} on {where}")
 
 
-def check_models(store: str) -> Iterator[Finding]:
+def check_models(store: str | None) -> Iterator[Finding]:
     """Every file of every model against the checksums of its card."""
     from cdvae_service.cli.console import opened
     from cdvae_service.models.checksums import verify
     from cdvae_service.models.store_errors import StoreError
 
-    remedy = "name the folder of the models with CDVAE_MODEL_STORE"
     try:
         models = opened(store)
-        references = models.references()
-        if not references:
-            yield Finding("models", "fault", f"there is none in {store}", remedy)
-            return
         default = "@".join(models.resolve(None))
     except StoreError as error:
+        remedy = "run `cdvae models pull`, or set CDVAE_MODEL_STORE"
         yield Finding("models", "fault", str(error), remedy)
         return
-    for reference in references:
+    yield Finding("models", "ok", f"in {store or models.folder}")
+    for reference in models.references():
         try:
             verify(models.path(*reference.split("@")), reference)
         except StoreError as error:

@@ -10,7 +10,6 @@ from typing import Annotated, Any
 import typer
 
 from cdvae_service.cli.console import (
-    DEFAULT_STORE,
     Home,
     ModelName,
     Nfe,
@@ -66,7 +65,7 @@ def evaluate(
         tuple[float, float] | None,
         typer.Option(help="gen: structure and composition; by default those of the data set."),
     ] = None,
-    store: Store = DEFAULT_STORE,
+    store: Store = None,
     home: Home = Path(".cdvae"),
 ) -> None:
     """Measure a model; fractions are 0 to 1."""
@@ -107,7 +106,7 @@ def evaluate(
 
 
 def _method(
-    reference: str, store: str, sampler: str, nfe: int | None
+    reference: str, store: str | None, sampler: str, nfe: int | None
 ) -> tuple[Any, dict[str, Any], list[str]]:
     """What is evaluated, its card, and the options that say how it samples, if it can be told."""
     folder = find(reference, store)
@@ -123,7 +122,7 @@ def _method(
     return CDVAEMethod(load(str(folder), store), SamplerSpec(sampler, nfe)), card, options
 
 
-def _referee(method: Any, judge: str | None, store: str) -> Any:
+def _referee(method: Any, judge: str | None, store: str | None) -> Any:
     """The model whose independent property model judges."""
     if judge:
         return load(judge, store)

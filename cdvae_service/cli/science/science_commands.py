@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from cdvae_service.cli.console import (
-    DEFAULT_STORE,
     ModelName,
     Nfe,
     Sampler,
@@ -85,7 +84,7 @@ def sample(
     seed: Seed = 0,
     sampler: Sampler = "ancestral",
     nfe: Nfe = None,
-    store: Store = DEFAULT_STORE,
+    store: Store = None,
 ) -> None:
     """Generate crystals into a folder, one CIF each."""
     from cdvae.data.cif_writer import write_cif
