@@ -8,7 +8,7 @@ from typer.testing import CliRunner, Result
 
 from cdvae_service.cli.entry import app
 from cdvae_service.models.local_store import LocalStore
-from tests.registry.conftest import write_model
+from tests.cdvae_service.models.conftest import write_model
 
 
 @pytest.fixture
