@@ -67,11 +67,12 @@ def errors() -> Iterator[None]:
 
 def load(reference: str, store: str | None) -> Any:
     """The trained model of a name, name@version or folder, on the best device there is."""
+    folder = find(reference, store)  # before torch, whose import takes seconds
     from cdvae.compute import configure, default_device
     from cdvae.model_folder import load_model
 
     configure()
-    return load_model(find(reference, store), default_device())
+    return load_model(folder, default_device())
 
 
 def find(reference: str, store: str | None) -> Path:

@@ -79,7 +79,9 @@ def train(
 
 def sample(
     model: ModelName,
-    out: Annotated[Path, typer.Option(help="Folder for the CIF files and summary.json.")],
+    out: Annotated[Path, typer.Option(help="Folder for the CIF files and summary.json.")] = Path(
+        "out"
+    ),
     number: Annotated[int, typer.Option("-n", "--number", min=1, help="How many.")] = 16,
     seed: Seed = 0,
     sampler: Sampler = "ancestral",

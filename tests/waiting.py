@@ -1,0 +1,3 @@
+"""How long tests wait before they call a process hung."""
+
+HANG_SECONDS = 300
