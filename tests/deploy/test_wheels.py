@@ -1,8 +1,8 @@
 """The wheels in fresh environments, used from a folder that has nothing of this project."""
 
 import json
-import signal
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
