@@ -1,6 +1,7 @@
 """What can go wrong, as types: a refusal of the service, a service out of reach, a job's end.
 
 CdvaeClientError
+├── MissingPackageError          a conversion needs pymatgen or ASE
 ├── UnreachableError             no answer at all
 ├── WaitTimeoutError             the job was not over in time (it goes on)
 ├── JobEndedError                the job is over without a whole result
@@ -34,6 +35,13 @@ DETAIL_CHARACTERS = 300  # of an answer that is no problem document, such as a p
 
 class CdvaeClientError(Exception):
     """Base of all errors of this package."""
+
+
+class MissingPackageError(CdvaeClientError, ImportError):
+    """A conversion needs an optional package; `name` is the package."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"this needs {name}: pip install {name}", name=name)
 
 
 class UnreachableError(CdvaeClientError):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import StringIO
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from pydantic import TypeAdapter
 from pydantic_core import from_json
 
+from cdvae_client.client_errors import MissingPackageError
 from cdvae_schema.crystal_records import (
     CellParameters,
     CrystalRecord,
@@ -30,6 +32,17 @@ if TYPE_CHECKING:
     from pymatgen.core.structure import Structure
 
 
+@contextmanager
+def _needed(package: str) -> Iterator[None]:
+    """Raise MissingPackageError where the block cannot import `package`."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] != package:
+            raise
+        raise MissingPackageError(package) from error
+
+
 class _Record(Protocol):
     @property
     def cif(self) -> str: ...
@@ -42,9 +55,13 @@ class _Convertible:
     """What a record can be turned into."""
 
     def structure(self: _Record) -> Structure:
-        """The crystal as a pymatgen `Structure`: orientation of the cell and order as decoded."""
-        from pymatgen.core.structure import Structure
-        from pymatgen.io.cif import CifFile
+        """Return a pymatgen `Structure` with the cell's orientation and the atoms' order as decoded.
+
+        Raises MissingPackageError where pymatgen is not installed.
+        """
+        with _needed("pymatgen"):
+            from pymatgen.core.structure import Structure
+            from pymatgen.io.cif import CifFile
 
         # The CIF is P1, so its loop has every atom. pymatgen's parser for any CIF would group them
         # by element, and move coordinates near 1/3 and 2/3 onto these by up to 1e-4.
@@ -54,8 +71,12 @@ class _Convertible:
         return Structure(self.lattice.matrix, block["_atom_site_type_symbol"], sites)
 
     def atoms(self: _Record) -> Atoms:
-        """The crystal as ASE `Atoms`: orientation of the cell and order as decoded."""
-        from ase.io.cif import parse_cif
+        """Return ASE `Atoms` with the cell's orientation and the atoms' order as decoded.
+
+        Raises MissingPackageError where ASE is not installed.
+        """
+        with _needed("ase"):
+            from ase.io.cif import parse_cif
 
         (block,) = parse_cif(StringIO(self.cif))
         atoms: Any = block.get_unsymmetrized_structure()

@@ -45,7 +45,9 @@ def evaluate(
         Path,
         typer.Option(help="CSV (or .csv.gz): crystals to reconstruct, to compare, to start from."),
     ],
-    out: Annotated[Path, typer.Option(help="JSON file to write.")],
+    out: Annotated[
+        Path | None, typer.Option(help="File for the result, which is printed too (JSON).")
+    ] = None,
     limit: Annotated[
         int | None,
         typer.Option(min=1, help="Number of crystals: 1000; with opt 100 starts."),
@@ -100,9 +102,11 @@ def evaluate(
         "sampler": sampler if sampled_by else None,
         **figures,
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    typer.echo(json.dumps(facts, indent=2))
+    text = json.dumps(facts, indent=2)
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text + "\n", encoding="utf-8")
+    typer.echo(text)
 
 
 def _method(

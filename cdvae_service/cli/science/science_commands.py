@@ -101,13 +101,14 @@ def sample(
             "model": f"{loaded.name}@{loaded.version}",
             "weights_sha256": loaded.weights_sha256,
             "seed": seed,
-            "sampler": f"{sampler} {result.metrics['nfe']:.3g}",
+            "sampler": sampler,
         }
         out.mkdir(parents=True, exist_ok=True)
         for i, structure in enumerate(result.structures):
-            text = write_cif(structure, {**origin, "index": i})
+            text = write_cif(structure, {**origin, "nfe": result.nfe[i], "index": i})
             (out / f"{i:05d}.cif").write_text(text, encoding="utf-8")
-    summary = {"metrics": result.metrics, "provenance": origin}
+    nfe = {name: result.metrics[name] for name in ("nfe", "max_nfe")}
+    summary = {"metrics": result.metrics, "provenance": origin | nfe}
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     typer.echo(f"{number} crystals → {out}")
 
