@@ -50,7 +50,7 @@ def interpolate_latents(
     steps = composition_path(counts[0], counts[1], model.prior.composition)
     own = [_at(steps, position) for position in positions]
     turned = torch.stack([slerp(noise[0], noise[1], position) for position in positions])
-    latents = _carried(model.prior.transport, turned, torch.stack(own))
+    latents = _carried(model.prior.sample_from_noise, turned, torch.stack(own))
     for row, position in enumerate(positions):
         if position in (0, 1):
             latents[row] = z[int(position)]
@@ -97,7 +97,7 @@ def perturb_latents(
         trials = torch.rand(int((counts > 0).sum()), generator=rng) < strength
         changes = 0 if keep_composition else int(trials.sum())
         compositions.append(wandered(counts[0], model.prior.composition, changes, rng))
-    return _carried(model.prior.transport, torch.stack(moved), torch.stack(compositions))
+    return _carried(model.prior.sample_from_noise, torch.stack(moved), torch.stack(compositions))
 
 
 def distance(model: TrainedModel, z: Tensor, other: Tensor) -> Tensor:
