@@ -55,7 +55,7 @@ class _Convertible:
     """What a record can be turned into."""
 
     def structure(self: _Record) -> Structure:
-        """Return a pymatgen `Structure` with the cell's orientation and the atoms' order as decoded.
+        """Return a pymatgen `Structure`; orientation of the cell and order of the atoms as decoded.
 
         Raises MissingPackageError where pymatgen is not installed.
         """
@@ -71,7 +71,7 @@ class _Convertible:
         return Structure(self.lattice.matrix, block["_atom_site_type_symbol"], sites)
 
     def atoms(self: _Record) -> Atoms:
-        """Return ASE `Atoms` with the cell's orientation and the atoms' order as decoded.
+        """Return ASE `Atoms`; orientation of the cell and order of the atoms as decoded.
 
         Raises MissingPackageError where ASE is not installed.
         """

@@ -107,8 +107,8 @@ def sample(
         for i, structure in enumerate(result.structures):
             text = write_cif(structure, {**origin, "nfe": result.nfe[i], "index": i})
             (out / f"{i:05d}.cif").write_text(text, encoding="utf-8")
-    nfe = {name: result.metrics[name] for name in ("nfe", "max_nfe")}
-    summary = {"metrics": result.metrics, "provenance": origin | nfe}
+    counts = {name: result.metrics[name] for name in ("nfe", "max_nfe")}
+    summary = {"metrics": result.metrics, "provenance": {**origin, **counts}}
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     typer.echo(f"{number} crystals → {out}")
 
