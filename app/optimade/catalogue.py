@@ -48,7 +48,7 @@ class Catalogue:
     async def renew(self, owner: str) -> None:
         """Take up the jobs that ended since the last call, and drop those that expired.
 
-        Raises RedisError and StoreError.
+        Raises RedisError and ResultStoreError.
         """
         shelf = self._shelves.setdefault(owner, {})
         self._shelves.move_to_end(owner)
