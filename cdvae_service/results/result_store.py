@@ -27,7 +27,7 @@ class ResultStoreError(Exception):
 
 
 def _store_errors(*passed: type[Exception]) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Turn whatever a method raises into ResultStoreError, but for errors that say what they mean."""
+    """Turn a method's errors into ResultStoreError, except ValueError and those in `passed`."""
 
     meant: tuple[type[Exception], ...] = (ValueError, *passed)
 

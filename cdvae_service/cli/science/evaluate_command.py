@@ -27,7 +27,7 @@ from cdvae_service.cli.console import stages as progress_bars
 RECON_GEN_CRYSTALS, OPT_CRYSTALS = 1000, 100
 
 
-class Task(StrEnum):
+class EvaluationTask(StrEnum):
     """What can be measured."""
 
     RECON = "recon"
@@ -38,7 +38,7 @@ class Task(StrEnum):
 def evaluate(
     model: ModelName,
     task: Annotated[
-        Task,
+        EvaluationTask,
         typer.Option(help="recon: reconstruction; gen: generation; opt: property optimization."),
     ],
     data: Annotated[
@@ -71,18 +71,18 @@ def evaluate(
     home: Home = Path(".cdvae"),
 ) -> None:
     """Measure a model; fractions are 0 to 1."""
-    number = limit or (OPT_CRYSTALS if task is Task.OPT else RECON_GEN_CRYSTALS)
+    number = limit or (OPT_CRYSTALS if task is EvaluationTask.OPT else RECON_GEN_CRYSTALS)
     with errors(), progress_bars() as stage:
         method, card, sampled_by = _method(model, store, sampler, nfe)
         referee = _referee(method, judge, store)
-        if task is Task.GEN:
+        if task is EvaluationTask.GEN:
             limits = coverage_thresholds
             figures = _generation(method, referee, data, number, seed, limits, train, home, stage)
         else:
             properties = referee.card["properties"]
             crystals = read(data, properties, stage("reading"), number)
             number = len(crystals)
-            if task is Task.RECON:
+            if task is EvaluationTask.RECON:
                 figures = _reconstruction(method, crystals, seed, stage)
             else:
                 figures = _optimization(method, referee, crystals, seed, stage)
