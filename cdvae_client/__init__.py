@@ -1,4 +1,4 @@
-"""Client of the CDVAE service: `Client` and `AsyncClient`, jobs, crystals, typed errors.
+"""Python client of the CDVAE service.
 
 from cdvae_client import Client
 

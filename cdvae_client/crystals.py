@@ -1,6 +1,6 @@
-"""Crystals and results as the client hands them out: the wire's records, with conversions.
+"""Crystals and results of the client: the records of the wire contract, with conversions.
 
-pymatgen and ASE are imported when they are asked for, so that the client needs neither.
+The conversions import pymatgen and ASE on use, so the client requires neither.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class _Record(Protocol):
 
 
 class _Convertible:
-    """What a record can be turned into."""
+    """Conversions of a record."""
 
     def structure(self: _Record) -> Structure:
         """Return a pymatgen `Structure`; orientation of the cell and order of the atoms as decoded.
@@ -86,23 +86,23 @@ class _Convertible:
 
 
 class Crystal(_Convertible, CrystalRecord):
-    """A generated crystal: the fields of `CrystalRecord`."""
+    """Generated crystal, with the fields of `CrystalRecord`."""
 
 
 class ReconstructedCrystal(_Convertible, ReconstructedRecord):
-    """A candidate for a given crystal: the fields of `ReconstructedRecord`."""
+    """Reconstruction of an input crystal, with the fields of `ReconstructedRecord`."""
 
 
 class OptimizedCrystal(_Convertible, OptimizedRecord):
-    """An optimized crystal: the fields of `OptimizedRecord`."""
+    """Optimized crystal, with the fields of `OptimizedRecord`."""
 
 
 class InterpolatedCrystal(_Convertible, InterpolatedRecord):
-    """A crystal on the way between two: the fields of `InterpolatedRecord`."""
+    """Crystal between two others, with the fields of `InterpolatedRecord`."""
 
 
 class VariedCrystal(_Convertible, VariedRecord):
-    """A crystal like a given one: the fields of `VariedRecord`."""
+    """Variation of an input crystal, with the fields of `VariedRecord`."""
 
 
 AnyCrystal = Crystal | ReconstructedCrystal | OptimizedCrystal | InterpolatedCrystal | VariedCrystal
@@ -111,7 +111,7 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9.]+")
 
 
 def file_stem(crystal: CrystalRecord) -> str:
-    """A name for a crystal's file, as in the service's zip: `00003-SrTiO3`."""
+    """Return a file name for a crystal, as in the service's zip: `00003-SrTiO3`."""
     formula = _UNSAFE.sub("", crystal.reduced_formula) or "crystal"
     return f"{crystal.index:05d}-{formula}"
 
@@ -126,17 +126,17 @@ _TYPES: dict[JobKind, TypeAdapter[Any]] = {
 
 
 def read_crystals(kind: JobKind, records: list[Any]) -> list[AnyCrystal]:
-    """The crystals of a job of that kind; fields that a newer service adds are passed over."""
+    """Parse the crystals of a job; fields that a newer service adds are ignored."""
     crystals: list[AnyCrystal] = _TYPES[kind].validate_python(records, extra="ignore")
     return crystals
 
 
 @dataclass(frozen=True)
 class Result:
-    """The crystals of a job with metrics and provenance; it has their length and order.
+    """Crystals of a job with metrics and provenance; a sequence of the crystals.
 
-    crystals: in the order of presentation, for an optimization best first; metrics, provenance:
-    None for a job that was cancelled before they were made.
+    crystals: best first for an optimization, by index otherwise; metrics, provenance: None for a
+    job that was cancelled before they were computed.
     """
 
     job: JobStatus
@@ -146,7 +146,7 @@ class Result:
 
     @classmethod
     def of(cls, content: bytes) -> Result:
-        """The result that the service's JSON form says."""
+        """Parse the JSON form of a result."""
         data = from_json(content)
         job = JobStatus.model_validate(data["job"], extra="ignore")
         origin = data["provenance"]
