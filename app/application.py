@@ -26,11 +26,11 @@ from app.queue.job_queue import JobQueue
 from app.routes import health_routes, job_routes, model_routes, page_routes, submission_routes
 from app.webhooks.outbound import Sender
 from app.webhooks.webhook_sender import Webhooks
+from cdvae_schema import __version__
 from cdvae_service.models import open_store as open_model_store
 from cdvae_service.results.result_store import open_store
 from cdvae_service.telemetry.tracing import flush_traces
 
-VERSION = "0.1.0"
 DESCRIPTION = (
     "Crystals from a Crystal Diffusion Variational Autoencoder. A POST queues a job and answers "
     "at once; `GET /jobs/{id}` tells how it is doing, `GET /jobs/{id}/result` has the crystals. "
@@ -74,7 +74,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     app = FastAPI(
         title="CDVAE service",
-        version=VERSION,
+        version=__version__,
         description=DESCRIPTION,
         docs_url=None,
         redoc_url=None,

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 
 from app.http.request_id import request_id
-from cdvae_service.results.result_store import StoreError
+from cdvae_service.results.result_store import ResultStoreError
 
 logger = logging.getLogger(__name__)
 
@@ -178,5 +178,5 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _bad_parameters)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RedisError, _redis_gone)
-    app.add_exception_handler(StoreError, _store_gone)
+    app.add_exception_handler(ResultStoreError, _store_gone)
     app.add_exception_handler(Exception, _unforeseen)

@@ -53,7 +53,7 @@ class Catalogue:
 
         Older jobs are dropped, and so are those that expired.
 
-        Raises RedisError and StoreError.
+        Raises RedisError and ResultStoreError.
         """
         indexed = self._indexed.setdefault(owner, {})
         self._indexed.move_to_end(owner)

@@ -22,7 +22,7 @@ from app.queue.job_queue import JobNotFoundError
 from app.results.export import stored_result
 from app.results.formats import compact
 from cdvae_schema.job_specs import FINAL_STATES, JobProgress, JobStatus
-from cdvae_service.results.result_store import StoreError
+from cdvae_service.results.result_store import ResultStoreError
 
 END = "end"
 
@@ -79,7 +79,7 @@ async def job_events(
                             yield event
                 except JobNotFoundError:  # it has expired meanwhile
                     return
-                except (RedisError, StoreError):
+                except (RedisError, ResultStoreError):
                     await subscription.wait(LOOK_AGAIN)
                     continue
                 if status.progress != told:

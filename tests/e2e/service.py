@@ -98,7 +98,7 @@ class Service:
         end = time.monotonic() + timeout
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            if line.strip() == "ready":
+            if line.startswith("ready: "):
                 return
             assert time.monotonic() < end
         raise AssertionError(f"it ended: {self.log.read_text()}")

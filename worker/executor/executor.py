@@ -111,7 +111,9 @@ def main(
         models = ModelCache(settings, load)
         models.preload()
     except (ModelStoreError, StoreError) as error:
-        log.error("no model to work with in %s: %s", settings.model_store, error)
+        log.error(
+            "no model to work with in %s: %s", settings.model_store or "the default store", error
+        )
         flush_traces()
         os._exit(os.EX_CONFIG)  # a busy machine takes longer to unload torch than the worker waits
     relaxer = Relaxer(potential(), settings.device)

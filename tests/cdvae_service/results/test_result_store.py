@@ -11,7 +11,7 @@ from cdvae_service.results.result_store import (
     DirectoryStore,
     ObjectStore,
     ResultStore,
-    StoreError,
+    ResultStoreError,
     open_store,
 )
 
@@ -98,7 +98,7 @@ def test_no_id_leaves_the_store(store: ResultStore, job_id: str) -> None:
 
 def test_a_directory_that_cannot_be_written_is_an_error_of_the_store(tmp_path: Path) -> None:
     (tmp_path / "results").write_text("a file in the way")
-    with pytest.raises(StoreError, match=r"NotADirectory|FileExists"):
+    with pytest.raises(ResultStoreError, match=r"NotADirectory|FileExists"):
         open_store(tmp_path, None).write("job", "a", "1")
 
 
@@ -112,7 +112,7 @@ def test_a_file_appears_whole_or_not_at_all(
         raise OSError("No space left on device")
 
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(StoreError, match="No space left"):
+    with pytest.raises(ResultStoreError, match="No space left"):
         store.write("job", "a", "after")
     assert store.read("job", "a") == b"before"
     assert store.names("job") == ["a"]
@@ -126,6 +126,6 @@ def test_an_object_store_that_is_gone_is_an_error_of_the_store(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     begun = time.monotonic()
-    with pytest.raises(StoreError):
+    with pytest.raises(ResultStoreError):
         ObjectStore("s3://nowhere/results").write("job", "a", "1")
     assert time.monotonic() - begun < 60

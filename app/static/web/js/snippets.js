@@ -54,15 +54,15 @@ export function asPython(request, key = apiKey.get()) {
   const client = key
     ? [
         `headers = {"Authorization": f"Bearer {os.environ['CDVAE_API_KEY']}"}`,
-        `client = httpx.Client(base_url="${address("")}", headers=headers)`,
+        `client = httpx2.Client(base_url="${address("")}", headers=headers)`,
       ]
-    : [`client = httpx.Client(base_url="${address("")}")`];
+    : [`client = httpx2.Client(base_url="${address("")}")`];
   const sent = json ? "json=request" : `content=cif, headers={"Content-Type": "${request.type}"}`;
   return [
     ...(key ? ["import os"] : []),
     "from pathlib import Path",
     "",
-    "import httpx",
+    "import httpx2  # pip install httpx2",
     "",
     ...reads,
     ...(body ?? []),

@@ -8,7 +8,7 @@ from typer.testing import CliRunner, Result
 
 from cdvae_service.cli.entry import app
 from cdvae_service.models.local_store import LocalStore
-from tests.registry.conftest import write_model
+from tests.cdvae_service.models.conftest import write_model
 
 
 @pytest.fixture
@@ -85,3 +85,38 @@ def test_a_store_at_a_url_is_read(
     assert answer.output == "perov-5@10: ok\nperov-5@9: ok\n"
     source = write_model(tmp_path / "new", "perov-5", "11")
     assert CliRunner().invoke(app, ["models", "add", str(source), *words]).exit_code == 1
+
+
+def pull(store: Path, to: Path, *words: str) -> Result:
+    return CliRunner().invoke(
+        app, ["models", "pull", "--from", f"file://{store}", "--to", str(to), *words]
+    )
+
+
+def test_pull_copies_a_store_and_keeps_what_is_there(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CDVAE_HOME", str(tmp_path / "home"))
+    (store / "default.txt").write_text("perov-5@9\n")
+    copy = LocalStore(tmp_path / "copy")
+    assert pull(store, copy.folder, "perov-5@10").exit_code == 0
+    assert (copy.references(), copy.default()) == (["perov-5@10"], "perov-5")
+    answer = pull(store, copy.folder)
+    assert answer.output.splitlines()[:2] == ["perov-5@10 kept", "perov-5@9 copied"]
+    assert copy.default() == "perov-5@9"
+    assert models(copy.folder, "verify").exit_code == 0
+
+
+def test_pull_refuses_a_damaged_model(store: Path, tmp_path: Path) -> None:
+    (store / "perov-5" / "9" / "weights.safetensors").write_text("damaged")
+    answer = CliRunner().invoke(
+        app, ["models", "pull", "--from", str(store), "--to", str(tmp_path / "copy")]
+    )
+    assert (answer.exit_code, "sha256" in answer.output) == (1, True)
+    assert LocalStore(tmp_path / "copy").references() == ["perov-5@10"]
+
+
+def test_an_empty_store_is_named(tmp_path: Path) -> None:
+    answer = models(tmp_path / "empty", "list")
+    assert answer.exit_code == 1
+    assert str(tmp_path / "empty") in answer.output

@@ -24,7 +24,7 @@ from cdvae_client import (
     ReconstructedCrystal,
     Result,
 )
-from tests.client import stub
+from tests.cdvae_client import stub
 from tests.e2e.service import SRTIO3, Service
 
 LONG = {"name": "langevin", "nfe": 5000}

@@ -23,7 +23,7 @@ from cdvae_client.fields import (
 )
 from cdvae_schema.path_requests import InterpolateRequest, VaryRequest
 from cdvae_schema.requests import GenerateRequest, OptimizeRequest, ReconstructRequest
-from tests.client.stub import crystal
+from tests.cdvae_client.stub import crystal
 from tests.e2e.service import SRTIO3
 
 SYMBOLS = ["Sr", "Ti", "O", "O", "O"]

@@ -19,7 +19,17 @@ from cdvae_client import (
 )
 from cdvae_client.calls import Calls
 from cdvae_client.job_stream import LOSSES
-from tests.client.stub import URL, Script, crystal, event, played, problem, result, status, stream
+from tests.cdvae_client.stub import (
+    URL,
+    Script,
+    crystal,
+    event,
+    played,
+    problem,
+    result,
+    status,
+    stream,
+)
 
 DONE = event("done", status("succeeded"), "end")
 PROGRESS = event("progress", status()["progress"], 1)

@@ -20,7 +20,7 @@ from cdvae_client import (
 )
 from cdvae_client.call_driver import exchange
 from cdvae_client.calls import Calls
-from tests.client.stub import URL, Script, played, problem, status
+from tests.cdvae_client.stub import URL, Script, played, problem, status
 
 REQUEST = httpx2.Request("GET", f"{URL}/jobs/job-1")
 OK = httpx2.Response(200, json={})
