@@ -29,7 +29,7 @@ from cdvae.optimization.trust_region import Trust
 DECODINGS = 11
 """Of each start, at most: itself, then one after each move; as many as in the paper's code."""
 STEPS, LEARNING_RATE = 200, 0.1
-"""Gradient steps, and the rate of Adam, that serve all three data sets (docs/experiments.md)."""
+"""Gradient steps, and the rate of Adam, that serve all three data sets (docs/lab-notebook/2026-11.md)."""
 TRUST_RADIUS = 0.8
 """First bound of the gradient steps of one move: root mean square, in units of the noise."""
 PATIENCE = 4
