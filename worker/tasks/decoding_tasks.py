@@ -126,7 +126,7 @@ class Reconstruct(Task):
 
 def _selection_score(record: ReconstructedRecord) -> tuple[bool, float]:
     """Smaller is better; what is invalid comes last. Of the three numbers the score_residual orders
-    the candidates most nearly as their true RMSE does (docs/experiments.md).
+    the candidates most nearly as their true RMSE does (docs/lab-notebook/2026-11.md).
     """
     return not is_valid(record), record.consistency.score_residual
 
