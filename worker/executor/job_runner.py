@@ -15,6 +15,7 @@ from torch import Tensor
 from cdvae.data.structures import to_structures
 from cdvae.errors import Cancelled, NonFiniteSampleError
 from cdvae.inference import SamplerSpec, crystal_seed
+from cdvae.metrics.fingerprint import Fingerprint
 from cdvae.metrics.matching import duplicates
 from cdvae_schema.crystal_records import CrystalRecord
 from cdvae_schema.job_specs import JobSpec
@@ -36,6 +37,9 @@ from worker.tasks.task import Decode, Task
 from worker.tasks.work_division import Work, resumed
 
 Report = Callable[[Message], None]
+State = Literal["succeeded", "cancelled"]
+
+CANCEL_SECONDS = 2.0  # s that the search for duplicates may take after a cancellation
 
 
 class JobRunner:
@@ -60,6 +64,7 @@ class JobRunner:
         self._decode: Decode = partial(together.decode, engine, spec.priority == QUEUES[0])
         self._folder, self._report = folder, report
         self._checks, self._relaxer = checks, relaxer
+        nfe = [one for chunk in folder.chunks for one in chunk.nfe]
         finished = [chunk.crystals for chunk in folder.chunks]
         divided = engine.chunks(spec.num_samples, searched=spec.kind == "optimize")
         chunks = resumed(divided, finished)
@@ -68,13 +73,14 @@ class JobRunner:
             model=engine.reference,
             weights_sha256=engine.model.weights_sha256,
             seed=spec.seed,
-            sampler=f"{spec.sampler.name} {spec.sampler.nfe}",
+            sampler=spec.sampler.name,
         )
-        self._findings = analyze(CrystalSlice.of(folder.structures(), 0, self._origin))
+        self._findings = analyze(CrystalSlice.of(folder.structures(), 0, nfe, self._origin))
         self._queue_seconds = max(0.0, (datetime.now(UTC) - spec.created_at).total_seconds())
+        self._compared = True  # whether duplicates are known
         self._sample_seconds = self._check_seconds = self._relax_seconds = 0.0
 
-    def run(self) -> Literal["succeeded", "cancelled"]:
+    def run(self) -> State:
         """Make, check and store the crystals; what is finished when the job is cancelled is kept.
 
         Raises NonFiniteSampleError with the indices of the job's crystals.
@@ -83,7 +89,7 @@ class JobRunner:
         if before is not None:
             self._control.finish(int(before.metrics["num_samples"]))
             return before.state
-        state: Literal["succeeded", "cancelled"] = "succeeded"
+        state: State = "succeeded"
         task: Task | None = None
         try:
             self._control.check()
@@ -98,8 +104,7 @@ class JobRunner:
                 self._relax()
         except Cancelled:
             state = "cancelled"
-        self._finish(task, state)
-        return state
+        return self._finish(task, state)
 
     def _chunk(self, task: Task, number: int, crystals: range) -> None:
         """Make, check and store one chunk."""
@@ -124,7 +129,11 @@ class JobRunner:
         records: list[CrystalRecord] = []
         # AnalysisPool may take seconds; what is checked when the job is cancelled is kept.
         findings = self._checks.findings(
-            structures, crystals.start, self._origin, lambda: on_level(1, 1)
+            structures,
+            crystals.start,
+            decoded.nfe.tolist(),
+            self._origin,
+            lambda: on_level(1, 1),
         )
         try:
             for index, structure, row, finding in zip(
@@ -145,7 +154,7 @@ class JobRunner:
         if not records:
             return
         own = list(structures[: len(records)])
-        self._folder.add(Chunk(records, own, int(evaluations[: len(own)].sum())))
+        self._folder.add(Chunk(records, own, evaluations[: len(own)].tolist()))
         self._control.crystals_done(len(records))
         self._report(chunk_message(self._engine, self._folder.chunks[-1]))
 
@@ -178,18 +187,46 @@ class JobRunner:
             relax=self._relax_seconds,
         )
 
-    def _finish(self, task: Task | None, state: Literal["succeeded", "cancelled"]) -> None:
-        """Store the summary of what there is."""
+    def _duplicates(
+        self, fingerprints: Sequence[Fingerprint | None], state: State
+    ) -> tuple[State, list[int | None]]:
+        """Return the final state and the duplicates, unless a cancelled job has too many crystals.
+
+        The comparison of 10,000 crystals takes minutes. It ends CANCEL_SECONDS after the job is
+        cancelled; then no crystal counts as a duplicate.
+        """
+        end = math.inf
+
+        def on_step() -> None:
+            nonlocal end, state
+            try:
+                self._control.check()
+            except Cancelled:
+                state, end = "cancelled", min(end, time.monotonic() + CANCEL_SECONDS)
+                if time.monotonic() >= end:
+                    raise
+
+        structures = self._folder.structures()
+        try:
+            return state, duplicates(structures, fingerprints, on_step)
+        except Cancelled:
+            self._compared = False
+            return state, [None] * len(structures)
+
+    def _finish(self, task: Task | None, state: State) -> State:
+        """Store the summary of the crystals that are stored; return the final state."""
         self._control.stage("finishing")
         begun = time.perf_counter()
         fingerprints = [finding.fingerprint for finding in self._findings]
-        equal = duplicates(self._folder.structures(), fingerprints)
+        state, equal = self._duplicates(fingerprints, state)
         self._folder.mark_duplicates(equal)
         if task is not None:
             self._folder.replace(task.finalize(self._folder.records()))
         records = self._folder.records()
         reports = [finding.report for finding in self._findings]
         metrics = metrics_of(records, reports, equal, self._engine.statistics())
+        if not self._compared:
+            metrics["uniqueness"] = None
         if task is not None:
             metrics |= task.metrics(records)
         if self._spec.request.relax:
@@ -207,6 +244,7 @@ class JobRunner:
         )
         if state == "succeeded":
             self._control.finish(len(records))
+        return state
 
 
 def _finite(row: dict[str, float]) -> bool:

@@ -35,9 +35,9 @@ def metrics_of(
 
 
 def evaluations_of(chunks: Sequence[Chunk]) -> float:
-    """Score evaluations that each crystal took, mean."""
+    """Return the mean number of function evaluations of a crystal."""
     crystals = sum(len(chunk.records) for chunk in chunks)
-    return sum(chunk.nfe for chunk in chunks) / max(crystals, 1)
+    return sum(sum(chunk.nfe) for chunk in chunks) / max(crystals, 1)
 
 
 def chunk_message(engine: Engine, chunk: Chunk) -> Message:
@@ -49,7 +49,7 @@ def chunk_message(engine: Engine, chunk: Chunk) -> Message:
         "model": engine.reference,
         "crystals": len(chunk.records),
         "valid": sum(is_valid(record) for record in chunk.records),
-        "nfe": chunk.nfe,
+        "nfe": sum(chunk.nfe),
         "gpu_memory_bytes": torch.cuda.max_memory_allocated(device) if cuda else 0,
         "gpu_memory_total_bytes": torch.cuda.mem_get_info(device)[1] if cuda else 0,
     }

@@ -55,6 +55,9 @@ def check_server(url: str, key: str | None, expected: bool) -> Iterator[Finding]
     detail = f"{base}: {', '.join(body['models'])}; {live} live workers"
     level: Level = "ok" if live else "note"
     yield Finding("service", level, detail, "" if live else "jobs wait until `cdvae worker` runs")
+    if unseen := body["workers"].get("without_metrics"):
+        remedy = "free the port that the worker's log names, or set CDVAE_WORKER_METRICS_PORT"
+        yield Finding("worker metrics", "note", f"off in {unseen} of {live} workers", remedy)
     status, body = _get(f"{base}/jobs?limit=1", key)
     if status == 200:
         yield Finding("API key", "ok", "accepted" if key else "none is needed")
