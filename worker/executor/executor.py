@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import logging
+import multiprocessing
 import multiprocessing.util
 import os
 import queue
@@ -130,7 +131,9 @@ def _read_in_background(commands: RawIOBase) -> queue.Queue[Message]:
             messages.put(json.loads(line))
         flush_traces()
         # `os._exit` skips the finalizers of multiprocessing, so that Ctrl-C would end with a
-        # warning of leaked semaphores. Running them here ends no process and fails no job.
+        # warning of leaked semaphores. The processes go first: they may still be starting.
+        for process in multiprocessing.active_children():
+            process.kill()
         multiprocessing.util._run_finalizers(0)  # type: ignore[attr-defined]
         os._exit(0)
 

@@ -77,7 +77,6 @@ class JobRunner:
         )
         self._findings = analyze(CrystalSlice.of(folder.structures(), 0, nfe, self._origin))
         self._queue_seconds = max(0.0, (datetime.now(UTC) - spec.created_at).total_seconds())
-        self._compared = True  # whether duplicates are known
         self._sample_seconds = self._check_seconds = self._relax_seconds = 0.0
 
     def run(self) -> State:
@@ -187,46 +186,21 @@ class JobRunner:
             relax=self._relax_seconds,
         )
 
-    def _duplicates(
-        self, fingerprints: Sequence[Fingerprint | None], state: State
-    ) -> tuple[State, list[int | None]]:
-        """Return the final state and the duplicates, unless a cancelled job has too many crystals.
-
-        The comparison of 10,000 crystals takes minutes. It ends CANCEL_SECONDS after the job is
-        cancelled; then no crystal counts as a duplicate.
-        """
-        end = math.inf
-
-        def on_step() -> None:
-            nonlocal end, state
-            try:
-                self._control.check()
-            except Cancelled:
-                state, end = "cancelled", min(end, time.monotonic() + CANCEL_SECONDS)
-                if time.monotonic() >= end:
-                    raise
-
-        structures = self._folder.structures()
-        try:
-            return state, duplicates(structures, fingerprints, on_step)
-        except Cancelled:
-            self._compared = False
-            return state, [None] * len(structures)
-
     def _finish(self, task: Task | None, state: State) -> State:
         """Store the summary of the crystals that are stored; return the final state."""
         self._control.stage("finishing")
         begun = time.perf_counter()
         fingerprints = [finding.fingerprint for finding in self._findings]
-        state, equal = self._duplicates(fingerprints, state)
-        self._folder.mark_duplicates(equal)
+        structures = self._folder.structures()
+        equal, cancelled = compare(structures, fingerprints, self._control.check)
+        if cancelled:
+            state = "cancelled"
+        self._folder.mark_duplicates(equal or [None] * len(structures))
         if task is not None:
             self._folder.replace(task.finalize(self._folder.records()))
         records = self._folder.records()
         reports = [finding.report for finding in self._findings]
         metrics = metrics_of(records, reports, equal, self._engine.statistics())
-        if not self._compared:
-            metrics["uniqueness"] = None
         if task is not None:
             metrics |= task.metrics(records)
         if self._spec.request.relax:
@@ -245,6 +219,34 @@ class JobRunner:
         if state == "succeeded":
             self._control.finish(len(records))
         return state
+
+
+def compare(
+    structures: Sequence[Structure],
+    fingerprints: Sequence[Fingerprint | None],
+    check: Callable[[], None],
+    clock: Callable[[], float] = time.monotonic,
+) -> tuple[list[int | None] | None, bool]:
+    """Return the duplicates (see `duplicates`), and whether the job was cancelled.
+
+    The comparison of 10,000 crystals takes minutes: it ends CANCEL_SECONDS after the cancellation,
+    and the duplicates are then None. `check` raises Cancelled from the cancellation on.
+    """
+    end = math.inf
+
+    def on_step() -> None:
+        nonlocal end
+        try:
+            check()
+        except Cancelled:
+            end = min(end, clock() + CANCEL_SECONDS)
+            if clock() >= end:
+                raise
+
+    try:
+        return duplicates(structures, fingerprints, on_step), end < math.inf
+    except Cancelled:
+        return None, True
 
 
 def _finite(row: dict[str, float]) -> bool:

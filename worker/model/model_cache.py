@@ -7,6 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -115,7 +116,9 @@ class ModelCache:
                 self._engines.move_to_end(key)
                 return self._engines[key]
             if key not in self._loading:
-                self._loading[key] = self._loader.submit(self._load_into_memory, name, version)
+                self._loading[key] = self._loader.submit(
+                    copy_context().run, self._load_into_memory, name, version
+                )
             loading = self._loading[key]
         while not wait([loading], POLL_INTERVAL).done:
             on_wait()
