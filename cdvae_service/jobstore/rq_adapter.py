@@ -43,7 +43,7 @@ def job_fields(
         function,
         args=(argument,),
         id=job_id,
-        connection=cast(Any, None),  # not used: a script writes the job
+        connection=cast(Any, object()),  # not used: a script writes the job
         timeout=timeout,
         result_ttl=result_ttl,
         failure_ttl=result_ttl,
