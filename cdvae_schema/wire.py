@@ -110,6 +110,9 @@ class WorkerPresence(StrictModel):
     pid: int
     started_at: Timestamp
     relax: bool = Field(default=False, description="Whether it can relax crystals.")
+    metrics_error: str = Field(
+        default="", description="Why its metrics are off although they are configured."
+    )
 
 
 class JobDescriptor(StrictModel):

@@ -40,7 +40,12 @@ class QueueCollector(Collector):
         live = GaugeMetricFamily("cdvae_workers", "Live workers.", labels=["state"])
         for state in ("starting", "idle", "busy"):
             live.add_metric([state], sum(one.state == state for one in self._occupancy.workers))
-        return [answers, depth, oldest, jobs, live]
+        unseen = GaugeMetricFamily(
+            "cdvae_workers_without_metrics",
+            "Live workers that could not publish their metrics.",
+            value=sum(bool(one.metrics_error) for one in self._occupancy.workers),
+        )
+        return [answers, depth, oldest, jobs, live, unseen]
 
 
 class DiskCollector(Collector):

@@ -1,20 +1,18 @@
-"""The job queue as the front end uses it; the only user of RQ here.
+"""The job queue of the front end.
 
-A job is RQ's: a hash written as RQ writes it, on one of RQ's lists, its function named by string.
-Every change is one script of `cdvae_service.jobstore.ledger`, one round trip to Redis.
+A job is stored in RQ's format (`cdvae_service.jobstore.rq_adapter`). Every change is one script of
+`cdvae_service.jobstore.ledger`, in one round trip to Redis.
 """
 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from rq.job import Job
-from rq.serializers import JSONSerializer
 
 from app.queue.job_status import FIELDS, QueuedJob, job_status, text
 from cdvae_schema.job_specs import JOB_ID, JobKind, JobSpec, JobState, JobStatus
@@ -30,6 +28,7 @@ from cdvae_schema.wire import (
     idempotency_key,
 )
 from cdvae_service.jobstore.ledger import ENDED, LOST, now, source
+from cdvae_service.jobstore.rq_adapter import call_argument, job_fields, job_key
 
 SCRIPTS = ("submit", "status", "cancel", "admit", "rescue", "callback")
 
@@ -130,17 +129,15 @@ class JobQueue:
 
     def _fields(self, spec: JobSpec, origin: Origin) -> dict[str, Any]:
         """The job as RQ keeps it, with our own fields."""
-        job = Job.create(
+        fields = job_fields(
+            spec.id,
             FUNCTIONS[spec.kind],
-            args=(spec.model_dump(mode="json"),),
-            id=spec.id,
-            connection=cast(Any, self.redis),  # not used: the job is written by a script
+            spec.model_dump(mode="json"),
+            queue=spec.priority,
             timeout=self._job_timeout,
             result_ttl=self._result_ttl,
-            failure_ttl=self._result_ttl,
             description=f"{spec.kind} {spec.model}",
-            origin=spec.priority,
-            serializer=JSONSerializer,
+            enqueued_at=now()[1],
         )
         descriptor = JobDescriptor(kind=spec.kind, created_at=spec.created_at, request=spec.request)
         callback = spec.request.callback_url if spec.request.kind == "generate" else None
@@ -151,7 +148,7 @@ class JobQueue:
             FIELD_TRACE: origin.trace,
             **({FIELD_CALLBACK: callback} if callback else {}),
         }
-        return {**job.to_dict(), "status": "queued", "enqueued_at": now()[1], **ours}
+        return {**fields, **ours}
 
     async def status(self, job_id: str, owner: str) -> JobStatus:
         """The job's state now; JobNotFoundError for one that the owner does not have."""
@@ -169,6 +166,13 @@ class JobQueue:
         if job is None or job.owner != owner:
             raise JobNotFoundError(f"no job {job_id!r}; finished jobs are kept for a time")
         return job_status(job)
+
+    async def stored_spec(self, job_id: str) -> JobSpec:
+        """Return the specification that the worker gets; JobNotFoundError once it has expired."""
+        data: Any = await self.redis.hget(job_key(job_id), "data")
+        if data is None:
+            raise JobNotFoundError(f"no job {job_id!r}; finished jobs are kept for a time")
+        return JobSpec.model_validate(call_argument(data))
 
     async def cancel(self, job_id: str, owner: str) -> JobStatus:
         """Cancels a queued job at once and asks a running one to stop; final ones stay as they are.

@@ -5,11 +5,10 @@ from datetime import UTC, datetime
 
 from pydantic import ValidationError
 from redis.asyncio import Redis
-from rq.job import Job
-from rq.utils import utcparse
 
 from app.queue.job_status import text
 from cdvae_schema.wire import LEASES_KEY, QUEUES, WORKERS_KEY, WorkerPresence, worker_key
+from cdvae_service.jobstore.rq_adapter import job_key, parse_time, queue_key
 
 
 @dataclass(frozen=True)
@@ -43,9 +42,9 @@ async def occupancy(redis: Redis) -> Occupancy:
     """The queue now. Redis trouble raises RedisError."""
     async with redis.pipeline(transaction=False) as pipeline:
         for name in QUEUES:
-            pipeline.llen(f"rq:queue:{name}")
+            pipeline.llen(queue_key(name))
         for name in QUEUES:
-            pipeline.lindex(f"rq:queue:{name}", 0)
+            pipeline.lindex(queue_key(name), 0)
         pipeline.hlen(LEASES_KEY)
         *found, running = await pipeline.execute()
     depths, following = found[: len(QUEUES)], found[len(QUEUES) :]
@@ -59,7 +58,7 @@ async def occupancy(redis: Redis) -> Occupancy:
 
 
 async def _waited(redis: Redis, job_id: bytes | None) -> float:
-    since = await redis.hget(Job.key_for(text(job_id)), "enqueued_at") if job_id else None
+    since = await redis.hget(job_key(text(job_id)), "enqueued_at") if job_id else None
     if not since:
         return 0.0
-    return max(0.0, (datetime.now(UTC) - utcparse(text(since))).total_seconds())
+    return max(0.0, (datetime.now(UTC) - parse_time(text(since))).total_seconds())

@@ -6,6 +6,7 @@ from anyio import to_thread
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry
+from pydantic import Field
 from redis.exceptions import RedisError
 
 from app.dependencies import Services, ServicesDep
@@ -32,6 +33,7 @@ class WorkerCount(StrictModel):
 
     live: int
     with_model: int
+    without_metrics: int = Field(description="Their metrics port was taken; see their logs.")
 
 
 class Readiness(StrictModel):
@@ -70,7 +72,11 @@ async def readyz(
         live = await live_workers(services.queue.redis)
     except RedisError:
         problems.append("Redis does not answer")
-    count = WorkerCount(live=len(live), with_model=sum(bool(one.models) for one in live))
+    count = WorkerCount(
+        live=len(live),
+        with_model=sum(bool(one.models) for one in live),
+        without_metrics=sum(bool(one.metrics_error) for one in live),
+    )
     if not problems and count.with_model < workers:
         problems.append(f"{count.with_model} of {workers} workers are live with a model loaded")
     if problems:

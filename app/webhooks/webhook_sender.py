@@ -21,6 +21,7 @@ from app.webhooks.outbound import MAX_CONNECTIONS, TOTAL_SECONDS, BlockedError, 
 from cdvae_schema.base import StrictModel, Timestamp
 from cdvae_schema.job_specs import JobStatus
 from cdvae_schema.wire import FIELD_CALLBACK, FIELD_CALLBACK_TRIES, FIELD_OWNER, WEBHOOKS_KEY
+from cdvae_service.jobstore.rq_adapter import job_key
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ class Webhooks:
 
     async def _try(self, job_id: str) -> float | None:
         """The seconds until the next try; None where there is none."""
-        redis, key = self._queue.redis, f"rq:job:{job_id}"
+        redis, key = self._queue.redis, job_key(job_id)
         url, owner = (text(v or b"") for v in await redis.hmget(key, FIELD_CALLBACK, FIELD_OWNER))
         kept = self._keys.keys().get(owner)
         if not url or kept is None or kept.revoked_at is not None:

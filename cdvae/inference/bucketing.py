@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Sequence
+from fractions import Fraction
 
 from cdvae.diffusion.samplers.sampler import OnLevel
 
@@ -46,17 +47,20 @@ def bucket_by_size(num_atoms: Sequence[int], atoms: int) -> list[list[int]]:
 class Levels:
     """Counts the noise levels of several batches; each may come from a thread of its own.
 
-    They are those of run number ``run`` of at most ``runs``.
+    They are those of run number ``run`` of at most ``runs``. Batches may have different numbers of
+    levels: every batch counts the same, and progress is reported in PARTS of a batch.
     """
+
+    PARTS = 1000
 
     def __init__(self, batches: int, on_level: OnLevel | None, run: int, runs: int) -> None:
         self._batches, self._on_level, self._run, self._runs = batches, on_level, run, runs
-        self._done, self._lock = 0, threading.Lock()
+        self._done, self._lock = Fraction(0), threading.Lock()
 
     def one_more(self, level: int, levels: int) -> None:
         """A batch has done one of its ``levels``."""
         if self._on_level:
             with self._lock:
-                self._done += 1
-                each = self._batches * levels
-                self._on_level(self._run * each + self._done, self._runs * each)
+                self._done += Fraction(1, levels)
+                done = min(self._run * self._batches + self._done, self._runs * self._batches)
+                self._on_level(int(done * self.PARTS), self._runs * self._batches * self.PARTS)

@@ -1,8 +1,9 @@
 """When are two crystals the same? pymatgen's StructureMatcher with the paper's tolerances."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import numpy as np
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core.structure import Structure
 
@@ -63,8 +64,37 @@ def equivalent(first: Structure | None, second: Structure | None) -> bool:
         return False
 
 
+class _Seen:
+    """The different crystals of one formula so far: their indices and fingerprints."""
+
+    def __init__(self) -> None:
+        self._indices: list[int] = []
+        self._distances = np.empty(0)
+
+    def near(self, own: Fingerprint) -> list[int]:
+        """Indices of the crystals whose fingerprints agree within the tolerance, in order."""
+        count = len(self._indices)
+        if not count:
+            return []
+        known = self._distances[:count]
+        differences = np.abs(known - own.distances).reshape(count, -1).max(axis=1)
+        return [self._indices[row] for row in np.flatnonzero(differences <= TOLERANCE)]
+
+    def add(self, index: int, own: Fingerprint) -> None:
+        count = len(self._indices)
+        if count == len(self._distances):  # double the room
+            room = np.empty((max(4, 2 * count), *own.distances.shape))
+            if count:
+                room[:count] = self._distances
+            self._distances = room
+        self._distances[count] = own.distances
+        self._indices.append(index)
+
+
 def duplicates(
-    structures: Sequence[Structure], fingerprints: Sequence[Fingerprint | None] | None = None
+    structures: Sequence[Structure],
+    fingerprints: Sequence[Fingerprint | None] | None = None,
+    on_step: Callable[[], object] = lambda: None,
 ) -> list[int | None]:
     """For each structure the index of the first one that is the same crystal, None for a new one.
 
@@ -73,12 +103,12 @@ def duplicates(
     geometry it matches 94, all with an rms of 0.44 or more); fingerprints alone are blind to mirror
     images. A structure whose atoms are not separated is never a duplicate.
 
-    fingerprints: `identify` of each structure, where that is known.
+    fingerprints: `identify` of each structure, where that is known. on_step: called before each
+    structure; may raise to stop.
     """
     if fingerprints is None:
         fingerprints = [identify(structure) for structure in structures]
-    seen: defaultdict[tuple[tuple[int, int], ...], list[tuple[int, Fingerprint]]]
-    seen = defaultdict(list)
+    seen: defaultdict[tuple[tuple[int, int], ...], _Seen] = defaultdict(_Seen)
     cells: dict[int, Structure | None] = {}
 
     def cell(index: int) -> Structure | None:
@@ -88,17 +118,18 @@ def duplicates(
 
     result: list[int | None] = []
     for index, own in enumerate(fingerprints):
+        on_step()
         if own is None:
             result.append(None)
             continue
         near = (
             earlier
-            for earlier, other in seen[own.formula]
-            if own.difference(other) <= TOLERANCE and equivalent(cell(earlier), cell(index))
+            for earlier in seen[own.formula].near(own)
+            if equivalent(cell(earlier), cell(index))
         )
         first = next(near, None)
         if first is None:
-            seen[own.formula].append((index, own))
+            seen[own.formula].add(index, own)
         result.append(first)
     return result
 

@@ -8,7 +8,8 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, Protocol, TypeVar
@@ -161,10 +162,30 @@ class ObjectStore:
         now = time.time()
         for path, facts in self._listed(self._root).items():
             job_id = path.removeprefix(f"{self._root}/").partition("/")[0]
-            written = facts.get("LastModified") or facts["created"]
-            assert isinstance(written, datetime)
-            newest[job_id] = min(newest.get(job_id, now), now - written.timestamp())
+            newest[job_id] = min(newest.get(job_id, now), now - self._written(path, facts))
         return iter(newest.items())
+
+    def _written(self, path: str, facts: dict[str, Any]) -> float:
+        """Return when a file was written, in seconds since the epoch."""
+        value = next((facts[name] for name in _WRITTEN if facts.get(name)), None)
+        if value is None:
+            value = self._files.modified(path)
+        if isinstance(value, str):
+            value = _parsed(value)
+        return value.timestamp() if isinstance(value, datetime) else float(value)
+
+
+_WRITTEN = ("LastModified", "last_modified", "updated", "mtime", "modified", "created")
+"""The names under which listings of S3, Azure, Google, files and others give a file's time."""
+
+
+def _parsed(text: str) -> datetime:
+    """Return a time written as ISO 8601 or as in HTTP headers; UTC where it names no zone."""
+    try:
+        time_written = datetime.fromisoformat(text)
+    except ValueError:
+        time_written = parsedate_to_datetime(text)
+    return time_written if time_written.tzinfo else time_written.replace(tzinfo=UTC)
 
 
 def open_store(home: Path, url: str | None) -> ResultStore:

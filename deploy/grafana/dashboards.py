@@ -102,10 +102,10 @@ CRYSTALS = Board(
             Query("sum by (model) (rate("
                   f"cdvae_score_evaluations_total{{{MODEL}}}[$__rate_interval]))", "{{model}}"),
         ), stacked=True),
-        Panel("Crystals in a batch", "What is decoded together.", "short", (
-            *percentiles("cdvae_chunk_crystals"),
-            Query("sum(rate(cdvae_chunk_crystals_sum[$__rate_interval]))"
-                  " / sum(rate(cdvae_chunk_crystals_count[$__rate_interval]))", "mean"),
+        Panel("Crystals in a batch", "Crystals that one batch decodes.", "short", (
+            *percentiles("cdvae_decode_batch_crystals"),
+            Query("sum(rate(cdvae_decode_batch_crystals_sum[$__rate_interval]))"
+                  " / sum(rate(cdvae_decode_batch_crystals_count[$__rate_interval]))", "mean"),
         )),
         Panel("Workers", "By state, as they announce themselves.", "short", (
             Query("max by (state) (cdvae_workers)", "{{state}}"),

@@ -157,7 +157,11 @@ class StandInWorker:
         self.ledger = Leases(redis, name)
 
     def announce(
-        self, models: tuple[str, ...] = ("tiny@1",), state: str = "idle", relax: bool = False
+        self,
+        models: tuple[str, ...] = ("tiny@1",),
+        state: str = "idle",
+        relax: bool = False,
+        metrics_error: str = "",
     ) -> None:
         presence = WorkerPresence.model_validate(
             {
@@ -169,6 +173,7 @@ class StandInWorker:
                 "pid": 1,
                 "started_at": "2026-01-02T03:04:05Z",
                 "relax": relax,
+                "metrics_error": metrics_error,
             }
         )
         self.redis.sadd(WORKERS_KEY, self.name)

@@ -51,15 +51,19 @@ def test_readiness_counts_workers(client: TestClient, worker: StandInWorker) -> 
     assert client.get("/readyz").json() == {
         "status": "ready",
         "models": ["tiny@1"],
-        "workers": {"live": 0, "with_model": 0},
+        "workers": {"live": 0, "with_model": 0, "without_metrics": 0},
     }
     answer = problem(client.get("/readyz?workers=1"), 503)
-    assert answer["workers"] == {"live": 0, "with_model": 0}
+    assert answer["workers"] == {"live": 0, "with_model": 0, "without_metrics": 0}
     worker.announce(models=(), state="starting")
     answer = problem(client.get("/readyz?workers=1"), 503)
-    assert answer["workers"] == {"live": 1, "with_model": 0}
+    assert answer["workers"] == {"live": 1, "with_model": 0, "without_metrics": 0}
     worker.announce()
-    assert client.get("/readyz?workers=1").json()["workers"] == {"live": 1, "with_model": 1}
+    count = client.get("/readyz?workers=1").json()["workers"]
+    assert count == {"live": 1, "with_model": 1, "without_metrics": 0}
+    worker.announce(metrics_error="no metrics on 127.0.0.1:9464: Address already in use")
+    assert client.get("/readyz").json()["workers"]["without_metrics"] == 1
+    assert "cdvae_workers_without_metrics 1.0" in client.get("/metrics").text
     problem(client.get("/readyz?workers=2"), 503)
     worker.vanish()
     problem(client.get("/readyz?workers=1"), 503)

@@ -1,3 +1,4 @@
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -5,6 +6,8 @@ import pytest
 from pymatgen.core.lattice import Lattice
 from pymatgen.core.structure import Structure
 
+from cdvae.errors import Cancelled
+from cdvae.metrics.fingerprint import Fingerprint
 from cdvae.metrics.matching import duplicates, match, match_many
 from cdvae.metrics.reconstruction_score import per_distinct, score_reconstruction, validities
 
@@ -116,3 +119,27 @@ def test_copies_count_once_for_a_distinct_crystal() -> None:
     """Three copies of one crystal, two matched, and a single one that is not: (2/3 + 0) / 2."""
     assert per_distinct([None, 0, None, 0], [1, 1, 0, 0]) == pytest.approx(1 / 3)
     assert per_distinct([None, None], [1, 0]) == 0.5
+
+
+def test_the_search_for_duplicates_can_be_stopped() -> None:
+    calls = []
+
+    def stop() -> None:
+        calls.append(1)
+        if len(calls) == 3:
+            raise Cancelled
+
+    cell = Structure(Lattice.cubic(4), ["Cs", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    with pytest.raises(Cancelled):
+        duplicates([cell] * 5, on_step=stop)
+    assert len(calls) == 3
+
+
+def test_many_crystals_of_one_formula_are_compared_at_once() -> None:
+    """10,000 of them took minutes when each pair was compared in Python."""
+    generator = np.random.default_rng(0)
+    fingerprints = [Fingerprint(((6, 1),), 50 * generator.random((1, 1, 8))) for _ in range(4000)]
+    cell = Structure(Lattice.cubic(4), ["C"], [[0, 0, 0]])
+    begun = time.process_time()
+    assert duplicates([cell] * 4000, fingerprints) == [None] * 4000
+    assert time.process_time() - begun < 10

@@ -67,7 +67,19 @@ def test_levels_of_several_batches_add_up() -> None:
         for level in (1, 2, 3):
             levels.one_more(level, 3)
             levels.one_more(level, 3)
-    assert seen == [(i, 12) for i in range(1, 13)]
+    assert [level / levels for level, levels in seen] == pytest.approx(
+        [i / 12 for i in range(1, 13)], abs=1e-3
+    )
+
+
+def test_batches_with_different_numbers_of_levels_end_at_one() -> None:
+    seen: list[float] = []
+    levels = Levels(2, lambda level, levels: seen.append(level / levels), 0, 1)
+    for number in (10, 100):
+        for _ in range(number):
+            levels.one_more(1, number)
+    assert seen == sorted(seen)
+    assert seen[-1] == 1
 
 
 def test_spread_keeps_the_order_and_computes_without_gradients() -> None:

@@ -5,10 +5,11 @@ job) and reports on the pipe whose number is its argument:
 
     {"event": "ready", ...}              the models are loaded
     {"event": "chunk", ...}              see worker.supervisor.worker_metrics
+    {"event": "batch", "crystals": ...}  a batch of decodings starts
     {"event": "done", "job": ..., ...}   the job is settled in Redis
     {"event": "models", ...}             a new version was loaded between jobs
 
-All but `chunk` also say what the process has: `models`, `device`, `relax` (a potential).
+`ready`, `done` and `models` also have `models`, `device` and `relax` (a potential is installed).
 It ends when its input closes, even in the middle of a job: then the worker is gone.
 """
 
@@ -16,11 +17,14 @@ from __future__ import annotations
 
 import json
 import logging
+import multiprocessing
+import multiprocessing.util
 import os
 import queue
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from io import RawIOBase
@@ -54,7 +58,7 @@ from worker.worker_settings import WorkerSettings
 
 log = logging.getLogger("worker.executor.executor")
 
-FOLLOW_SECONDS = 5.0  # s without a job after which the model store is looked at
+FOLLOW_SECONDS = 5.0  # s between two looks at the model store for new versions
 NICENESS = 10
 """Who answers clients on the same cores goes first; beside other work that takes them all a tenth
 of each is left. In a container of its own nothing changes.
@@ -128,6 +132,11 @@ def _read_in_background(commands: RawIOBase) -> queue.Queue[Message]:
         for line in commands:
             messages.put(json.loads(line))
         flush_traces()
+        # `os._exit` skips the finalizers of multiprocessing, so that Ctrl-C would end with a
+        # warning of leaked semaphores. The processes go first: they may still be starting.
+        for process in multiprocessing.active_children():
+            process.kill()
+        multiprocessing.util._run_finalizers(0)  # type: ignore[attr-defined]
         os._exit(0)
 
     threading.Thread(target=read, name="worker-pipe", daemon=True).start()
@@ -167,13 +176,16 @@ def _serve(
 
     AllowedJob.functions = _functions(settings, worker, connection, models, checks, relaxer, report)
     state("ready")
-    while True:
-        try:
-            message = messages.get(timeout=FOLLOW_SECONDS)
-        except queue.Empty:
+
+    def follow() -> None:
+        while True:
+            time.sleep(FOLLOW_SECONDS)
             if models.follow():
                 state("models")
-            continue
+
+    threading.Thread(target=follow, name="follow-store", daemon=True).start()
+    while True:
+        message = messages.get()
         name = f"job-{message['job'][:8]}"
         threading.Thread(target=perform, args=(message,), name=name, daemon=True).start()
 
@@ -192,8 +204,12 @@ def _functions(
     from worker.executor.redis_sync import RedisSync
 
     store, sync = open_store(settings.home, settings.results_url), RedisSync(connection, worker)
+
+    def note_batch(crystals: int) -> None:
+        report({"event": "batch", "crystals": crystals})
+
     context = job_functions.JobContext(
-        store, connection, models, checks, relaxer, DynamicBatcher(), sync, report
+        store, connection, models, checks, relaxer, DynamicBatcher(note_batch), sync, report
     )
     return {
         name: partial(getattr(job_functions, kind), context) for kind, name in FUNCTIONS.items()

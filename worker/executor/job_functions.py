@@ -14,6 +14,7 @@ from typing import Any
 from redis import Redis
 from rq.job import Job
 
+from cdvae.errors import Cancelled
 from cdvae_schema.job_specs import JobSpec
 from cdvae_schema.wire import FIELD_STATE
 from cdvae_service.results.result_store import ResultStore
@@ -77,7 +78,10 @@ def _run(context: JobContext, payload: Payload, kind: str, stage: str) -> Payloa
     stages = ("starting", stage, *(["relax"] if spec.request.relax else []), "finishing")
     control = JobControl(spec.id, spec.num_samples, stages)
     with context.sync.track(control):
-        engine = context.models.get(spec.model)
+        try:
+            engine = context.models.get(spec.model, control.check)
+        except Cancelled:  # there is nothing to store yet
+            return _finished(context, spec, "cancelled", 0)
         folder = ResultWriter(context.store, spec.id)
         runner = JobRunner(
             spec,
@@ -90,5 +94,9 @@ def _run(context: JobContext, payload: Payload, kind: str, stage: str) -> Payloa
             context.report,
         )
         state = runner.run()
+    return _finished(context, spec, state, control.done)
+
+
+def _finished(context: JobContext, spec: JobSpec, state: str, crystals: int) -> Payload:
     context.connection.hset(Job.key_for(spec.id), FIELD_STATE, state)
-    return {"state": state, "num_crystals": control.done}
+    return {"state": state, "num_crystals": crystals}

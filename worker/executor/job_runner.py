@@ -15,6 +15,7 @@ from torch import Tensor
 from cdvae.data.structures import to_structures
 from cdvae.errors import Cancelled, NonFiniteSampleError
 from cdvae.inference import SamplerSpec, crystal_seed
+from cdvae.metrics.fingerprint import Fingerprint
 from cdvae.metrics.matching import duplicates
 from cdvae_schema.crystal_records import CrystalRecord
 from cdvae_schema.job_specs import JobSpec
@@ -36,6 +37,9 @@ from worker.tasks.task import Decode, Task
 from worker.tasks.work_division import Work, resumed
 
 Report = Callable[[Message], None]
+State = Literal["succeeded", "cancelled"]
+
+CANCEL_SECONDS = 2.0  # s that the search for duplicates may take after a cancellation
 
 
 class JobRunner:
@@ -60,6 +64,7 @@ class JobRunner:
         self._decode: Decode = partial(together.decode, engine, spec.priority == QUEUES[0])
         self._folder, self._report = folder, report
         self._checks, self._relaxer = checks, relaxer
+        nfe = [one for chunk in folder.chunks for one in chunk.nfe]
         finished = [chunk.crystals for chunk in folder.chunks]
         divided = engine.chunks(spec.num_samples, searched=spec.kind == "optimize")
         chunks = resumed(divided, finished)
@@ -68,13 +73,13 @@ class JobRunner:
             model=engine.reference,
             weights_sha256=engine.model.weights_sha256,
             seed=spec.seed,
-            sampler=f"{spec.sampler.name} {spec.sampler.nfe}",
+            sampler=spec.sampler.name,
         )
-        self._findings = analyze(CrystalSlice.of(folder.structures(), 0, self._origin))
+        self._findings = analyze(CrystalSlice.of(folder.structures(), 0, nfe, self._origin))
         self._queue_seconds = max(0.0, (datetime.now(UTC) - spec.created_at).total_seconds())
         self._sample_seconds = self._check_seconds = self._relax_seconds = 0.0
 
-    def run(self) -> Literal["succeeded", "cancelled"]:
+    def run(self) -> State:
         """Make, check and store the crystals; what is finished when the job is cancelled is kept.
 
         Raises NonFiniteSampleError with the indices of the job's crystals.
@@ -83,7 +88,7 @@ class JobRunner:
         if before is not None:
             self._control.finish(int(before.metrics["num_samples"]))
             return before.state
-        state: Literal["succeeded", "cancelled"] = "succeeded"
+        state: State = "succeeded"
         task: Task | None = None
         try:
             self._control.check()
@@ -98,8 +103,7 @@ class JobRunner:
                 self._relax()
         except Cancelled:
             state = "cancelled"
-        self._finish(task, state)
-        return state
+        return self._finish(task, state)
 
     def _chunk(self, task: Task, number: int, crystals: range) -> None:
         """Make, check and store one chunk."""
@@ -124,7 +128,11 @@ class JobRunner:
         records: list[CrystalRecord] = []
         # AnalysisPool may take seconds; what is checked when the job is cancelled is kept.
         findings = self._checks.findings(
-            structures, crystals.start, self._origin, lambda: on_level(1, 1)
+            structures,
+            crystals.start,
+            decoded.nfe.tolist(),
+            self._origin,
+            lambda: on_level(1, 1),
         )
         try:
             for index, structure, row, finding in zip(
@@ -145,7 +153,7 @@ class JobRunner:
         if not records:
             return
         own = list(structures[: len(records)])
-        self._folder.add(Chunk(records, own, int(evaluations[: len(own)].sum())))
+        self._folder.add(Chunk(records, own, evaluations[: len(own)].tolist()))
         self._control.crystals_done(len(records))
         self._report(chunk_message(self._engine, self._folder.chunks[-1]))
 
@@ -178,13 +186,16 @@ class JobRunner:
             relax=self._relax_seconds,
         )
 
-    def _finish(self, task: Task | None, state: Literal["succeeded", "cancelled"]) -> None:
-        """Store the summary of what there is."""
+    def _finish(self, task: Task | None, state: State) -> State:
+        """Store the summary of the crystals that are stored; return the final state."""
         self._control.stage("finishing")
         begun = time.perf_counter()
         fingerprints = [finding.fingerprint for finding in self._findings]
-        equal = duplicates(self._folder.structures(), fingerprints)
-        self._folder.mark_duplicates(equal)
+        structures = self._folder.structures()
+        equal, cancelled = compare(structures, fingerprints, self._control.check)
+        if cancelled:
+            state = "cancelled"
+        self._folder.mark_duplicates(equal or [None] * len(structures))
         if task is not None:
             self._folder.replace(task.finalize(self._folder.records()))
         records = self._folder.records()
@@ -207,6 +218,35 @@ class JobRunner:
         )
         if state == "succeeded":
             self._control.finish(len(records))
+        return state
+
+
+def compare(
+    structures: Sequence[Structure],
+    fingerprints: Sequence[Fingerprint | None],
+    check: Callable[[], None],
+    clock: Callable[[], float] = time.monotonic,
+) -> tuple[list[int | None] | None, bool]:
+    """Return the duplicates (see `duplicates`), and whether the job was cancelled.
+
+    The comparison of 10,000 crystals takes minutes: it ends CANCEL_SECONDS after the cancellation,
+    and the duplicates are then None. `check` raises Cancelled from the cancellation on.
+    """
+    end = math.inf
+
+    def on_step() -> None:
+        nonlocal end
+        try:
+            check()
+        except Cancelled:
+            end = min(end, clock() + CANCEL_SECONDS)
+            if clock() >= end:
+                raise
+
+    try:
+        return duplicates(structures, fingerprints, on_step), end < math.inf
+    except Cancelled:
+        return None, True
 
 
 def _finite(row: dict[str, float]) -> bool:

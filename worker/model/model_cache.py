@@ -6,6 +6,8 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from worker.model.engine import Engine
 
 log = logging.getLogger(__name__)
+
+POLL_INTERVAL = 0.2  # s between two calls of `on_wait` by a waiting job
 
 LoadEngine = Callable[[Path, str], "Engine"]
 
@@ -37,9 +41,10 @@ def model_store(settings: WorkerSettings) -> LocalStore:
 
 
 class ModelCache:
-    """The models of one process, at most `settings.max_models` of them, least used go first.
+    """The models of one process: at most `settings.max_models`, the least recently used goes first.
 
-    Jobs ask for them from threads of their own.
+    One thread downloads and loads models, one at a time; the threads of jobs wait for their own
+    model only.
     """
 
     def __init__(self, settings: WorkerSettings, load: LoadEngine) -> None:
@@ -47,7 +52,9 @@ class ModelCache:
         self._load = load
         self._store = model_store(settings)
         self._engines: OrderedDict[str, Engine] = OrderedDict()
-        self._lock = threading.RLock()
+        self._loading: dict[str, Future[Engine]] = {}
+        self._lock = threading.Lock()  # held for moments only
+        self._loader = ThreadPoolExecutor(1, "load-model")
         self._followed: dict[str | None, tuple[str, str]] = {}
 
     @property
@@ -93,25 +100,46 @@ class ModelCache:
             return False
         return bool(changed)
 
-    def get(self, reference: str | None) -> Engine:
-        """The model that `reference` means, loaded now if it is not in memory."""
-        with self._lock:
-            return self._get(reference)
+    def get(self, reference: str | None, on_wait: Callable[[], object] = lambda: None) -> Engine:
+        """Return the model that `reference` means; load it if it is not in memory.
 
-    def _get(self, reference: str | None) -> Engine:
+        `on_wait` is called a few times a second while the model is loaded, and may raise to stop.
+        Raises ModelStoreError.
+        """
         try:
             name, version = self._resolve(reference)
-            key = f"{name}@{version}"
-            if key not in self._engines:
-                engine = self._load(self._store.path(name, version), self._device())
+        except StoreError as error:
+            raise ModelStoreError(str(error)) from error
+        key = f"{name}@{version}"
+        with self._lock:
+            if key in self._engines:
+                self._engines.move_to_end(key)
+                return self._engines[key]
+            if key not in self._loading:
+                self._loading[key] = self._loader.submit(
+                    copy_context().run, self._load_into_memory, name, version
+                )
+            loading = self._loading[key]
+        while not wait([loading], POLL_INTERVAL).done:
+            on_wait()
+        return loading.result()
+
+    def _load_into_memory(self, name: str, version: str) -> Engine:
+        key = f"{name}@{version}"
+        try:
+            engine = self._load(self._store.path(name, version), self._device())
+        except StoreError as error:
+            raise ModelStoreError(str(error)) from error
+        else:
+            with self._lock:
                 while len(self._engines) >= self._settings.max_models:
                     self._engines.popitem(last=False)
                 self._engines[key] = engine
-                log.info("loaded %s on %s", key, engine.device)
-        except StoreError as error:
-            raise ModelStoreError(str(error)) from error
-        self._engines.move_to_end(key)
-        return self._engines[key]
+            log.info("loaded %s on %s", key, engine.device)
+            return engine
+        finally:
+            with self._lock:
+                del self._loading[key]
 
     def _resolve(self, reference: str | None) -> tuple[str, str]:
         try:

@@ -1,4 +1,4 @@
-"""What can be said of a finished crystal alone, and where it comes from."""
+"""Analysis of single crystals: report, fingerprint, and CIF with provenance."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CrystalProvenance:
-    """What every crystal of a job has in common, for the provenance in its CIF."""
+    """The provenance in the CIF of every crystal of a job."""
 
     model: str  # name@version
     weights_sha256: str
     seed: int
-    sampler: str  # name and steps
+    sampler: str  # its name
 
-    def of(self, index: int) -> dict[str, str | int]:
-        """The provenance of crystal `index`."""
+    def of(self, index: int, nfe: int) -> dict[str, str | int]:
+        """Return the provenance of crystal `index`, which took `nfe` function evaluations."""
         return {
             "generator": "cdvae",
             "model": self.model,
             "weights_sha256": self.weights_sha256,
             "seed": self.seed,
             "index": index,
-            "sampler": self.sampler,
+            "sampler": f"{self.sampler} {nfe}",
         }
 
 
 @dataclass(frozen=True)
 class CrystalAnalysis:
-    """What can be said of a crystal alone."""
+    """The analysis of one crystal."""
 
     report: CrystalReport
     fingerprint: Fingerprint | None  # None where the atoms are not separated
@@ -49,26 +49,30 @@ class CrystalAnalysis:
 
 @dataclass(frozen=True)
 class CrystalSlice:
-    """Some crystals of a job, as little as says it all: pickling a structure takes longer."""
+    """Consecutive crystals of a job as plain arrays: pickling a `Structure` takes longer."""
 
     start: int  # index of the first
     crystals: Sequence[tuple[np.ndarray, list[Any], np.ndarray]]  # cell, Z, fractional
+    nfe: Sequence[int]  # of each crystal
     origin: CrystalProvenance
 
     @staticmethod
-    def of(structures: Sequence[Structure], start: int, origin: CrystalProvenance) -> CrystalSlice:
-        """The part of these crystals, whose indices begin at ``start``."""
+    def of(
+        structures: Sequence[Structure], start: int, nfe: Sequence[int], origin: CrystalProvenance
+    ) -> CrystalSlice:
+        """Return the slice of these crystals, whose indices begin at ``start``."""
         crystals = [
             (one.lattice.matrix, list(one.atomic_numbers), one.frac_coords) for one in structures
         ]
-        return CrystalSlice(start, crystals, origin)
+        return CrystalSlice(start, crystals, nfe, origin)
 
 
 def analyze(part: CrystalSlice) -> list[CrystalAnalysis]:
-    """The findings of a part's crystals."""
-    findings = []
-    for index, (cell, atomic_numbers, sites) in enumerate(part.crystals, part.start):
+    """Return the analyses of the crystals."""
+    analyses = []
+    numbered = enumerate(zip(part.crystals, part.nfe, strict=True), part.start)
+    for index, ((cell, atomic_numbers, sites), nfe) in numbered:
         structure = Structure(Lattice(cell), atomic_numbers, sites)
-        cif = write_cif(structure, part.origin.of(index))
-        findings.append(CrystalAnalysis(describe(structure), identify(structure), cif))
-    return findings
+        cif = write_cif(structure, part.origin.of(index, nfe))
+        analyses.append(CrystalAnalysis(describe(structure), identify(structure), cif))
+    return analyses

@@ -1,8 +1,7 @@
-"""What is said of finished crystals, found by processes beside the sampler.
+"""A pool of processes that analyzes finished crystals.
 
-Symmetry, validity, fingerprint and CIF take a third of a small crystal's time, in Python, whose
-lock the sampler needs for every operation: in threads of one process they would slow each other
-down.
+Symmetry, validity, fingerprint and CIF take a third of a small crystal's time. They are Python code
+that holds the GIL, which the sampler needs for every operation, so threads would slow it down.
 """
 
 from __future__ import annotations
@@ -24,21 +23,21 @@ from cdvae.metrics.crystal_report import describe
 from worker.results.analysis import CrystalAnalysis, CrystalProvenance, CrystalSlice, analyze
 
 PART = 16
-"""Crystals that a process looks at in one call, some 40 ms."""
+"""Crystals in one call of a process; the call takes about 40 ms."""
 MOST = 4
-"""Processes, each of 0.15 GB."""
-LOOK_SECONDS = 0.2  # s between two looks of a waiting job at its limit, its client
+"""Processes at most; each needs 0.15 GB."""
+POLL_INTERVAL = 0.2  # s between two calls of `on_wait`
 
 
 class AnalysisDiedError(Exception):
-    """Crystals whose checks end the process that makes them, twice."""
+    """The analysis of some crystals ended its process twice."""
 
 
 class AnalysisPool:
-    """Findings of the crystals of all jobs of a process.
+    """Analyzes the crystals of all jobs of an executor.
 
-    threads: of torch. With one of them the crystals are looked at by the job itself: a worker
-    does not take more of the machine than it was given.
+    threads: the number of torch threads. With one thread the job analyzes its crystals itself, so
+    that a worker uses no more of the machine than it was given.
     """
 
     def __init__(self, threads: int) -> None:
@@ -50,20 +49,22 @@ class AnalysisPool:
         self,
         structures: Sequence[Structure],
         start: int,
+        nfe: Sequence[int],
         origin: CrystalProvenance,
         on_wait: Callable[[], None],
     ) -> Iterator[CrystalAnalysis]:
-        """Of each crystal, in order, as they come; the first has the index ``start`` in its job.
+        """Yield the analysis of each crystal in order; the first has index ``start`` in its job.
 
-        on_wait: called at least a few times a second; what it raises ends the search.
+        nfe: function evaluations of each crystal. on_wait: called a few times a second; an
+        exception from it ends the analysis.
 
         Raises:
-            AnalysisDiedError: a crystal ends the process that looks at it.
+            AnalysisDiedError: a crystal ends the process that analyzes it.
         """
         if self._pool is None:
-            for index, structure in enumerate(structures, start):
+            for row, structure in enumerate(structures):
                 on_wait()
-                yield from analyze(CrystalSlice.of([structure], index, origin))
+                yield from analyze(CrystalSlice.of([structure], start + row, [nfe[row]], origin))
             return
         waiting: deque[tuple[CrystalSlice, Future[list[CrystalAnalysis]]]] = deque()
         places = iter(range(0, len(structures), PART))
@@ -72,7 +73,9 @@ class AnalysisPool:
         try:
             while True:
                 for i in islice(places, ahead - len(waiting)):
-                    part = CrystalSlice.of(structures[i : i + PART], start + i, origin)
+                    part = CrystalSlice.of(
+                        structures[i : i + PART], start + i, nfe[i : i + PART], origin
+                    )
                     waiting.append((part, self._submit(part)))
                 if not waiting:
                     return
@@ -80,7 +83,7 @@ class AnalysisPool:
                 try:
                     found = _result(future, on_wait)
                 except BrokenProcessPool:
-                    found = _find_apart(part, on_wait)
+                    found = _analyze_apart(part, on_wait)
                 waiting.popleft()
                 yield from found
         finally:
@@ -98,7 +101,7 @@ class AnalysisPool:
 
 
 def _pool(processes: int) -> ProcessPoolExecutor:
-    """Processes that begin at once, so that the first job does not wait for them."""
+    """Return a pool whose processes start at once, so that the first job does not wait."""
     context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
     pool = ProcessPoolExecutor(processes, context, _begin)
     for _ in range(processes):
@@ -107,7 +110,7 @@ def _pool(processes: int) -> ProcessPoolExecutor:
 
 
 def _begin() -> None:
-    """Get ready, and end with the executor, however that ends."""
+    """Prepare the process, and end it when the executor ends for any reason."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -121,26 +124,26 @@ def _begin() -> None:
 
 
 def _begun() -> None:
-    """What a process does first."""
+    """Do nothing: submitting this starts a process."""
 
 
 def _result(
     future: Future[list[CrystalAnalysis]], on_wait: Callable[[], None]
 ) -> list[CrystalAnalysis]:
     on_wait()
-    while not wait([future], LOOK_SECONDS).done:
+    while not wait([future], POLL_INTERVAL).done:
         on_wait()
     return future.result()
 
 
-def _find_apart(part: CrystalSlice, on_wait: Callable[[], None]) -> list[CrystalAnalysis]:
-    """The findings by a process that looks at nothing else: whose crystal it was shows then."""
+def _analyze_apart(part: CrystalSlice, on_wait: Callable[[], None]) -> list[CrystalAnalysis]:
+    """Analyze the crystals in a process of their own: a failure is then theirs."""
     pool = _pool(1)
     try:
         return _result(pool.submit(analyze, part), on_wait)
     except BrokenProcessPool as error:
         last = part.start + len(part.crystals) - 1
-        text = f"the checks of crystals {part.start} to {last} ended their process twice"
+        text = f"the analysis of crystals {part.start} to {last} ended its process twice"
         raise AnalysisDiedError(text) from error
     finally:
         pool.shutdown(wait=False, cancel_futures=True)

@@ -24,6 +24,9 @@ TOGETHER = 16
 """Crystals of which the potential gives the forces at once."""
 
 
+POLL_INTERVAL = 0.2  # s between two calls of `on_step` by a job that waits for the potential
+
+
 class NoPotentialError(Exception):
     """The job wants its crystals relaxed, and this worker cannot do that."""
 
@@ -60,6 +63,7 @@ class Relaxer:
         self,
         records: Sequence[CrystalRecord],
         structures: Sequence[Structure],
+        nfe: Sequence[int],
         origin: CrystalProvenance,
         on_step: Callable[[int], None],
     ) -> list[CrystalRecord]:
@@ -71,13 +75,19 @@ class Relaxer:
         from cdvae.stability.relaxation import relax
 
         possible = [place for place, record in enumerate(records) if record.valid.structure]
-        with self._lock:
+        while not self._lock.acquire(timeout=POLL_INTERVAL):
+            on_step(0)
+        try:
             potential = self._potential
             found = relax([structures[place] for place in possible], potential, on_step)
+        finally:
+            self._lock.release()
         result = list(records)
         for place, one in zip(possible, found, strict=True):
             if one is not None:
-                result[place] = _with(records[place], one, potential.name, origin)
+                result[place] = _with(
+                    records[place], one, potential.name, origin.of(records[place].index, nfe[place])
+                )
         return result
 
 
@@ -104,19 +114,19 @@ def relax_all(
             def on_step(done: int, first: int = first) -> None:
                 on_fraction((first + done) / total)
 
-            relaxed = relaxer.relaxed(own, structures, origin, on_step)
+            relaxed = relaxer.relaxed(own, structures, chunk.nfe[part], origin, on_step)
             records[first : first + len(own)] = relaxed
         folder.replace(records)
 
 
 def _with(
-    record: CrystalRecord, found: Relaxation, name: str, origin: CrystalProvenance
+    record: CrystalRecord, found: Relaxation, name: str, provenance: dict[str, str | int]
 ) -> CrystalRecord:
     from cdvae.data.cif_writer import write_cif
 
     relaxed = Relaxed(
         potential=name,
-        cif=write_cif(found.structure, {**origin.of(record.index), "relaxed": name}),
+        cif=write_cif(found.structure, {**provenance, "relaxed": name}),
         energy_per_atom=found.energy,
         energy_per_atom_before=found.energy_before,
         rmsd=found.rmsd,

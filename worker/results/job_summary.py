@@ -18,12 +18,13 @@ from worker.supervisor.executor_process import Message
 def metrics_of(
     records: Sequence[CrystalRecord],
     reports: Sequence[CrystalReport],
-    equal: Sequence[int | None],
+    equal: Sequence[int | None] | None,
     statistics: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The summary of the service, against the `statistics` of the training data.
 
-    reports, equal: of each record; for a duplicate the index of the first that equals it.
+    reports, equal: of each record; for a duplicate the index of the first that equals it. Without
+    `equal` the uniqueness is null.
     """
     if not records:
         return {"num_samples": 0}
@@ -31,13 +32,15 @@ def metrics_of(
         name: [record.predicted[name] for record in records] for name in records[0].predicted
     }
     novel = [record.novel for record in records]
-    return dict(summarize(reports, equal, novel, predicted, statistics))
+    known = [None] * len(records) if equal is None else equal
+    metrics = dict(summarize(reports, known, novel, predicted, statistics))
+    return metrics if equal is not None else {**metrics, "uniqueness": None}
 
 
 def evaluations_of(chunks: Sequence[Chunk]) -> float:
-    """Score evaluations that each crystal took, mean."""
+    """Return the mean number of function evaluations of a crystal."""
     crystals = sum(len(chunk.records) for chunk in chunks)
-    return sum(chunk.nfe for chunk in chunks) / max(crystals, 1)
+    return sum(sum(chunk.nfe) for chunk in chunks) / max(crystals, 1)
 
 
 def chunk_message(engine: Engine, chunk: Chunk) -> Message:
@@ -49,7 +52,7 @@ def chunk_message(engine: Engine, chunk: Chunk) -> Message:
         "model": engine.reference,
         "crystals": len(chunk.records),
         "valid": sum(is_valid(record) for record in chunk.records),
-        "nfe": chunk.nfe,
+        "nfe": sum(chunk.nfe),
         "gpu_memory_bytes": torch.cuda.max_memory_allocated(device) if cuda else 0,
         "gpu_memory_total_bytes": torch.cuda.mem_get_info(device)[1] if cuda else 0,
     }

@@ -21,14 +21,14 @@ _RECORDS: TypeAdapter[list[AnyRecord]] = TypeAdapter(list[AnyRecord])
 
 @dataclass
 class Chunk:
-    """Crystals that were made together, and the score evaluations that they took in all.
+    """Crystals that were decoded together.
 
-    structures: as decoded; the CIF of a record has fewer digits.
+    structures: as decoded; the CIF of a record has fewer digits. nfe: function evaluations of each.
     """
 
     records: list[CrystalRecord]
     structures: list[Structure]
-    nfe: int
+    nfe: list[int]
 
     @property
     def crystals(self) -> range:
@@ -88,9 +88,19 @@ class ResultWriter:
         self.chunks.append(chunk)
 
     def mark_duplicates(self, duplicate_of: Sequence[int | None]) -> None:
-        """Set `duplicate_of` of all records, in their order."""
-        pairs = zip(self.records(), duplicate_of, strict=True)
-        self.replace([one.model_copy(update={"duplicate_of": earlier}) for one, earlier in pairs])
+        """Set `duplicate_of` of all records, in their order.
+
+        A duplicate is as novel as the crystal that it repeats. Their fingerprints differ a little,
+        so that the comparison with the training data may differ between the two.
+        """
+        records = self.records()
+        updates = [
+            {} if first is None else {"duplicate_of": first, "novel": records[first].novel}
+            for first in duplicate_of
+        ]
+        self.replace(
+            [one.model_copy(update=update) for one, update in zip(records, updates, strict=True)]
+        )
 
     def replace(self, records: Sequence[CrystalRecord]) -> None:
         """Exchange all records, in their order, and store the chunks that changed."""

@@ -70,7 +70,7 @@ class ExecutorWorker(Worker):
         )
         self.settings = settings
         self.metrics = metrics
-        self.heart = Heartbeat(connection, name)
+        self.heart = Heartbeat(connection, name, metrics.error)
         self._executor_command = tuple(executor_command)
         self._executor: ExecutorProcess | None = None
         self._grace = float(settings.shutdown_grace)
@@ -154,6 +154,8 @@ class ExecutorWorker(Worker):
             self.heart.relax = message["relax"]
         elif event == "chunk":
             self.metrics.chunk_done(message)
+        elif event == "batch":
+            self.metrics.batch_started(message["crystals"])
         return event
 
     def _listen(self, seconds: float) -> None:

@@ -21,8 +21,9 @@ State = Literal["starting", "idle", "busy"]
 class Heartbeat:
     """The presence key of the worker `name`; every change and every few seconds it is renewed."""
 
-    def __init__(self, connection: Redis, name: str) -> None:
+    def __init__(self, connection: Redis, name: str, metrics_error: str = "") -> None:
         self._connection = connection
+        self._metrics_error = metrics_error
         self._name = name
         self._started = datetime.now(UTC)
         self._renewed = 0.0
@@ -42,6 +43,7 @@ class Heartbeat:
             pid=os.getpid(),
             started_at=self._started,
             relax=self.relax,
+            metrics_error=self._metrics_error,
         )
         with self._connection.pipeline() as pipeline:
             pipeline.set(worker_key(self._name), presence.model_dump_json(), ex=PRESENCE_TTL)

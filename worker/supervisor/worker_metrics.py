@@ -40,9 +40,12 @@ _UNKNOWN = "unknown"
 
 
 class WorkerMetrics:
-    """What one worker did. Labels are kinds, states and the models of `store`: a bounded number."""
+    """The metrics of one worker. Labels are kinds, states and the models of `store`, so that their
+    number is bounded. error: why nobody can read them, or "".
+    """
 
-    def __init__(self, store: LocalStore) -> None:
+    def __init__(self, store: LocalStore, error: str = "") -> None:
+        self.error = error
         self.registry = CollectorRegistry()
         self._store = store
         self._known: set[str] = set()
@@ -65,8 +68,12 @@ class WorkerMetrics:
             "cdvae_score_evaluations", "Score evaluations, one for each crystal and step.",
             ["model"], registry=self.registry,
         )  # fmt: skip
+        self._chunk = Histogram(
+            "cdvae_chunk_crystals", "Crystals in a stored chunk of a job.",
+            buckets=(1, 4, 16, 64, 256, 1024), registry=self.registry,
+        )  # fmt: skip
         self._batch = Histogram(
-            "cdvae_chunk_crystals", "Crystals in a batch.",
+            "cdvae_decode_batch_crystals", "Crystals in a batch, of one or several jobs.",
             buckets=(1, 4, 16, 64, 256, 1024), registry=self.registry,
         )  # fmt: skip
         self._gpu_memory = Gauge(
@@ -98,9 +105,13 @@ class WorkerMetrics:
         self._crystals.labels(model, "true").inc(valid)
         self._crystals.labels(model, "false").inc(crystals - valid)
         self._evaluations.labels(model).inc(message["nfe"])
-        self._batch.observe(crystals)
+        self._chunk.observe(crystals)
         self._gpu_memory.set(message["gpu_memory_bytes"])
         self._gpu_total.set(message["gpu_memory_total_bytes"])
+
+    def batch_started(self, crystals: int) -> None:
+        """Count a batch of decodings."""
+        self._batch.observe(crystals)
 
     def job_ended(self, job: AllowedJob) -> None:
         """Count a job after its end, whatever that was; one that was requeued has not ended.
@@ -139,8 +150,9 @@ class WorkerMetrics:
 def start(store: LocalStore, home: Path, host: str, port: int) -> WorkerMetrics:
     """The metrics of this process, answered from a thread; port 0: counted for nobody.
 
-    A port that is taken costs the metrics, not the worker. The files belong to host name and port,
-    which the next worker in this place will have too: it goes on counting where this one stopped.
+    A port that is taken costs the metrics, not the worker; its heartbeat carries the error, which
+    `/readyz`, the front end's metrics and `cdvae doctor` report. The files belong to host name and
+    port, so that the next worker in this place continues the counts of this one.
     """
     if not port:
         return WorkerMetrics(store)
@@ -148,8 +160,9 @@ def start(store: LocalStore, home: Path, host: str, port: int) -> WorkerMetrics:
     try:
         start_http_server(port, host, registry=registry)
     except OSError as error:
-        log.warning("no metrics on %s:%d: %s", host, port, error.strerror)
-        return WorkerMetrics(store)
+        reason = f"no metrics on {host}:{port}: {error.strerror}"
+        log.warning("%s", reason)
+        return WorkerMetrics(store, reason)
     folder = home / "metrics" / f"{socket.gethostname()}-{port}"
     folder.mkdir(parents=True, exist_ok=True)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)

@@ -102,11 +102,12 @@ class Reconstruct(Task):
         for record in records:
             assert isinstance(record, ReconstructedRecord)
             candidates[record.source].append(record)
-        return [
-            record.model_copy(update={"rank": 1 + sorted(own, key=_selection_score).index(record)})
+        ranks = {
+            record.index: rank
             for own in candidates.values()
-            for record in own
-        ]
+            for rank, record in enumerate(sorted(own, key=_selection_score), 1)
+        }
+        return [record.model_copy(update={"rank": ranks[record.index]}) for record in records]
 
     def metrics(self, records: Sequence[CrystalRecord]) -> dict[str, Any]:
         """An input counts as matched if any of its candidates matches; RMSE of the best one.

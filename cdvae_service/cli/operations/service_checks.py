@@ -62,6 +62,9 @@ def check_server(url: str, key: str | None, expected: bool) -> Iterator[CheckRes
         yield CheckResult("service", "ok", detail)
     else:
         yield CheckResult("service", "note", detail, "jobs wait until `cdvae worker` runs")
+    if silent := state["workers"].get("without_metrics"):
+        remedy = "free the port that the log of the worker names, or set CDVAE_WORKER_METRICS_PORT"
+        yield CheckResult("worker metrics", "note", f"off in {silent} of {live} workers", remedy)
     if jobs.status_code == 200:
         yield CheckResult("API key", "ok", "accepted" if key else "not required")
     else:

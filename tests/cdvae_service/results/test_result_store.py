@@ -3,7 +3,10 @@
 import os
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +19,30 @@ from cdvae_service.results.result_store import (
 )
 
 BUCKET = "crystals"
+
+HOUR_AGO = datetime.now(UTC) - timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"LastModified": HOUR_AGO},  # S3
+        {"updated": HOUR_AGO.isoformat().replace("+00:00", "Z")},  # Google Cloud Storage
+        {"last_modified": HOUR_AGO},  # Azure
+        {"last_modified": format_datetime(HOUR_AGO)},
+        {"mtime": HOUR_AGO.timestamp(), "created": time.time()},  # files
+        {},  # it says so only when it is asked
+    ],
+)
+def test_every_object_store_says_when_a_file_was_written(
+    facts: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ObjectStore("memory://results")
+    files = store._files
+    listing = {f"{store._root}/job/chunk-0.json": {"type": "file", **facts}}
+    monkeypatch.setattr(files, "find", lambda *_, **__: listing)
+    monkeypatch.setattr(files, "modified", lambda path: HOUR_AGO)
+    assert dict(store.ages())["job"] == pytest.approx(3600, abs=300)
 
 
 @pytest.fixture(scope="module")

@@ -17,11 +17,16 @@ from cdvae.errors import Cancelled
 from worker.results.analysis import CrystalAnalysis, CrystalProvenance, CrystalSlice
 from worker.results.analysis_pool import PART, AnalysisDiedError, AnalysisPool
 
-ORIGIN = CrystalProvenance("perov-5@1", "ab" * 32, 7, "fast 50")
+ORIGIN = CrystalProvenance("perov-5@1", "ab" * 32, 7, "ancestral")
 CRYSTALS = [
     Structure(Lattice.cubic(3.9 + i / 100), ["Sr", "Ti"], [[0, 0, 0], [0.5, 0.5, 0.5]])
     for i in range(2 * PART + 3)
 ]
+
+
+def nfe(structures: list[Any]) -> list[int]:
+    """Function evaluations of each crystal."""
+    return [25] * len(structures)
 
 
 def nothing() -> None:
@@ -54,10 +59,11 @@ def deadly() -> Any:
 
 
 def test_processes_find_what_the_job_itself_finds(checks: AnalysisPool) -> None:
-    alone = list(AnalysisPool(threads=1).findings(CRYSTALS, 5, ORIGIN, nothing))
-    assert plain(checks.findings(CRYSTALS, 5, ORIGIN, nothing)) == plain(alone)
+    alone = list(AnalysisPool(threads=1).findings(CRYSTALS, 5, nfe(CRYSTALS), ORIGIN, nothing))
+    assert plain(checks.findings(CRYSTALS, 5, nfe(CRYSTALS), ORIGIN, nothing)) == plain(alone)
     assert alone[0].report.spacegroup_symbol == "Pm-3m"
     assert all(f"# index: {i}\n" in one.cif for i, one in enumerate(alone, 5))
+    assert all("# sampler: ancestral 25\n" in one.cif for one in alone)
 
 
 def test_a_large_job_leaves_room_for_what_others_ask_for(
@@ -71,7 +77,7 @@ def test_a_large_job_leaves_room_for_what_others_ask_for(
         return submit(part)
 
     monkeypatch.setattr(checks, "_submit", noted)
-    findings = checks.findings(CRYSTALS * 10, 0, ORIGIN, nothing)
+    findings = checks.findings(CRYSTALS * 10, 0, nfe(CRYSTALS * 10), ORIGIN, nothing)
     next(findings)
     assert asked == [0, PART, 2 * PART]  # two processes, and one part that waits
     assert len(list(findings)) == 10 * len(CRYSTALS) - 1
@@ -84,22 +90,22 @@ def test_a_job_that_is_to_end_does_not_wait_for_its_checks(checks: AnalysisPool)
         calls.append(1)
         raise Cancelled("job")
 
-    many = checks.findings(CRYSTALS * 20, 0, ORIGIN, cancelled)
+    many = checks.findings(CRYSTALS * 20, 0, nfe(CRYSTALS * 20), ORIGIN, cancelled)
     with pytest.raises(Cancelled):
         list(many)
     assert calls == [1]
-    assert len(list(checks.findings(CRYSTALS, 0, ORIGIN, nothing))) == len(CRYSTALS)
+    assert len(list(checks.findings(CRYSTALS, 0, nfe(CRYSTALS), ORIGIN, nothing))) == len(CRYSTALS)
 
 
 def test_a_crystal_that_ends_its_process_fails_its_own_job_alone(checks: AnalysisPool) -> None:
-    bad = checks.findings([deadly()], 40, ORIGIN, nothing)
-    good = checks.findings(CRYSTALS, 0, ORIGIN, nothing)
+    bad = checks.findings([deadly()], 40, nfe([deadly()]), ORIGIN, nothing)
+    good = checks.findings(CRYSTALS, 0, nfe(CRYSTALS), ORIGIN, nothing)
     first = next(good)  # those of the second job are on their way
     with pytest.raises(AnalysisDiedError, match="crystals 40 to 40"):
         list(bad)
-    alone = AnalysisPool(threads=1).findings(CRYSTALS, 0, ORIGIN, nothing)
+    alone = AnalysisPool(threads=1).findings(CRYSTALS, 0, nfe(CRYSTALS), ORIGIN, nothing)
     assert plain([first, *good]) == plain(alone)
-    assert len(list(checks.findings(CRYSTALS, 0, ORIGIN, nothing))) == len(CRYSTALS)
+    assert len(list(checks.findings(CRYSTALS, 0, nfe(CRYSTALS), ORIGIN, nothing))) == len(CRYSTALS)
 
 
 def test_processes_end_with_their_executor_however_it_ends() -> None:

@@ -9,12 +9,12 @@ from cdvae_schema.crystal_records import CrystalRecord
 from worker.results.analysis import CrystalProvenance, CrystalSlice, analyze
 from worker.results.records import is_valid, make_record
 
-ORIGIN = CrystalProvenance("perov-5@1", "ab" * 32, 7, "fast 50")
+ORIGIN = CrystalProvenance("perov-5@1", "ab" * 32, 7, "ancestral")
 
 
 def record(index: int, structure: Structure | None = None) -> CrystalRecord:
     crystal = structure or Structure(Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5] * 3])
-    (finding,) = analyze(CrystalSlice.of([crystal], index, ORIGIN))
+    (finding,) = analyze(CrystalSlice.of([crystal], index, [50], ORIGIN))
     return make_record(index, crystal, finding, {"band_gap": 1.5}, True)
 
 
@@ -26,7 +26,7 @@ def test_a_record_says_what_the_crystal_is_and_where_it_comes_from() -> None:
     assert salt.spacegroup is not None
     assert salt.spacegroup.number == 221
     assert is_valid(salt)
-    for words in ("perov-5@1", "ab" * 32, "seed: 7", "index: 4", "fast 50"):
+    for words in ("perov-5@1", "ab" * 32, "seed: 7", "index: 4", "ancestral"):
         assert words in salt.cif
     again = Structure.from_str(salt.cif, fmt="cif")
     assert again.lattice.matrix == pytest.approx(np.array(salt.lattice.matrix), abs=1e-6)

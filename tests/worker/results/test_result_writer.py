@@ -16,7 +16,7 @@ from worker.results.analysis import CrystalProvenance, CrystalSlice, analyze
 from worker.results.records import make_record
 from worker.results.result_writer import Chunk, ResultWriter
 
-ORIGIN = CrystalProvenance("perov-5@1", "ab" * 32, 7, "fast 50")
+ORIGIN = CrystalProvenance("perov-5@1", "ab" * 32, 7, "ancestral")
 
 
 def chunk(first: int, number: int) -> Chunk:
@@ -30,10 +30,10 @@ def chunk(first: int, number: int) -> Chunk:
         )
         for _ in range(number)
     ]
-    findings = analyze(CrystalSlice.of(structures, first, ORIGIN))
+    findings = analyze(CrystalSlice.of(structures, first, [50] * number, ORIGIN))
     pairs = enumerate(zip(structures, findings, strict=True), first)
     records = [make_record(i, *pair, {"band_gap": 1.5}, True) for i, pair in pairs]
-    return Chunk(records, structures, nfe=50)
+    return Chunk(records, structures, nfe=[50] * number)
 
 
 def summary() -> ResultSummary:
@@ -61,7 +61,7 @@ def test_another_process_goes_on_with_the_very_same_crystals(tmp_path: Path) -> 
     second = ResultWriter(store, "job")
     assert [one.crystals for one in second.chunks] == [range(2), range(2, 3)]
     assert second.records() == first.records()
-    assert [one.nfe for one in second.chunks] == [50, 50]
+    assert [one.nfe for one in second.chunks] == [[50, 50], [50]]
     for before, after in zip(first.structures(), second.structures(), strict=True):
         assert np.array_equal(before.lattice.matrix, after.lattice.matrix)
         assert np.array_equal(before.frac_coords, after.frac_coords)
@@ -89,6 +89,15 @@ def test_duplicates_are_marked_where_there_are_any(tmp_path: Path) -> None:
     assert [crystal["duplicate_of"] for crystal in stored] == [0]
     assert (tmp_path / "job" / "chunk-00000.json").stat().st_mtime_ns == untouched
     assert [r.duplicate_of for r in folder.records()] == [None, None, 0]
+
+
+def test_a_duplicate_is_as_novel_as_the_crystal_that_it_repeats(tmp_path: Path) -> None:
+    folder = ResultWriter(DirectoryStore(tmp_path), "job")
+    folder.add(chunk(0, 3))
+    first, second, third = folder.records()
+    folder.replace([first.model_copy(update={"novel": False}), second, third])
+    folder.mark_duplicates([None, None, 0])
+    assert [record.novel for record in folder.records()] == [False, True, False]
 
 
 def test_a_finished_folder_holds_results_only(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import sys
 
 import psutil
 
+from tests.waiting import HANG_SECONDS
 from tests.worker.laboratory import WORKER, Lab, executors, wait_until
 
 
@@ -18,6 +19,15 @@ def test_an_idle_worker_ends_at_once(lab: Lab) -> None:
     assert lab.presences() == []
     psutil.wait_procs([executor], timeout=5)
     assert not executor.is_running()
+
+
+def test_a_worker_with_an_analysis_pool_leaves_no_semaphores(lab: Lab) -> None:
+    worker = lab.start_worker(CDVAE_THREADS="3")
+    worker.send_signal(signal.SIGINT)
+    assert worker.wait(HANG_SECONDS) == 0
+    log = lab.log.read_text()
+    assert "leaked semaphore" not in log
+    assert "Traceback" not in log
 
 
 def test_a_running_job_goes_back_to_its_queue_and_is_done_by_the_next_worker(lab: Lab) -> None:
@@ -40,7 +50,7 @@ def test_a_running_job_goes_back_to_its_queue_and_is_done_by_the_next_worker(lab
     assert lab.end(waiting) == "cancelled"
     assert len(lab.crystals(waiting)) == 4
 
-    # A executor that dies while there is nothing to do is replaced before anybody notices.
+    # An executor that dies while there is nothing to do is replaced before anybody notices.
     executor.kill()
     wait_until(lambda: executors(next_worker) not in ([], [executor]), "another executor")
     assert lab.end(lab.submit("generate")) == "succeeded"

@@ -95,6 +95,7 @@ def test_a_port_that_is_taken_costs_the_metrics_alone(
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         metrics = start(SHIPPED, tmp_path, "127.0.0.1", port)
+    assert str(port) in metrics.error
     assert f"127.0.0.1:{port}" in caplog.text
     metrics.job_ended(ended("perov-5@2"))
 
