@@ -29,12 +29,13 @@ demo: setup  ## generate 8 crystals over HTTP, print them, write CIFs to out/
 serve: setup  ## run the service (CDVAE_PORT, CDVAE_REDIS_URL, CDVAE_HOME)
 	@exec $(BIN)/cdvae serve
 
-lint: setup  ## format, lint, security rules, types, import rules, dependencies that fit together
+lint: setup  ## format, lint, security rules, types, import rules, plain English
 	$(BIN)/python -m pip check
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m scripts.plain_english
 
 # One thread per test process: two busy processes with two threads each are many times slower.
 test: lint  ## everything CI checks; CDVAE_DATA=<folder> adds the tests on the real data sets

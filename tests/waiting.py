@@ -1,3 +1,3 @@
-"""How long tests wait before they call a process hung."""
+"""Waits of tests that only bound a hang."""
 
-HANG_SECONDS = 300
+HANG_SECONDS = 300.0

@@ -149,7 +149,9 @@ def _http_error(request: Request, error: Exception) -> Response:
 
 def _redis_gone(request: Request, error: Exception) -> Response:
     logger.error("Redis failed during %s %s: %s", request.method, request.url.path, error)
-    detail = "The job queue does not answer; nothing was changed. Try again."
+    detail = "The job queue does not answer."
+    if request.method not in ("GET", "HEAD", "OPTIONS"):
+        detail += " The request may have taken effect."
     return problem(request.url.path, ApiError(503, detail))
 
 

@@ -1,30 +1,64 @@
-"""What the tutorial and the recipes say works when it is followed to the letter."""
+"""The commands and programs of the documents work when you follow them to the letter."""
 
 import os
 import re
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from scripts import settings_reference
 from tests.e2e.service import Service
 
 ROOT = Path(__file__).parents[2]
-SETUP = "make setup"  # of the tutorial: what the tests themselves run in
+HISTORY = ("docs/decisions/", "docs/lab-notebook/")
+PAGES = [
+    page
+    for path in (
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        *sorted((ROOT / "docs").rglob("*.md")),
+    )
+    if not (page := str(path.relative_to(ROOT))).startswith(HISTORY)
+]
+MARK = r"(?P<mark><!-- not run here: [^\n]+ -->\n)?"
+BLOCK = re.compile(rf"^{MARK}```(?P<language>bash|python|groovy)\n(?P<text>.*?)^```", re.S | re.M)
 
 
-def blocks(page: str, language: str) -> list[str]:
-    """The code blocks of a page."""
-    text = (ROOT / "docs" / page).read_text()
-    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+@dataclass(frozen=True)
+class Block:
+    """A block of code in a page, and whether the page marks it as not run here."""
+
+    page: str
+    language: str
+    text: str
+    marked: bool
+
+
+BLOCKS = [
+    Block(page, match["language"], match["text"], match["mark"] is not None)
+    for page in PAGES
+    for match in BLOCK.finditer((ROOT / page).read_text())
+]
+PROGRAMS = [block for block in BLOCKS if block.language == "python" and not block.marked]
+SCRIPTS = {
+    page: "\n".join(
+        block.text
+        for block in BLOCKS
+        if block.page == page and block.language == "bash" and not block.marked
+    )
+    for page in PAGES
+}
 
 
 def run(words: list[str], service: Service, folder: Path) -> str:
-    """The output of a program that finds the service and our command; it must succeed."""
+    """Return the output of a program that finds the service and our command; it must succeed."""
     variables = {
         **os.environ,
         "CDVAE_SERVER": f"http://127.0.0.1:{service.port}",
+        "CDVAE_HOME": str(folder / "home"),
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
     answer = subprocess.run(
@@ -34,31 +68,73 @@ def run(words: list[str], service: Service, folder: Path) -> str:
     return answer.stdout
 
 
-PROGRAMS = [
-    (page, text) for page in ("tutorial.md", "recipes.md") for text in blocks(page, "python")
-]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("page", "text"), PROGRAMS, ids=[f"{p}-{n}" for n, (p, _) in enumerate(PROGRAMS)]
+    "block", PROGRAMS, ids=[f"{block.page}-{number}" for number, block in enumerate(PROGRAMS)]
 )
-def test_programs(page: str, text: str, service: Service, tmp_path: Path) -> None:
-    run([sys.executable, "-c", text], service, tmp_path)
+def test_programs(block: Block, service: Service, tmp_path: Path) -> None:
+    run([sys.executable, "-c", block.text], service, tmp_path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["tutorial.md", "recipes.md"])
+@pytest.mark.parametrize("page", [page for page, script in SCRIPTS.items() if script])
 def test_commands(page: str, service: Service, tmp_path: Path) -> None:
-    commands = [text for text in blocks(page, "bash") if SETUP not in text]
-    script = "\n".join(commands).replace("localhost:8000", f"127.0.0.1:{service.port}")
+    script = SCRIPTS[page].replace("localhost:8000", f"127.0.0.1:{service.port}")
     output = run(["bash", "-euo", "pipefail", "-c", script], service, tmp_path)
-    if page == "tutorial.md":
+    if page == "docs/tutorial.md":
         assert len(list((tmp_path / "first").glob("*.cif"))) == 4
         assert (tmp_path / "first.png").stat().st_size > 10_000
         assert "RMSE" in output
         assert "percentile" in output
         assert '"chemical_formula_reduced"' in output
+    if page == "README.md":
+        assert '"SrTiO3"' in output
+
+
+def test_blocks_are_found_and_most_programs_run() -> None:
+    """A typing error in a mark or a fence must not switch this file off."""
+    fences = sum(
+        len(re.findall(r"^```(?:bash|python|groovy)$", (ROOT / page).read_text(), re.M))
+        for page in PAGES
+    )
+    assert len(BLOCKS) == fences
+    assert {block.page for block in PROGRAMS} == {
+        "README.md",
+        "docs/recipes.md",
+        "docs/tutorial.md",
+    }
+
+
+def test_links_lead_somewhere() -> None:
+    broken = [
+        f"{page}: {target}"
+        for page in PAGES
+        for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", (ROOT / page).read_text())
+        if not (ROOT / page).parent.joinpath(target).exists()
+    ]
+    assert not broken
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 90
+
+
+def test_the_index_names_every_page() -> None:
+    index = (ROOT / "docs/index.md").read_text()
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"index.md"}
+    assert not {page for page in pages if f"({page})" not in index}
+
+
+def test_the_settings_reference_is_current() -> None:
+    assert settings_reference.PAGE.read_text() == settings_reference.page(), (
+        "renew it: python -m scripts.settings_reference"
+    )
+
+
+def test_every_setting_is_described() -> None:
+    for line in settings_reference.page().splitlines():
+        if line.startswith("| `CDVAE_"):
+            assert not line.endswith("|  |"), line
 
 
 def test_the_reference_is_made(tmp_path: Path) -> None:

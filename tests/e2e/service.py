@@ -116,11 +116,11 @@ class Service:
         (found,) = [p for p in self.processes() if p.cmdline()[-1] == "worker"]
         return found
 
-    def horses(self) -> list[psutil.Process]:
+    def executors(self) -> list[psutil.Process]:
         return self.worker().children()
 
-    def horse(self) -> psutil.Process:
-        (found,) = self.horses()
+    def executor(self) -> psutil.Process:
+        (found,) = self.executors()
         return found
 
     def wait_until(self, condition: Callable[[], Any], timeout: float = 60.0) -> None:

@@ -18,8 +18,8 @@ from worker.supervisor.allowed_job import ForbiddenJobError
 from worker.supervisor.executor_process import describe_status
 
 
-def horse_lost(status: int) -> JobError:
-    """The error of a job whose work-horses died; `status` is how the last one ended."""
+def executor_lost(status: int) -> JobError:
+    """The error of a job whose executors died; `status` is how the last one ended."""
     how = f"{LOST.detail} The last one: {describe_status(status)}."
     return JobError(code=LOST.code, detail=how)
 

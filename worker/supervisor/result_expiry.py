@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 EVERY = 600.0  # s
 
 
-class Expiry:
+class ResultExpiry:
     """Removes the results of jobs that Redis has forgotten and that are older than `ttl` seconds.
 
     Both must hold: a job's folder may appear before its first chunk, and an emptied Redis must not
