@@ -15,7 +15,7 @@ class Settings(ServiceSettings):
 
     model_refresh: float = Field(default=15.0, gt=0, description="Seconds between two looks at it.")
     redis_timeout: float = Field(default=5.0, gt=0, description="Seconds for one Redis call.")
-    max_body_bytes: int = Field(default=20 * MEGABYTE, ge=1)
+    max_body_bytes: int = Field(default=20 * MEGABYTE, ge=1, description="Largest request body.")
     body_seconds: float = Field(default=60.0, gt=0, description="Time for sending a body.")
     parsers: int = Field(default=2, ge=1, description="Processes that read bodies.")
     parse_seconds: float = Field(default=20.0, gt=0, description="Time for making sense of a body.")

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
     from cdvae_schema.job_specs import JobStatus
 
-DETAIL_CHARACTERS = 300  # of a response without a problem document, such as the page of a proxy
+DETAIL_CHARACTERS = (
+    300  # taken from a response without a problem document, such as a page of a proxy
+)
 
 
 class CdvaeClientError(Exception):

@@ -72,7 +72,7 @@ class Follower:
 
     @property
     def going_on(self) -> bool:
-        """Whether to connect again."""
+        """True while the job continues and events are available."""
         return not self.over and not self.polling
 
 

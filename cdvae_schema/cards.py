@@ -1,4 +1,4 @@
-"""Model cards: what a trained model is, what it may be asked, and how good it is."""
+"""Model cards: identity, limits and quality of trained models."""
 
 from typing import Annotated, Any
 
@@ -12,13 +12,13 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
 
 
 class Limits(StrictModel):
-    """What the service may ask of the model."""
+    """Limits of a request to the model."""
 
     max_num_samples: int = Field(ge=1)
     max_structures: int = Field(ge=1)
     min_atoms: int = Field(ge=1)
     max_atoms: int = Field(ge=1)
-    elements: list[str] = Field(min_length=1, description="Symbols of the elements it knows.")
+    elements: list[str] = Field(min_length=1, description="Symbols of the known elements.")
 
     @model_validator(mode="after")
     def _sizes_in_order(self) -> "Limits":
@@ -33,15 +33,17 @@ class Property(StrictModel):
     unit: str
     description: str
     source: str = Field(description="Column of the data set.")
-    percentiles: dict[str, float] = Field(description="Of the training data, by percent.")
+    percentiles: dict[str, float] = Field(
+        description="Percentiles of the training data, by percent."
+    )
 
 
 class SamplerLimits(StrictModel):
-    """A sampler of the model; `nfe` counts network evaluations for one crystal."""
+    """Limits of a sampler; NFE is the number of network evaluations per crystal."""
 
     default_nfe: int = Field(ge=1)
     max_nfe: int = Field(ge=1)
-    multiple_of: int = Field(default=1, ge=1, description="NFE must be a multiple of it.")
+    multiple_of: int = Field(default=1, ge=1, description="NFE must be a multiple of this.")
 
     @model_validator(mode="after")
     def _nfe_in_order(self) -> "SamplerLimits":
@@ -51,20 +53,22 @@ class SamplerLimits(StrictModel):
 
 
 class TrainingStatistics(StrictModel):
-    """How the training data of a model are distributed: `reference.json` of its folder.
+    """Distribution of the training data of a model: `reference.json` in its folder.
 
-    Quantiles are 101 ascending values, from the 0th to the 100th percent.
+    Quantiles are 101 ascending values, from 0 to 100 %.
     """
 
     density_quantiles: Quantiles = Field(description="g/cm³")
     num_elements_histogram: dict[str, float] = Field(
-        description="Share of the crystals by their number of elements."
+        description="Fraction of the crystals by number of elements."
     )
-    property_quantiles: dict[str, Quantiles] = Field(description="By property, in its unit.")
+    property_quantiles: dict[str, Quantiles] = Field(
+        description="Quantiles by property, in its unit."
+    )
 
 
 class ModelCard(StrictModel):
-    """Everything that a client and the service need to know of one model version."""
+    """Description of one model version."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -114,25 +118,27 @@ class ModelCard(StrictModel):
     limits: Limits
     properties: dict[str, Property]
     samplers: dict[str, SamplerLimits] = Field(
-        min_length=1, description="By name; the first is the default."
+        min_length=1, description="Samplers by name; the first is the default."
     )
     data: dict[str, int] = Field(description="Number of crystals in each split.")
-    quality: dict[str, Any] = Field(description="Measured numbers with the commands behind them.")
+    quality: dict[str, Any] = Field(
+        description="Measured results, with the commands that produce them."
+    )
 
     @field_validator("properties", "samplers")
     @classmethod
     def _plain_names(cls, value: dict[str, Any]) -> dict[str, Any]:
         for name in value:
             if not name.replace("_", "").replace("-", "").isalnum():
-                raise ValueError(f"{name!r} is no plain name")
+                raise ValueError(f"{name!r} is not a plain name")
         return value
 
     @property
     def reference(self) -> str:
-        """The exact reference, `name@version`."""
+        """Exact reference, `name@version`."""
         return f"{self.name}@{self.version}"
 
     @property
     def default_sampler(self) -> str:
-        """The sampler that is used where a request names none."""
+        """Sampler for requests that name none."""
         return next(iter(self.samplers))

@@ -1,4 +1,4 @@
-"""What a client may require of every crystal of a job; null leaves it to the model."""
+"""Constraints on every crystal of a job; null means no constraint."""
 
 from typing import Annotated
 
@@ -12,14 +12,14 @@ Symbol = Annotated[str, Field(min_length=1, max_length=2)]
 
 
 class ElementFilter(StrictModel):
-    """Elements that must, or must not, occur."""
+    """Required and excluded elements."""
 
     include: list[Symbol] = Field(default_factory=list, max_length=118)
     exclude: list[Symbol] = Field(default_factory=list, max_length=118)
 
 
 class LatticeChoice(StrictModel):
-    """A unit cell to keep: lengths in Å, angles in degrees."""
+    """Fixed unit cell: lengths in Å, angles in degrees."""
 
     a: Length
     b: Length
@@ -30,38 +30,40 @@ class LatticeChoice(StrictModel):
 
 
 class PropertyTarget(StrictModel):
-    """A property and the value that it should have, in the unit of the model card."""
+    """Target value of a property, in the unit of the model card."""
 
     property: str = Field(max_length=64)
     value: float
 
 
 class CompositionConstraints(StrictModel):
-    """Which atoms the cell holds."""
+    """Constraints on the atoms of the cell."""
 
-    num_atoms: int | None = Field(default=None, ge=1, le=1000, description="In the cell, exactly.")
+    num_atoms: int | None = Field(
+        default=None, ge=1, le=1000, description="Exact number in the cell."
+    )
     composition: str | None = Field(
         default=None,
         max_length=256,
-        description="A formula such as SrTiO3: exactly these atoms. Where `num_atoms` or `lattice` "
-        "ask for more, or the model knows no cell as small, a multiple of them.",
+        description="Formula such as SrTiO3. The cell holds exactly these atoms, or a multiple of "
+        "them where `num_atoms`, `lattice` or the model require a larger cell.",
     )
     elements: ElementFilter | None = None
 
 
 class CrystalConstraints(CompositionConstraints):
-    """Which atoms the cell holds, which cell it is, how it is symmetric, what it is good for."""
+    """Constraints on atoms, cell, space group and a property."""
 
     lattice: LatticeChoice | None = Field(
         default=None,
-        description="Kept exactly. With a space group: its conventional or its primitive cell.",
+        description="Exact cell; with a space group, its conventional or primitive cell.",
     )
     spacegroup: int | None = Field(
         default=None,
         ge=1,
         le=230,
-        description="International number; a crystal may turn out to have a supergroup of it.",
+        description="International number; the crystal may have a supergroup.",
     )
     target: PropertyTarget | None = Field(
-        default=None, description="Approached, not met exactly: compare `predicted`."
+        default=None, description="Best effort: compare `predicted`."
     )

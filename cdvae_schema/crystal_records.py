@@ -1,4 +1,4 @@
-"""Crystals on the wire: what goes to a worker, and what is known of a crystal that came back."""
+"""Crystals on the wire: inputs of a worker and records of its results."""
 
 from typing import Annotated
 
@@ -8,7 +8,7 @@ from cdvae_schema.base import Matrix, StrictModel, Vector
 
 
 class CrystalInput(StrictModel):
-    """One ordered crystal, symmetry already expanded: every atom of the cell is listed."""
+    """One ordered crystal with every atom of the cell."""
 
     lattice: Matrix = Field(description="Cell vectors as rows, Å.")
     atomic_numbers: list[Annotated[int, Field(ge=1, le=118)]] = Field(
@@ -17,7 +17,7 @@ class CrystalInput(StrictModel):
     frac_coords: list[Vector] = Field(
         description="Fractional coordinates of every atom, in [0, 1)."
     )
-    label: str = Field(description="Where it came from: the CIF block's name or the list position.")
+    label: str = Field(description="Origin: name of the CIF block or position in the list.")
 
     @model_validator(mode="after")
     def _one_position_per_atom(self) -> "CrystalInput":
@@ -48,34 +48,32 @@ class SpaceGroup(StrictModel):
 
 
 class Validity(StrictModel):
-    """The two checks that every crystal gets."""
+    """Validity checks of a crystal."""
 
-    structure: bool = Field(description="No two atoms closer than 0.5 Å, volume at least 0.1 Å³.")
-    composition: bool = Field(
-        description="SMACT: charge neutral and electronegativities in balance."
-    )
+    structure: bool = Field(description="All distances at least 0.5 Å, volume at least 0.1 Å³.")
+    composition: bool = Field(description="SMACT: charge neutrality and electronegativity balance.")
 
 
 class Relaxed(StrictModel):
-    """A crystal relaxed with an interatomic potential, cell and sites together."""
+    """Crystal after relaxation of cell and sites with an interatomic potential."""
 
-    potential: str = Field(description="Its name and the version of its package.")
+    potential: str = Field(description="Name, and version of the package.")
     cif: str = Field(description="CIF text (P1) with the provenance in comments.")
     energy_per_atom: float = Field(description="eV")
-    energy_per_atom_before: float = Field(description="eV, of the crystal as decoded.")
+    energy_per_atom_before: float = Field(description="eV, before relaxation.")
     rmsd: float | None = Field(
-        description="RMS distance to the crystal as decoded / (V/N)^(1/3); null where the "
-        "StructureMatcher (stol 0.5, angle_tol 10, ltol 0.3) no longer pairs them."
+        description="RMS distance to the crystal before relaxation / (V/N)^(1/3); null where "
+        "StructureMatcher (stol 0.5, angle_tol 10, ltol 0.3) finds no match."
     )
-    converged: bool = Field(description="No force, on atoms or cell, above 0.1 eV/Å.")
+    converged: bool = Field(description="All forces on atoms and cell at most 0.1 eV/Å.")
     steps: int = Field(ge=0)
 
 
 class CrystalRecord(StrictModel):
-    """One crystal of a result; a number is null where it cannot be computed."""
+    """One crystal of a result; numbers that cannot be computed are null."""
 
     index: int = Field(
-        ge=0, description="Number of the crystal in its job; names it for good, whatever the order."
+        ge=0, description="Permanent number of the crystal in its job, independent of the order."
     )
     formula: str = Field(description="All atoms of the cell, e.g. Sr1 Ti1 O3.")
     reduced_formula: str
@@ -88,53 +86,51 @@ class CrystalRecord(StrictModel):
     min_distance: float | None = Field(description="Shortest interatomic distance, Å.")
     valid: Validity
     predicted: dict[str, float] = Field(
-        description="Of the crystal, by a model trained apart from the generator; card units."
+        description="Properties from a model independent of the generator; card units."
     )
-    novel: bool | None = Field(description="False where the training data hold this crystal.")
+    novel: bool | None = Field(description="False if the training data contain this crystal.")
     duplicate_of: int | None = Field(description="Index of an earlier equal crystal of this job.")
     relaxed: Relaxed | None = Field(
         default=None,
-        description="Where the job asked for it and the potential could treat the crystal; null "
-        "until the job has ended.",
+        description="Present if the request has `relax` and the potential supports the crystal; "
+        "null until the job ends.",
     )
 
 
 class Consistency(StrictModel):
-    """How far a decoded crystal agrees with the latent that it was decoded from; 0 is perfect."""
+    """Consistency of a decoded crystal with its latent; 0 is perfect."""
 
     latent_mse: float = Field(
-        ge=0, description="Mean squared difference of its own latent and codes from these."
+        ge=0, description="Mean squared difference to the latent of the encoded crystal."
     )
-    score_residual: float = Field(ge=0, description="RMS shift that the score still asks for, Å.")
+    score_residual: float = Field(ge=0, description="RMS displacement that the score predicts, Å.")
     property_gap: float = Field(
         ge=0,
-        description="RMS difference of the properties read from the latent and those predicted "
-        "for the crystal, in standard deviations of the training data.",
+        description="RMS difference between the properties predicted from the latent and from the "
+        "crystal, in standard deviations of the training data.",
     )
 
 
 class ReconstructedRecord(CrystalRecord):
-    """A candidate for one of the given structures."""
+    """Reconstruction of an input structure."""
 
-    source: int = Field(ge=0, description="Number of the given structure.")
+    source: int = Field(ge=0, description="Number of the input structure.")
     matched: bool = Field(description="StructureMatcher: stol 0.5, angle_tol 10, ltol 0.3.")
     rmse: float | None = Field(description="RMS distance / (V/N)^(1/3); null without a match.")
     consistency: Consistency
     rank: int | None = Field(
         ge=1,
-        description="Among the candidates of its source, 1 is best: valid ones first, then by "
-        "score_residual; the given structure is not looked at. Null until the job has ended.",
+        description="Rank among the candidates of its source, 1 is best: valid first, then by "
+        "score_residual, without knowledge of the input. Null until the job ends.",
     )
 
 
-StartValue = Annotated[
-    float, Field(description="Predicted property at the start of the optimization.")
-]
+StartValue = Annotated[float, Field(description="Predicted property at the start.")]
 Trajectory = Annotated[
     list[float],
     Field(
-        description="The property of the best crystal so far, after each decoding of the search, "
-        "read by the model from that crystal encoded again."
+        description="Property of the best crystal after each decoding of the search, predicted "
+        "from its encoding."
     ),
 ]
 Percentile = Annotated[
@@ -142,68 +138,68 @@ Percentile = Annotated[
     Field(
         ge=0,
         le=100,
-        description="Percentile of the training data that the predicted value reaches.",
+        description="Percentile of the predicted value in the training data.",
     ),
 ]
 
 
 class ObjectiveOutcome(StrictModel):
-    """What a search made of one property, in the unit of the card."""
+    """Outcome of a search for one property, in the unit of the card."""
 
     property: str
     start_value: StartValue
     trajectory: Trajectory
     percentile: Percentile
-    predicted_gain: float = Field(description="Last of the trajectory less its first.")
+    predicted_gain: float = Field(description="Last minus first value of the trajectory.")
     validated_gain: float = Field(
-        description="The same difference by the model trained apart from the generator."
+        description="The same difference from the independent property model."
     )
     gap: float = Field(
-        description="predicted_gain less validated_gain: how far the head was fooled."
+        description="predicted_gain minus validated_gain: the error that the search exploited."
     )
 
 
 class OptimizedRecord(CrystalRecord):
-    """A crystal decoded from an optimized latent."""
+    """Crystal decoded from an optimized latent."""
 
     source: int | None = Field(
-        ge=0, description="Number of the given structure; null for data-set and prior starts."
+        ge=0, description="Number of the input structure; null for dataset and prior starts."
     )
     start_value: StartValue
     trajectory: Trajectory
     percentile: Percentile
     objectives: list[ObjectiveOutcome] = Field(
-        min_length=1, description="Of every objective; the fields above are those of the first."
+        min_length=1, description="Outcome of each objective; the fields above repeat the first."
     )
 
 
 class InterpolatedRecord(CrystalRecord):
-    """A crystal on the way between two given ones."""
+    """Crystal on the path between two inputs."""
 
-    position: float = Field(ge=0, le=1, description="0: the first given crystal, 1: the second.")
+    position: float = Field(ge=0, le=1, description="0: first input, 1: second input.")
     distances: list[float] = Field(
         min_length=2,
         max_length=2,
-        description="From the first and the second given crystal: RMS difference of their latents, "
-        "in units of the spread of the training data.",
+        description="RMS difference of the latents from the first and the second input, in units "
+        "of the spread of the training data.",
     )
 
 
 class VariedRecord(CrystalRecord):
-    """A crystal like a given one."""
+    """Variation of an input crystal."""
 
     distance: float = Field(
         ge=0,
-        description="From the given crystal: RMS difference of their latents, in units of the "
-        "spread of the training data.",
+        description="RMS difference of the latents from the input, in units of the spread of the "
+        "training data.",
     )
     rmse: float | None = Field(
-        description="RMS distance to the given crystal / (V/N)^(1/3); null where the "
-        "StructureMatcher (stol 0.5, angle_tol 10, ltol 0.3) does not pair them."
+        description="RMS distance to the input / (V/N)^(1/3); null where StructureMatcher "
+        "(stol 0.5, angle_tol 10, ltol 0.3) finds no match."
     )
 
 
 AnyRecord = (
     ReconstructedRecord | OptimizedRecord | InterpolatedRecord | VariedRecord | CrystalRecord
 )
-"""The record of a crystal of any kind of job; no two kinds have the same fields."""
+"""Record of a crystal of any kind of job; the fields identify the kind."""

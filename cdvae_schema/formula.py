@@ -1,4 +1,4 @@
-"""Chemical formulas as people write them: SrTiO3, Ca(OH)2, Sr1 Ti1 O3."""
+"""Parser of chemical formulas: SrTiO3, Ca(OH)2, Sr1 Ti1 O3."""
 
 import re
 
@@ -7,13 +7,13 @@ LARGEST = 1000
 
 
 class FormulaError(ValueError):
-    """The text is no formula; the message says why."""
+    """The text is not a formula; the message has the reason."""
 
 
 def parse_formula(text: str) -> dict[str, int]:
-    """Atoms of each symbol, in the order of their first mention; FormulaError for what is none.
+    """Return the number of atoms by symbol, in order of appearance; raises FormulaError.
 
-    Whether a symbol is that of an element is left to the caller.
+    The caller checks whether the symbols are elements.
     """
     groups: list[dict[str, int]] = [{}]
     place = 0

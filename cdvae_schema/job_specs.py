@@ -1,4 +1,4 @@
-"""Jobs: what travels on the queue (`JobSpec`) and what a client sees of it (`JobStatus`)."""
+"""Jobs on the queue (`JobSpec`) and jobs as a client sees them (`JobStatus`)."""
 
 from typing import Annotated, Literal
 
@@ -18,14 +18,14 @@ JobId = Annotated[str, Field(pattern=JOB_ID)]
 
 
 class Sampler(StrictModel):
-    """A sampler with its number of score evaluations."""
+    """Sampler with its maximum NFE per crystal."""
 
     name: str
     nfe: int = Field(ge=1)
 
 
 class ResolvedTask(StrictModel):
-    """A request as the service understood it: checked, with every default filled in."""
+    """A request after validation, with all defaults."""
 
     model: str = Field(description="`name@version`")
     seed: Seed
@@ -35,7 +35,7 @@ class ResolvedTask(StrictModel):
 
 
 class StructureSummary(StrictModel):
-    """A given crystal, named rather than repeated."""
+    """Summary of an input crystal."""
 
     label: str
     formula: str
@@ -43,7 +43,7 @@ class StructureSummary(StrictModel):
 
 
 class ResolvedGenerate(ResolvedTask, CrystalConstraints):
-    """A `GenerateRequest`, checked, with its defaults filled in."""
+    """A `GenerateRequest` after validation, with all defaults."""
 
     kind: Literal["generate"] = "generate"
     num_samples: int = Field(ge=1)
@@ -51,7 +51,7 @@ class ResolvedGenerate(ResolvedTask, CrystalConstraints):
 
 
 class ResolvedReconstruct(ResolvedTask):
-    """A `ReconstructRequest`, checked, with its defaults filled in."""
+    """A `ReconstructRequest` after validation, with all defaults."""
 
     kind: Literal["reconstruct"] = "reconstruct"
     structures: list[StructureSummary] = Field(min_length=1)
@@ -59,15 +59,15 @@ class ResolvedReconstruct(ResolvedTask):
 
     @property
     def num_samples(self) -> int:
-        """Number of crystals that come back: candidates of structure 0 first, then of 1, …"""
+        """Number of result crystals: candidates of structure 0 first, then of 1, …"""
         return len(self.structures) * self.num_candidates
 
 
 class ResolvedOptimize(ResolvedTask, CompositionConstraints):
-    """An `OptimizeRequest`, checked, with its defaults filled in."""
+    """An `OptimizeRequest` after validation, with all defaults."""
 
     kind: Literal["optimize"] = "optimize"
-    property: str = Field(description="That of the first objective, as direction and value are.")
+    property: str = Field(description="Property of the first objective, like direction and value.")
     direction: Direction
     value: float | None
     objectives: list[Objective] = Field(min_length=1)
@@ -83,7 +83,7 @@ class ResolvedOptimize(ResolvedTask, CompositionConstraints):
 
 
 class ResolvedInterpolate(ResolvedTask):
-    """An `InterpolateRequest`, checked, with its defaults filled in."""
+    """An `InterpolateRequest` after validation, with all defaults."""
 
     kind: Literal["interpolate"] = "interpolate"
     structures: list[StructureSummary] = Field(min_length=2, max_length=2)
@@ -91,12 +91,12 @@ class ResolvedInterpolate(ResolvedTask):
 
     @property
     def num_samples(self) -> int:
-        """Number of crystals that come back."""
+        """Number of result crystals."""
         return self.num_points
 
 
 class ResolvedVary(ResolvedTask):
-    """A `VaryRequest`, checked, with its defaults filled in."""
+    """A `VaryRequest` after validation, with all defaults."""
 
     kind: Literal["vary"] = "vary"
     structures: list[StructureSummary] = Field(min_length=1, max_length=1)
@@ -112,7 +112,7 @@ Resolved = Annotated[
 
 
 class JobSpec(StrictModel):
-    """One unit of work as it lies on the queue; complete, so that a worker asks nobody."""
+    """A job on the queue, with all data that a worker needs."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -148,7 +148,7 @@ class JobSpec(StrictModel):
     created_at: Timestamp
     request: Resolved
     structures: list[CrystalInput] = Field(
-        default=[], description="The crystals that `request.structures` names, in the same order."
+        default=[], description="Crystals of `request.structures`, in the same order."
     )
 
     @model_validator(mode="after")
@@ -162,12 +162,12 @@ class JobSpec(StrictModel):
 
     @property
     def num_samples(self) -> int:
-        """Number of crystals that the job makes."""
+        """Number of result crystals of the job."""
         return self.request.num_samples
 
 
 class JobProgress(StrictModel):
-    """How far a job is."""
+    """Progress of a job."""
 
     fraction: float = Field(ge=0, le=1)
     stage: str = Field(examples=["sampling"])
@@ -177,14 +177,14 @@ class JobProgress(StrictModel):
 
 
 class JobError(StrictModel):
-    """Why a job failed."""
+    """Reason of a failed job."""
 
     code: str = Field(examples=["worker_lost"], pattern=r"^[a-z][a-z0-9_]*$")
-    detail: str = Field(description="A sentence for a person.")
+    detail: str = Field(description="Human-readable reason.")
 
 
 class JobLinks(StrictModel):
-    """Where the rest of the job is; null where there is nothing (yet)."""
+    """Links of a job; null where the resource does not exist (yet)."""
 
     self: str
     result: str | None
@@ -192,7 +192,7 @@ class JobLinks(StrictModel):
 
 
 class JobStatus(StrictModel):
-    """A job as its client sees it."""
+    """Status of a job."""
 
     id: JobId
     kind: JobKind

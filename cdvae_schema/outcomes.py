@@ -1,4 +1,4 @@
-"""Finished work: the summary that a worker writes and the result that a client reads."""
+"""Results: the summary that a worker writes and the form that a client reads."""
 
 from typing import Any, Literal
 
@@ -10,46 +10,46 @@ from cdvae_schema.job_specs import JobStatus, Sampler
 
 
 class Seconds(StrictModel):
-    """Where the time went."""
+    """Times of a job, in seconds."""
 
-    queue: float = Field(ge=0, description="Waiting for a worker.")
-    sample: float = Field(ge=0, description="In the model.")
-    check: float = Field(ge=0, description="Describing, checking and writing the crystals.")
-    relax: float = Field(default=0.0, ge=0, description="Relaxing the crystals.")
+    queue: float = Field(ge=0, description="Wait for a worker.")
+    sample: float = Field(ge=0, description="Computation of the model.")
+    check: float = Field(ge=0, description="Analysis and storage of the crystals.")
+    relax: float = Field(default=0.0, ge=0, description="Relaxation of the crystals.")
 
 
 class Provenance(StrictModel):
-    """What made the crystals; the same seed, weights and hardware make the same again."""
+    """Origin of the crystals; the same seed, weights and hardware reproduce them."""
 
     model: str
     version: str
     weights_sha256: str
     seed: Seed
     sampler: Sampler
-    nfe: float = Field(ge=0, description="Of each crystal, mean.")
+    nfe: float = Field(ge=0, description="Mean NFE per crystal.")
     device: str
     software: dict[str, str] = Field(description="Package versions.")
     seconds: Seconds
 
 
 class ResultSummary(StrictModel):
-    """`result.json`: written last, so that its presence says that nothing more will come."""
+    """`result.json`, which is written last: its presence marks the job as complete."""
 
     state: Literal["succeeded", "cancelled"]
-    metrics: dict[str, Any] = Field(description="See the API page.")
+    metrics: dict[str, Any] = Field(description="See docs/api.md.")
     provenance: Provenance
     order: list[int] | None = Field(
         default=None,
-        description="Crystal indices in the order of presentation; null: by index.",
+        description="Crystal indices, best first; null: ordered by index.",
     )
 
 
 class JobResult(StrictModel):
-    """The JSON form of a result."""
+    """JSON form of a result."""
 
     job: JobStatus
     crystals: list[AnyRecord]
     metrics: dict[str, Any] | None = Field(
-        description="Null for a job that was cancelled before its summary was made."
+        description="Null for a job that was cancelled before its summary."
     )
     provenance: Provenance | None

@@ -1,4 +1,4 @@
-"""Requests for walks through the latent space: from one crystal to another, and around one."""
+"""Requests for interpolation and variation in the latent space."""
 
 from pydantic import ConfigDict, Field
 
@@ -6,7 +6,7 @@ from cdvae_schema.requests import MAX_NUM_SAMPLES, StructureInput, TaskRequest
 
 
 class InterpolateRequest(TaskRequest):
-    """Crystals on the way from one given crystal to another."""
+    """Interpolate between two crystals."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -31,12 +31,12 @@ class InterpolateRequest(TaskRequest):
         default=11,
         ge=2,
         le=MAX_NUM_SAMPLES,
-        description="Evenly spaced on the way, both ends included.",
+        description="Evenly spaced, both ends included.",
     )
 
 
 class VaryRequest(TaskRequest):
-    """Crystals like a given one."""
+    """Sample variations of a crystal."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -57,12 +57,11 @@ class VaryRequest(TaskRequest):
         default=0.3,
         gt=0,
         le=1,
-        description="How far from the given crystal: at 1 nothing of it is left but, where it is "
-        "kept, the composition.",
+        description="Distance from the input: 1 keeps nothing of it, except the composition with "
+        "`keep_composition`.",
     )
     num_samples: int = Field(default=16, ge=1, le=MAX_NUM_SAMPLES)
     keep_composition: bool = Field(
         default=False,
-        description="False: elements and numbers of atoms are exchanged too, more of them the "
-        "greater the strength.",
+        description="False: elements and numbers of atoms change too, more with greater strength.",
     )

@@ -1,4 +1,4 @@
-"""What a client may ask for: the bodies of the POSTs; those of walks are in `walks.py`."""
+"""Bodies of the POST requests; `path_requests.py` has those of interpolation and variation."""
 
 from typing import Annotated, Any, Literal
 
@@ -15,32 +15,34 @@ MAX_OPTIMIZE_STEPS = 50_000
 
 
 class SamplerChoice(StrictModel):
-    """A sampler and its number of score evaluations; null nfe: the sampler's default."""
+    """Sampler and its maximum NFE per crystal; null: the sampler's default."""
 
     name: str = Field(max_length=64, examples=["ancestral"])
     nfe: int | None = Field(default=None, ge=1, examples=[50])
 
 
 class TaskRequest(StrictModel):
-    """What the three requests have in common."""
+    """Fields of all requests."""
 
     model: str | None = Field(
         default=None,
         max_length=128,
-        description="`name` or `name@version`; null: the store's default model.",
+        description="`name` or `name@version`; null: the default model.",
         examples=["perov-5"],
     )
-    seed: Seed | None = Field(default=None, description="Drawn where null, and echoed.")
+    seed: Seed | None = Field(
+        default=None, description="Null: random; the job's status returns it."
+    )
     sampler: SamplerChoice | None = Field(default=None, description="Null: the model's default.")
     priority: Priority = "normal"
     relax: bool = Field(
         default=False,
-        description="Relax the crystals with an interatomic potential, where a worker has one.",
+        description="Relax the crystals with an interatomic potential, if a worker has one.",
     )
 
 
 class GenerateRequest(TaskRequest, CrystalConstraints):
-    """Crystals sampled from the model's prior, as they are required to be."""
+    """Sample crystals from the model's prior, with constraints."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -62,7 +64,7 @@ class GenerateRequest(TaskRequest, CrystalConstraints):
 class StructureInput(StrictModel):
     """One crystal as CIF text, or as the dictionary of pymatgen's `Structure.as_dict()`."""
 
-    cif: str | None = Field(default=None, description="Several `data_` blocks: several crystals.")
+    cif: str | None = Field(default=None, description="CIF text; each `data_` block is a crystal.")
     structure: dict[str, Any] | None = Field(
         default=None, description="pymatgen `Structure.as_dict()`."
     )
@@ -70,12 +72,12 @@ class StructureInput(StrictModel):
     @model_validator(mode="after")
     def _exactly_one(self) -> "StructureInput":
         if (self.cif is None) == (self.structure is None):
-            raise ValueError("exactly one of 'cif' and 'structure' is needed")
+            raise ValueError("give either 'cif' or 'structure'")
         return self
 
 
 class ReconstructRequest(TaskRequest):
-    """Given crystals, encoded and decoded again."""
+    """Encode and decode crystals."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -91,11 +93,13 @@ class ReconstructRequest(TaskRequest):
     )
 
     structures: list[StructureInput] = Field(min_length=1, max_length=10_000)
-    num_candidates: int = Field(default=1, ge=1, le=1000, description="Per given crystal.")
+    num_candidates: int = Field(
+        default=1, ge=1, le=1000, description="Candidates per input crystal."
+    )
 
 
 class GivenStart(StrictModel):
-    """Crystals of the caller to start an optimization from."""
+    """Input crystals as starts of an optimization."""
 
     structures: list[StructureInput] = Field(min_length=1, max_length=10_000)
 
@@ -119,15 +123,15 @@ Start = Annotated[
 
 
 def check_goal(direction: Direction, value: float | None) -> None:
-    """ValueError unless there is a value to reach for direction `target`, and for no other."""
+    """Raise ValueError unless exactly the direction `target` has a value."""
     if direction == "target" and value is None:
-        raise ValueError("direction 'target' needs a 'value'")
+        raise ValueError("direction 'target' requires a 'value'")
     if direction != "target" and value is not None:
-        raise ValueError(f"'value' is only for direction 'target', not {direction!r}")
+        raise ValueError(f"'value' requires direction 'target', not {direction!r}")
 
 
 class Objective(StrictModel):
-    """Where a property shall go."""
+    """Goal for a property."""
 
     property: str = Field(max_length=64, description="One of the card's properties.")
     direction: Direction = "minimize"
@@ -136,8 +140,8 @@ class Objective(StrictModel):
         default=1.0,
         gt=0,
         le=1000,
-        description="Against the other objectives, with properties in standard deviations of the "
-        "training data (for a target the squared difference from it).",
+        description="Weight relative to the other objectives, whose properties are in standard "
+        "deviations of the training data (for a target: its squared difference).",
     )
 
     @model_validator(mode="after")
@@ -147,10 +151,10 @@ class Objective(StrictModel):
 
 
 class OptimizeRequest(TaskRequest, CompositionConstraints):
-    """Crystals whose predicted properties are improved by a search from each start.
+    """Search for crystals with better predicted properties from each start.
 
-    Every crystal meets the constraints; a start that does not is left for the composition nearest
-    to its own that does.
+    Every crystal meets the constraints; a start that does not gets the nearest composition that
+    does.
     """
 
     model_config = ConfigDict(
@@ -167,45 +171,47 @@ class OptimizeRequest(TaskRequest, CompositionConstraints):
         }
     )
 
-    direction: Direction = Field(default="minimize", description="Of the property in the query.")
+    direction: Direction = Field(
+        default="minimize", description="Direction of the property in the query."
+    )
     value: float | None = Field(default=None, description="The goal where direction is `target`.")
     objectives: list[Objective] = Field(
         default=[],
         max_length=8,
-        description="Further properties, or all of them where the query names none.",
+        description="Further properties, or all if the query names none.",
     )
     num_samples: int | None = Field(
         default=None,
         ge=1,
         le=MAX_NUM_SAMPLES,
-        description="Null: 100, or one for each given structure. Sample i starts from structure "
-        "i modulo their number.",
+        description="Null: 100, or one per input structure. Sample i starts from structure i "
+        "modulo their number.",
     )
     start: Start = "dataset"
     steps: int = Field(
         default=200,
         ge=1,
         le=MAX_OPTIMIZE_STEPS,
-        description="Gradient steps on the latent, shared among the ten moves of a search.",
+        description="Gradient steps on the latent, divided among the ten iterations of a search.",
     )
     learning_rate: float = Field(
         default=0.1,
         gt=0,
         le=1,
-        description="Of Adam; the data have unit variance in the coordinates that it moves in.",
+        description="Learning rate of Adam, in coordinates with unit variance.",
     )
 
     trust_radius: float = Field(
         default=0.8,
         gt=0,
         le=2,
-        description="How far the first move goes at most, root mean square in the normal "
-        "coordinates of the prior; it grows where crystals hold what the model promised.",
+        description="Initial trust radius, root mean square in the normal coordinates of the "
+        "prior; it grows while crystals confirm the model's prediction.",
     )
     patience: int | None = Field(
         default=4,
         ge=1,
-        description="Moves without progress after which a search ends; null: it makes all ten.",
+        description="Iterations without progress that end a search; null: no early end.",
     )
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""Files that others read while they are written."""
+"""Atomic writes of files."""
 
 import os
 import secrets
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Writes `text` so that a reader sees all of it or what was there before; makes the folder."""
+    """Write `text` atomically; creates the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # Two processes may write the same file.
     unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")

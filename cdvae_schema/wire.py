@@ -1,4 +1,4 @@
-"""The names that the front end and the workers share: queues, functions, Redis keys."""
+"""Names that the front end and the workers share: queues, functions, Redis keys."""
 
 from typing import Literal
 

@@ -7,7 +7,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class ServiceSettings(BaseSettings):
-    """Where state, results, models and Redis are; all processes of a service need the same."""
+    """Settings of state, results, models, Redis and logs; equal in all processes of a service."""
 
     model_config = SettingsConfigDict(env_prefix="CDVAE_", extra="ignore", frozen=True)
 

@@ -1,1 +1,1 @@
-"""What runs the service: images, monitoring, a cluster."""
+"""Deployment of the service: images, monitoring, Kubernetes."""

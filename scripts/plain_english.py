@@ -23,7 +23,7 @@ EXEMPT = (
     Path(__file__),  # it quotes the turns
     ROOT / "tests/language",
 )
-CHECKED = ("scripts",)
+CHECKED = ("scripts", "cdvae_client", "cdvae_schema")
 
 TURNS = {
     name: re.compile(pattern, re.IGNORECASE | re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Groups of options that several tasks take, each a dataclass, and how typer comes to know them."""
+"""Groups of options that several commands share, as dataclasses, and their use with typer."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ Fields = dict[str, Any]
 
 @dataclass(frozen=True)
 class TaskOptions:
-    """What every request may say."""
+    """Options of every task."""
 
     model: Model = None
     seed: Annotated[
-        int | None, typer.Option(min=0, help="Seed; drawn and told where none is given.")
+        int | None, typer.Option(min=0, help="Seed; the default is random, and the result has it.")
     ] = None
     sampler: Annotated[str | None, typer.Option(help="Sampler of the model's card.")] = None
     nfe: Annotated[int | None, typer.Option(min=1, help="Network evaluations per crystal.")] = None
@@ -36,7 +36,7 @@ class TaskOptions:
     ] = False
 
     def fields(self) -> Fields:
-        """As a request has them; BadParameter for an NFE without a sampler."""
+        """Return the fields of the request; raises BadParameter for an NFE without a sampler."""
         if self.nfe is not None and self.sampler is None:
             raise typer.BadParameter("name the sampler too", param_hint="--nfe")
         return {
@@ -50,19 +50,15 @@ class TaskOptions:
 
 @dataclass(frozen=True)
 class AtomOptions:
-    """Which atoms a crystal shall have."""
+    """Constraints on the atoms."""
 
-    composition: Annotated[str | None, typer.Option(help="Exactly, e.g. SrTiO3.")] = None
-    num_atoms: Annotated[int | None, typer.Option(min=1, help="In the cell, exactly.")] = None
-    include: Annotated[
-        list[str] | None, typer.Option(help="Element that must occur (repeatable).")
-    ] = None
-    exclude: Annotated[
-        list[str] | None, typer.Option(help="Element that must not (repeatable).")
-    ] = None
+    composition: Annotated[str | None, typer.Option(help="Exact composition, e.g. SrTiO3.")] = None
+    num_atoms: Annotated[int | None, typer.Option(min=1, help="Exact number in the cell.")] = None
+    include: Annotated[list[str] | None, typer.Option(help="Required element (repeatable).")] = None
+    exclude: Annotated[list[str] | None, typer.Option(help="Excluded element (repeatable).")] = None
 
     def fields(self) -> Fields:
-        """As a request has them."""
+        """Return the fields of the request."""
         elements = {"include": self.include or [], "exclude": self.exclude or []}
         return {
             "composition": self.composition,
@@ -73,7 +69,7 @@ class AtomOptions:
 
 @dataclass(frozen=True)
 class DeliveryOptions:
-    """Where the job runs, and where its crystals go."""
+    """Service of the job and destination of its crystals."""
 
     idempotency_key: Once = None
     server: Server = None
@@ -84,7 +80,7 @@ class DeliveryOptions:
     no_wait: NoWait = False
 
     def submit(self, send: Callable[[Client, Fields], Job], request: Fields) -> None:
-        """Hands what the request says to ``send`` and follows the job that it returns."""
+        """Submit the request with ``send`` and follow the job that it returns."""
         given = {name: value for name, value in request.items() if value is not None}
         with connected(self.server, self.key) as client:
             job = send(client, given | {"idempotency_key": self.idempotency_key})
@@ -92,10 +88,10 @@ class DeliveryOptions:
 
 
 def with_option_groups(command: Callable[..., None]) -> Callable[..., None]:
-    """``command`` with the fields of its dataclass parameters, all optional, as its own options.
+    """Return ``command`` with each dataclass parameter replaced by one option per field.
 
-    Typer has no groups of options: it reads a function's signature, so the function that it gets
-    has one in which each group is replaced by its fields.
+    Typer has no groups of options. It reads the signature of a function, so the returned function
+    has a signature with the fields, and builds the dataclasses before it calls ``command``.
     """
     hints = get_type_hints(command, include_extras=True)
     groups: dict[str, Any] = {name: kind for name, kind in hints.items() if is_dataclass(kind)}

@@ -1,4 +1,4 @@
-"""What the commands share: progress bars, errors in one line, models and data by their names."""
+"""Helpers of the commands: progress bars, one-line errors, models and data by name."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Home = Annotated[Path, typer.Option(envvar="CDVAE_HOME", help="Folder of all sta
 
 @contextmanager
 def stages() -> Iterator[Stage]:
-    """One bar after the other, each with the time left; silent where nobody watches."""
+    """Yield a function that adds a progress bar; without a terminal nothing is shown."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
@@ -55,7 +55,7 @@ def stages() -> Iterator[Stage]:
 
 @contextmanager
 def errors() -> Iterator[None]:
-    """The library's errors as one line on stderr and exit status 1."""
+    """Report the library's errors in one line on stderr and exit with status 1."""
     from cdvae.errors import CdvaeError
 
     try:
@@ -66,7 +66,7 @@ def errors() -> Iterator[None]:
 
 
 def load(reference: str, store: str | None) -> Any:
-    """The trained model of a name, name@version or folder, on the best device there is."""
+    """Load the model of a name, name@version or folder on the best device."""
     folder = find(reference, store)  # before torch, whose import takes seconds
     from cdvae.compute import configure, default_device
     from cdvae.model_folder import load_model
@@ -76,7 +76,7 @@ def load(reference: str, store: str | None) -> Any:
 
 
 def find(reference: str, store: str | None) -> Path:
-    """The model folder of a name, name@version or folder; raises StoreError."""
+    """Return the model folder of a name, name@version or folder; raises StoreError."""
     folder = Path(reference)
     if (folder / "card.json").is_file():
         return folder
@@ -99,8 +99,9 @@ def opened(store: str | None) -> LocalStore:
 def read(
     path: Path, properties: dict[str, Any], progress: Progress, limit: int | None = None
 ) -> Any:
-    """The first ``limit`` crystals of a CSV (all by default), with those properties of a card's
-    ``properties`` that it has.
+    """Read the first ``limit`` crystals of a CSV, by default all.
+
+    properties: properties of a model's card; columns that the CSV lacks are skipped.
     """
     import tempfile
 

@@ -12,9 +12,9 @@ import typer
 from cdvae_service.cli.operations import doctor, model_commands
 from cdvae_service.cli.remote import job_commands, task_commands
 
-# Child processes do not put the working directory on their path: its modules are the user's.
+# Keeps the user's modules in the working directory off the path of child processes.
 os.environ["PYTHONSAFEPATH"] = "1"
-# torch reads this when it is imported: idle threads spin only briefly.
+# torch reads this on import: idle threads spin only briefly.
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 app = typer.Typer(
@@ -61,7 +61,7 @@ def api(
 
 @app.command()
 def worker() -> None:
-    """Run one worker; its settings are the environment variables CDVAE_…"""
+    """Run one worker; environment variables CDVAE_… are its settings."""
     from worker.supervisor.worker_process import main
 
     raise typer.Exit(main())
@@ -74,26 +74,24 @@ def demo(
     home: Home = Path(".cdvae"),
     seed: Annotated[int, typer.Option(min=0, help="Seed of the crystals.")] = 7,
 ) -> None:
-    """Start everything, generate crystals over HTTP, print them, stop everything."""
+    """Start a service, generate crystals over HTTP, print them, stop the service."""
     from cdvae_service.cli.stack.demo_command import demo as run
 
     run(num_samples, seed, out, home)
 
 
-keys = typer.Typer(no_args_is_help=True, help="API keys: who may use the service.")
+keys = typer.Typer(no_args_is_help=True, help="API keys of the service.")
 app.add_typer(keys, name="keys")
 
 
 @keys.command()
 def create(
-    name: Annotated[str, typer.Argument(help="Whose key it is, for the list.")],
+    name: Annotated[str, typer.Argument(help="Name of the holder, for the list.")],
     home: Home = Path(".cdvae"),
-    per_minute: Annotated[int, typer.Option(min=1, help="Requests a minute.")] = 600,
-    unfinished: Annotated[
-        int, typer.Option(min=1, help="Jobs that may wait or run at once.")
-    ] = 1000,
+    per_minute: Annotated[int, typer.Option(min=1, help="Requests per minute.")] = 600,
+    unfinished: Annotated[int, typer.Option(min=1, help="Most jobs that wait or run.")] = 1000,
 ) -> None:
-    """Make a key and print it, once; the service keeps a hash only."""
+    """Create a key and print it once; the service stores only a hash."""
     from cdvae_service.cli.operations.key_commands import create as run
 
     run(home, name, per_minute, unfinished)
@@ -101,7 +99,7 @@ def create(
 
 @keys.command("list")
 def list_keys(home: Home = Path(".cdvae")) -> None:
-    """Show all keys, without the keys themselves."""
+    """List the ids, names and limits of all keys."""
     from cdvae_service.cli.operations.key_commands import show as run
 
     run(home)
@@ -112,7 +110,7 @@ def revoke(
     identity: Annotated[str, typer.Argument(metavar="ID", help="As `cdvae keys list` shows it.")],
     home: Home = Path(".cdvae"),
 ) -> None:
-    """Make a key invalid, at once and for good."""
+    """Revoke a key, immediately and permanently."""
     from cdvae_service.cli.operations.key_commands import revoke as run
 
     run(home, identity)

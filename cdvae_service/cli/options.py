@@ -1,4 +1,4 @@
-"""Options that the commands for a server share, and what a shell completes them with."""
+"""Options that the commands for a service share, with shell completion."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _complete_job(context: typer.Context, incomplete: str) -> list[str]:
 
 
 def _asked(context: typer.Context, what: str) -> list[str]:
-    """What a server has, for the shell's completion: at once or not at all."""
+    """Return names of models or ids of jobs; empty where no service answers within a second."""
     from cdvae_client import CdvaeClientError, Client, Retries
 
     options = {name: context.params.get(name) for name in ("server", "key")}
@@ -38,12 +38,12 @@ Server = Annotated[
 ]
 Key = Annotated[str | None, typer.Option(envvar="CDVAE_API_KEY", help="API key.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts, not a table.")]
-Png = Annotated[Path | None, typer.Option(help="Draw the first crystals into this file.")]
-Out = Annotated[Path | None, typer.Option(help="Write one CIF a crystal into this folder.")]
-NoWait = Annotated[bool, typer.Option("--no-wait", help="Print the job's id and leave.")]
+Png = Annotated[Path | None, typer.Option(help="Draw the first crystals to this file.")]
+Out = Annotated[Path | None, typer.Option(help="Write one CIF per crystal to this folder.")]
+NoWait = Annotated[bool, typer.Option("--no-wait", help="Print the job's id and do not wait.")]
 Once = Annotated[
     str | None,
-    typer.Option("--idempotency-key", help="The same key again is the same job again."),
+    typer.Option("--idempotency-key", help="Requests with the same key share one job."),
 ]
 Model = Annotated[
     str | None,

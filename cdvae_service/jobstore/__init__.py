@@ -1,1 +1,1 @@
-"""What the front end and the workers stand on: the ledger of jobs, results, logs, traces."""
+"""The ledger of jobs in Redis, shared by the front end and the workers."""

@@ -1,4 +1,4 @@
-"""The model store: names and versions, checksums, new versions, stores elsewhere."""
+"""The model store: names, versions and checksums of models, in a folder or at a URL."""
 
 from pathlib import Path
 

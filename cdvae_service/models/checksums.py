@@ -1,4 +1,4 @@
-"""Whether a model folder is what its card says."""
+"""Checks of a model folder against its card."""
 
 import hashlib
 from pathlib import Path
@@ -13,30 +13,28 @@ _BLOCK = 1 << 20
 
 
 def read_card(folder: Path, reference: str) -> ModelCard:
-    """The card in `folder`; raises BrokenModelError where it is unreadable or another model's."""
+    """Return the card in `folder`; raises BrokenModelError for an unreadable or wrong card."""
     try:
         card = ModelCard.model_validate_json((folder / CARD).read_bytes())
     except (OSError, ValidationError) as error:
-        raise BrokenModelError(
-            f"the card of {reference} cannot be used: {_reason(error)}"
-        ) from error
+        raise BrokenModelError(f"invalid card of {reference}: {_reason(error)}") from error
     if card.reference != reference:
-        raise BrokenModelError(f"the card of {reference} says {card.reference}")
+        raise BrokenModelError(f"the card of {reference} belongs to {card.reference}")
     return card
 
 
 def read_statistics(folder: Path, card: ModelCard) -> TrainingStatistics:
-    """The statistics in the folder of that card's model; raises BrokenModelError."""
+    """Return the training statistics in a model folder; raises BrokenModelError."""
     try:
         return TrainingStatistics.model_validate_json((folder / STATISTICS).read_bytes())
     except (OSError, ValidationError) as error:
         raise BrokenModelError(
-            f"the statistics of {card.reference} cannot be used: {_reason(error)}"
+            f"invalid statistics of {card.reference}: {_reason(error)}"
         ) from error
 
 
 def verify(folder: Path, reference: str) -> ModelCard:
-    """The card, after every file that it lists has been read; raises BrokenModelError."""
+    """Check the checksum of every file and return the card; raises BrokenModelError."""
     card = read_card(folder, reference)
     for name, wanted in {WEIGHTS: card.weights_sha256, **card.files_sha256}.items():
         try:
@@ -44,7 +42,7 @@ def verify(folder: Path, reference: str) -> ModelCard:
         except OSError as error:
             raise BrokenModelError(f"{reference}: {name}: {error.strerror}") from error
         if found != wanted:
-            raise BrokenModelError(f"{reference}: sha256 of {name} is {found}, not {wanted}")
+            raise BrokenModelError(f"{reference}: sha256 of {name} is {found}, expected {wanted}")
     return card
 
 
@@ -60,4 +58,4 @@ def _reason(error: OSError | ValidationError) -> str:
     if isinstance(error, ValidationError):
         first = error.errors()[0]
         return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-    return error.strerror or "it cannot be read"
+    return error.strerror or "unreadable file"

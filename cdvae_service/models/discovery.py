@@ -1,4 +1,4 @@
-"""Where the models are when no setting names a store."""
+"""Search for a model store when no setting names one."""
 
 import importlib.util
 from collections.abc import Iterator

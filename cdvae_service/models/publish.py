@@ -1,4 +1,4 @@
-"""New versions: a folder appears in the store whole and checked, or not at all."""
+"""Adding versions to a store, atomically and after a check."""
 
 import shutil
 import tempfile
@@ -18,12 +18,12 @@ Fetch = Callable[[str, Path], None]
 def add(store: LocalStore, source: Path) -> ModelCard:
     """Copy the model folder `source` into the store, under the name and version of its card.
 
-    Raises BrokenModelError for a damaged folder and StoreError for a version that is there already.
+    Raises BrokenModelError for a damaged folder and StoreError for an existing version.
     """
     try:
         card = ModelCard.model_validate_json((source / CARD).read_bytes())
     except (OSError, ValueError) as error:
-        raise BrokenModelError(f"{source} is no model folder: {error}") from error
+        raise BrokenModelError(f"{source} is not a model folder: {error}") from error
     target = store.folder / card.name / card.version
 
     def fetch(name: str, to: Path) -> None:
@@ -35,9 +35,9 @@ def add(store: LocalStore, source: Path) -> ModelCard:
     with checked_copy(target.parent, card, fetch) as folder:
         try:
             folder.rename(target)
-        except OSError as error:  # renaming onto a folder with files fails, so nobody can race
+        except OSError as error:  # a rename onto a folder with files fails, also in a race
             raise StoreError(
-                f"{card.reference} is in the store already; versions do not change"
+                f"the store has {card.reference} already; versions are immutable"
             ) from error
     return card
 
@@ -61,12 +61,12 @@ def pull(origin: LocalStore, reference: str, target: LocalStore) -> bool:
 
 @contextmanager
 def checked_copy(parent: Path, card: ModelCard, fetch: Fetch) -> Iterator[Path]:
-    """A folder below `parent` with the card's files, each brought by `fetch` and then checked.
+    """Yield a temporary folder in `parent` with the card's files, fetched and checked.
 
-    Whoever wants to keep it moves it: on the same file system, so that it appears as a whole.
+    The caller renames it; it is on the file system of `parent`, so the rename is atomic.
     """
     parent.mkdir(parents=True, exist_ok=True)
-    # No version starts with a dot, so nobody takes the unfinished copy for one.
+    # No version starts with a dot, so the unfinished copy is not mistaken for one.
     with tempfile.TemporaryDirectory(dir=parent, prefix=".new-") as scratch:
         folder = Path(scratch) / card.version
         folder.mkdir()

@@ -1,7 +1,7 @@
-"""A model store elsewhere, at any URL that fsspec reads, with a copy of what is needed here.
+"""A model store at a URL that fsspec reads, with a local copy.
 
-Cards, statistics and the alias are copied by `refresh`, the other files of a version when somebody
-asks for its folder. The front end therefore never downloads weights.
+`refresh` copies cards, statistics and the alias; `path` copies the other files of a version. The
+front end therefore never downloads weights.
 """
 
 import contextlib
@@ -24,43 +24,46 @@ from cdvae_service.models.store_errors import StoreError
 
 
 class RemoteStore(LocalStore):
-    """The store at `url`, copied to the folder `cache`; what has been copied outlives an outage."""
+    """The store at `url`; models copied to the folder `cache` remain usable in an outage."""
 
     def __init__(self, url: str, cache: Path) -> None:
         super().__init__(cache)
         self.url = url
         if fsspec is None:
-            raise StoreError(f"{url} needs fsspec: pip install 'cdvae-service[s3]'")
+            raise StoreError(f"{url} requires fsspec: pip install 'cdvae-service[s3]'")
         try:
             self._files, self._root = fsspec.core.url_to_fs(url)
         except (ImportError, ValueError) as error:
             raise StoreError(f"{url}: {error}") from error
 
     def refresh(self) -> None:
-        """Copy new cards, their statistics and the alias; StoreError if the store is away."""
+        """Copy new cards, their statistics and the alias; raises StoreError."""
         with self._errors():
             self._files.invalidate_cache()
             cards = self._files.glob(f"{self._root}/*/*/{CARD}")
             for card in cards:
                 name, version = card.split("/")[-3:-1]
                 target = self.folder / name / version
-                if (target / CARD).exists():  # versions do not change
+                if (target / CARD).exists():  # versions are immutable
                     continue
                 statistics = card.removesuffix(CARD) + STATISTICS
                 if self._files.exists(statistics):
                     write_whole(target / STATISTICS, self._read(statistics))
-                write_whole(target / CARD, self._read(card))  # last: it says that all is here
+                write_whole(target / CARD, self._read(card))  # last: it marks the copy as complete
             alias = f"{self._root}/{ALIAS}"
             if self._files.exists(alias):
                 write_whole(self.folder / ALIAS, self._read(alias))
 
     def path(self, name: str, version: str) -> Path:
-        """The folder of a version, downloaded and checked if it is not here yet."""
+        """Return the folder of a version; downloads and checks a missing one."""
         target = super().path(name, version)
         if not (target / WEIGHTS).exists():
             card = read_card(target, f"{name}@{version}")
             with checked_copy(target.parent, card, partial(self._fetch, card)) as folder:
-                for file in (*card.files_sha256, WEIGHTS):  # the weights say that all is here
+                for file in (
+                    *card.files_sha256,
+                    WEIGHTS,
+                ):  # the weights come last and mark the copy as complete
                     (folder / file).replace(target / file)
         return target
 
@@ -74,7 +77,7 @@ class RemoteStore(LocalStore):
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
-        """Whatever the file system raises, as a StoreError: each protocol has its own errors."""
+        """Convert the errors of the file system, which differ by protocol, to StoreError."""
         try:
             yield
         except Exception as error:

@@ -1,8 +1,8 @@
-"""What can be wrong with a model store; catch `StoreError` to catch it all."""
+"""Errors of the model store; `StoreError` is their base class."""
 
 
 class StoreError(Exception):
-    """Base of the errors of this package; their texts are fit for a client."""
+    """Base class of the errors of this package; clients of the service may see their messages."""
 
 
 class NoStoreError(StoreError):
@@ -10,8 +10,8 @@ class NoStoreError(StoreError):
 
 
 class UnknownModelError(StoreError, LookupError):
-    """No model answers to the reference."""
+    """No model has this reference."""
 
 
 class BrokenModelError(StoreError):
-    """A model folder that cannot be used: a bad card, a missing or a changed file."""
+    """A model folder has an invalid card, or a missing or changed file."""

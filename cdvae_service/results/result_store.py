@@ -1,6 +1,6 @@
 """The store of results: a directory, or an object store such as S3 through fsspec.
 
-App and workers see the same store. Whatever goes wrong with it raises ResultStoreError.
+The front end and the workers use the same store. Every failure of it raises ResultStoreError.
 """
 
 import contextlib

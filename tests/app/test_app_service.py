@@ -119,7 +119,7 @@ def test_the_store_without_a_default(tmp_path: Path) -> None:
 
 def test_a_card_belongs_to_its_folder(store: Path) -> None:
     (store / "tiny" / "1").rename(store / "tiny" / "2")
-    with pytest.raises(BrokenModelError, match="tiny@2 says tiny@1"):
+    with pytest.raises(BrokenModelError, match="belongs to tiny@1"):
         ModelStore(LocalStore(store)).card("tiny")
 
 

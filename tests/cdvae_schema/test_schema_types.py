@@ -100,5 +100,5 @@ def test_result_files() -> None:
     ]
     assert checked_job_id("abc") == "abc"
     for name in ("../up", "a/b", "", "x" * 65):
-        with pytest.raises(ValueError, match="no job id"):
+        with pytest.raises(ValueError, match="not a job id"):
             checked_job_id(name)

@@ -13,7 +13,7 @@ from typing import Literal
 from packaging.requirements import Requirement
 
 PROJECT = "cdvae-service"
-PURPOSES = {  # of each optional set of packages
+PURPOSES = {  # by optional set of packages
     "app": "the HTTP front end",
     "worker": "sampling and training",
     "local": "an embedded Redis for `cdvae serve`",

@@ -1,4 +1,4 @@
-"""`cdvae keys`: makes, lists and revokes API keys."""
+"""`cdvae keys`: create, list and revoke API keys."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from app.auth.key_file import KeyFileError, UnknownKeyError, key_file
 
 
 def create(home: Path, name: str, per_minute: int, unfinished: int) -> None:
-    """Print a new key and its webhook secret; they are shown this once."""
+    """Print a new key and its webhook secret, which cannot be shown again."""
     try:
         token, key = key_file(home).create(name, per_minute, unfinished)
     except (KeyFileError, ValueError, OSError) as error:
         raise _failed(error) from error
     typer.echo(f"key             {token}")
     typer.echo(f"webhook secret  {key.webhook_secret}")
-    typer.echo("Keep both: the key is not stored and will not be shown again.", err=True)
+    typer.echo("Save both: the service does not store the key and cannot show it again.", err=True)
 
 
 def show(home: Path) -> None:
@@ -40,12 +40,12 @@ def show(home: Path) -> None:
 
 
 def revoke(home: Path, identity: str) -> None:
-    """Make the key invalid."""
+    """Revoke the key."""
     try:
         key = key_file(home).revoke(identity)
     except (KeyFileError, UnknownKeyError, OSError) as error:
         raise _failed(error) from error
-    typer.echo(f"{key.id} ({key.name}) is revoked")
+    typer.echo(f"{key.id} ({key.name}) revoked")
 
 
 def _failed(error: Exception) -> typer.Exit:

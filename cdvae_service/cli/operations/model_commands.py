@@ -1,4 +1,4 @@
-"""`cdvae models`: what is in the model store, whether it is whole, and new versions of it."""
+"""`cdvae models`: list, check, add and copy models."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ QUALITY = {
     "RMSE": ("reconstruction", "rmse"),
 }
 
-models_app = typer.Typer(help="The model store: list, check, add.", no_args_is_help=True)
+models_app = typer.Typer(help="The model store: list, check, add, pull.", no_args_is_help=True)
 
 
 @models_app.command("list")
 def list_models(store: Store = None) -> None:
-    """Every version of every model; `*` marks what a request without a model gets."""
+    """List every version of every model; `*` marks the default."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -57,7 +57,7 @@ def show(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="name or name@version.")],
     store: Store = None,
 ) -> None:
-    """The card of a model as JSON."""
+    """Print the card of a model as JSON."""
     with errors():
         models = opened(store)
         card = _card(models, "@".join(models.resolve(model)))
@@ -71,7 +71,7 @@ def verify_models(
     ] = None,
     store: Store = None,
 ) -> None:
-    """Read every file of the models and compare the checksums with the cards."""
+    """Compare every file of the models with the checksums of their cards."""
     with errors():
         models = opened(store)
         wanted = ["@".join(models.resolve(one)) for one in model or []] or models.references()
@@ -95,7 +95,7 @@ def add(
     ] = False,
     store: Store = None,
 ) -> None:
-    """Check a model folder and copy it into the store; running services take it up."""
+    """Check a model folder and copy it to the store; running services load it."""
     with errors():
         store = store or FOLDER
         if "://" in store:
@@ -104,7 +104,7 @@ def add(
         card = publish(models, folder)
         if default:
             set_default(models, card.reference)
-    typer.echo(f"{card.reference} added" + (", the default now" if default else ""))
+    typer.echo(f"{card.reference} added" + (", now the default" if default else ""))
 
 
 @models_app.command()

@@ -1,4 +1,4 @@
-"""`cdvae jobs`, `cdvae cancel`: what a service has to do, and less of it."""
+"""`cdvae jobs` and `cdvae cancel`."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def jobs(
     identity: JobArgument = None,
     state: Annotated[JobState | None, typer.Option(help="Only these.")] = None,
     kind: Annotated[JobKind | None, typer.Option(help="Only these.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="Most jobs to list.")] = 20,
     server: Server = None,
     key: Key = None,
     as_json: AsJson = False,
     png: Png = None,
     out: Out = None,
 ) -> None:
-    """List the jobs, newest first; with an ID: wait for that job and show its crystals."""
+    """List the jobs, newest first; with an ID, wait for the job and show its crystals."""
     with connected(server, key) as client:
         if identity is not None:
             follow(client, client.job(identity), Output(as_json, png, out))
@@ -46,7 +46,7 @@ def jobs(
 def cancel(
     identities: JobArguments, server: Server = None, key: Key = None, as_json: AsJson = False
 ) -> None:
-    """Cancel jobs: queued ones at once, running ones soon; what they have made is kept."""
+    """Cancel jobs; the service keeps their finished crystals."""
     with connected(server, key) as client:
         for identity in identities:
             status = client.job(identity).cancel()
@@ -58,6 +58,6 @@ def cancel(
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the commands to the console program."""
+    """Add the commands to the console program."""
     for command in (jobs, cancel):
         app.command(epilog=EXIT_CODES, rich_help_panel=PANEL)(command)

@@ -1,4 +1,4 @@
-"""What the commands for a server share: how a job is followed, errors as exit codes."""
+"""Helpers of the commands for a service: following a job, errors as exit codes."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from cdvae_client import Client, Job, RefusedError
     from cdvae_client.crystals import AnyCrystal
 
-PANEL = "A service, here or elsewhere"
+PANEL = "Commands for a running service"
 JOB_FAILED = 1
 INTERRUPTED = 130
 
 EXIT_CODES = f"""Exit codes: 0 done; {JOB_FAILED} the job failed or was cancelled; 2 wrong options;
 {os.EX_DATAERR} the request was refused; {os.EX_NOINPUT} a file cannot be read;
-{os.EX_UNAVAILABLE} no answer; {os.EX_TEMPFAIL} busy, try later; {os.EX_NOPERM} the key was refused;
-{INTERRUPTED} interrupted (the job goes on)."""
+{os.EX_UNAVAILABLE} no response; {os.EX_TEMPFAIL} busy; {os.EX_NOPERM} the key was refused;
+{INTERRUPTED} interrupted (the job continues)."""
 
 
 @dataclass(frozen=True)
 class Output:
-    """Where the crystals go: a table or JSON on stdout, a picture, a folder of CIF files."""
+    """Output of the crystals: table or JSON on stdout, picture, folder of CIF files."""
 
     as_json: bool
     png: Path | None
@@ -37,17 +37,14 @@ class Output:
 
 @contextmanager
 def connected(server: str | None, key: str | None) -> Iterator[Client]:
-    """A client; its errors become a sentence on stderr and an exit code (`EXIT_CODES`)."""
-    try:
-        import cdvae_client as library
-    except ImportError as error:
-        text = f"{error.name} is not installed: pip install 'cdvae-service[client]'"
-        raise _failed(text, os.EX_CONFIG) from error
+    """Yield a client; its errors become a message on stderr and an exit code (`EXIT_CODES`)."""
+    import cdvae_client as library
+
     try:
         with library.Client(server, key, retries=library.Retries(attempts=4)) as client:
             yield client
     except library.UnreachableError as error:
-        hint = "is the service running? `cdvae doctor` looks"
+        hint = "is the service running? `cdvae doctor` checks"
         raise _failed(f"{error} ({hint})", os.EX_UNAVAILABLE) from error
     except library.RefusedError as error:
         raise _failed(_reasons(error), _code(error)) from error
@@ -60,7 +57,7 @@ def connected(server: str | None, key: str | None) -> Iterator[Client]:
 
 
 def follow(client: Client, job: Job, output: Output, no_wait: bool = False) -> None:
-    """Wait for the job with a bar on stderr, and show what came of it."""
+    """Wait for the job with a progress bar on stderr and show its result."""
     from cdvae_client import JobCancelledError
 
     if no_wait:
@@ -69,10 +66,10 @@ def follow(client: Client, job: Job, output: Output, no_wait: bool = False) -> N
     try:
         _finish(job)
     except KeyboardInterrupt:
-        text = f"the job goes on: `cdvae jobs {job.id}` waits, `cdvae cancel {job.id}` ends it"
+        text = f"the job continues: `cdvae jobs {job.id}` waits, `cdvae cancel {job.id}` ends it"
         raise _failed(text, INTERRUPTED) from None
     except JobCancelledError:
-        _show(client, job, output)  # what was done
+        _show(client, job, output)  # its finished crystals
         raise
     _show(client, job, output)
 
@@ -134,7 +131,7 @@ def _code(error: RefusedError) -> int:
 
 
 def _reasons(error: RefusedError) -> str:
-    """The detail, and every further fault on a line of its own."""
+    """Return the detail, and each further fault on its own line."""
     return "\n  ".join([error.detail, *(fault.detail for fault in error.faults[1:])])
 
 

@@ -1,4 +1,4 @@
-"""How jobs and crystals look in a terminal."""
+"""Tables of jobs and crystals for a terminal."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PIPE_WIDTH = 200
 
 
 def wide_console() -> Console:
-    """Standard output; a file or a pipe is never too narrow for a table."""
+    """Return a console on standard output, wide enough for tables in a file or pipe."""
     console = Console()
     if not console.is_terminal:
         console.width = max(console.width, PIPE_WIDTH)
@@ -36,7 +36,7 @@ def wide_console() -> Console:
 
 
 def bars(console: Console) -> Progress:
-    """Progress bars with the time that passed and that is left."""
+    """Return progress bars with elapsed and remaining time."""
     return Progress(
         TextColumn("{task.description:<28}"),
         BarColumn(),
@@ -48,7 +48,7 @@ def bars(console: Console) -> Progress:
 
 
 def job_bar(progress: Progress) -> Callable[[JobStatus], None]:
-    """A new bar, as what moves it when it is told of a job's states."""
+    """Add a bar and return the function that updates it with a job's status."""
     bar = progress.add_task("queued", total=1.0)
 
     def show(status: JobStatus) -> None:
@@ -61,7 +61,7 @@ def job_bar(progress: Progress) -> Callable[[JobStatus], None]:
 
 
 def crystals_table(crystals: Iterable[AnyCrystal], title: str, units: Mapping[str, str]) -> Table:
-    """A row for each crystal; `units` are those of the predicted properties."""
+    """Return a table with one row per crystal; units: of each predicted property."""
     crystals = list(crystals)
     table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     predicted = ["\n".join(["predicted", *name.split("_"), unit]) for name, unit in units.items()]
@@ -86,7 +86,7 @@ def crystals_table(crystals: Iterable[AnyCrystal], title: str, units: Mapping[st
 
 
 def _own(crystal: AnyCrystal) -> dict[str, str]:
-    """What only crystals of its kind have."""
+    """Return the columns specific to the kind of job."""
     if isinstance(crystal, ReconstructedCrystal):
         matched = "yes" if crystal.matched else "no"
         rank = "–" if crystal.rank is None else str(crystal.rank)
@@ -104,7 +104,7 @@ def _own(crystal: AnyCrystal) -> dict[str, str]:
 
 
 def summary_table(result: Result) -> Table:
-    """Metrics and times of a job."""
+    """Return a table of the metrics and times of a job."""
     table = Table(title="Summary", box=box.SIMPLE_HEAD, show_header=False)
     seconds = result.provenance.seconds.model_dump() if result.provenance else {}
     for name, value in (*_flat(result.metrics or {}), *_flat(seconds, "seconds ")):
@@ -113,7 +113,7 @@ def summary_table(result: Result) -> Table:
 
 
 def jobs_table(jobs: Iterable[JobStatus]) -> Table:
-    """A row for each job, newest first."""
+    """Return a table with one row per job, newest first."""
     table = Table(box=box.SIMPLE_HEAD)
     for name in ("id", "kind", "state", "model", "crystals", "created", "done"):
         table.add_column(name, no_wrap=True)
@@ -126,7 +126,7 @@ def jobs_table(jobs: Iterable[JobStatus]) -> Table:
 
 
 def write_cifs(result: Result, out: Path) -> None:
-    """Write one CIF a crystal into the folder."""
+    """Write one CIF per crystal to the folder."""
     out.mkdir(parents=True, exist_ok=True)
     for crystal in result:
         (out / f"{file_stem(crystal)}.cif").write_text(crystal.cif, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""`cdvae generate`, `reconstruct`, `optimize`, `interpolate`, `vary`: tasks of a service."""
+"""`cdvae generate`, `reconstruct`, `optimize`, `interpolate`, `vary`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def generate(
     task: TaskOptions,
     delivery: DeliveryOptions,
 ) -> None:
-    """Sample new crystals, as they are required to be."""
+    """Generate crystals, with constraints."""
     fields = {
         **task.fields(),
         "num_samples": number,
@@ -43,45 +43,49 @@ def generate(
 
 def reconstruct(
     files: Annotated[list[Path], typer.Argument(metavar="CIF…", help="CIF files.")],
-    candidates: Annotated[int, typer.Option(min=1, help="Crystals for each given one.")] = 1,
+    candidates: Annotated[int, typer.Option(min=1, help="Candidates per crystal.")] = 1,
     *,
     task: TaskOptions,
     delivery: DeliveryOptions,
 ) -> None:
-    """Encode and decode given crystals."""
+    """Encode and decode crystals."""
     fields = {**task.fields(), "num_candidates": candidates}
     delivery.submit(lambda client, given: client.reconstruct(files, **given), fields)
 
 
 def optimize(
-    prop: Annotated[str, typer.Argument(metavar="PROPERTY", help="Of the model's card.")],
+    prop: Annotated[str, typer.Argument(metavar="PROPERTY", help="Property of the model's card.")],
     number: Annotated[int | None, typer.Option("-n", "--number", min=1, help="How many.")] = None,
     direction: Annotated[
-        Direction | None, typer.Option(help="minimize, unless a value is given: target.")
+        Direction | None, typer.Option(help="Default: minimize; target with --value.")
     ] = None,
-    value: Annotated[float | None, typer.Option(help="The value to reach.")] = None,
+    value: Annotated[float | None, typer.Option(help="Target value.")] = None,
     also: Annotated[
         list[str] | None,
         typer.Option(
             metavar="PROPERTY=GOAL[,WEIGHT]",
-            help="One more property; its goal is minimize, maximize or a value (repeatable).",
+            help="Another property; the goal is minimize, maximize or a value (repeatable).",
         ),
     ] = None,
     start: Annotated[
         list[str] | None, typer.Option(help="dataset, prior, or a CIF file (repeatable).")
     ] = None,
     search_steps: Annotated[int | None, typer.Option(min=1, help="Gradient steps.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Of the search.")] = None,
-    trust_radius: Annotated[float | None, typer.Option(help="Of its first move.")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Learning rate of the search.")
+    ] = None,
+    trust_radius: Annotated[
+        float | None, typer.Option(help="Trust radius of the first step.")
+    ] = None,
     patience: Annotated[
-        int | None, typer.Option(min=1, help="Moves without progress that end a search.")
+        int | None, typer.Option(min=1, help="Steps without progress that end a search.")
     ] = None,
     *,
     atoms: AtomOptions,
     task: TaskOptions,
     delivery: DeliveryOptions,
 ) -> None:
-    """Search crystals with a better property."""
+    """Search for crystals with a better property."""
     named = start is not None and start[0] in ("dataset", "prior")
     fields = {
         **task.fields(),
@@ -108,23 +112,23 @@ def interpolate(
     task: TaskOptions,
     delivery: DeliveryOptions,
 ) -> None:
-    """Walk from one crystal to another."""
+    """Interpolate between two crystals."""
     fields = {**task.fields(), "num_points": points}
     delivery.submit(lambda client, given: client.interpolate(files, **given), fields)
 
 
 def vary(
     file: Annotated[Path, typer.Argument(metavar="CIF", help="The crystal.")],
-    strength: Annotated[float, typer.Option(min=0, max=1, help="How far from it.")] = 0.3,
+    strength: Annotated[float, typer.Option(min=0, max=1, help="Distance from the crystal.")] = 0.3,
     number: Annotated[int, typer.Option("-n", "--number", min=1, help="How many.")] = 16,
     keep_composition: Annotated[
-        bool, typer.Option("--keep-composition", help="Vary cell and sites alone.")
+        bool, typer.Option("--keep-composition", help="Vary only the cell and the sites.")
     ] = False,
     *,
     task: TaskOptions,
     delivery: DeliveryOptions,
 ) -> None:
-    """Make crystals like a given one."""
+    """Sample variations of a crystal."""
     fields = {
         **task.fields(),
         "strength": strength,
@@ -141,7 +145,7 @@ def _target(text: str | None) -> dict[str, Any] | None:
     try:
         return {"property": name, "value": float(value)}
     except ValueError:
-        raise typer.BadParameter("it is PROPERTY=VALUE", param_hint="--target") from None
+        raise typer.BadParameter("expected PROPERTY=VALUE", param_hint="--target") from None
 
 
 def _lattice(text: str | None) -> dict[str, float] | None:
@@ -151,7 +155,7 @@ def _lattice(text: str | None) -> dict[str, float] | None:
     try:
         return dict(zip(names, map(float, text.split(",")), strict=True))
     except ValueError:
-        text = "it is six numbers: a,b,c,alpha,beta,gamma"
+        text = "expected six numbers: a,b,c,alpha,beta,gamma"
         raise typer.BadParameter(text, param_hint="--lattice") from None
 
 
@@ -164,10 +168,10 @@ def _objective(text: str) -> dict[str, Any]:
             wanted = {"direction": "target", "value": float(goal)}
         return {"property": name, **wanted, "weight": float(weight or 1)}
     except ValueError:
-        raise typer.BadParameter("it is PROPERTY=GOAL[,WEIGHT]", param_hint="--also") from None
+        raise typer.BadParameter("expected PROPERTY=GOAL[,WEIGHT]", param_hint="--also") from None
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the commands to the console program."""
+    """Add the commands to the console program."""
     for command in (generate, reconstruct, optimize, interpolate, vary):
         app.command(epilog=EXIT_CODES, rich_help_panel=PANEL)(with_option_groups(command))

@@ -1,4 +1,4 @@
-"""`cdvae evaluate`: the paper's three tasks, measured and written as JSON."""
+"""`cdvae evaluate`: measure a model on the three tasks of the paper."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RECON_GEN_CRYSTALS, OPT_CRYSTALS = 1000, 100
 
 
 class EvaluationTask(StrEnum):
-    """What can be measured."""
+    """Tasks of the paper."""
 
     RECON = "recon"
     GEN = "gen"
@@ -43,7 +43,7 @@ def evaluate(
     ],
     data: Annotated[
         Path,
-        typer.Option(help="CSV (or .csv.gz): crystals to reconstruct, to compare, to start from."),
+        typer.Option(help="CSV or .csv.gz: crystals to reconstruct, compare with, or start from."),
     ],
     out: Annotated[
         Path | None, typer.Option(help="File for the result, which is printed too (JSON).")
@@ -57,7 +57,7 @@ def evaluate(
     nfe: Nfe = None,
     judge: Annotated[
         str | None,
-        typer.Option(help="Model whose independent property model judges; by default MODEL."),
+        typer.Option(help="Model with the property model that judges; by default MODEL."),
     ] = None,
     train: Annotated[
         Path | None,
@@ -112,7 +112,7 @@ def evaluate(
 def _method(
     reference: str, store: str | None, sampler: str, nfe: int | None
 ) -> tuple[Any, dict[str, Any], list[str]]:
-    """What is evaluated, its card, and the options that say how it samples, if it can be told."""
+    """Return the method, its card and its sampler options; a baseline has no such options."""
     folder = find(reference, store)
     card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
     if card.get("method") == "ftcp":
@@ -127,11 +127,11 @@ def _method(
 
 
 def _referee(method: Any, judge: str | None, store: str | None) -> Any:
-    """The model whose independent property model judges."""
+    """Return the model with the property model that judges the crystals."""
     if judge:
         return load(judge, store)
     if not hasattr(method, "model"):
-        raise ValueError("a baseline has no independent property model; name a --judge")
+        raise ValueError("a baseline has no property model: name a model with --judge")
     return method.model
 
 
@@ -162,7 +162,7 @@ def _generation(
     from cdvae.metrics.coverage import Thresholds, thresholds
     from cdvae.metrics.coverage_fingerprint import featurizer_version
 
-    featurizer_version()  # says that matminer is missing before the long part of the work
+    featurizer_version()  # reports a missing matminer before the long computation
     figures: dict[str, Any] = evaluate_generation(
         method,
         referee,
@@ -181,7 +181,7 @@ def _generation(
 def _optimization(
     method: Any, referee: Any, crystals: Any, seed: int, stage: Stage
 ) -> dict[str, Any]:
-    """The first property of the referee is the target, as in the paper."""
+    """Optimize the first property of the referee, as in the paper."""
     from cdvae.evaluation.task_optimization import optimization_success, percentiles
 
     target = referee.properties[0]

@@ -1,4 +1,4 @@
-"""Commands that need no service: prepare data, train, sample, evaluate."""
+"""Commands without a service: prepare data, train, sample, evaluate."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def prepare(
         typer.Option("--property", "-p", help="NAME=COLUMN, once for each property."),
     ] = None,
 ) -> None:
-    """Read crystals once and write them as tensors for training."""
+    """Convert crystals to tensors for training."""
     from cdvae.compute import available_threads
     from cdvae.data.tensor_cache import prepare as write_cache
 
@@ -47,15 +47,15 @@ def train(
     data: Annotated[Path, typer.Option(help="Folder with train and val.safetensors.")],
     out: Annotated[Path, typer.Option(help="Model folder to write: …/<name>/<version>.")],
     state: Annotated[
-        Path | None, typer.Option(help="Folder of the run's state; resumed if present.")
+        Path | None, typer.Option(help="Folder of the training state; an existing one is resumed.")
     ] = None,
     init: Annotated[
-        Path | None, typer.Option(help="Model folder whose weights a fresh run begins with.")
+        Path | None, typer.Option(help="Model folder with the initial weights of a new run.")
     ] = None,
-    commit: Annotated[str, typer.Option(help="Commit to note in the card.")] = "unknown",
+    commit: Annotated[str, typer.Option(help="Commit, for the card.")] = "unknown",
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of torch.")] = None,
 ) -> None:
-    """Train a model, or the FTCP baseline, as the settings say, and write its folder."""
+    """Train a model or the FTCP baseline and write its folder."""
     from baselines.ftcp.ftcp_config import is_ftcp
     from cdvae.compute import configure
 
@@ -67,7 +67,7 @@ def train(
 
             if init is not None:
                 raise typer.BadParameter(
-                    "the baseline is trained from scratch", param_hint="--init"
+                    "the baseline cannot start from other weights", param_hint="--init"
                 )
             train_ftcp(config, data, run, out, commit)
         else:
@@ -88,7 +88,7 @@ def sample(
     nfe: Nfe = None,
     store: Store = None,
 ) -> None:
-    """Generate crystals into a folder, one CIF each."""
+    """Generate crystals and write one CIF each to a folder."""
     from cdvae.data.cif_writer import write_cif
     from cdvae.evaluation.sampling_protocol import generate
     from cdvae.inference import SamplerSpec
@@ -114,7 +114,7 @@ def sample(
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the commands to the console program."""
+    """Add the commands to the console program."""
     data_app = typer.Typer(help="Data sets.", no_args_is_help=True)
     data_app.command("prepare")(prepare)
     app.add_typer(data_app, name="data")

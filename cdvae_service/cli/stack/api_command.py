@@ -1,4 +1,4 @@
-"""`cdvae api`: the HTTP front end, in one process or several that share port and counters."""
+"""`cdvae api`: the HTTP front end, in one or several processes that share a port."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from cdvae_service.telemetry.tracing import export_traces
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-# Open connections, such as one that waits for a job, do not hold up a shutdown.
+# A shutdown does not wait longer for open connections, such as event streams.
 GRACE_SECONDS = 5
-PLACES = "CDVAE_API_PLACES"  # where the processes of one front end share out the cores
+PLACES = "CDVAE_API_PLACES"  # folder in which the processes of a front end divide the cores
 
 
 def api(host: str, port: int, processes: int) -> None:
-    """Serve until a signal comes; exit with os.EX_CONFIG where the service would lie open."""
+    """Serve until a stop signal; exit with os.EX_CONFIG where the service would be unprotected."""
     settings = Settings()
     configure_logging(settings.log_level, settings.log_json)
     try:
@@ -36,12 +36,12 @@ def api(host: str, port: int, processes: int) -> None:
         typer.echo(f"cdvae api: {error}", err=True)
         raise typer.Exit(os.EX_CONFIG) from error
     if needs_keys:
-        os.environ["CDVAE_REQUIRE_KEYS"] = "1"  # even should the file of keys vanish
+        os.environ["CDVAE_REQUIRE_KEYS"] = "1"  # also if the key file is deleted
     with tempfile.TemporaryDirectory(prefix="cdvae-api-") as folder:
         metrics, places = Path(folder, "metrics"), Path(folder, "places")
         metrics.mkdir()
         make_places(places, processes)
-        # prometheus-client looks at this when it is imported, which is in the serving processes.
+        # prometheus-client reads this on import, which happens in the serving processes.
         os.environ |= {"PROMETHEUS_MULTIPROC_DIR": str(metrics), PLACES: str(places)}
         uvicorn.run(
             f"{__name__}:create",
@@ -57,7 +57,7 @@ def api(host: str, port: int, processes: int) -> None:
 
 
 def create() -> FastAPI:
-    """The application; a process of several ends with the one that started it."""
+    """Create the application; one of several processes ends with its parent."""
     from app.application import create_app
 
     settings = Settings()

@@ -18,20 +18,20 @@ def _cores() -> tuple[int, ...]:
     return tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else ()
 
 
-ALL = _cores()  # that this process was started with; none where the system does not tell
+ALL = _cores()  # cores of this process at start; empty where the system does not report them
 
 
 def make_places(folder: Path, processes: int) -> None:
-    """One place for each of so many processes; call it before they start."""
+    """Create one place per process; call it before the processes start."""
     folder.mkdir()
     for number in range(processes):
         (folder / str(number)).touch()
 
 
 def keep_to_share(folder: Path) -> None:
-    """Take a free place in `folder` and stay on its cores (Linux; elsewhere nothing happens).
+    """Take a free place in `folder` and pin the process to its cores (Linux only).
 
-    The place is free again when the process has ended, however it did.
+    The place becomes free when the process ends.
     """
     places = sorted(folder.iterdir())
     for number, place in enumerate(places):
@@ -47,11 +47,11 @@ def keep_to_share(folder: Path) -> None:
 
 
 def share(cores: Sequence[int], number: int, processes: int) -> Sequence[int]:
-    """Those of `cores` for process `number`: some of its own, as long as there are enough."""
+    """Return the cores of process `number`: exclusive ones while there are enough."""
     return cores[number::processes] or cores[number % max(len(cores), 1) :][:1]
 
 
 def use(cores: Sequence[int]) -> None:
-    """Stay on `cores` from now on; where there are none nothing changes."""
+    """Pin the process to `cores`; does nothing without cores."""
     if cores:
         os.sched_setaffinity(0, cores)

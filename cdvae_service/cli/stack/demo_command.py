@@ -1,4 +1,4 @@
-"""`cdvae demo`: the whole way from nothing to CIF files, over HTTP, in one command."""
+"""`cdvae demo`: start a service, generate crystals over HTTP, write CIF files."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ START_SECONDS = 300.0
 
 
 class DemoError(RuntimeError):
-    """The demonstration did not succeed; the message says why."""
+    """The demo failed; the message has the reason."""
 
 
 def demo(num_samples: int, seed: int, out: Path, home: Path) -> None:
-    """Run the demonstration; exit with status 1 and a sentence if it fails."""
+    """Run the demo; exit with status 1 and a message if it fails."""
     console = Console()
     folder = home / "demo"
     stack = Stack(folder, "127.0.0.1", free_port(), None, log_folder=folder / "logs")
@@ -35,7 +35,7 @@ def demo(num_samples: int, seed: int, out: Path, home: Path) -> None:
             stack.start()
             result, card = _run(console, stack, stopping, num_samples, seed)
         except (DemoError, CdvaeClientError, StackError, RedisServerError) as error:
-            console.print(f"[red]The demonstration failed:[/] {error}")
+            console.print(f"[red]The demo failed:[/] {error}")
             console.print(f"The logs are in {folder / 'logs'}")
             raise typer.Exit(1) from error
         finally:
@@ -50,7 +50,7 @@ def demo(num_samples: int, seed: int, out: Path, home: Path) -> None:
 def _run(
     console: Console, stack: Stack, stopping: threading.Event, num_samples: int, seed: int
 ) -> tuple[Result, ModelCard]:
-    """The result of POST /generate, and the card of the model that made it."""
+    """Return the result of POST /generate and the card of its model."""
     with bars(console) as progress, Client(stack.url) as client:
         start = progress.add_task("starting Redis, API, worker", total=None)
         end = time.monotonic() + START_SECONDS
@@ -58,7 +58,7 @@ def _run(
             _pause(stack, stopping)
             stack.check_start()
             if time.monotonic() > end:
-                raise DemoError("the service was not ready in time")
+                raise DemoError("the service did not become ready in time")
         progress.update(start, total=1, completed=1)
 
         job = client.generate(num_samples=num_samples, seed=seed)
@@ -76,7 +76,7 @@ def _run(
 
 def _look(stack: Stack, stopping: threading.Event) -> None:
     if stopping.is_set():
-        raise DemoError("it was interrupted")
+        raise DemoError("interrupted")
     stack.watch()
 
 

@@ -1,4 +1,4 @@
-"""Listening beyond this machine needs API keys, or the word of the operator that it does not."""
+"""A service that other machines can reach requires API keys, unless the operator waives them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from app.auth.key_file import KeyFileError, key_file
 
 
 class ExposedError(RuntimeError):
-    """The service would be open to the network; the message says what to do."""
+    """Anybody on the network could use the service; the message has the remedies."""
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can connect to an address to listen on."""
+    """Return whether only this machine can connect to a listening address."""
     if host == "localhost":
         return True
     try:
@@ -24,7 +24,7 @@ def is_loopback(host: str) -> bool:
 
 
 def check_exposure(host: str, home: Path) -> bool:
-    """Whether calls need a key from the first one on; raises ExposedError."""
+    """Return whether every call needs a key; raises ExposedError."""
     if is_loopback(host) or Settings().allow_anonymous:
         return False
     try:
@@ -33,7 +33,7 @@ def check_exposure(host: str, home: Path) -> bool:
         raise ExposedError(str(error)) from error
     if not valid:
         raise ExposedError(
-            f"listening on {host} needs an API key: make one with `cdvae keys create NAME`, "
-            "or set CDVAE_ALLOW_ANONYMOUS=1 where others keep strangers out"
+            f"listening on {host} requires an API key: create one with `cdvae keys create NAME`, "
+            "or set CDVAE_ALLOW_ANONYMOUS=1 if the network is protected"
         )
     return True

@@ -1,4 +1,4 @@
-"""Child processes that never outlive the command that started them."""
+"""Child processes that end with the command that started them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _LIBC = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
 
 
 def die_with_parent() -> None:
-    """Ask the kernel to end this process when its parent dies (Linux; elsewhere nothing).
+    """Ask the kernel to end this process when its parent dies (Linux only).
 
-    For `preexec_fn`: it covers a parent that was killed and could not stop its children.
+    As `preexec_fn` it covers a parent that is killed and cannot stop its children.
     """
     if _LIBC is not None:
         _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -25,7 +25,7 @@ def die_with_parent() -> None:
 def stop(process: subprocess.Popen[bytes], grace: float) -> int:
     """Return the exit status of `process` after SIGTERM and, `grace` seconds later, SIGKILL.
 
-    The kill goes to its whole process group, so `process` must lead one.
+    SIGKILL goes to its process group, so `process` must lead one.
     """
     if process.poll() is None:
         process.terminate()

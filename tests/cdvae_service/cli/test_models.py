@@ -34,7 +34,7 @@ def test_list_marks_the_default_and_names_what_is_broken(store: Path) -> None:
     assert marked(answer) == ["perov-5@10"]
     assert "perov-5@9" in answer.output
     (store / "perov-5" / "9" / "card.json").write_text("{}")
-    assert "cannot be used" in models(store, "list").output
+    assert "invalid card" in models(store, "list").output
 
 
 def test_show_prints_the_card(store: Path) -> None:
@@ -59,7 +59,7 @@ def test_verify_finds_the_file_that_changed(store: Path) -> None:
 def test_add_and_make_it_the_default(store: Path, tmp_path: Path) -> None:
     source = write_model(tmp_path / "new", "perov-5", "11")
     assert models(store, "add", str(source), "--default").output == (
-        "perov-5@11 added, the default now\n"
+        "perov-5@11 added, now the default\n"
     )
     assert LocalStore(store).default() == "perov-5@11"
     assert marked(models(store, "list")) == ["perov-5@11"]

@@ -104,7 +104,7 @@ def test_one_of_two_that_add_the_same_version_wins(tmp_path: Path, store: Path) 
 
 def test_a_card_belongs_to_its_folder(store: Path) -> None:
     (store / "other" / "1").rename(store / "other" / "2")
-    with pytest.raises(BrokenModelError, match="other@2 says other@1"):
+    with pytest.raises(BrokenModelError, match="belongs to other@1"):
         verify(store / "other" / "2", "other@2")
 
 
