@@ -20,7 +20,7 @@ from app.http.responses import json_reply
 from app.queue.job_queue import Origin, RefusedError
 from app.queue.occupancy import live_workers
 from app.results.delivery import result_response
-from app.results.export import FORMS
+from app.results.result_export import FORMS
 from cdvae_schema.job_specs import JobSpec
 from cdvae_service.telemetry.logs import note_job
 from cdvae_service.telemetry.tracing import carried_context

@@ -8,7 +8,7 @@ from fastapi.responses import Response, StreamingResponse
 
 from app.dependencies import Services
 from app.http.problems import ApiError
-from app.results.export import (
+from app.results.result_export import (
     CRYSTAL_FORMS,
     FORMS,
     StoredResult,

@@ -19,8 +19,8 @@ from sse_starlette import ServerSentEvent
 from app.dependencies import Services
 from app.http.prefer_wait import LOOK_AGAIN
 from app.queue.job_queue import JobNotFoundError
-from app.results.export import stored_result
 from app.results.formats import compact
+from app.results.result_export import stored_result
 from cdvae_schema.job_specs import FINAL_STATES, JobProgress, JobStatus
 from cdvae_service.results.result_store import StoreError
 

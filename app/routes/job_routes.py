@@ -18,7 +18,7 @@ from app.queue.job_listing import list_jobs, next_link
 from app.queue.job_queue import JobNotFoundError
 from app.queue.stored_inputs import given_structures
 from app.results.delivery import CRYSTAL_ANSWERS, RESULT_ANSWERS, finished_result, result_response
-from app.results.export import CRYSTAL_FORMS, FORMS, crystal_in
+from app.results.result_export import CRYSTAL_FORMS, FORMS, crystal_in
 from app.routes.event_stream import END, crystals_seen, job_events
 from cdvae_schema.base import StrictModel
 from cdvae_schema.crystal_records import CrystalInput

@@ -11,22 +11,8 @@ from fastapi.testclient import TestClient
 from redis import Redis
 
 from app.api_settings import MEGABYTE
-
-from .conftest import CELL, CIF, GROUP, SITES, MakeClient, pymatgen_dict
-
-
-def problem(response: Any, status: int) -> dict[str, Any]:
-    """The problem document of a response, checked for what all of them have."""
-    assert response.status_code == status, response.text
-    assert response.headers["content-type"] == "application/problem+json"
-    body: dict[str, Any] = response.json()
-    assert body["status"] == status
-    assert body["type"].startswith("urn:cdvae:problem:")
-    assert body["title"]
-    assert body["detail"]
-    assert body["instance"] == response.request.url.path
-    assert "Traceback" not in response.text
-    return body
+from tests.app.conftest import CELL, CIF, GROUP, SITES, MakeClient, pymatgen_dict
+from tests.app.problem_documents import problem
 
 
 @pytest.fixture(autouse=True)
