@@ -1,1 +1,1 @@
-"""The HTTP front end: checks requests, puts jobs on the queue, hands out results."""
+"""The HTTP front end: it checks requests, queues jobs and serves results."""

@@ -1,4 +1,4 @@
-"""Writes the OpenAPI description: `python -m app > docs/openapi.json`."""
+"""Write the OpenAPI description: `python -m app > docs/openapi.json`."""
 
 import sys
 

@@ -32,24 +32,25 @@ from cdvae_service.results.result_store import open_store
 from cdvae_service.telemetry.tracing import flush_traces
 
 DESCRIPTION = (
-    "Crystals from a Crystal Diffusion Variational Autoencoder. A POST queues a job and answers "
-    "at once; `GET /jobs/{id}` tells how it is doing, `GET /jobs/{id}/result` has the crystals. "
+    "Generate crystal structures with a crystal diffusion variational autoencoder. A POST queues "
+    "a job and returns immediately; `GET /jobs/{id}` reports its state, `GET /jobs/{id}/result` "
+    "returns the crystals. "
     "Errors are problem documents (RFC 9457)."
 )
 LOOK_SECONDS = 1.0
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """An application of its own services; settings come from the environment where none are given.
+    """Return a new application; `settings` come from the environment by default.
 
-    It starts without Redis: `/readyz` says so, and requests that need it are answered 503.
+    It starts without Redis: `/readyz` reports that, and requests that need Redis get a 503.
     """
     services = _build_services(settings or Settings())
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         stop = threading.Event()
-        # A daemon: a store that does not answer must not hold up the end.
+        # A daemon thread: a store that does not answer must not delay the shutdown.
         threading.Thread(
             target=services.models.follow,
             args=(stop, services.settings.model_refresh),
@@ -79,7 +80,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
-        # Traces alone are exported; to look for the others' providers costs every request time.
+        # Only traces are exported; looking up the other providers would slow every request down.
         telemetry={"metrics": False, "logs": False},
     )
     app.state.services = services

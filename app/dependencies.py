@@ -1,4 +1,4 @@
-"""What endpoints are given: the services that `create_app` put together."""
+"""Dependencies of the endpoints: the services that `create_app` builds."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -34,10 +34,10 @@ class Services:
     parsers: ParserPool
 
 
-# Dependencies are asynchronous, though nothing is awaited: FastAPI sends others through a thread,
-# which on a busy machine costs a request more time than all the rest.
+# Dependencies are asynchronous although they await nothing: FastAPI runs others in a thread,
+# which on a busy machine takes longer than the rest of a request.
 async def get_services(request: Request) -> Services:
-    """The services of the application that the request is for."""
+    """Return the services of the application that the request is for."""
     found = request.app.state.services
     assert isinstance(found, Services)
     return found

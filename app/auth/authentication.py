@@ -1,7 +1,7 @@
-"""Who calls, and whether they may: API keys, their rates, and what a browser may not do.
+"""Authenticate callers: API keys, rate limits, and protection against foreign web pages.
 
-Without any key the service is for this machine alone: only calls under a name of the loopback
-interface are answered, so that no web page reaches it by pointing its own name here.
+Without API keys the service is for this machine only: it answers requests to a name of the
+loopback interface, so that no web page reaches it with a host name that resolves here.
 """
 
 import math
@@ -16,7 +16,7 @@ from app.http.problems import ApiError
 
 ANONYMOUS = "anonymous"
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
-BURST_SECONDS = 10  # a key's requests of so many seconds may come at once
+BURST_SECONDS = 10  # a burst may hold the requests of this many seconds
 FOREIGN_SITES = frozenset({"cross-site", "same-site"})
 
 SCHEMES: dict[str, dict[str, str]] = {
@@ -30,28 +30,28 @@ SCHEMES: dict[str, dict[str, str]] = {
 """The two ways to send a key, for the OpenAPI description."""
 
 
-# Read from the request rather than by FastAPI's security classes: with them it is five
-# dependencies, and solving those is a large part of a poll's time.
+# Read from the request instead of through FastAPI's security classes: those need five
+# dependencies, and resolving them takes a large part of the time of a poll.
 async def authenticate(request: Request) -> Caller:
-    """The caller; 401 without a valid key where one is needed, 403 for a foreign web page."""
+    """Return the caller; raise a 401 without a required key, 403 for a page of another site."""
     if request.headers.get("sec-fetch-site") in FOREIGN_SITES:
-        raise ApiError(403, "Pages of other sites may not use this service.")
+        raise ApiError(403, "Pages of other sites must not use this service.")
     services, token = await get_services(request), _token(request)
     try:
         if token is None and not services.settings.require_keys and not services.keys.keys():
             return _anonymous(request, services)
         key = services.keys.find(token or "")
     except KeyFileError as error:
-        raise ApiError(503, "The API keys cannot be read; the log has the reason.") from error
+        raise ApiError(503, "The API keys cannot be read; see the log of the service.") from error
     if key is None:
-        given = "The API key is not valid." if token else "An API key is needed."
+        given = "The API key is not valid." if token else "An API key is required."
         detail = f"{given} Send it as `Authorization: Bearer` or `X-API-Key`."
         raise ApiError(401, detail, headers={"WWW-Authenticate": "Bearer"})
     return Caller(key.id, key)
 
 
 def _token(request: Request) -> str | None:
-    """The key as it was sent; a bearer goes first."""
+    """Return the key of the request; a bearer token takes precedence."""
     scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and credentials.strip():
         return credentials.strip()
@@ -60,13 +60,15 @@ def _token(request: Request) -> str | None:
 
 def _anonymous(request: Request, services: Services) -> Caller:
     if not services.settings.allow_anonymous and request.url.hostname not in LOOPBACK_NAMES:
-        detail = "Without API keys the service answers on this machine only, e.g. to localhost."
+        detail = (
+            "Without API keys the service answers only on this machine, for example at localhost."
+        )
         raise ApiError(403, detail)
     return Caller(ANONYMOUS, None)
 
 
 async def limited(request: Request) -> Caller:
-    """The caller, who has not asked too often; else 429. Otherwise raises as `authenticate`."""
+    """Return the caller; raise a 429 above its rate, else the errors of `authenticate`."""
     caller = await authenticate(request)
     if caller.key is None:
         return caller
@@ -77,7 +79,7 @@ async def limited(request: Request) -> Caller:
         args=[f"cdvae:rate:{caller.owner}", 60 / per_minute, burst]
     )
     if wait:
-        detail = f"This key may send {per_minute} requests a minute."
+        detail = f"Rate limit exceeded: {per_minute} requests per minute."
         raise ApiError(429, detail, headers={"Retry-After": str(math.ceil(wait / 1000))})
     return caller
 

@@ -1,8 +1,8 @@
 """API keys: a file of hashes that `cdvae keys` writes and the front end reads.
 
-It lies beside the results rather than in Redis, so that a flushed or restored Redis neither locks
-everybody out nor lets everybody in. A key is 256 random bits, so a plain SHA-256 is as good as a
-slow hash: there is nothing to guess.
+The file is stored next to the results instead of in Redis, so that a flushed or restored Redis
+neither locks all users out nor lets everyone in. A key has 256 random bits, so a plain SHA-256
+is as safe as a slow hash.
 """
 
 import base64
@@ -26,7 +26,7 @@ PREFIX = "cdvae"
 
 
 class ApiKey(StrictModel):
-    """What is kept of a key: never the key itself."""
+    """The stored record of a key; the key itself is never stored."""
 
     id: str = Field(pattern=r"^[0-9a-f]{12}$")
     name: str = Field(min_length=1, max_length=64)
@@ -44,7 +44,7 @@ _KEYS = TypeAdapter(list[ApiKey])
 
 
 class KeyFileError(Exception):
-    """The file of keys cannot be used; the text says why."""
+    """The key file cannot be used; the text gives the reason."""
 
 
 class UnknownKeyError(LookupError):
@@ -52,14 +52,14 @@ class UnknownKeyError(LookupError):
 
 
 class KeyFile:
-    """The keys in `path`, which need not exist; it is read again when it has changed."""
+    """The keys in the file `path`, which may be missing; it is read again when it changes."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._read: tuple[tuple[int, int, int], dict[str, ApiKey]] | None = None
 
     def keys(self) -> dict[str, ApiKey]:
-        """All keys by id, revoked ones too; empty without a file. Raises KeyFileError."""
+        """Return all keys by id, revoked ones too; empty without a file. Raises KeyFileError."""
         try:
             facts = self.path.stat()
             stamp = (facts.st_mtime_ns, facts.st_size, facts.st_ino)
@@ -73,10 +73,10 @@ class KeyFile:
         return self._read[1]
 
     def find(self, token: str) -> ApiKey | None:
-        """The valid key that is this token; None for any other text. Raises KeyFileError."""
+        """Return the valid key of this token, or None. Raises KeyFileError."""
         prefix, _, rest = token.partition("_")
         key = self.keys().get(rest.partition("_")[0]) if prefix == PREFIX else None
-        # The comparison takes the same time wherever the two differ.
+        # Constant time: the duration must not depend on where the two differ.
         if key is None or not hmac.compare_digest(key.sha256, _digest(token)):
             return None
         return key if key.revoked_at is None else None
@@ -87,7 +87,7 @@ class KeyFile:
         requests_per_minute: int = DEFAULT_PER_MINUTE,
         unfinished_jobs: int = DEFAULT_UNFINISHED,
     ) -> tuple[str, ApiKey]:
-        """A new key and what is kept of it; the first is never to be seen again."""
+        """Return a new key and its record; the key itself is not stored."""
         identity = secrets.token_hex(6)
         token = f"{PREFIX}_{identity}_{secrets.token_hex(32)}"
         key = ApiKey(
@@ -104,7 +104,7 @@ class KeyFile:
         return token, key
 
     def revoke(self, identity: str) -> ApiKey:
-        """The key with this id, no longer valid from now on; raises UnknownKeyError."""
+        """Return the key with this id, no longer valid from now on; raises UnknownKeyError."""
         with self._locked():
             keys = dict(self.keys())
             if identity not in keys:
@@ -133,7 +133,7 @@ class KeyFile:
 
 
 def key_file(home: Path) -> KeyFile:
-    """The keys of the service whose state is in `home`."""
+    """Return the keys of the service whose state is in `home`."""
     return KeyFile(home / "keys.json")
 
 

@@ -1,4 +1,4 @@
-"""Request bodies: read within a limit, decoded, and checked against the type they should have."""
+"""Read request bodies within limits, decode them and validate them against their models."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ Body = TypeVar("Body", bound=BaseModel)
 
 
 def media_type(request: Request) -> str:
-    """The `Content-Type` without its parameters, in lower case; empty without one."""
+    """Return the `Content-Type` without its parameters, in lower case; empty without one."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
@@ -37,7 +37,7 @@ async def read_body(request: Request, limit: int, seconds: float) -> bytes:
     """
     encoding = request.headers.get("content-encoding", "identity").lower()
     if encoding != "identity":
-        raise ApiError(415, f"Content-Encoding {encoding!r} is not understood.")
+        raise ApiError(415, f"Content-Encoding {encoding!r} is not supported.")
     header = request.headers.get("content-length", "")
     announced = int(header) if header.isdigit() else 0
     asks_first = request.headers.get("expect", "").lower() == "100-continue"
@@ -56,7 +56,7 @@ async def read_body(request: Request, limit: int, seconds: float) -> bytes:
                 if size > limit + DRAIN_BYTES:
                     break
     except ClientDisconnect:
-        raise ApiError(400, "The client left before its body was complete.") from None
+        raise ApiError(400, "The client disconnected before the body was complete.") from None
     except TimeoutError:
         if size > limit:
             raise _too_large(limit) from None
@@ -68,7 +68,7 @@ async def read_body(request: Request, limit: int, seconds: float) -> bytes:
 
 
 def check_media_type(request: Request, body: bytes, accepted: tuple[str, ...]) -> str:
-    """The body's media type, one of `accepted`; an empty body counts as the first of them."""
+    """Return the body's media type; an empty body has the first of the `accepted` types."""
     given = media_type(request)
     if given in accepted:
         return given
@@ -77,32 +77,32 @@ def check_media_type(request: Request, body: bytes, accepted: tuple[str, ...]) -
     names = " or ".join(accepted)
     raise ApiError(
         415,
-        f"Content-Type {given!r} is not understood; send {names}.",
+        f"Content-Type {given!r} is not supported; send {names}.",
         headers={"Accept-Post": ", ".join(accepted)},
     )
 
 
 def parse_json(model: type[Body], body: bytes) -> Body:
-    """The body as `model`, an empty one as `{}`.
+    """Return the body as `model`, an empty one as `{}`.
 
-    400 for what is no JSON text, 422 with JSON pointers for what does not fit the model.
+    Raises ApiError: 400 if the body is not valid JSON, 422 with JSON pointers if it is invalid.
     """
     body = body.strip() or b"{}"
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
         if error.error_count() > MAX_PROBLEMS:
-            detail = f"{error.error_count()} fields of the body are at fault."
+            detail = f"{error.error_count()} fields of the body are invalid."
             raise ApiError(422, detail) from error
         problems = error.errors(include_url=False, include_context=False)
         if problems[0]["type"] == "json_invalid":
-            raise ApiError(400, f"The body is no JSON text: {problems[0]['msg']}.") from error
+            raise ApiError(400, f"Request body is not valid JSON: {problems[0]['msg']}.") from error
         value = from_json(body, allow_inf_nan=True)
     raise invalid([_field_error(one, value) for one in problems])
 
 
 def decode(body: bytes) -> str:
-    """The text of a CIF body; 400 where it is not UTF-8."""
+    """Return the text of a CIF body; 400 where it is not UTF-8."""
     try:
         return body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -124,7 +124,7 @@ def _field_error(problem: Any, value: Any) -> FieldError:
 
 
 def _path_in(value: Any, location: tuple[str | int, ...], missing: bool) -> str:
-    """The JSON pointer of a location, without the names of union branches that pydantic adds."""
+    """Return the JSON pointer of a location without the union branches that pydantic adds."""
     parts: list[str | int] = []
     for depth, part in enumerate(location):
         inside = (isinstance(value, dict) and part in value) or (
@@ -139,6 +139,6 @@ def _path_in(value: Any, location: tuple[str | int, ...], missing: bool) -> str:
 
 
 def quoted(value: object, limit: int = 60) -> str:
-    """A value as JSON text for an error message, cut where it is long."""
+    """Return a value as JSON text for an error message, cut where it is long."""
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -1,4 +1,4 @@
-"""What happens around every request: its id, its log line, its counters, its security headers."""
+"""Add request id, log line, metrics and security headers to every request."""
 
 import logging
 import time
@@ -30,12 +30,12 @@ _HEADERS = (
 
 
 def _route(scope: Scope) -> str:
-    """The template of the matched route, so that ids in paths make no new time series."""
+    """Return the template of the matched route, so that ids in paths make no new time series."""
     return str(getattr(scope.get("route"), "path", "unmatched"))
 
 
 def _secured(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """With what keeps a browser from doing more with an answer than it is for."""
+    """Return the headers with the missing security headers added."""
     present = dict(headers)
     is_page = present.get(b"content-type", b"").startswith(b"text/html")
     wanted = (*_HEADERS, (_POLICY, _PAGE if is_page else _DATA))
@@ -43,7 +43,7 @@ def _secured(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
 
 
 class Observer:
-    """Echoes the request id, logs and counts every request; FastAPI itself traces it."""
+    """Echo the request id, log and count every request; FastAPI itself traces it."""
 
     def __init__(self, app: ASGIApp, metrics: HttpMetrics) -> None:
         self.app = app

@@ -1,4 +1,4 @@
-"""Which form of a result a client wants: `?format=` first, else the `Accept` header."""
+"""Choose the format of a result: `?format=` takes precedence over the `Accept` header."""
 
 from collections.abc import Mapping
 
@@ -8,7 +8,7 @@ from app.http.problems import ApiError, FieldError, invalid
 
 
 def choose(request: Request, forms: Mapping[str, str]) -> str:
-    """The name of one of `forms` (name → media type; the first is the default).
+    """Return the name of one of `forms` (name → media type; the first is the default).
 
     422 for an unknown `?format=`, 406 where `Accept` allows none of them.
     """
@@ -25,7 +25,9 @@ def choose(request: Request, forms: Mapping[str, str]) -> str:
     ranges = [_range(part) for part in accept.split(",") if part.strip()]
     best = max(forms, key=lambda name: _quality(forms[name], ranges))
     if _quality(forms[best], ranges) <= 0:
-        raise ApiError(406, f"None of these is accepted: {', '.join(forms.values())}.")
+        raise ApiError(
+            406, f"`Accept` allows none of the available types: {', '.join(forms.values())}."
+        )
     return best
 
 
@@ -43,7 +45,7 @@ def _range(part: str) -> tuple[str, float]:
 
 
 def _quality(media: str, ranges: list[tuple[str, float]]) -> float:
-    """The quality of the most specific range that covers a media type; 0 without one."""
+    """Return the quality of the most specific range that covers a media type; 0 without one."""
     for candidate in (media, media.partition("/")[0] + "/*", "*/*"):
         qualities = [quality for name, quality in ranges if name == candidate]
         if qualities:

@@ -1,4 +1,4 @@
-"""The OpenAPI description; `python -m app > docs/openapi.json` renews the committed one."""
+"""The OpenAPI description; `python -m app > docs/openapi.json` updates the committed one."""
 
 import json
 from typing import Any
@@ -18,11 +18,11 @@ _PROBLEM = {
     "content": {PROBLEM_JSON: {"schema": {"$ref": _TEMPLATE.format(model="Problem")}}},
 }
 
-_KEYLESS = "operation"  # tag of what monitoring asks
+_KEYLESS = "operation"  # tag of the monitoring endpoints
 
 
 def describe(app: FastAPI) -> dict[str, Any]:
-    """The description of `app`, made once: our bodies and errors in place of FastAPI's own."""
+    """Return the cached description of `app`, with our request bodies and errors."""
     if app.openapi_schema is not None:
         return app.openapi_schema
     description = get_openapi(
@@ -59,5 +59,5 @@ def describe(app: FastAPI) -> dict[str, Any]:
 
 
 def text(app: FastAPI) -> str:
-    """The description as the text of `docs/openapi.json`."""
+    """Return the description as the text of `docs/openapi.json`."""
     return json.dumps(describe(app), indent=2, ensure_ascii=False) + "\n"

@@ -1,4 +1,4 @@
-"""`Prefer: wait` (RFC 7240): an answer that is held until a job is over."""
+"""`Prefer: wait` (RFC 7240): hold the response until a job ends."""
 
 import asyncio
 import re
@@ -9,7 +9,7 @@ from fastapi import Header, Request
 from app.dependencies import Services
 from cdvae_schema.job_specs import FINAL_STATES, JobStatus
 
-LOOK_AGAIN = 1.0  # s, should no change be announced
+LOOK_AGAIN = 1.0  # s, in case a notification is lost
 
 PreferHeader = Annotated[
     str | None,
@@ -20,7 +20,7 @@ _WAIT = re.compile(r'wait\s*=\s*"?(\d{1,9})"?', re.IGNORECASE)
 
 
 def wanted_wait(request: Request, most: int) -> int:
-    """The seconds of the first `wait` preference, at most `most`; 0 without one that is valid."""
+    """Return the seconds of the first valid `wait` preference, at most `most`; else 0."""
     preferences = ",".join(request.headers.getlist("prefer"))
     for preference in preferences.split(","):
         match = _WAIT.fullmatch(preference.partition(";")[0].strip())
@@ -32,9 +32,9 @@ def wanted_wait(request: Request, most: int) -> int:
 async def wait_for_end(
     services: Services, status: JobStatus, owner: str, seconds: int
 ) -> JobStatus:
-    """The job's status once it is final or the time is up.
+    """Return the job's status when it is final or the time has passed.
 
-    Where too many wait already the status comes at once: the preference is a wish.
+    If too many requests wait already, return immediately: clients may not rely on a preference.
     """
     if status.state in FINAL_STATES:
         return status

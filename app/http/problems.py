@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem documents; a client's mistake is a 4xx that says what and where."""
+"""Turn errors into RFC 9457 problem documents; a 4xx names the invalid field."""
 
 import logging
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ TITLES = {
 
 
 class FieldError(BaseModel):
-    """One reason, and where in the request it lies."""
+    """One invalid field: the reason and the location in the request."""
 
     detail: str
     pointer: str | None = Field(default=None, description="JSON pointer (RFC 6901) into the body.")
@@ -62,7 +62,7 @@ class Problem(BaseModel):
 
 
 class ApiError(Exception):
-    """An answer other than success; raised anywhere below an endpoint."""
+    """An error response; any code below an endpoint may raise it."""
 
     def __init__(
         self,
@@ -80,12 +80,12 @@ class ApiError(Exception):
         self.members = members or {}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Errors travel back from the processes that read bodies."""
+        """Support pickling: parser processes send errors back."""
         return ApiError, (self.status, self.detail, self.errors, self.headers, self.members)
 
 
 def invalid(errors: Sequence[FieldError], status: int = 422) -> ApiError:
-    """The error for one or more fields at fault; its detail names the first."""
+    """Return the error for one or more invalid fields; its detail names the first."""
     listed = [_clipped(error) for error in errors[:MAX_ERRORS]]
     more = len(errors) - 1
     detail = listed[0].detail + (f" (and {more} more)" if more else "")
@@ -93,7 +93,7 @@ def invalid(errors: Sequence[FieldError], status: int = 422) -> ApiError:
 
 
 def _clipped(error: FieldError) -> FieldError:
-    """The error with its texts cut: names in a request may be as long as its body."""
+    """Return the error with truncated texts: a name in a request may be as long as its body."""
     texts = {
         name: text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
         for name, text in error.model_dump(exclude_none=True).items()
@@ -103,12 +103,12 @@ def _clipped(error: FieldError) -> FieldError:
 
 
 def pointer(*parts: str | int) -> str:
-    """A JSON pointer (RFC 6901)."""
+    """Return a JSON pointer (RFC 6901)."""
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
 
 
 def problem(path: str, error: ApiError) -> Response:
-    """The problem document of an error."""
+    """Return the problem document of an error."""
     title = TITLES.get(error.status, "Error")
     content: dict[str, Any] = {
         "type": "urn:cdvae:problem:" + title.lower().replace(" ", "-"),
@@ -141,7 +141,7 @@ def _bad_parameters(request: Request, error: Exception) -> Response:
 def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     path = request.url.path
-    details = {404: f"There is nothing at {path}.", 405: f"{request.method} is not for {path}."}
+    details = {404: f"Not found: {path}.", 405: f"{path} does not support {request.method}."}
     detail = details.get(error.status_code, str(error.detail))
     headers = dict(error.headers or {})
     return problem(path, ApiError(error.status_code, detail, headers=headers))
@@ -156,12 +156,14 @@ def _redis_gone(request: Request, error: Exception) -> Response:
 
 
 def _store_gone(request: Request, error: Exception) -> Response:
-    logger.error("results failed during %s %s: %s", request.method, request.url.path, error)
-    return problem(request.url.path, ApiError(503, "The store of results does not answer."))
+    logger.error(
+        "the result store failed during %s %s: %s", request.method, request.url.path, error
+    )
+    return problem(request.url.path, ApiError(503, "The result store does not answer."))
 
 
 def _unforeseen(request: Request, error: Exception) -> Response:
-    detail = f"The service failed; its log has the reason under {request_id(request.scope)}."
+    detail = f"Internal error; quote request id {request_id(request.scope)} to the operator."
     response = problem(request.url.path, ApiError(500, detail))
     response.headers["X-Request-ID"] = request_id(request.scope)
     return response
@@ -173,7 +175,7 @@ def _api_error(request: Request, error: Exception) -> Response:
 
 
 def install(app: FastAPI) -> None:
-    """Makes every error of `app` a problem document."""
+    """Install handlers that turn every error of `app` into a problem document."""
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(RequestValidationError, _bad_parameters)
     app.add_exception_handler(HTTPException, _http_error)

@@ -1,4 +1,4 @@
-"""The id of a request, which follows it through every log line and into its job."""
+"""The id of a request; it appears in every log line and in the job."""
 
 import re
 import uuid
@@ -10,7 +10,7 @@ _ACCEPTABLE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
 def request_id(scope: Scope) -> str:
-    """The id of the request: the client's `X-Request-ID` where that is harmless, else our own."""
+    """Return the client's `X-Request-ID` if it is well-formed, else a new id."""
     state: dict[str, object] = scope.setdefault("state", {})
     if "request_id" not in state:
         given = Headers(scope=scope).get("x-request-id", "")

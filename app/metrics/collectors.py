@@ -1,4 +1,4 @@
-"""Prometheus gauges that are read when Prometheus asks: queue, workers, disk, models."""
+"""Prometheus gauges that are computed on each scrape: queue, workers, disk, models."""
 
 import logging
 import shutil
@@ -16,17 +16,17 @@ log = logging.getLogger(__name__)
 
 
 class QueueCollector(Collector):
-    """Queue and workers at one moment, the same for every front end; None: Redis is gone."""
+    """Queue and workers, the same for every front end; None if Redis does not answer."""
 
     def __init__(self, occupancy: Occupancy | None) -> None:
         self._occupancy = occupancy
 
     def collect(self) -> Iterable[Metric]:
-        answers = GaugeMetricFamily("cdvae_redis_up", "1 where Redis answers.")
+        answers = GaugeMetricFamily("cdvae_redis_up", "1 if Redis answers.")
         answers.add_metric([], self._occupancy is not None)
         if self._occupancy is None:
             return [answers]
-        depth = GaugeMetricFamily("cdvae_queue_depth", "Jobs that wait.", labels=["queue"])
+        depth = GaugeMetricFamily("cdvae_queue_depth", "Waiting jobs.", labels=["queue"])
         for name, count in self._occupancy.depths.items():
             depth.add_metric([name], count)
         oldest = GaugeMetricFamily(
@@ -35,7 +35,7 @@ class QueueCollector(Collector):
         for name, age in self._occupancy.oldest.items():
             oldest.add_metric([name], age)
         jobs = GaugeMetricFamily(
-            "cdvae_jobs_running", "Jobs in work.", value=self._occupancy.running
+            "cdvae_jobs_running", "Running jobs.", value=self._occupancy.running
         )
         live = GaugeMetricFamily("cdvae_workers", "Live workers.", labels=["state"])
         for state in ("starting", "idle", "busy"):
@@ -49,7 +49,7 @@ class QueueCollector(Collector):
 
 
 class DiskCollector(Collector):
-    """The file system that the results are written to."""
+    """The file system of the results."""
 
     def __init__(self, home: Path) -> None:
         self._home = home
@@ -60,7 +60,7 @@ class DiskCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         try:
             usage = shutil.disk_usage(self._home)
-        except OSError:  # no result has been written yet, or the volume is gone
+        except OSError:  # nothing is written yet, or the volume is missing
             return
         yield GaugeMetricFamily(
             "cdvae_disk_free_bytes", "Free space for results.", value=usage.free
@@ -69,7 +69,7 @@ class DiskCollector(Collector):
 
 
 class CardCollector(Collector):
-    """What the cards promise, to compare with what the workers make."""
+    """The validity on the cards, for comparison with the crystals of the workers."""
 
     def __init__(self, models: ModelStore) -> None:
         self._models = models

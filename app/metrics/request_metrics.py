@@ -1,7 +1,7 @@
-"""Prometheus metrics of the front end: what its processes counted.
+"""Prometheus counters of the front end.
 
-Under `cdvae api` prometheus-client keeps the counters of every process in files of one folder, so
-that whichever process is asked answers for all of them, the dead ones included.
+Under `cdvae api` prometheus-client stores the counters of every process in files of one
+folder, so that each process reports the sum over all of them, including dead ones.
 """
 
 import os
@@ -17,7 +17,7 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
 class HttpMetrics:
-    """Counters of HTTP requests."""
+    """Count HTTP requests."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._requests = Counter(
@@ -35,13 +35,13 @@ class HttpMetrics:
         )
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Counts one request."""
+        """Count one request."""
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(method, route).observe(seconds)
 
 
 class JobMetrics:
-    """Counters of the jobs that were queued here, and of those that ended here."""
+    """Count the jobs that this front end queues or ends."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._submitted = Counter(
@@ -55,7 +55,7 @@ class JobMetrics:
         )
 
     def know(self, models: Iterable[str]) -> None:
-        """Makes the series of these models exist at zero: an increase to 1 is seen only from 0."""
+        """Create the series of these models at zero: Prometheus sees an increase only from 0."""
         for model in models:
             for kind in get_args(JobKind):
                 self._submitted.labels(kind, model)
@@ -63,16 +63,16 @@ class JobMetrics:
                 self._finished.labels(kind, model, "failed")
 
     def submitted(self, kind: JobKind, model: str) -> None:
-        """Counts one job."""
+        """Count one job."""
         self._submitted.labels(kind, model).inc()
 
     def ended(self, kind: JobKind, model: str, state: JobState) -> None:
-        """Counts a job that was cancelled in its queue, or whose worker was found to be gone."""
+        """Count a job that was cancelled in the queue or failed because its worker died."""
         self._finished.labels(kind, model, state).inc()
 
 
 def exposition(counters: CollectorRegistry, *state: CollectorRegistry) -> bytes:
-    """What all processes of this front end counted, and the state of the service now, as text."""
+    """Return the counters of all processes and the current state of the service as text."""
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     if folder is not None:
         counters = CollectorRegistry()

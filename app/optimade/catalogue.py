@@ -9,7 +9,7 @@ from app.dependencies import Services
 from app.optimade.optimade_entries import entry
 from app.queue.job_listing import Cursor, statuses
 from app.queue.job_status import text
-from app.results.export import stored_result
+from app.results.result_export import stored_result
 from cdvae_schema.job_specs import FINAL_STATES, JobStatus
 from cdvae_schema.wire import jobs_key
 

@@ -1,4 +1,4 @@
-"""Crystals of finished jobs as OPTIMADE structures (https://www.optimade.org, version 1.2)."""
+"""Convert crystals of finished jobs to OPTIMADE structures (version 1.2, optimade.org)."""
 
 import math
 from collections import Counter
@@ -9,22 +9,26 @@ from cdvae_schema.job_specs import JobStatus
 
 PREFIX = "cdvae"
 FIELDS = [
-    {"name": "job", "type": "string", "description": "The job that made it."},
-    {"name": "index", "type": "integer", "description": "Its number in that job."},
+    {"name": "job", "type": "string", "description": "Id of the job."},
+    {"name": "index", "type": "integer", "description": "Index of the crystal in the job."},
     {"name": "kind", "type": "string", "description": "Kind of the job, e.g. generate."},
     {"name": "model", "type": "string", "description": "name@version of the model."},
-    # Integers, because the package cannot filter by booleans.
-    {"name": "valid", "type": "integer", "description": "1 where both checks pass, else 0."},
-    {"name": "novel", "type": "integer", "description": "0 where the training data hold it."},
+    # Integers, since the package cannot filter by booleans.
+    {"name": "valid", "type": "integer", "description": "1 if both validity checks pass, else 0."},
+    {
+        "name": "novel",
+        "type": "integer",
+        "description": "0 if the training data contain it, else 1.",
+    },
     {"name": "density", "type": "float", "unit": "g/cm^3", "description": "Mass density."},
     {"name": "spacegroup", "type": "integer", "description": "Number of the space group."},
     {"name": "predicted", "type": "dictionary", "description": "Properties, units of the card."},
 ]
-"""The fields beyond those of the standard; clients see them as `_cdvae_<name>`."""
+"""Fields in addition to the standard; clients see them as `_cdvae_<name>`."""
 
 
 def entry(record: Record, status: JobStatus) -> dict[str, Any]:
-    """The structure of a stored record, its fields beside each other and without prefix."""
+    """Return the structure of a stored record, with all fields flat and without prefix."""
     sites = Sites.of(record)
     counts = Counter(sites.symbols)
     elements = sorted(counts)
@@ -73,7 +77,7 @@ def _reduced(counts: Counter[str]) -> str:
 
 
 def _hill(counts: Counter[str]) -> str:
-    """All atoms: carbon and hydrogen first where there is carbon, else alphabetical."""
+    """Return all atoms: carbon and hydrogen first where there is carbon, else alphabetical."""
     first = ["C", "H"] if "C" in counts else []
     return _text([(one, counts[one]) for one in sorted(counts, key=lambda s: (s not in first, s))])
 

@@ -1,8 +1,8 @@
-"""`/optimade/v1/…`: the crystals of finished jobs as an OPTIMADE database.
+"""`/optimade/v1/…`: serve the crystals of finished jobs as an OPTIMADE database.
 
-Filters, pages and answers are those of optimade-python-tools, whose application is mounted here;
-ours is whose crystals it sees. It is imported at the first request: the service neither needs the
-package (set `optimade`) nor waits for it.
+The application of optimade-python-tools is mounted here and handles filters, pages and
+responses; this module selects the owner's crystals. The package (extra `optimade`) is optional
+and imported at the first request.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ class Optimade:
         self._built: tuple[FastAPI, Catalogue] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers for the caller's own crystals; errors before that are our problem documents."""
+        """Answer with the caller's own crystals; earlier errors are problem documents."""
         request = Request(scope, receive)
         caller = await limited(request)
         async with self._turn:
@@ -77,15 +77,15 @@ async def _answer(application: ASGIApp, scope: Scope) -> list[Message]:
 
 
 def install(app: FastAPI, services: Services) -> None:
-    """Mounts the endpoint where its package is installed."""
+    """Mount the endpoint if its package is installed."""
     if find_spec("optimade") is not None and find_spec("mongomock") is not None:
         endpoint: ASGIApp = Optimade(services)
         app.mount(PATH, endpoint, name="optimade")
 
 
 def _build() -> tuple[FastAPI, Any]:
-    """The application and its database in memory."""
-    # With a handler of ours the package adds none that writes to stdout and /var/log.
+    """Return the application and its database in memory."""
+    # Otherwise the package adds handlers that write to stdout and /var/log.
     logging.getLogger("optimade").addHandler(logging.NullHandler())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a missing configuration file
@@ -104,7 +104,7 @@ def _build() -> tuple[FastAPI, Any]:
             provider={
                 "prefix": PREFIX,
                 "name": "CDVAE service",
-                "description": "Crystals that a generative model made; none was measured.",
+                "description": "Crystals of a generative model; none is measured.",
                 "homepage": HOMEPAGE,
             },
             provider_fields={"structures": FIELDS},
@@ -113,7 +113,7 @@ def _build() -> tuple[FastAPI, Any]:
     database: Any = mongomock.MongoClient().structures
 
     class OwnStructures(MongoCollection):  # type: ignore[misc]
-        """The structures of whoever asks: nobody else's are in the collection."""
+        """The structures of the current owner; each owner has a separate collection."""
 
         @property
         def collection(self) -> Any:
@@ -121,12 +121,12 @@ def _build() -> tuple[FastAPI, Any]:
 
         @collection.setter
         def collection(self, _: Any) -> None:
-            """The one that the package would share is not kept."""
+            """Ignore the shared collection that the package assigns."""
 
     mapper = StructureMapper(config)
     own = OwnStructures("structures", StructureResource, mapper, config)
     application.state.entry_collections["structures"] = own
-    # Its pages of documentation load scripts from elsewhere.
+    # The documentation pages load scripts from other hosts.
     hidden = {
         application.docs_url,
         application.redoc_url,

@@ -1,4 +1,4 @@
-"""CIF text to crystals: symmetry expanded, disorder refused, faults named by block and line."""
+"""Read crystals from CIF text: expand symmetry, reject disorder, locate errors."""
 
 import math
 import re
@@ -36,19 +36,19 @@ _LABEL = re.compile(r"([A-Za-z]{1,2})(?![A-Za-z])")
 
 
 class CifSyntaxError(StructureError):
-    """Text that is no CIF at all."""
+    """The text is not a CIF."""
 
 
 @dataclass(frozen=True)
 class BlockResult:
-    """What one `data_` block gave: a crystal, or the reason why not."""
+    """The crystal of one `data_` block, or the reason why it has none."""
 
     crystal: CrystalInput | None
     error: StructureError | None
 
 
 def read_blocks(text: str, limits: Limits) -> list[BlockResult]:
-    """The crystals of a CIF text, one for each `data_` block.
+    """Return the crystals of a CIF text, one for each `data_` block.
 
     Raises CifSyntaxError for text that cannot be read and StructureError for too many blocks.
     """
@@ -61,23 +61,23 @@ def read_blocks(text: str, limits: Limits) -> list[BlockResult]:
         raise CifSyntaxError("the CIF has no data_ block", line=1)
     if len(document) > limits.max_structures:
         raise StructureError(
-            f"{len(document)} CIF blocks are more than the model takes ({limits.max_structures})"
+            f"{len(document)} CIF blocks exceed the limit of the model ({limits.max_structures})"
         )
     return [_read_block(block, limits) for block in document]
 
 
 def _check_number_of_headers(text: str, limits: Limits) -> None:
-    """Refuses a text with far too many blocks before it is parsed.
+    """Raise StructureError for far too many blocks before the text is parsed.
 
-    gemmi's time grows with the square of the number of blocks: 900 000 of them, which fit into
-    the body limit, would keep a core busy for minutes. Headers may also stand inside quoted text,
+    The time that gemmi needs grows with the square of the number of blocks: 900,000 fit into
+    the body limit and would occupy a core for minutes. Quoted text may contain headers too,
     hence the margin.
     """
     most = 2 * limits.max_structures + 100
     for count, _ in enumerate(_HEADER.finditer(text), start=1):
         if count > most:
             raise StructureError(
-                f"more than {most} CIF blocks are more than the model takes "
+                f"more than {most} CIF blocks exceed the limit of the model "
                 f"({limits.max_structures})"
             )
 
@@ -142,7 +142,7 @@ def _site(row: cif.Table.Row) -> tuple[int, list[float]]:
     element = atomic_number(match.group(1)) if match else 0
     name = f"site {label!r}" if label else "a site"
     if element == 0:
-        raise StructureError(f"{name} is of no known element ({(symbol or label)[:40]!r})")
+        raise StructureError(f"{name} has an unknown element ({(symbol or label)[:40]!r})")
     position = [cif.as_number(row[column]) for column in range(3)]
     if not all(math.isfinite(value) for value in position):
         given = ", ".join(row[column][:20] for column in range(3))
@@ -158,7 +158,7 @@ def _site(row: cif.Table.Row) -> tuple[int, list[float]]:
 
 
 def _orbit(position: list[float], operations: list[gemmi.Op], cell: Cell) -> list[list[float]]:
-    """The different images of a position; those closer than `COINCIDENT` are one."""
+    """Return the different images of a position; those closer than `COINCIDENT` are one."""
     found: list[list[float]] = []
     seen: set[tuple[float, ...]] = set()
     for operation in operations:
@@ -173,7 +173,7 @@ def _orbit(position: list[float], operations: list[gemmi.Op], cell: Cell) -> lis
 
 
 def _operations(block: cif.Block) -> list[gemmi.Op]:
-    """The block's symmetry operations, or those of its space group; the identity without either."""
+    """Return the symmetry operations of the block or of its space group, else the identity."""
     for tag in OPERATIONS:
         texts = list(block.find_values(tag))
         if not texts:
@@ -208,7 +208,7 @@ def _line(block: cif.Block, tag: str) -> int | None:
 
 
 def _syntax_fault(text: str, message: str) -> CifSyntaxError:
-    """The fault with the line that the parser names and the block that this line lies in."""
+    """Return the error with the parser's line and the block that contains it."""
     match = _SYNTAX.match(message)
     line, reason = (int(match.group(1)), match.group(2)) if match else (None, message)
     if line is None:

@@ -1,4 +1,4 @@
-"""What a request requires of its crystals, checked against the model before it is queued."""
+"""Check the constraints of a request against the model before the job is queued."""
 
 from collections.abc import Iterator
 
@@ -19,12 +19,12 @@ VOLUME_PER_ATOM = (4.0, 150.0)  # Å³: diamond has 5.7, solid caesium 115
 
 
 def composition_faults(request: CompositionConstraints, card: ModelCard) -> list[FieldError]:
-    """What is wrong with the atoms that are asked for; elements, their number, or both."""
+    """Return the errors in the requested composition, elements and number of atoms."""
     return list(_composition_faults(request, card))
 
 
 def crystal_faults(request: CrystalConstraints, card: ModelCard) -> list[FieldError]:
-    """What is wrong with the crystals that are asked for."""
+    """Return the errors in the constraints of a request."""
     faults = composition_faults(request, card)
     target = request.target
     if target is not None and target.property not in card.properties:
@@ -52,14 +52,14 @@ def _composition_faults(request: CompositionConstraints, card: ModelCard) -> Ite
     for name, symbols in (("include", include), ("exclude", exclude)):
         for place, symbol in enumerate(symbols):
             if atomic_number(symbol) == 0:
-                yield _fault(f"/elements/{name}/{place}", f"{quoted(symbol)} is no element")
+                yield _fault(f"/elements/{name}/{place}", f"{quoted(symbol)} is not an element")
             elif name == "include" and symbol not in limits.elements:
                 yield _fault(f"/elements/include/{place}", _unknown(symbol, card))
     both = sorted(set(include) & set(exclude))
     if both:
-        yield _fault("/elements", f"{', '.join(both)} cannot be both in and out")
+        yield _fault("/elements", f"{', '.join(both)} cannot be both included and excluded")
     if set(limits.elements) <= set(exclude):
-        yield _fault("/elements/exclude", f"no element is left of those of {card.reference}")
+        yield _fault("/elements/exclude", f"every element of {card.reference} is excluded")
     if len(set(include)) > (wanted or high):
         text = f"{len(set(include))} elements need more than {wanted or high} atoms"
         yield _fault("/elements/include", text)
@@ -79,7 +79,7 @@ def _composition_faults(request: CompositionConstraints, card: ModelCard) -> Ite
         yield _fault("/elements/exclude", f"{symbol} is in {request.composition}")
     size = sum(formula.values())
     if wanted is not None and wanted % size:
-        text = f"{wanted} atoms are no multiple of {request.composition}, which has {size}"
+        text = f"{wanted} atoms are not a multiple of {request.composition}, which has {size}"
         yield _fault("/num_atoms", text)
     elif not any(n % size == 0 for n in range(low, high + 1)):
         text = f"{request.composition} has {size} atoms; {card.reference} makes {_sizes(limits)}"
@@ -89,7 +89,7 @@ def _composition_faults(request: CompositionConstraints, card: ModelCard) -> Ite
 def _sizes_faults(
     request: CrystalConstraints, card: ModelCard, cell: Cell | None
 ) -> Iterator[FieldError]:
-    """Whether there is a number of atoms that suits composition, cell and space group at once."""
+    """Yield an error unless some number of atoms fits composition, cell and space group."""
     limits, wanted, number = card.limits, request.num_atoms, request.spacegroup
     sizes = [wanted] if wanted else list(range(limits.min_atoms, limits.max_atoms + 1))
     formula = parse_formula(request.composition) if request.composition else {}
@@ -136,8 +136,8 @@ def _cell(request: CrystalConstraints) -> Cell:
 
 def _unknown(symbol: str, card: ModelCard) -> str:
     if atomic_number(symbol) == 0:
-        return f"{quoted(symbol)} is no element"
-    return f"{card.reference} does not know {symbol}; its card lists the elements it knows"
+        return f"{quoted(symbol)} is not an element"
+    return f"{card.reference} does not support {symbol}; its card lists the supported elements"
 
 
 def _sizes(limits: Limits) -> str:

@@ -67,7 +67,7 @@ def _plan(
 def _read_objectives(
     request: OptimizeRequest, prop: str | None, card: ModelCard
 ) -> list[Objective]:
-    """Return the objective of the query, if any, then those of the body; 422 if one is invalid."""
+    """Return the objective of the query, if any, then those of the body; raise a 422 if invalid."""
     known = ", ".join(card.properties) or "none"
     if prop is None and not request.objectives:
         detail = (

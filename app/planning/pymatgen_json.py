@@ -1,4 +1,4 @@
-"""pymatgen's `Structure.as_dict()` to a crystal, without pymatgen."""
+"""Read crystals from pymatgen's `Structure.as_dict()`, without pymatgen."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +18,7 @@ OCCUPANCY_TOLERANCE = 1e-3
 
 
 class PathError(StructureError):
-    """A fault at a place inside the dictionary."""
+    """An error at a path inside the dictionary."""
 
     def __init__(self, detail: str, path: tuple[str | int, ...]) -> None:
         super().__init__(detail)
@@ -26,7 +26,7 @@ class PathError(StructureError):
 
 
 def read_structure(data: dict[str, Any], label: str, limits: Limits) -> CrystalInput:
-    """The crystal of a dictionary; PathError or StructureError where it is none."""
+    """Return the crystal of a dictionary; PathError or StructureError if it is invalid."""
     lattice = data.get("lattice")
     if not isinstance(lattice, dict):
         raise PathError("a structure needs its 'lattice' as an object", ("lattice",))
@@ -55,7 +55,7 @@ def read_structure(data: dict[str, Any], label: str, limits: Limits) -> CrystalI
 
 
 def _element(site: Any, path: tuple[str | int, ...]) -> int:
-    """The atomic number of a site with exactly one, fully occupying element."""
+    """Return the atomic number of a site with exactly one, fully occupying element."""
     species = site.get("species") if isinstance(site, dict) else None
     if not isinstance(species, list) or not all(isinstance(one, dict) for one in species):
         raise PathError("a site needs its 'species' as a list of objects", path)
@@ -69,26 +69,26 @@ def _element(site: Any, path: tuple[str | int, ...]) -> int:
     symbol = species[0].get("element")
     number = atomic_number(symbol) if isinstance(symbol, str) else 0
     if number == 0:
-        detail = f"{str(symbol)[:40]!r} is no element"
+        detail = f"{str(symbol)[:40]!r} is not an element"
         raise PathError(detail, (*path, "species", 0, "element"))
     return number
 
 
 def _rows(value: Any, path: tuple[str | int, ...]) -> list[list[float]]:
     if not isinstance(value, list) or len(value) != 3:
-        raise PathError("three rows of three numbers are needed", path)
+        raise PathError("it must have three rows of three numbers", path)
     return [_vector(row, (*path, number)) for number, row in enumerate(value)]
 
 
 def _vector(value: Any, path: tuple[str | int, ...]) -> list[float]:
     if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != 3:
-        raise PathError("three numbers are needed", path)
+        raise PathError("it must have three numbers", path)
     return [_number(one, (*path, number)) for number, one in enumerate(value)]
 
 
 def _number(value: Any, path: tuple[str | int, ...]) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 1e9:
-        raise PathError("a number of ordinary size is needed", path)
+        raise PathError("it must be a number between −1e9 and 1e9", path)
     if value != value:
-        raise PathError("a finite number is needed", path)
+        raise PathError("it must be a finite number", path)
     return float(value)

@@ -1,4 +1,4 @@
-"""Checks that every given crystal must pass before it is queued, whatever form it came in."""
+"""Check input crystals of every format before the job is queued."""
 
 import math
 from collections import Counter
@@ -12,11 +12,11 @@ from cdvae_schema.crystal_records import CrystalInput
 
 SHORTEST_EDGE, LONGEST_EDGE = 0.5, 500.0  # Å
 VOLUME_PER_ATOM = (1.0, 1000.0)  # Å^3; far outside anything solid
-COINCIDENT = 0.1  # Å: two atoms this close are one atom given twice
+COINCIDENT = 0.1  # Å; two atoms this close are one atom listed twice
 
 
 class StructureError(Exception):
-    """Why a given crystal cannot be used, and where in its text that shows."""
+    """The reason why an input crystal cannot be used, with its CIF block and line."""
 
     def __init__(self, detail: str, *, block: str | None = None, line: int | None = None) -> None:
         super().__init__(detail)
@@ -35,7 +35,7 @@ class Cell:
     def distance(self, one: Sequence[float], other: Sequence[float]) -> float:
         """Distance of two fractional positions in Å through the nearest faces of the cell.
 
-        Exact for distances that are small against the cell, which is all it is used for.
+        Exact for distances that are small compared with the cell; it is not used for others.
         """
         steps = [a - b - round(a - b) for a, b in zip(one, other, strict=True)]
         return math.hypot(
@@ -44,7 +44,7 @@ class Cell:
 
 
 def checked_cell(matrix: list[list[float]]) -> Cell:
-    """The cell with these row vectors; StructureError where it is not one of a crystal."""
+    """Return the cell with these row vectors (Å); StructureError if no crystal can have it."""
     if not all(math.isfinite(value) for row in matrix for value in row):
         raise StructureError("the cell has numbers that are not finite")
     for name, row in zip("abc", matrix, strict=True):
@@ -63,7 +63,7 @@ def checked_cell(matrix: list[list[float]]) -> Cell:
 
 
 def cell_from_parameters(lengths: Sequence[float], angles: Sequence[float]) -> Cell:
-    """The cell with these edges (Å) and angles (degrees), a along x; StructureError as above."""
+    """Return the cell with these edges (Å) and angles (degrees), a along x, or StructureError."""
     names = ("a", "b", "c", "alpha", "beta", "gamma")
     for name, value in zip(names, (*lengths, *angles), strict=True):
         if not math.isfinite(value):
@@ -84,12 +84,12 @@ def cell_from_parameters(lengths: Sequence[float], angles: Sequence[float]) -> C
 
 
 def atomic_number(symbol: str) -> int:
-    """The atomic number of an element's symbol (deuterium counts as hydrogen); 0 for no element."""
+    """Return the atomic number of a symbol (deuterium counts as hydrogen), or 0."""
     return int(gemmi.Element(symbol).atomic_number)
 
 
 def wrapped(position: Sequence[float]) -> list[float]:
-    """The position moved into [0, 1)."""
+    """Return the position moved into [0, 1)."""
     inside = [value - math.floor(value) for value in position]
     return [0.0 if value >= 1.0 else value for value in inside]
 
@@ -101,13 +101,13 @@ def checked_crystal(
     label: str,
     limits: Limits,
 ) -> CrystalInput:
-    """The crystal for the queue; StructureError for one that the model cannot take."""
+    """Return the crystal for the queue; StructureError if the model does not accept it."""
     check_size(len(atomic_numbers), limits)
     known = set(limits.elements)
     unknown = sorted({gemmi.Element(z).name for z in atomic_numbers} - known)
     if unknown:
         raise StructureError(
-            f"element {', '.join(unknown)} is unknown to the model, which knows "
+            f"the model does not support {', '.join(unknown)}; it supports "
             f"{', '.join(sorted(known))}"
         )
     if not all(math.isfinite(value) for position in frac_coords for value in position):
@@ -115,21 +115,21 @@ def checked_crystal(
     per_atom = cell.volume / len(atomic_numbers)
     if not VOLUME_PER_ATOM[0] <= per_atom <= VOLUME_PER_ATOM[1]:
         raise StructureError(
-            f"the cell has {per_atom:g} Å³ an atom; it must be between {VOLUME_PER_ATOM[0]:g} and "
-            f"{VOLUME_PER_ATOM[1]:g}"
+            f"the cell has {per_atom:g} Å³ per atom; it must have between "
+            f"{VOLUME_PER_ATOM[0]:g} and {VOLUME_PER_ATOM[1]:g}"
         )
     positions = [wrapped(position) for position in frac_coords]
     for later, position in enumerate(positions):
         for earlier in range(later):
             if cell.distance(position, positions[earlier]) < COINCIDENT:
-                raise StructureError(f"atoms {earlier + 1} and {later + 1} lie in the same place")
+                raise StructureError(f"atoms {earlier + 1} and {later + 1} have the same position")
     return CrystalInput(
         lattice=cell.matrix, atomic_numbers=atomic_numbers, frac_coords=positions, label=label[:200]
     )
 
 
 def check_size(num_atoms: int, limits: Limits) -> None:
-    """Raises StructureError for a cell with too few or too many atoms for the model."""
+    """Raise StructureError if the cell has too few or too many atoms for the model."""
     low, high = limits.min_atoms, limits.max_atoms
     if not low <= num_atoms <= high:
         wanted = f"exactly {low}" if low == high else f"{low} to {high}"
@@ -140,6 +140,6 @@ def check_size(num_atoms: int, limits: Limits) -> None:
 
 
 def formula(atomic_numbers: Sequence[int]) -> str:
-    """All atoms of a cell by element in the order of appearance, e.g. `Sr1 Ti1 O3`."""
+    """Return all atoms of a cell by element in the order of appearance, e.g. `Sr1 Ti1 O3`."""
     counts = Counter(gemmi.Element(z).name for z in atomic_numbers)
     return " ".join(f"{symbol}{count}" for symbol, count in counts.items())

@@ -1,4 +1,4 @@
-"""The crystals that a client gives: read, checked against the model, refused all if one is bad."""
+"""Read and check the input crystals of a request; one invalid crystal rejects the request."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ from cdvae_schema.requests import StructureInput
 def read_structures(
     given: Sequence[StructureInput], card: ModelCard, where: tuple[str | int, ...]
 ) -> list[CrystalInput]:
-    """The crystals of a list in a JSON body at `where`; refuses all if one is bad."""
+    """Return the crystals of the list at `where` in a JSON body; raise a 422 if one is invalid."""
     _check_structures(len(given), card, where)
     crystals = _read(given, card, [(*where, number) for number in range(len(given))])
     _check_structures(len(crystals), card, where)
@@ -24,7 +24,7 @@ def read_structures(
 def read_one(
     given: StructureInput, card: ModelCard, where: tuple[str | int, ...]
 ) -> list[CrystalInput]:
-    """The crystals of one field of a JSON body, whose CIF may hold several; refuses all as well."""
+    """Return the crystals of one field of a JSON body, whose CIF may hold several blocks."""
     return _read([given], card, [where])
 
 
@@ -53,7 +53,7 @@ def _read(
 
 
 def read_cif_body(text: str, card: ModelCard) -> list[CrystalInput]:
-    """The crystals of a raw CIF body; refuses all if one is bad."""
+    """Return the crystals of a raw CIF body; raise a 400 or 422 if one is invalid."""
     try:
         crystals, errors = _from_cif(text, card, None)
     except StructureError as error:
@@ -90,5 +90,5 @@ def _check_structures(count: int, card: ModelCard, where: tuple[str | int, ...])
     limit = card.limits.max_structures
     if count > limit:
         path = pointer(*where)
-        detail = f"{path}: {count} structures are more than {card.reference} takes ({limit})"
+        detail = f"{path}: {count} structures exceed the limit of {card.reference} ({limit})"
         raise invalid([FieldError(detail=detail, pointer=path)])

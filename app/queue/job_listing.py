@@ -1,4 +1,4 @@
-"""`GET /jobs`: an owner's jobs, newest first, a page at a time."""
+"""`GET /jobs`: the jobs of an owner, newest first, in pages."""
 
 import base64
 import binascii
@@ -14,12 +14,12 @@ from cdvae_schema.job_specs import JobKind, JobState, JobStatus
 from cdvae_schema.wire import jobs_key
 
 BATCH = 100
-MOST_LOOKED_AT = 1000  # jobs; a filter that few pass gives short pages instead of slow ones
+MOST_LOOKED_AT = 1000  # jobs; a selective filter gives short pages instead of slow ones
 
 
 @dataclass(frozen=True)
 class Page:
-    """Some jobs, and where the next page begins: None after the last one."""
+    """Some jobs and the cursor of the next page; None after the last page."""
 
     jobs: list[JobStatus]
     cursor: str | None
@@ -27,25 +27,25 @@ class Page:
 
 @dataclass(frozen=True, order=True)
 class Cursor:
-    """A position in the list: behind the job that was submitted at that time."""
+    """A position in the list: after the job that was submitted at `moment`."""
 
     moment: float
     job_id: str
 
     def encode(self) -> str:
-        """The position as text for a client, who has no business with what it says."""
+        """Return the cursor as opaque text for the client."""
         return base64.urlsafe_b64encode(f"{self.moment!r} {self.job_id}".encode()).decode()
 
     @classmethod
     def decode(cls, cursor: str) -> "Cursor":
-        """The position that a cursor stands for; 422 for one that is not of this service."""
+        """Return the position that a client's cursor stands for; raise a 422 if it is invalid."""
         try:
             text_, _, job_id = base64.urlsafe_b64decode(cursor.encode()).decode().partition(" ")
             moment = float(text_)
             if not math.isfinite(moment):
                 raise ValueError(f"the time {moment} is not finite")
         except (ValueError, binascii.Error) as error:
-            detail = "cursor: it is not one that this service gave"
+            detail = "cursor: it is not a cursor of this service"
             raise invalid([FieldError(detail=detail, parameter="cursor")]) from error
         return cls(moment, job_id)
 
@@ -58,7 +58,7 @@ async def list_jobs(
     limit: int,
     cursor: str | None,
 ) -> Page:
-    """At most `limit` of the owner's jobs that are of this state and kind, newest first."""
+    """Return at most `limit` of the owner's jobs that are of this state and kind, newest first."""
     found: list[JobStatus] = []
     position = Cursor(float("inf"), "") if cursor is None else Cursor.decode(cursor)
     for _ in range(MOST_LOOKED_AT // BATCH):
@@ -77,7 +77,7 @@ async def list_jobs(
 
 
 async def _behind(queue: JobQueue, owner: str, position: Cursor) -> list[Cursor]:
-    """The next jobs behind a position; expired ones may be among them."""
+    """Return the next jobs behind a position; expired ones may be among them."""
     rows: Any = await queue.redis.zrevrangebyscore(
         jobs_key(owner), position.moment, "-inf", start=0, num=BATCH, withscores=True
     )
@@ -86,7 +86,7 @@ async def _behind(queue: JobQueue, owner: str, position: Cursor) -> list[Cursor]
 
 
 async def statuses(queue: JobQueue, owner: str, positions: list[Cursor]) -> list[JobStatus | None]:
-    """The jobs at these positions; None for one that has expired."""
+    """Return the jobs at these positions; None for one that has expired."""
     async with queue.redis.pipeline(transaction=False) as pipeline:
         for position in positions:
             await queue.scripts["status"](args=queue.asked(position.job_id), client=pipeline)
@@ -101,5 +101,5 @@ async def statuses(queue: JobQueue, owner: str, positions: list[Cursor]) -> list
 
 
 def next_link(path: str, query: dict[str, str], cursor: str) -> str:
-    """The `Link` header of the page behind `cursor`."""
+    """Return the `Link` header of the page behind `cursor`."""
     return f'<{path}?{urlencode({**query, "cursor": cursor})}>; rel="next"'

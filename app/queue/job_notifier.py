@@ -1,4 +1,4 @@
-"""Waiting for a job to change, without asking Redis all the time."""
+"""Wait for changes of jobs without polling Redis."""
 
 import asyncio
 from collections import defaultdict
@@ -13,31 +13,31 @@ from app.queue.job_status import text
 from cdvae_schema.wire import changed_channel
 
 LISTEN_SECONDS = 1.0
-NOTHING = changed_channel("")  # a subscription to no channel at all is over
+NOTHING = changed_channel("")  # a pubsub without any channel ends
 
 
 class JobNotifier:
-    """Wakes those that wait for a job when a worker or a front end says that it has changed.
+    """Notify the subscriptions of a job when a worker or a front end announces a change.
 
-    Redis is asked for the news of those jobs alone: with two hundred others a second, reading of
-    all of them would be a tenth of the front end's work.
+    Only the channels of these jobs are subscribed to: with two hundred other changes per second,
+    reading all of them would take a tenth of the front end's time.
 
-    Announcements may be lost, with a restart of Redis for instance: who waits looks again after a
-    second or so anyhow.
+    Announcements may be lost, for example when Redis restarts, so callers of `wait` also check
+    the job every second or so.
     """
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._pubsub: PubSub | None = None
         self._events: defaultdict[str, set[asyncio.Event]] = defaultdict(set)  # by channel
-        self._abandoned: set[str] = set()  # channels that the last one may have stopped watching
+        self._abandoned: set[str] = set()  # channels that may have no subscription left
 
     async def listen(self) -> None:
-        """Pass announcements on, for ever; raises RedisError."""
+        """Pass announcements on until cancelled; raises RedisError."""
         async with self._redis.pubsub(ignore_subscribe_messages=True) as pubsub:
             subscribed = {NOTHING, *self._events}
             await pubsub.subscribe(*subscribed)
-            self._pubsub = pubsub  # from now on a watch subscribes itself
+            self._pubsub = pubsub  # from now on `subscribe` adds its own channel
             try:
                 if new := [channel for channel in self._events if channel not in subscribed]:
                     await pubsub.subscribe(*new)
@@ -58,17 +58,17 @@ class JobNotifier:
 
     @asynccontextmanager
     async def subscribe(self, job_id: str) -> AsyncIterator["Subscription"]:
-        """What tells of changes of the job from now on."""
+        """Yield a subscription to the changes of a job."""
         channel, event = changed_channel(job_id), asyncio.Event()
         first = channel not in self._events
         self._events[channel].add(event)
         try:
             if first and self._pubsub is not None:
-                with suppress(RedisError):  # which ends `listen` too: it subscribes again
+                with suppress(RedisError):  # `listen` fails too and subscribes again
                     await self._pubsub.subscribe(channel)
             yield Subscription(event)
         finally:
-            # Left to `listen`: who is cancelled cannot wait for anything here.
+            # `listen` unsubscribes later: a cancelled task cannot await anything here.
             self._events[channel].discard(event)
             if not self._events[channel]:
                 del self._events[channel]
@@ -76,13 +76,13 @@ class JobNotifier:
 
 
 class Subscription:
-    """One who waits for one job."""
+    """The subscription of one request to one job."""
 
     def __init__(self, event: asyncio.Event) -> None:
         self._event = event
 
     async def wait(self, seconds: float) -> None:
-        """Return after a change since the last call, or after so many seconds."""
+        """Return after a change since the last call, or after `seconds`."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._event.wait(), max(seconds, 0.0))
         self._event.clear()

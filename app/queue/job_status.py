@@ -1,4 +1,4 @@
-"""From what Redis holds of a job to the `JobStatus` that its client reads; pure functions."""
+"""Convert the Redis fields of a job to the `JobStatus` for its client; pure functions."""
 
 import math
 from collections.abc import Mapping
@@ -30,17 +30,17 @@ FIELDS = (
     "started_at",
     "ended_at",
 )
-"""The fields of a job's hash that its status is made of."""
+"""The fields of a job's hash that determine its status."""
 
 
 def text(value: bytes | str) -> str:
-    """What Redis answered, as text."""
+    """Return a reply of Redis as text."""
     return value.decode() if isinstance(value, bytes) else value
 
 
 @dataclass(frozen=True)
 class QueuedJob:
-    """What the queue knows of one job."""
+    """The state of one job in Redis."""
 
     id: str
     owner: str
@@ -55,7 +55,7 @@ class QueuedJob:
 
     @classmethod
     def of(cls, job_id: str, reply: Any) -> "QueuedJob | None":
-        """The job that the script `status` answered with; None for one that is not ours."""
+        """Return the job in a reply of the script `status`; None if it is not ours."""
         values, progress, position, live = reply
         status, descriptor, owner, state, error, started, ended = (text(v or b"") for v in values)
         if not descriptor:
@@ -76,7 +76,7 @@ class QueuedJob:
 
 
 def job_state(rq_status: str, outcome: str) -> JobState:
-    """The state that a client sees; RQ says 'finished' for whatever returned."""
+    """Return the state for the client; RQ calls every job 'finished' whose function returned."""
     if rq_status == "finished":
         return "cancelled" if outcome == "cancelled" else "succeeded"
     if rq_status in ("canceled", "stopped"):
@@ -87,7 +87,7 @@ def job_state(rq_status: str, outcome: str) -> JobState:
 
 
 def job_status(job: QueuedJob) -> JobStatus:
-    """The job as its client sees it."""
+    """Return the status of the job for its client."""
     has_result = job.state in ("succeeded", "cancelled")
     return JobStatus(
         id=job.id,
@@ -132,7 +132,7 @@ def _progress(job: QueuedJob, total: int) -> JobProgress:
 
 
 def _number(fields: Mapping[str, str], name: str) -> float | None:
-    """A finite, non-negative number; None for anything else."""
+    """Return the field as a finite, non-negative number; None if it is anything else."""
     try:
         value = float(fields.get(name) or "nan")
     except ValueError:
@@ -146,5 +146,5 @@ def _error(job: QueuedJob) -> JobError:
     except ValidationError:
         return JobError(
             code="internal_error",
-            detail="The worker failed; its log has the reason under the job id.",
+            detail="The worker failed; quote the job id to the operator.",
         )

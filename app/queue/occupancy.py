@@ -1,4 +1,4 @@
-"""The queue as a whole at one moment: what waits, what runs, who works."""
+"""A snapshot of the queue: waiting jobs, running jobs, live workers."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ from cdvae_service.jobstore.rq_adapter import job_key, parse_time, queue_key
 
 @dataclass(frozen=True)
 class Occupancy:
-    """Waiting jobs by queue, seconds that the next one of each queue has waited (0 for an empty
+    """Waiting jobs by queue, age in seconds of the next job of each queue (0 for an empty
     queue), running jobs, live workers.
     """
 
@@ -24,7 +24,7 @@ class Occupancy:
 
 
 async def live_workers(redis: Redis) -> list[WorkerPresence]:
-    """The live workers, by name. Redis trouble raises RedisError."""
+    """Return the live workers, sorted by name. Raises RedisError."""
     names = sorted(map(text, await redis.smembers(WORKERS_KEY)))
     if not names:
         return []
@@ -34,12 +34,12 @@ async def live_workers(redis: Redis) -> list[WorkerPresence]:
             if presence is not None:
                 found.append(WorkerPresence.model_validate_json(presence))
         except ValidationError:
-            continue  # a worker of another version: it cannot serve our jobs either
+            continue  # a worker of another version: it cannot run our jobs
     return found
 
 
 async def occupancy(redis: Redis) -> Occupancy:
-    """The queue now. Redis trouble raises RedisError."""
+    """Return the current state of the queue. Raises RedisError."""
     async with redis.pipeline(transaction=False) as pipeline:
         for name in QUEUES:
             pipeline.llen(queue_key(name))

@@ -1,4 +1,4 @@
-"""From a planned job to a queued one, and to its result where the client waits for it."""
+"""Queue a planned job, and wait for its result if the client prefers that."""
 
 import hashlib
 import logging
@@ -20,7 +20,7 @@ from app.http.responses import json_reply
 from app.queue.job_queue import Origin, RefusedError
 from app.queue.occupancy import live_workers
 from app.results.delivery import result_response
-from app.results.export import FORMS
+from app.results.result_export import FORMS
 from cdvae_schema.job_specs import JobSpec
 from cdvae_service.telemetry.logs import note_job
 from cdvae_service.telemetry.tracing import carried_context
@@ -43,9 +43,9 @@ _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 @dataclass(frozen=True)
 class SubmitOptions:
-    """What the headers of a POST ask for, beside the job itself.
+    """Options in the headers of a POST.
 
-    key: the idempotency key, or None; wait: seconds; form: of the result that is waited for.
+    key: the idempotency key, or None; wait: seconds; form: the format of the result.
     """
 
     caller: Caller
@@ -59,7 +59,7 @@ class SubmitOptions:
 def read_submit_options(
     request: Request, services: Services, caller: Caller, key: str | None
 ) -> SubmitOptions:
-    """What the headers ask for, checked before the body is read."""
+    """Return the options in the headers; they are checked before the body is read."""
     if key is not None and not _KEY.fullmatch(key):
         raise ApiError(400, "Idempotency-Key must have 1 to 255 visible ASCII characters.")
     seconds = wanted_wait(request, services.settings.max_wait)
@@ -76,7 +76,7 @@ def read_submit_options(
 async def submit(
     services: Services, spec: JobSpec, options: SubmitOptions, kind: str, body: bytes
 ) -> Response:
-    """Queues the job that was made of `body`; waits for its end where that is preferred."""
+    """Queue the job that was planned from `body`; wait for its end if the client prefers that."""
     await _require_potential(services, spec)
     origin = Origin(
         owner=options.caller.owner,
@@ -89,7 +89,7 @@ async def submit(
     try:
         status = await services.queue.submit(spec, origin)
     except RefusedError as error:
-        raise _refusal(error.reason) from error
+        raise _refusal(error.reason, options.caller.quota) from error
     except RedisError as error:
         log.error("Redis failed during the submission of job %s: %s", spec.id, error)
         raise _unconfirmed(spec.id, options.key) from error
@@ -109,9 +109,9 @@ async def submit(
 
 
 async def _require_potential(services: Services, spec: JobSpec) -> None:
-    """422 where crystals are to be relaxed and none of the live workers can do it.
+    """Raise a 422 if the job needs relaxation and no live worker supports it.
 
-    Without a live worker nobody knows: the job waits, as every other does.
+    Without a live worker this is unknown, and the job waits like every other.
     """
     if not spec.request.relax:
         return
@@ -137,18 +137,20 @@ def _unconfirmed(job_id: str, key: str | None) -> ApiError:
     return ApiError(503, detail, members={"job_id": job_id})
 
 
-def _refusal(reason: str) -> ApiError:
+def _refusal(reason: str, quota: int) -> ApiError:
     if reason == "conflict":
-        return ApiError(409, "This Idempotency-Key was used for another request.")
+        return ApiError(409, "This Idempotency-Key was already used for a different request.")
     if reason == "quota":
         headers = {"Retry-After": str(QUOTA_SECONDS)}
-        return ApiError(429, "This key has as many unfinished jobs as it may.", headers=headers)
+        return ApiError(
+            429, f"Quota exceeded: this key already has {quota} unfinished jobs.", headers=headers
+        )
     headers = {"Retry-After": str(FULL_SECONDS)}
-    return ApiError(503, "The queue of this priority is full.", headers=headers)
+    return ApiError(503, "The queue of this priority is full. Retry later.", headers=headers)
 
 
 def _fingerprint(options: SubmitOptions, kind: str, body: bytes) -> str:
-    """A digest of all that decides what the request asks for."""
+    """Return a digest of everything that determines the job."""
     digest = hashlib.sha256(f"{options.path}\n{kind}\n".encode())
     digest.update(body)
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""A finished result on its way to a client: chosen form, headers, pieces."""
+"""Stream finished results to clients in the requested format."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,7 +8,7 @@ from fastapi.responses import Response, StreamingResponse
 
 from app.dependencies import Services
 from app.http.problems import ApiError
-from app.results.export import (
+from app.results.result_export import (
     CRYSTAL_FORMS,
     FORMS,
     StoredResult,
@@ -53,7 +53,7 @@ _WRITERS = {"cif": as_cif, "ndjson": as_ndjson, "xyz": as_xyz, "pymatgen": as_py
 
 
 async def finished_result(services: Services, status: JobStatus) -> StoredResult:
-    """The stored result of a job that has one; 409 or 410 for others."""
+    """Return the stored result of a job that has one; 409 or 410 for others."""
     if status.state not in FINAL_STATES:
         headers = {"Retry-After": str(NOT_DONE_SECONDS)}
         raise ApiError(409, f"The job is {status.state}; it has no result yet.", headers=headers)
@@ -62,14 +62,14 @@ async def finished_result(services: Services, status: JobStatus) -> StoredResult
         raise ApiError(409, f"The job failed and has no result: {reason}")
     result = await run_sync(stored_result, services.store, status.id)
     if status.state == "succeeded" and result.summary is None:
-        raise ApiError(410, "The result of this job is no longer stored.")
+        raise ApiError(410, "The result of this job has expired.")
     return result
 
 
 async def result_response(
     services: Services, status: JobStatus, form: str, headers: dict[str, str] | None = None
 ) -> Response:
-    """The result in one of `FORMS`, in pieces; raises as `finished_result`."""
+    """Stream the result in one of `FORMS`; raises as `finished_result`."""
     result = await finished_result(services, status)
     sent = {"Vary": "Accept", **(headers or {})}
     if form != "json":

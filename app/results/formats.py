@@ -1,7 +1,7 @@
-"""One crystal in the forms of other programs: extended XYZ, VASP's POSCAR, pymatgen's JSON.
+"""Write one crystal for other programs: extended XYZ, VASP's POSCAR, pymatgen's JSON.
 
-All are made of a stored record: the cell vectors exactly as decoded, the sites from its CIF (8
-decimals), so that positions differ from those decoded by less than 1e-6 Å.
+The formats use a stored record: the cell vectors exactly as decoded, the sites from its CIF (8
+decimals), so that positions differ from the decoded ones by less than 1e-6 Å.
 """
 
 import json
@@ -19,7 +19,7 @@ CELL_NAMES = ("a", "b", "c", "alpha", "beta", "gamma")
 
 @dataclass(frozen=True)
 class Sites:
-    """What a record says of its cell and atoms, and where the crystal came from."""
+    """The cell, atoms and origin of a stored record."""
 
     lattice: list[list[float]]  # rows are the cell vectors, Å
     symbols: list[str]
@@ -28,7 +28,7 @@ class Sites:
 
     @classmethod
     def of(cls, record: Record) -> "Sites":
-        """The sites of a stored record, in the order of its CIF."""
+        """Return the sites of a stored record, in the order of its CIF."""
         block = cif.read_string(record["cif"]).sole_block()
         rows = list(block.find("_atom_site_", SITE_TAGS))
         origin = block.find_value("_audit_creation_method")
@@ -40,7 +40,7 @@ class Sites:
         )
 
     def cartesian(self) -> list[list[float]]:
-        """The positions of the atoms, Å."""
+        """Return the positions of the atoms, Å."""
         return [
             [sum(one[row] * self.lattice[row][axis] for row in range(3)) for axis in range(3)]
             for one in self.frac_coords
@@ -48,7 +48,7 @@ class Sites:
 
 
 def xyz(record: Record) -> str:
-    """One frame of extended XYZ; predicted properties and checks are in its comment line."""
+    """Return one frame of extended XYZ; predicted properties and checks are in its comment line."""
     sites = Sites.of(record)
     fields = {
         "Lattice": " ".join(_number(value) for row in sites.lattice for value in row),
@@ -67,7 +67,7 @@ def xyz(record: Record) -> str:
 
 
 def poscar(record: Record) -> str:
-    """A POSCAR of VASP 5: atoms of one element together, fractional coordinates."""
+    """Return a POSCAR of VASP 5: atoms of one element together, fractional coordinates."""
     sites = Sites.of(record)
     elements = list(dict.fromkeys(sites.symbols))
     atoms = list(zip(sites.symbols, sites.frac_coords, strict=True))
@@ -86,7 +86,7 @@ def poscar(record: Record) -> str:
 
 
 def pymatgen_dict(record: Record) -> dict[str, Any]:
-    """What `Structure.as_dict()` of pymatgen would say, with the rest of the record in
+    """Return the crystal as pymatgen's `Structure.as_dict()`, with the rest of the record in
     `properties`.
     """
     sites = Sites.of(record)

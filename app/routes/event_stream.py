@@ -1,12 +1,12 @@
-"""`GET /jobs/{id}/events`: a job as it happens, as server-sent events that can be resumed.
+"""`GET /jobs/{id}/events`: progress and crystals of a job as resumable server-sent events.
 
     id: 3            event: crystal     data: a CrystalRecord; the id is its number, from 1
     id: 3            event: progress    data: JobProgress
     id: end          event: done        data: JobStatus
 
-Crystals come in the order of their index, read from the stored chunks, so that nothing but the
-number of the last one is needed to go on: after a broken connection, at another front end, after
-a restart of everything.
+Crystals come in the order of their index and are read from the stored chunks. Resuming needs
+only the number of the last crystal: after a broken connection, at another front end, or after
+a restart of the service.
 """
 
 from collections.abc import AsyncIterator
@@ -19,8 +19,8 @@ from sse_starlette import ServerSentEvent
 from app.dependencies import Services
 from app.http.prefer_wait import LOOK_AGAIN
 from app.queue.job_queue import JobNotFoundError
-from app.results.export import stored_result
 from app.results.formats import compact
+from app.results.result_export import stored_result
 from cdvae_schema.job_specs import FINAL_STATES, JobProgress, JobStatus
 from cdvae_service.results.result_store import ResultStoreError
 
@@ -28,14 +28,14 @@ END = "end"
 
 
 def crystals_seen(last_event_id: str | None) -> int:
-    """How many crystals a client has that read as far as this event; 0 where it does not say."""
+    """Return how many crystals a client has received up to this event; 0 without a valid id."""
     text = last_event_id or ""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
 
 
 @dataclass
 class Crystals:
-    """The crystals of a job that are stored by and by."""
+    """Read the crystals of a job while they are being stored."""
 
     services: Services
     job_id: str
@@ -44,7 +44,7 @@ class Crystals:
     before: int = 0  # crystals in the chunks before `chunk`
 
     def more(self) -> list[ServerSentEvent]:
-        """The events of the crystals that came since the last call, a chunk at a time."""
+        """Return the events of the crystals stored since the last call, at most one chunk."""
         result = stored_result(self.services.store, self.job_id)
         for number, name in enumerate(result.chunks[self.chunk :], start=self.chunk):
             records = result.records(name)
@@ -63,9 +63,9 @@ class Crystals:
 async def job_events(
     services: Services, status: JobStatus, owner: str, seen: int
 ) -> AsyncIterator[ServerSentEvent]:
-    """The events behind the first `seen` crystals, up to the end of the job.
+    """Yield the events behind the first `seen` crystals, up to the end of the job.
 
-    An outage of Redis or of the store makes a pause: the client need not notice.
+    The stream pauses while Redis or the store is down.
     """
     crystals = Crystals(services, status.id, seen)
     told: JobProgress | None = None
@@ -77,7 +77,7 @@ async def job_events(
                     while events := await run_sync(crystals.more):
                         for event in events:
                             yield event
-                except JobNotFoundError:  # it has expired meanwhile
+                except JobNotFoundError:  # the job has expired
                     return
                 except (RedisError, ResultStoreError):
                     await subscription.wait(LOOK_AGAIN)

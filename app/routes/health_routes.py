@@ -1,4 +1,4 @@
-"""`/healthz`, `/readyz`, `/metrics`: for those who run the service."""
+"""`/healthz`, `/readyz` and `/metrics` for operators."""
 
 from typing import Annotated
 
@@ -23,13 +23,13 @@ router = APIRouter(tags=["operation"])
 
 
 class Health(StrictModel):
-    """The process answers."""
+    """The process is alive."""
 
     status: str
 
 
 class WorkerCount(StrictModel):
-    """Workers that announced themselves within the last seconds."""
+    """Workers with a recent heartbeat."""
 
     live: int
     with_model: int
@@ -37,7 +37,7 @@ class WorkerCount(StrictModel):
 
 
 class Readiness(StrictModel):
-    """The service can take jobs."""
+    """The service accepts jobs."""
 
     status: str
     models: list[str]
@@ -46,7 +46,7 @@ class Readiness(StrictModel):
 
 @router.get("/healthz", response_model=Health, summary="Is the process alive?")
 async def healthz() -> Response:
-    """Returns 200 as long as the process answers at all."""
+    """Return 200 as long as the process is alive."""
     return json_reply(Health(status="ok"))
 
 
@@ -57,7 +57,7 @@ async def readyz(
         int, Query(ge=0, description="Ask for this many live workers with a model loaded.")
     ] = 0,
 ) -> Response:
-    """Returns 200 where Redis answers and the model cards load, else 503 with the reason."""
+    """Return 200 if Redis answers and the model cards load, else 503 with the reason."""
     problems: list[str] = []
     models: list[str] = []
     live: list[WorkerPresence] = []
@@ -88,14 +88,14 @@ async def readyz(
 
 @router.get("/metrics", response_class=Response, summary="Prometheus metrics")
 async def metrics(services: ServicesDep) -> Response:
-    """Returns the metrics of this front end and of the queue in Prometheus' text format."""
+    """Return the metrics of this front end and of the queue in Prometheus' text format."""
     try:
         now = await occupancy(services.queue.redis)
     except RedisError:
         now = None
     queue = CollectorRegistry()
     queue.register(QueueCollector(now))
-    # The counters of several processes and the cards are files.
+    # In a thread: the counters of several processes and the cards are files.
     content = await to_thread.run_sync(_exposition, services, queue)
     return Response(content, media_type=CONTENT_TYPE_LATEST)
 

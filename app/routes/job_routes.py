@@ -1,4 +1,4 @@
-"""`/jobs`: what there is, how a job is doing, what came of it, and the wish to stop it."""
+"""`/jobs`: list jobs, read their state, events and results, cancel them."""
 
 import hashlib
 from typing import Annotated, Any
@@ -18,7 +18,7 @@ from app.queue.job_listing import list_jobs, next_link
 from app.queue.job_queue import JobNotFoundError
 from app.queue.stored_inputs import given_structures
 from app.results.delivery import CRYSTAL_ANSWERS, RESULT_ANSWERS, finished_result, result_response
-from app.results.export import CRYSTAL_FORMS, FORMS, crystal_in
+from app.results.result_export import CRYSTAL_FORMS, FORMS, crystal_in
 from app.routes.event_stream import END, crystals_seen, job_events
 from cdvae_schema.base import StrictModel
 from cdvae_schema.crystal_records import CrystalInput
@@ -30,7 +30,7 @@ router = APIRouter(prefix="/jobs", tags=["jobs"])
 BUSY_SECONDS = 5
 PING_SECONDS = 15
 
-JobIdPath = Annotated[str, Path(description="The id that the POST answered with.")]
+JobIdPath = Annotated[str, Path(description="The job id in the response to the POST.")]
 Form = Annotated[str | None, Query(alias="format", description="Overrides `Accept`.")]
 
 _EVENTS: dict[int | str, dict[str, Any]] = {
@@ -38,24 +38,24 @@ _EVENTS: dict[int | str, dict[str, Any]] = {
         "description": "`crystal`, `progress` and a final `done` event.",
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
     },
-    204: {"description": "The `done` event was received before: there is no more."},
+    204: {"description": "The client has received the `done` event already."},
 }
 
 
 class JobList(StrictModel):
-    """Some of the caller's jobs, newest first; the `Link` header leads to the next ones."""
+    """One page of the caller's jobs, newest first; the `Link` header points to the next page."""
 
     jobs: list[JobStatus]
 
 
 class GivenStructures(StrictModel):
-    """The crystals that a job was given, in the order of `request.structures`."""
+    """The input crystals of a job, in the order of `request.structures`."""
 
     structures: list[CrystalInput]
 
 
 async def job_of(services: ServicesDep, job_id: JobIdPath, caller: LimitedCaller) -> JobStatus:
-    """The caller's job; 404 for any other."""
+    """Return the caller's job; 404 for any other."""
     note_job(job_id)
     try:
         return await services.queue.status(job_id, caller.owner)
@@ -73,8 +73,8 @@ async def show_jobs(
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     cursor: Annotated[str | None, Query(max_length=200)] = None,
 ) -> Response:
-    """Returns the caller's jobs, newest first. With a filter a page may be short, even empty,
-    though more follow: the `Link` header tells.
+    """Return the caller's jobs, newest first. A filter may leave a page short or empty
+    although more jobs follow; check the `Link` header.
     """
     page = await list_jobs(services.queue, caller.owner, state, kind, limit, cursor)
     headers = {"Cache-Control": "no-store"}
@@ -97,7 +97,7 @@ async def show_job(
     prefer: PreferHeader = None,
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
-    """Returns the job's state, its progress and the request as it was understood."""
+    """Return the job's state, its progress and the request with all defaults filled in."""
     status = await job_of(services, job_id, caller)
     headers = {"Cache-Control": "private, no-cache"}
     seconds = wanted_wait(request, services.settings.max_wait)
@@ -112,7 +112,7 @@ async def show_job(
 
 
 def _matches(if_none_match: str | None, etag: str) -> bool:
-    """Whether a list of entity tags holds this one, by the weak comparison of RFC 9110."""
+    """Return whether a list of entity tags holds this one, by the weak comparison of RFC 9110."""
     tags = [tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(",")]
     return etag in tags or "*" in tags
 
@@ -120,13 +120,13 @@ def _matches(if_none_match: str | None, etag: str) -> bool:
 @router.delete(
     "/{job_id}",
     response_model=JobStatus,
-    responses={202: {"model": JobStatus, "description": "A running job was asked to stop."}},
+    responses={202: {"model": JobStatus, "description": "A running job stops soon."}},
     summary="Cancel",
 )
 async def cancel_job(job_id: JobIdPath, services: ServicesDep, caller: LimitedCaller) -> Response:
-    """Cancels a queued job at once and a running one soon; a final one stays as it is.
+    """Cancel a queued job immediately and a running one soon; a final job does not change.
 
-    What a running job has finished stays available as its result.
+    Crystals that a running job has finished remain available as its result.
     """
     note_job(job_id)
     try:
@@ -140,20 +140,20 @@ async def cancel_job(job_id: JobIdPath, services: ServicesDep, caller: LimitedCa
     "/{job_id}/events",
     response_class=EventSourceResponse,
     responses=_EVENTS,
-    summary="The job as it happens",
+    summary="Stream events",
 )
 async def show_events(
     job_id: JobIdPath,
     services: ServicesDep,
     caller: LimitedCaller,
     last_event_id: Annotated[
-        str | None, Header(description="Id of the last event received: the stream goes on there.")
+        str | None, Header(description="Id of the last received event; the stream continues there.")
     ] = None,
 ) -> Response:
-    """Streams progress and finished crystals as server-sent events, up to a final `done`."""
+    """Stream progress and finished crystals as server-sent events, up to a final `done`."""
     status = await job_of(services, job_id, caller)
     if last_event_id == END:
-        return Response(status_code=204)  # tells an EventSource not to connect again
+        return Response(status_code=204)  # an EventSource does not reconnect after a 204
     if not services.limiter.has_room():
         headers = {"Retry-After": str(BUSY_SECONDS)}
         raise ApiError(503, "Too many event streams are open.", headers=headers)
@@ -164,14 +164,14 @@ async def show_events(
 @router.get(
     "/{job_id}/structures",
     response_model=GivenStructures,
-    summary="The crystals that it was given",
+    summary="Input crystals",
 )
 async def show_structures(
     job_id: JobIdPath, services: ServicesDep, caller: LimitedCaller
 ) -> Response:
-    """Returns the given crystals as they were understood, with their symmetry expanded.
+    """Return the input crystals as the service read them, with their symmetry expanded.
 
-    Empty for a job that was given none. They are kept as long as the job.
+    The list is empty for a job without input crystals. They are stored as long as the job.
     """
     status = await job_of(services, job_id, caller)
     try:
@@ -189,9 +189,9 @@ async def show_result(
     caller: LimitedCaller,
     form: Form = None,
 ) -> Response:
-    """Returns all crystals with metrics and provenance, in the form that `Accept` asks for.
+    """Return all crystals with metrics and provenance, in the form that `Accept` asks for.
 
-    A cancelled job's result holds what was done; its metrics may be null.
+    The result of a cancelled job holds its finished crystals; its metrics may be null.
     """
     chosen = choose(request, FORMS)
     return await result_response(services, await job_of(services, job_id, caller), chosen)
@@ -206,7 +206,7 @@ async def show_crystal(
     caller: LimitedCaller,
     form: Form = None,
 ) -> Response:
-    """Returns the crystal with this index, in the form that `Accept` asks for."""
+    """Return the crystal with this index, in the form that `Accept` asks for."""
     chosen = choose(request, CRYSTAL_FORMS)
     result = await finished_result(services, await job_of(services, job_id, caller))
     record = await run_sync(result.crystal, index)

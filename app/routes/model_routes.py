@@ -1,4 +1,4 @@
-"""`GET /models`: what can be asked of which model, and how good it is."""
+"""`GET /models`: cards and training statistics of the models."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ router = APIRouter(tags=["models"], dependencies=[Depends(authenticate)])
 
 
 class ModelList(StrictModel):
-    """Every model, in the version that its name alone refers to."""
+    """All models, each in the version that its bare name refers to."""
 
     default: str | None
     models: list[ModelCard]
@@ -26,7 +26,7 @@ class ModelList(StrictModel):
 
 @router.get("/models", response_model=ModelList, summary="List the models")
 def list_models(models: ModelsDep) -> Response:
-    """Returns a card of every model, and what the alias `default` refers to."""
+    """Return a card of every model, and what the alias `default` refers to."""
     try:
         return json_reply(ModelList(default=models.default_name(), models=models.cards()))
     except BrokenModelError as error:
@@ -35,7 +35,7 @@ def list_models(models: ModelsDep) -> Response:
 
 @router.get("/models/{name}", response_model=ModelCard, summary="One model's card")
 def show_model(name: str, models: ModelsDep) -> Response:
-    """Returns the card of `name@version`, or of the version that `name` alone means."""
+    """Return the card of `name@version`, or of the version that the bare `name` refers to."""
     with _found():
         return json_reply(models.card(name))
 
@@ -43,10 +43,10 @@ def show_model(name: str, models: ModelsDep) -> Response:
 @router.get(
     "/models/{name}/statistics",
     response_model=TrainingStatistics,
-    summary="How its training data are distributed",
+    summary="Statistics of the training data",
 )
 def show_statistics(name: str, models: ModelsDep) -> Response:
-    """Returns quantiles of density and properties of the data that the model was trained on."""
+    """Return quantiles of density and properties in the model's training data."""
     with _found():
         return json_reply(models.statistics(name))
 

@@ -1,4 +1,4 @@
-"""What a person's browser gets: the page at `/`, the API description at `/docs`, their files."""
+"""Serve the web page at `/`, the API description at `/docs`, and their files."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from fastapi.responses import FileResponse, Response
 from fastapi.staticfiles import StaticFiles
 
 STATIC = Path(__file__).parents[1] / "static"
-# Scripts and styles from files of this service alone: nothing inline, nothing from elsewhere.
+# Scripts and styles come from files of this service only, never inline.
 _PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -18,10 +18,10 @@ router = APIRouter(include_in_schema=False)
 
 
 class Assets(StaticFiles):
-    """The files of the pages; browsers ask each time whether theirs are still the same."""
+    """The files of the pages; browsers revalidate them on every load."""
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
-        """The file, or 304. Modules of two versions of the page must never meet."""
+        """Return the file, or 304. Modules of two versions of the page must never meet."""
         response = super().file_response(*args, **kwargs)
         response.headers["Cache-Control"] = "no-cache"
         return response
@@ -29,12 +29,12 @@ class Assets(StaticFiles):
 
 @router.get("/")
 async def page() -> FileResponse:
-    """The web page; all that it loads comes from this service."""
+    """Return the web page; it loads files of this service only."""
     headers = {"Content-Security-Policy": _PAGE_POLICY, "Cache-Control": "no-cache"}
     return FileResponse(STATIC / "index.html", media_type="text/html", headers=headers)
 
 
 @router.get("/docs")
 async def docs() -> FileResponse:
-    """The OpenAPI page; all of its scripts and styles come from this service."""
+    """Return the OpenAPI page; it loads files of this service only."""
     return FileResponse(STATIC / "docs.html", media_type="text/html")

@@ -1,6 +1,6 @@
-"""`POST /generate`, `/reconstruct` and the others: a checked job onto the queue, `202` back.
+"""`POST /generate`, `/reconstruct`, …: check the request, queue a job, answer `202`.
 
-Bodies are read here rather than by FastAPI: within limits, strictly typed, beside the event loop.
+Bodies are read here instead of by FastAPI: with limits, strict types, and in parser processes.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ from cdvae_schema.requests import GenerateRequest, OptimizeRequest, Priority, Re
 router = APIRouter(tags=["tasks"])
 
 CIF_PARAMETERS = ("model", "num_candidates", "seed", "sampler", "nfe", "priority", "relax")
-PLAIN_BYTES = 64 * 1024  # of a body without structures: it is read in the event loop
+PLAIN_BYTES = 64 * 1024  # limit of a body without structures, which is parsed in the event loop
 
 
 def _reference(model: type[Any]) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def _body(required: bool, **content: Any) -> dict[str, Any]:
 
 
 _WAITED: dict[int | str, dict[str, Any]] = {
-    200: {"model": JobResult, "description": "With `Prefer: wait`: the job ended in time."}
+    200: {"model": JobResult, "description": "With `Prefer: wait`: the job ended within the time."}
 }
 
 
@@ -56,7 +56,7 @@ _WAITED: dict[int | str, dict[str, Any]] = {
     status_code=202,
     response_model=JobStatus,
     responses=_WAITED,
-    summary="Sample new crystals",
+    summary="Generate crystals",
     openapi_extra=_body(False, json=_reference(GenerateRequest)),
 )
 async def generate(
@@ -66,7 +66,7 @@ async def generate(
     idempotency_key: IdempotencyHeader = None,
     prefer: PreferHeader = None,
 ) -> Response:
-    """Queues a job that samples crystals from the model's prior."""
+    """Queue a job that samples crystals from the model's prior."""
     options = read_submit_options(request, services, caller, idempotency_key)
     limit = min(PLAIN_BYTES, services.settings.max_body_bytes)
     body = await read_body(request, limit, services.settings.body_seconds)
@@ -81,7 +81,7 @@ async def generate(
     status_code=202,
     response_model=JobStatus,
     responses=_WAITED,
-    summary="Encode and decode given crystals",
+    summary="Encode and decode crystals",
     openapi_extra=_body(
         True,
         json=_reference(ReconstructRequest),
@@ -102,9 +102,9 @@ async def reconstruct(
     idempotency_key: IdempotencyHeader = None,
     prefer: PreferHeader = None,
 ) -> Response:
-    """Queues a job that encodes every given crystal and decodes candidates for it.
+    """Queue a job that encodes every input crystal and decodes candidates for it.
 
-    The query parameters belong to a raw CIF body; a JSON body has these fields itself.
+    The query parameters apply to a raw CIF body; a JSON body has these fields itself.
     """
     options = read_submit_options(request, services, caller, idempotency_key)
     settings = services.settings
@@ -123,7 +123,7 @@ async def reconstruct(
     status_code=202,
     response_model=JobStatus,
     responses=_WAITED,
-    summary="Improve properties",
+    summary="Optimize properties",
     openapi_extra=_body(False, json=_reference(OptimizeRequest)),
 )
 async def optimize(
@@ -135,13 +135,13 @@ async def optimize(
         Query(
             alias="property",
             max_length=64,
-            description="One of the card's properties; none where the body has `objectives`.",
+            description="A property of the model's card; optional if the body has `objectives`.",
         ),
     ] = None,
     idempotency_key: IdempotencyHeader = None,
     prefer: PreferHeader = None,
 ) -> Response:
-    """Queues a job that searches for better crystals from each start, along the prior."""
+    """Queue a job that searches the latent space for better crystals from each start."""
     options = read_submit_options(request, services, caller, idempotency_key)
     return await _plan_and_submit(request, services, options, plan_optimize, prop)
 
@@ -151,7 +151,7 @@ async def optimize(
     status_code=202,
     response_model=JobStatus,
     responses=_WAITED,
-    summary="Walk from one crystal to another",
+    summary="Interpolate between two crystals",
     openapi_extra=_body(True, json=_reference(InterpolateRequest)),
 )
 async def interpolate(
@@ -161,7 +161,7 @@ async def interpolate(
     idempotency_key: IdempotencyHeader = None,
     prefer: PreferHeader = None,
 ) -> Response:
-    """Queues a job that decodes points between the latents of two given crystals."""
+    """Queue a job that decodes points between the latents of two input crystals."""
     options = read_submit_options(request, services, caller, idempotency_key)
     return await _plan_and_submit(request, services, options, plan_interpolate)
 
@@ -171,7 +171,7 @@ async def interpolate(
     status_code=202,
     response_model=JobStatus,
     responses=_WAITED,
-    summary="Make crystals like a given one",
+    summary="Make variations of a crystal",
     openapi_extra=_body(True, json=_reference(VaryRequest)),
 )
 async def vary(
@@ -181,7 +181,7 @@ async def vary(
     idempotency_key: IdempotencyHeader = None,
     prefer: PreferHeader = None,
 ) -> Response:
-    """Queues a job that decodes latents around that of a given crystal."""
+    """Queue a job that decodes latents near the latent of an input crystal."""
     options = read_submit_options(request, services, caller, idempotency_key)
     return await _plan_and_submit(request, services, options, plan_variations)
 
@@ -193,7 +193,7 @@ async def _plan_and_submit(
     plan: Callable[..., JobSpec],
     *arguments: Any,
 ) -> Response:
-    """The answer to a JSON body with structures in it, which `plan` reads in its own process."""
+    """Return the response to a JSON body with structures; `plan` runs in a parser process."""
     settings = services.settings
     body = await read_body(request, settings.max_body_bytes, settings.body_seconds)
     kind = check_media_type(request, body, (JSON,))

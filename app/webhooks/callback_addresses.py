@@ -1,7 +1,7 @@
-"""Where callbacks may go: to public addresses over https, or to hosts that the operator names.
+"""Restrict callbacks to public addresses over https and to hosts that the operator names.
 
-A name is judged by what it resolves to, at the moment of the connection
-(`app/webhooks/webhook_sender.py`): a check before that says nothing, since the answer may change.
+A host name is resolved and checked when the connection is made
+(`app/webhooks/outbound.py`): an earlier check proves nothing, since the answer may change.
 """
 
 import ipaddress
@@ -17,7 +17,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def is_public(text: str) -> bool:
-    """Whether an address is one of the open internet, in whatever form of IPv6 it is wrapped."""
+    """Return whether an address is public; IPv4 addresses inside IPv6 are unwrapped."""
     try:
         address: Address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
@@ -30,7 +30,7 @@ def is_public(text: str) -> bool:
 
 
 def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """The IPv4 address that is reached through this one; None for a real IPv6 address."""
+    """Return the IPv4 address that this one wraps; None for a real IPv6 address."""
     if address.ipv4_mapped is not None:
         return address.ipv4_mapped
     if address.sixtofour is not None:
@@ -45,7 +45,7 @@ def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
 
 
 def check_callback(url: str | None, caller: Caller, settings: Settings) -> None:
-    """Refuse, with 422, a callback that could never be made."""
+    """Raise a 422 for a callback that can never be delivered."""
     if url is None:
         return
     reason = _reason(url, caller, settings)
@@ -55,16 +55,16 @@ def check_callback(url: str | None, caller: Caller, settings: Settings) -> None:
 
 def _reason(url: str, caller: Caller, settings: Settings) -> str | None:
     if caller.key is None:
-        return "callbacks are signed with the secret of an API key; the service has no keys"
+        return "callbacks are signed with the secret of an API key, and the service has no keys"
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError:
-        return "it is no URL"
+        return "it is not a valid URL"
     if not host or not url.isascii() or any(letter.isspace() for letter in url):
-        return "it is no URL"
+        return "it is not a valid URL"
     if parts.username is not None or parts.password is not None:
-        return "it must not hold a user or password"
+        return "it must not contain a user or password"
     if host in settings.callback_hosts:
         return None if parts.scheme in ("http", "https") else "it must begin with https://"
     if parts.scheme != "https":

@@ -1,7 +1,7 @@
-"""Requests that leave the service: one POST, to public addresses only, redirects not followed.
+"""Send requests out of the service: a POST to public addresses only, without redirects.
 
-The name is resolved here and the connection goes to the address that was judged, so that a name
-server cannot answer twice differently. Proxies of the environment are not used.
+The name is resolved here and the connection goes to the checked address, so that a name server
+cannot give a second, different answer. Proxies of the environment are not used.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from httpcore2 import AsyncNetworkBackend, AsyncNetworkStream
 
 from app.webhooks.callback_addresses import is_public
 
-SECONDS = 10.0  # for each of connecting, sending and the answer
+SECONDS = 10.0  # each for connecting, sending and the response
 TOTAL_SECONDS = 30.0
 MAX_CONNECTIONS = 32
 
@@ -24,7 +24,7 @@ class BlockedError(Exception):
 
 
 class GuardedBackend(AsyncNetworkBackend):
-    """Opens connections to public addresses, and to `allowed` hosts wherever they are."""
+    """Open connections to public addresses, and to `allowed` hosts at any address."""
 
     def __init__(self, allowed: Sequence[str]) -> None:
         self._allowed = frozenset(allowed)
@@ -38,7 +38,7 @@ class GuardedBackend(AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
     ) -> AsyncNetworkStream:
-        """A connection to `host`; raises BlockedError unless all of its addresses are public."""
+        """Connect to `host`; raises BlockedError unless all of its addresses are public."""
         address = host if host.lower() in self._allowed else await self._judged(host, port)
         return await self._inner.connect_tcp(address, port, timeout, local_address, socket_options)
 
@@ -56,7 +56,7 @@ class GuardedBackend(AsyncNetworkBackend):
 
 
 class Sender:
-    """Sends POSTs; `allowed` hosts may be private."""
+    """Send POST requests; `allowed` hosts may be private."""
 
     def __init__(self, allowed: Sequence[str]) -> None:
         self._pool = httpcore2.AsyncConnectionPool(
@@ -67,7 +67,7 @@ class Sender:
         )
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
-        """The status of the answer, whose body is not read; raises BlockedError, OSError,
+        """Return the status of the answer, whose body is not read; raises BlockedError, OSError,
         TimeoutError or an error of httpcore.
         """
         timeout = dict.fromkeys(("connect", "read", "write", "pool"), SECONDS)
@@ -84,5 +84,5 @@ class Sender:
             return int(answer.status)
 
     async def close(self) -> None:
-        """Closes what is open."""
+        """Close all connections."""
         await self._pool.aclose()

@@ -1,8 +1,8 @@
-"""Callbacks: tells the URL of a job that it is over, signed, again and again until that is heard.
+"""Deliver signed webhooks when jobs end, with retries.
 
-Due callbacks lie in Redis (`WEBHOOKS_KEY`), put there by the same script that ends the job. Any
-front end may deliver them; one that dies meanwhile costs a delay, and the receiver may get the
-same `webhook-id` twice. Signed after Standard Webhooks (https://www.standardwebhooks.com).
+The script that ends a job puts its callback into `WEBHOOKS_KEY` in Redis. Any front end may
+deliver it; if one dies during a delivery, another repeats it after CLAIM_SECONDS, so that the
+receiver may get the same `webhook-id` twice. Signatures follow Standard Webhooks
 """
 
 import asyncio
@@ -26,10 +26,10 @@ from cdvae_service.jobstore.rq_adapter import job_key
 log = logging.getLogger(__name__)
 
 DELAYS = (5, 30, 300, 1800, 7200, 18000, 36000)
-"""Seconds after each failed try until the next one; after the last the callback is given up."""
+"""Seconds from each failed attempt to the next; then the callback is dropped."""
 CLAIM_SECONDS = 2 * TOTAL_SECONDS
 CONCURRENT_DELIVERIES = MAX_CONNECTIONS
-GONE = 410  # the receiver wants no more
+GONE = 410  # the receiver wants no further callbacks
 
 
 class JobEvent(StrictModel):
@@ -73,7 +73,7 @@ class Webhooks:
             log.exception("the delivery of job %s failed; it is due again later", job_id)
 
     async def _try(self, job_id: str) -> float | None:
-        """The seconds until the next try; None where there is none."""
+        """Return the seconds until the next attempt; None if there is none."""
         redis, key = self._queue.redis, job_key(job_id)
         url, owner = (text(v or b"") for v in await redis.hmget(key, FIELD_CALLBACK, FIELD_OWNER))
         kept = self._keys.keys().get(owner)
@@ -85,7 +85,7 @@ class Webhooks:
             return None
         outcome = await self._send(url, status, kept.webhook_secret)
         if outcome is None:
-            log.info("the callback of job %s was delivered", job_id)
+            log.info("delivered the callback of job %s", job_id)
             return None
         tries = await redis.hincrby(key, FIELD_CALLBACK_TRIES, 1)
         final = tries > len(DELAYS) or outcome == str(GONE)
@@ -94,7 +94,7 @@ class Webhooks:
         return None if final else DELAYS[tries - 1]
 
     async def _send(self, url: str, status: JobStatus, secret: str) -> str | None:
-        """None if the receiver took it, else why not."""
+        """Return None if the receiver accepted the event, else the reason."""
         moment = datetime.now(UTC)
         event = JobEvent(type=f"job.{status.state}", timestamp=moment, data=status)
         body = event.model_dump_json()

@@ -1,8 +1,8 @@
-"""The processes of one front end share the cores out among themselves.
+"""Pin each process of the front end to a share of the CPU cores.
 
-They wake with every request, each for a millisecond. Where an executor keeps all cores busy the
-kernel finds none idle for them and leaves each where it was last: two of them on one core wait for
-each other while the executor, though nicer, has the other core to itself.
+The processes wake up with every request, for a millisecond each. While a worker keeps all cores
+busy, the kernel finds no idle core for them and leaves each on its last core: two processes on one
+core then wait for each other although the worker, at a lower priority, has another core.
 """
 
 import fcntl
@@ -18,20 +18,20 @@ def _cores() -> tuple[int, ...]:
     return tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else ()
 
 
-ALL = _cores()  # cores of this process at start; empty where the system does not report them
+ALL = _cores()  # the cores that this process was started with; empty if the system hides them
 
 
 def make_places(folder: Path, processes: int) -> None:
-    """Create one place per process; call it before the processes start."""
+    """Create a place for each of `processes` processes; call this before they start."""
     folder.mkdir()
     for number in range(processes):
         (folder / str(number)).touch()
 
 
 def keep_to_share(folder: Path) -> None:
-    """Take a free place in `folder` and pin the process to its cores (Linux only).
+    """Take a free place in `folder` and pin this process to its cores (Linux only).
 
-    The place becomes free when the process ends.
+    The place is free again when the process has ended, even if it was killed.
     """
     places = sorted(folder.iterdir())
     for number, place in enumerate(places):
@@ -47,11 +47,11 @@ def keep_to_share(folder: Path) -> None:
 
 
 def share(cores: Sequence[int], number: int, processes: int) -> Sequence[int]:
-    """Return the cores of process `number`: exclusive ones while there are enough."""
+    """Return the cores of process `number`; shares overlap only if there are too few cores."""
     return cores[number::processes] or cores[number % max(len(cores), 1) :][:1]
 
 
 def use(cores: Sequence[int]) -> None:
-    """Pin the process to `cores`; does nothing without cores."""
+    """Pin this process to `cores`; do nothing if there are none."""
     if cores:
         os.sched_setaffinity(0, cores)

@@ -13,7 +13,7 @@ from app.application import create_app
 from app.optimade.catalogue import Catalogue
 from app.optimade.optimade_routes import Optimade
 from tests.app.conftest import StandInWorker
-from tests.app.test_app_optimade import PEROVSKITE, finish, of
+from tests.app.optimade.test_optimade_routes import PEROVSKITE, finish, of
 from tests.waiting import HANG_SECONDS
 
 OWNER = "anonymous"

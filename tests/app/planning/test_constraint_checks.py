@@ -2,7 +2,7 @@
 
 from fastapi.testclient import TestClient
 
-from tests.app.test_app_bad_input import problem
+from tests.app.problem_documents import problem
 
 
 def test_a_cell_that_is_not_quite_cubic_is_refused(client: TestClient) -> None:

@@ -5,7 +5,7 @@ import base64
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.app.test_app_bad_input import problem
+from tests.app.problem_documents import problem
 
 
 @pytest.mark.parametrize("moment", ["nan", "inf", "-inf", "1e999", "x", ""])

@@ -6,7 +6,7 @@ import pytest
 from fastapi.testclient import TestClient
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from tests.app.test_app_bad_input import problem
+from tests.app.problem_documents import problem
 
 
 @pytest.fixture

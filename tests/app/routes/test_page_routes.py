@@ -10,9 +10,8 @@ from fastapi.testclient import TestClient
 from app.auth.key_file import key_file
 from app.routes.page_routes import STATIC
 from cdvae_schema.cards import TrainingStatistics
-
-from .conftest import CIF, StandInWorker
-from .test_app_bad_input import problem
+from tests.app.conftest import CIF, StandInWorker
+from tests.app.problem_documents import problem
 
 OURS = [*sorted((STATIC / "web").rglob("*.*")), STATIC / "index.html"]
 STATISTICS = {
@@ -61,7 +60,7 @@ def test_statistics_of_a_model(client: TestClient, store: Path) -> None:
 
 
 def test_the_shipped_models_have_statistics() -> None:
-    found = list((Path(__file__).parents[2] / "model_store").glob("*/*/reference.json"))
+    found = list((Path(__file__).parents[3] / "model_store").glob("*/*/reference.json"))
     assert found
     for path in found:
         statistics = TrainingStatistics.model_validate_json(path.read_bytes())

@@ -21,9 +21,8 @@ from app.webhooks.callback_addresses import is_public
 from app.webhooks.outbound import BlockedError, Sender
 from cdvae_schema.job_specs import JobStatus
 from cdvae_schema.wire import WEBHOOKS_KEY
-
-from .conftest import MakeClient, StandInWorker
-from .test_app_bad_input import problem
+from tests.app.conftest import MakeClient, StandInWorker
+from tests.app.problem_documents import problem
 
 
 class Receiver(ThreadingHTTPServer):

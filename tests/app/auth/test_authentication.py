@@ -9,9 +9,8 @@ from fastapi.testclient import TestClient
 from redis import Redis
 
 from app.auth.key_file import ApiKey, KeyFile, KeyFileError, UnknownKeyError, key_file
-
-from .conftest import MakeClient, StandInWorker
-from .test_app_bad_input import problem
+from tests.app.conftest import MakeClient, StandInWorker
+from tests.app.problem_documents import problem
 
 PROTECTED = [
     ("POST", "/generate"),

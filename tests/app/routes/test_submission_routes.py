@@ -16,8 +16,7 @@ from cdvae_schema.base import LARGEST_SEED
 from cdvae_schema.cards import Limits
 from cdvae_schema.job_specs import JobSpec, JobStatus
 from cdvae_schema.wire import FIELD_STATUS, FUNCTIONS
-
-from .conftest import CARD, CELL, CIF, SITES, StandInWorker, pymatgen_dict
+from tests.app.conftest import CARD, CELL, CIF, SITES, StandInWorker, pymatgen_dict
 
 RAW = {"Content-Type": "chemical/x-cif"}
 
@@ -143,7 +142,7 @@ def test_urgent_jobs_come_first(client: TestClient) -> None:
 
 @pytest.mark.parametrize("version", ["2", "10"])
 def test_a_bare_name_means_the_newest_version(client: TestClient, store: Any, version: str) -> None:
-    from .conftest import write_card
+    from tests.app.conftest import write_card
 
     write_card(store, version="2")
     write_card(store, version=version)
@@ -209,7 +208,7 @@ def test_optimize_from_given_structures(client: TestClient, worker: StandInWorke
 
 
 def test_optimize_several_properties(client: TestClient, store: Any) -> None:
-    from .conftest import write_card
+    from tests.app.conftest import write_card
 
     energy = CARD["properties"]["formation_energy"]
     write_card(store, properties={"formation_energy": energy, "band_gap": energy})

@@ -17,9 +17,8 @@ from cdvae_schema.job_specs import JobStatus
 from cdvae_schema.outcomes import JobResult
 from cdvae_schema.wire import ABSENCE, cancel_key
 from cdvae_service.results.result_store import DirectoryStore
-
-from .conftest import MakeClient, StandInWorker, record
-from .test_app_bad_input import problem
+from tests.app.conftest import MakeClient, StandInWorker, record
+from tests.app.problem_documents import problem
 
 
 def post(client: TestClient, **body: Any) -> str:

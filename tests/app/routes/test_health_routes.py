@@ -12,10 +12,9 @@ from app.model_cards import ModelStore
 from cdvae_schema.wire import FIELD_ATTEMPTS, MAX_LOST
 from cdvae_service.models.local_store import LocalStore
 from cdvae_service.models.store_errors import BrokenModelError, UnknownModelError
+from tests.app.conftest import CARD, MakeClient, StandInWorker, write_card
+from tests.app.problem_documents import problem
 from tests.conftest import RedisServer
-
-from .conftest import CARD, MakeClient, StandInWorker, write_card
-from .test_app_bad_input import problem
 
 
 def test_it_starts_without_redis(make_client: MakeClient, tmp_path: Path) -> None:

@@ -11,22 +11,8 @@ from fastapi.testclient import TestClient
 from redis import Redis
 
 from app.api_settings import MEGABYTE
-
-from .conftest import CELL, CIF, GROUP, SITES, MakeClient, pymatgen_dict
-
-
-def problem(response: Any, status: int) -> dict[str, Any]:
-    """The problem document of a response, checked for what all of them have."""
-    assert response.status_code == status, response.text
-    assert response.headers["content-type"] == "application/problem+json"
-    body: dict[str, Any] = response.json()
-    assert body["status"] == status
-    assert body["type"].startswith("urn:cdvae:problem:")
-    assert body["title"]
-    assert body["detail"]
-    assert body["instance"] == response.request.url.path
-    assert "Traceback" not in response.text
-    return body
+from tests.app.conftest import CELL, CIF, GROUP, SITES, MakeClient, pymatgen_dict
+from tests.app.problem_documents import problem
 
 
 @pytest.fixture(autouse=True)
@@ -266,7 +252,7 @@ BAD_CIFS: list[tuple[str, str, int, str, int | None]] = [
         "dilute",
         BLOCK + CELL.replace("3.905", "100") + GROUP + SITES,
         422,
-        "Å³ an atom",
+        "Å³ per atom",
         9,
     ),
     (
@@ -280,15 +266,15 @@ BAD_CIFS: list[tuple[str, str, int, str, int | None]] = [
     ("odd occupancy", CIF.replace("0 0 0 1", "0 0 0 abc"), 422, "occupancy abc", 9),
     ("NaN position", CIF.replace("0 0 0 1", "nan 0 0 1"), 422, "no finite position", 9),
     ("unknown position", CIF.replace("0 0 0 1", "? 0 0 1"), 422, "no finite position", 9),
-    ("no element", CIF.replace("Sr1 Sr", "Sr1 Xx"), 422, "no known element", 9),
-    ("a dummy atom", CIF.replace("Sr1 Sr", "Vac .Vac"), 422, "no known element", 9),
-    ("element unknown to the model", CIF.replace("Sr1 Sr", "U1 U"), 422, "element U", 9),
+    ("no element", CIF.replace("Sr1 Sr", "Sr1 Xx"), 422, "unknown element", 9),
+    ("a dummy atom", CIF.replace("Sr1 Sr", "Vac .Vac"), 422, "unknown element", 9),
+    ("element unknown to the model", CIF.replace("Sr1 Sr", "U1 U"), 422, "support U", 9),
     (
-        "same place",
+        "same position",
         CIF.replace("Ti1 Ti 0.5 0.5 0.5", "Ti1 Ti 0.001 0 0").replace(GROUP, "")
         + "O2 O .5 0 .5 1\nO3 O 0 .5 .5 1\n",
         422,
-        "same place",
+        "same position",
         8,
     ),
     ("too few atoms", CIF.replace(GROUP, ""), 422, "3 atoms; the model takes exactly 5", 8),

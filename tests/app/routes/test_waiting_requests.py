@@ -11,9 +11,8 @@ from redis import Redis
 from app.queue.job_listing import BATCH
 from cdvae_schema.job_specs import JobStatus
 from cdvae_schema.outcomes import JobResult
-
-from .conftest import CIF, MakeClient, StandInWorker, record
-from .test_app_bad_input import problem
+from tests.app.conftest import CIF, MakeClient, StandInWorker, record
+from tests.app.problem_documents import problem
 
 WAIT = {"Prefer": "wait=20"}
 

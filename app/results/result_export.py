@@ -1,4 +1,4 @@
-"""Finished results in the forms that clients ask for: see `FORMS`."""
+"""Write finished results in the formats of `FORMS`."""
 
 import json
 import re
@@ -34,7 +34,7 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9.]+")
 
 @dataclass(frozen=True)
 class StoredResult:
-    """What a job left: a summary (None where it was stopped before) and chunks of records."""
+    """The stored result of a job: chunks of records, and a summary unless it was stopped early."""
 
     store: ResultStore
     job_id: str
@@ -42,7 +42,7 @@ class StoredResult:
     chunks: list[str]
 
     def batches(self) -> Iterator[list[Record]]:
-        """The records in the order of presentation, a chunk at a time where that is possible."""
+        """Yield the records in the order of the result, chunk by chunk where possible."""
         if self.summary is None or self.summary.order is None:
             yield from map(self.records, self.chunks)
             return
@@ -50,7 +50,7 @@ class StoredResult:
         yield [known[index] for index in self.summary.order]
 
     def crystal(self, index: int) -> Record | None:
-        """The record of one crystal, None where there is none."""
+        """Return the record of one crystal, None where there is none."""
         for name in self.chunks:
             for record in self.records(name):
                 if record["index"] == index:
@@ -58,13 +58,13 @@ class StoredResult:
         return None
 
     def records(self, name: str) -> list[Record]:
-        """The records of one chunk."""
+        """Return the records of one chunk."""
         found: list[Record] = json.loads(self.store.read(self.job_id, name))
         return found
 
 
 def stored_result(store: ResultStore, job_id: str) -> StoredResult:
-    """What the store has of the job, which may be nothing."""
+    """Return the stored files of the job; there may be none."""
     try:
         text = store.read(job_id, SUMMARY)
     except FileNotFoundError:
@@ -75,7 +75,7 @@ def stored_result(store: ResultStore, job_id: str) -> StoredResult:
 
 
 def as_json(status: JobStatus, result: StoredResult) -> Iterator[str]:
-    """The `JobResult` object in pieces."""
+    """Yield the `JobResult` object in pieces."""
     yield f'{{"job":{status.model_dump_json()},"crystals":['
     comma = ""
     for batch in result.batches():
@@ -89,25 +89,25 @@ def as_json(status: JobStatus, result: StoredResult) -> Iterator[str]:
 
 
 def as_ndjson(result: StoredResult) -> Iterator[str]:
-    """One record a line."""
+    """Yield one JSON record per line."""
     for batch in result.batches():
         yield "".join(compact(record) + "\n" for record in batch)
 
 
 def as_cif(result: StoredResult) -> Iterator[str]:
-    """All crystals in one CIF."""
+    """Yield all crystals in one CIF."""
     for batch in result.batches():
         yield "".join(crystal_cif(record) for record in batch)
 
 
 def as_xyz(result: StoredResult) -> Iterator[str]:
-    """One frame of extended XYZ a crystal."""
+    """Yield one frame of extended XYZ per crystal."""
     for batch in result.batches():
         yield "".join(map(xyz, batch))
 
 
 def as_pymatgen(result: StoredResult) -> Iterator[str]:
-    """A JSON list of pymatgen's dictionaries."""
+    """Yield a JSON list of pymatgen's dictionaries."""
     before = "["
     for batch in result.batches():
         for record in batch:
@@ -117,7 +117,7 @@ def as_pymatgen(result: StoredResult) -> Iterator[str]:
 
 
 def crystal_in(form: str, record: Record) -> str:
-    """One crystal in one of `CRYSTAL_FORMS`."""
+    """Return one crystal in one of `CRYSTAL_FORMS`."""
     if form == "cif":
         return crystal_cif(record)
     if form == "xyz":
@@ -128,14 +128,14 @@ def crystal_in(form: str, record: Record) -> str:
 
 
 def crystal_cif(record: Record) -> str:
-    """The CIF of a crystal under a block name that no other crystal of its job has."""
+    """Return the CIF of a crystal with a block name that is unique in its job."""
     text: str = record["cif"]
     named = _BLOCK.sub(f"data_{_name(record)}", text, count=1)
     return named.rstrip("\n") + "\n\n"
 
 
 def as_zip(status: JobStatus, result: StoredResult) -> Iterator[bytes]:
-    """A zip archive with a CIF and a POSCAR for each crystal and `summary.json`."""
+    """Yield a zip archive with a CIF and a POSCAR for each crystal and `summary.json`."""
     with SpooledTemporaryFile(max_size=SPOOL_BYTES) as file:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
             crystals: list[Record] = []
@@ -143,7 +143,7 @@ def as_zip(status: JobStatus, result: StoredResult) -> Iterator[bytes]:
                 for record in batch:
                     name = f"{_name(record)}.cif"
                     _add(archive, status, name, crystal_cif(record))
-                    # By this name both ASE and pymatgen know the format.
+                    # ASE and pymatgen recognize the format by this name.
                     _add(archive, status, f"{_name(record)}.POSCAR", poscar(record))
                     bare = {key: value for key, value in record.items() if key != "cif"}
                     crystals.append({**bare, "file": name})
@@ -161,7 +161,7 @@ def as_zip(status: JobStatus, result: StoredResult) -> Iterator[bytes]:
 
 
 def _add(archive: zipfile.ZipFile, status: JobStatus, name: str, text: str) -> None:
-    """Adds a file dated when the job ended, so that a repeated download is the same."""
+    """Add a file with the end of the job as its date, so that repeated downloads are identical."""
     moment = status.finished_at or status.created_at
     entry = zipfile.ZipInfo(name, moment.timetuple()[:6])
     entry.compress_type = zipfile.ZIP_DEFLATED

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from .conftest import CELL, CIF, GROUP, SITES, pymatgen_dict
+from tests.app.conftest import CELL, CIF, GROUP, SITES, pymatgen_dict
 
 MANY = 200_000
 

@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
-from .conftest import CIF, MakeClient
-from .hostile import CIFS, JSONS, all_names
-from .test_app_bad_input import problem
+from tests.app.conftest import CIF, MakeClient
+from tests.app.planning.hostile_inputs import CIFS, JSONS, all_names
+from tests.app.problem_documents import problem
 
 RAW = {"Content-Type": "chemical/x-cif"}
 SECONDS = 20.0
