@@ -133,7 +133,7 @@ def _build(kind: type, values: Mapping[str, Any], where: str) -> Any:
     arguments = {}
     for name, field in known.items():
         hint = hints[name]
-        if is_dataclass(hint):
+        if isinstance(hint, type) and is_dataclass(hint):
             arguments[name] = _build(hint, values.get(name, {}), f"{where}.{name}")
         elif name in values:
             arguments[name] = _scalar(hint, values[name], f"{where}.{name}")

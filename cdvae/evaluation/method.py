@@ -108,7 +108,7 @@ class CDVAEMethod:
             )
             self.nfe = float(found.nfe.double().mean())
             for path in found.trajectories:
-                paths.append([c and to_structures(c)[0] for c in path.decodings])
+                paths.append([None if c is None else to_structures(c)[0] for c in path.decodings])
         return paths
 
     def _decode(

@@ -61,6 +61,13 @@ def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, hidden), nn.SiLU(), nn.Linear(hidden, outputs))
 
 
+def last_linear(network: nn.Sequential) -> nn.Linear:
+    """Return the output layer of a network made by :func:`mlp`."""
+    layer = network[-1]
+    assert isinstance(layer, nn.Linear)
+    return layer
+
+
 def radial_basis(distance: Tensor, size: int) -> Tensor:
     """(R, E) Bessel functions of ``distance`` in [0, 1] under a smooth envelope (Gasteiger 2020).
 
@@ -201,3 +208,9 @@ class Backbone(nn.Module):
                 s = s + context[:, None, i]
             s, v = layer(s, v, radial, vector)
         return s, v
+
+
+def compile_interaction(backbone: Backbone) -> None:
+    """Replace the layers of ``backbone`` by their compiled form; needs a C++ compiler."""
+    compiled = torch.compile(backbone.interact, dynamic=True)
+    backbone.interact = compiled  # type: ignore[method-assign]

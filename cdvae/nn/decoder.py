@@ -14,7 +14,7 @@ from cdvae.diffusion.score import Score, ScoreOutput
 from cdvae.geometry.crystal import CrystalBatch
 from cdvae.geometry.elements import NUM_SPECIES
 from cdvae.geometry.neighbors import NeighborSearch
-from cdvae.nn.backbone import Backbone, BackboneConfig, geometry, mlp, neighbor_search
+from cdvae.nn.backbone import Backbone, BackboneConfig, geometry, last_linear, mlp, neighbor_search
 from cdvae.nn.structure_factors import PhaseReader
 
 
@@ -69,7 +69,7 @@ class Decoder(nn.Module):
             PhaseReader(atom_latent_dim, width, config.vectors) if atom_latent_dim else None
         )
         if self.atom_latent is not None:
-            nn.init.zeros_(self.atom_latent[-1].weight)  # as in PhaseReader
+            nn.init.zeros_(last_linear(self.atom_latent).weight)  # as in PhaseReader
 
     def bind(self, condition: Condition) -> Score:
         """The score of the crystals of ``condition``: their share of the work is done once."""
@@ -136,7 +136,7 @@ class _Bound:
             self._search = neighbor_search(crystals, config)
         batch = self._search.batch
         atoms, vectors = self._atoms(crystals, batch), None
-        if decoder.place is not None:
+        if decoder.place is not None and self._said is not None:
             atoms = atoms + self._said
             scalars, vectors = decoder.place(self._codes, atoms, crystals)
             atoms = atoms + scalars

@@ -12,7 +12,15 @@ from torch_geometric.utils import scatter
 from cdvae.geometry.crystal import CrystalBatch
 from cdvae.geometry.elements import NUM_SPECIES
 from cdvae.geometry.lattice import to_log_metric
-from cdvae.nn.backbone import Backbone, BackboneConfig, Geometry, geometry, mlp, neighbor_search
+from cdvae.nn.backbone import (
+    Backbone,
+    BackboneConfig,
+    Geometry,
+    geometry,
+    last_linear,
+    mlp,
+    neighbor_search,
+)
 from cdvae.nn.structure_factors import PhaseEncoder
 
 
@@ -134,7 +142,7 @@ class Encoder(nn.Module):
         self.atom_latent = PhaseEncoder(width, 2 * atom_latent_dim) if atom_latent_dim else None
         if self.atom_latent is not None:
             with torch.no_grad():  # narrow from the start: what is drowned in noise is not learned
-                self.atom_latent.leave[-1].bias[atom_latent_dim:] = -3.0
+                last_linear(self.atom_latent.leave).bias[atom_latent_dim:] = -3.0
 
     def geometry(self, crystals: CrystalBatch) -> Geometry:
         """The edges that the encoder sees."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from cdvae.geometry.crystal import CrystalBatch
 from cdvae.geometry.elements import NUM_SPECIES
 from cdvae.geometry.lattice import from_log_metric, to_log_metric
-from cdvae.nn.backbone import mlp
+from cdvae.nn.backbone import last_linear, mlp
 
 LATTICE_STD_FLOOR = 0.02
 """Strain below which differences of lattices are not worth a loss (Perov-5 angles never vary)."""
@@ -32,6 +32,13 @@ class Attributes:
 class Heads(nn.Module):
     """One small network for each attribute; scalers are buffers and travel with the weights."""
 
+    lattice_mean: Tensor  # (6,)
+    lattice_std: Tensor  # (6,)
+    property_mean: Tensor  # (P,)
+    property_std: Tensor  # (P,)
+    known_species: Tensor  # (Z,) bool
+    known_sizes: Tensor  # (N + 1,) bool
+
     def __init__(
         self, latent_dim: int, max_atoms: int, num_properties: int, width: int, atom_latent_dim: int
     ) -> None:
@@ -40,7 +47,7 @@ class Heads(nn.Module):
         self.lattice = mlp(latent_dim, width, 6)
         self.composition = mlp(latent_dim, width, NUM_SPECIES * (max_atoms + 1))
         with torch.no_grad():  # nearly all elements are absent from nearly all crystals
-            self.composition[-1].bias.view(NUM_SPECIES, -1)[:, 0] = 6.0
+            last_linear(self.composition).bias.view(NUM_SPECIES, -1)[:, 0] = 6.0
         self.element = mlp(atom_latent_dim, width, NUM_SPECIES) if atom_latent_dim else None
         self.properties = nn.ModuleList(mlp(latent_dim, width, 1) for _ in range(num_properties))
         self.register_buffer("lattice_mean", torch.zeros(6))
@@ -84,9 +91,13 @@ class Heads(nn.Module):
         """(B, N+1) of each number of atoms, given latents ``z`` (B, D)."""
         return self.num_atoms(z).masked_fill(~self.known_sizes, -torch.inf)
 
+    def _element_network(self) -> nn.Module:
+        assert self.element is not None, "this model has no atom latents"
+        return self.element
+
     def species_logits(self, atom_latents: Tensor) -> Tensor:
         """(A, Z) which element the ``atom_latents`` (A, K) of the atoms say; K must not be zero."""
-        return self.element(atom_latents).masked_fill(~self.known_species, -torch.inf)
+        return self._element_network()(atom_latents).masked_fill(~self.known_species, -torch.inf)
 
     def lattice_of(self, log_metric: Tensor, num_atoms: Tensor) -> Tensor:
         """(B, 3, 3) Å lattices from standardized predictions (B, 6).

@@ -24,6 +24,11 @@ class PropertyModel(nn.Module):
     training data are buffers and travel with the weights.
     """
 
+    length_scale_mean: Tensor
+    length_scale_std: Tensor
+    property_mean: Tensor  # (P,)
+    property_std: Tensor  # (P,)
+
     def __init__(self, config: BackboneConfig, num_properties: int) -> None:
         super().__init__()
         self.config = config

@@ -21,7 +21,7 @@ from cdvae.geometry.crystal import CrystalBatch
 from cdvae.nn.backbone import mlp
 
 
-def _wave_vectors() -> list[tuple[int, int, int]]:
+def _wave_vectors() -> list[tuple[int, ...]]:
     """Integer wave vectors up to sign: the axes', their second ones, all others within ±1."""
     axes = [(1, 0, 0), (0, 1, 0), (0, 0, 1)]
     near = [h for h in itertools.product((-1, 0, 1), repeat=3) if h > (0, 0, 0) and h not in axes]

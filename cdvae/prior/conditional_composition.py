@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -110,7 +109,7 @@ class ConditionalComposition:
             )
         return sizes
 
-    def _multiples(self, formula: Counter[int] | dict[int, int]) -> tuple[Tensor, Tensor]:
+    def _multiples(self, formula: Mapping[int, int]) -> tuple[Tensor, Tensor]:
         """(R, Z) the cells of that formula, and (R,) their log probabilities."""
         constraints, prior = self._constraints, self._prior
         unknown = [z for z in formula if not bool(prior.known_elements[z - 1])]

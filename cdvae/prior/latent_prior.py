@@ -45,6 +45,9 @@ class LatentPrior(nn.Module):
     the standard deviation of z along it.
     """
 
+    mean: Tensor
+    axes: Tensor
+
     def __init__(
         self, latent_dim: int, components: int, max_atoms: int, width: int, blocks: int
     ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 import spglib
@@ -26,7 +27,7 @@ def has_group(
     A supergroup has all operations of the group in some choice of axes and origin; the origin is
     taken as it is, so False may be wrong for a crystal that was moved.
     """
-    cell = (lattice, frac_coords, atomic_numbers)
+    cell: Any = (lattice, frac_coords, atomic_numbers)  # spglib declares nested sequences
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of how errors will be told
         try:

@@ -130,9 +130,10 @@ def phase_loss(model: CDVAE, atom_latents: Tensor, crystals: CrystalBatch) -> Te
 
     1 for codes that say nothing. The denoising losses alone find the use of phases only slowly.
     """
-    if model.config.atom_latent_dim == 0:
+    reader = model.decoder.place
+    if reader is None:
         return atom_latents.sum()
-    difference = model.decoder.place.differences(atom_latents, crystals)[:, :AXES]
+    difference = reader.differences(atom_latents, crystals)[:, :AXES]
     cosine, sine = difference.unbind(-1)
     error = ((cosine - 1).square() + sine.square()).mean(-1)
     return _per_crystal(error, crystals)
