@@ -18,7 +18,7 @@ from cdvae.symmetry.site_assignment import draw_sites, has_sites
 from cdvae.symmetry.site_table import sites_of
 from cdvae.symmetry.wyckoff import positions
 
-TABLE = Path(__file__).parents[2] / "app" / "planning" / "space_groups.json"
+TABLE = Path(__file__).parents[3] / "app" / "planning" / "space_groups.json"
 # Numbers of Wyckoff positions in the International Tables, volume A.
 POSITIONS = {1: 1, 2: 9, 12: 10, 43: 2, 62: 4, 139: 15, 160: 3, 166: 9, 194: 12, 225: 12, 227: 9}
 
