@@ -41,7 +41,7 @@ class FTCPMethod:
     def reconstruct(
         self, data: CrystalDataset, seed: int, progress: Progress | None = None
     ) -> list[Structure | None]:
-        """The crystals decoded from their posterior means; ``seed`` changes nothing.
+        """Return the crystals decoded from their posterior means; ``seed`` changes nothing.
 
         A crystal with more sites or elements than the matrix has places gives None.
         """

@@ -94,15 +94,15 @@ class FTCPNetwork(nn.Module):
         self.property_range.copy_(highest - lowest)
 
     def scale(self, matrices: Tensor) -> Tensor:
-        """(B, C, R) matrices with every row in [0, 1] on training data."""
+        """Return (B, C, R): matrices with every row in [0, 1] on training data."""
         return (matrices - self.row_min) / self.row_range
 
     def unscale(self, scaled: Tensor) -> Tensor:
-        """The inverse of :meth:`scale`."""
+        """Return the inverse of :meth:`scale`."""
         return scaled * self.row_range + self.row_min
 
     def scale_properties(self, values: Tensor) -> Tensor:
-        """(B, P) properties in [0, 1] on training data."""
+        """Return (B, P): properties in [0, 1] on training data."""
         return (values - self.property_min) / self.property_range
 
     def encode(self, scaled: Tensor) -> tuple[Tensor, Tensor]:
@@ -111,11 +111,11 @@ class FTCPNetwork(nn.Module):
         return mean, logvar
 
     def decode(self, latents: Tensor) -> Tensor:
-        """(B, C, R) scaled matrices of latents (B, D)."""
+        """Return (B, C, R): scaled matrices of latents (B, D)."""
         scaled: Tensor = self.output(self.decoder(latents)).sigmoid()
         return scaled
 
     def predict(self, latents: Tensor) -> Tensor:
-        """(B, P) scaled properties of latents (B, D)."""
+        """Return (B, P): scaled properties of latents (B, D)."""
         values: Tensor = self.target(latents)
         return values

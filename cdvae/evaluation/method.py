@@ -85,7 +85,7 @@ class CDVAEMethod:
     def optimize(
         self, data: CrystalDataset, prop: str, seed: int, progress: Progress | None = None
     ) -> list[list[Structure | None]]:
-        """The 11 decodings from each crystal of ``data``, whose ``prop`` is minimized.
+        """Return the 11 decodings from each crystal of ``data``, whose ``prop`` is minimized.
 
         The start is the posterior's mean, where the prior is at home; the paper takes a draw.
         """

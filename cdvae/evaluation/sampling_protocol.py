@@ -128,6 +128,6 @@ def _novel(
 
 
 def novelty_index(model: TrainedModel) -> NoveltyIndex:
-    """The fingerprints of the training crystals that travel with the model."""
+    """Return the fingerprints of the training crystals that travel with the model."""
     arrays = {name: tensor.cpu().numpy() for name, tensor in model.reference.tensors.items()}
     return NoveltyIndex.from_arrays(arrays)

@@ -39,7 +39,7 @@ the complete training splits also where a model has seen only a part of one.
 
 
 def percentiles(card: Mapping[str, Any], prop: str) -> dict[str, float]:
-    """The 5th, 10th and 15th percentile that ``prop`` of a card is measured against.
+    """Return the 5th, 10th and 15th percentile that ``prop`` of a card is measured against.
 
     The published constants for the paper's data sets, elsewhere those of the training data.
     """
@@ -90,7 +90,7 @@ def optimization_success(
 
 
 def _valid(decodings: Sequence[Sequence[Structure | None]]) -> tuple[list[int], list[Structure]]:
-    """The valid structures and the start that each belongs to."""
+    """Return the valid structures and the start that each belongs to."""
     found = [
         (owner, structure)
         for owner, path in enumerate(decodings)

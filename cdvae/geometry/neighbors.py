@@ -62,7 +62,7 @@ class NeighborSearch:
         self._itself = (home * self.largest**2 + diagonal).flatten()
 
     def pairs(self, frac_coords: Tensor) -> Pairs:
-        """All that are nearer than the cutoff, atoms being at ``frac_coords`` (A, 3)."""
+        """Return all that are nearer than the cutoff, atoms being at ``frac_coords`` (A, 3)."""
         b, n = self.crystals, self.largest
         padded = frac_coords
         if len(frac_coords) < b * n:  # rows without an atom are near nothing
@@ -90,7 +90,7 @@ class NeighborSearch:
 
 
 def periodic_edges(crystals: CrystalBatch, cutoff: Tensor) -> Edges:
-    """All edges shorter than ``cutoff`` Å; a crystal may have none.
+    """Return all edges shorter than ``cutoff`` Å; a crystal may have none.
 
     An atom is its own neighbor through an image, never at distance zero.
 

@@ -176,7 +176,7 @@ class ConstrainedPrior:
         return width * noise.to(self._model.device)
 
     def _latent_mse(self, latents: Tensor, counts: Tensor) -> Tensor:
-        """(C,) how badly the heads' reading of ``latents`` goes with what is required."""
+        """Return how far (C,) the predictions of the heads are from the requirements."""
         heads, target = self._model.network.heads, self._constraints.target
         attributes = heads(latents)
         agrees = (read_counts(heads, latents) == counts).all(-1)

@@ -39,7 +39,7 @@ class Fingerprint:
 
 
 def identify(structure: Structure) -> Fingerprint | None:
-    """The fingerprint of an ordered structure; None where its atoms are not separated."""
+    """Return the fingerprint of an ordered structure; None where its atoms are not separated."""
     return fingerprint(structure) if separated(structure) else None
 
 
@@ -59,7 +59,7 @@ def fingerprint(structure: Structure) -> Fingerprint:
 def _nearest(
     structure: Structure, kind: np.ndarray, counts: np.ndarray, length_scale: float
 ) -> np.ndarray:
-    """(N, K, 8) ascending distances in Å from each atom to the atoms of each kind."""
+    """Return (N, K, 8): ascending distances in Å from each atom to the atoms of each kind."""
     kinds, size = len(counts), len(structure)
     # A sphere of twice the length_scale holds 33 atoms on average; rare kinds need a larger one.
     radius = 2.0 * length_scale * max(1.0, NEIGHBORS / 12 * size / counts.min()) ** (1 / 3)

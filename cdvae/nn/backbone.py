@@ -51,7 +51,7 @@ class Geometry:
         return padded.index_copy(0, self.place, atoms).view(b, n, *atoms.shape[1:])
 
     def gather(self, padded: Tensor) -> Tensor:
-        """(A, …) the rows of ``padded`` (B, N, …) that are atoms."""
+        """Return (A, …): the rows of ``padded`` (B, N, …) that are atoms."""
         rows = padded.flatten(0, 1)
         return rows if len(rows) == len(self.place) else rows.index_select(0, self.place)
 
@@ -94,12 +94,12 @@ def radial_basis(distance: Tensor, size: int) -> Tensor:
 
 
 def neighbor_search(crystals: CrystalBatch, config: BackboneConfig) -> NeighborSearch:
-    """The search that :func:`geometry` makes, for crystals whose atoms will move."""
+    """Return the search that :func:`geometry` makes, for crystals whose atoms will move."""
     return NeighborSearch(crystals, config.cutoff * crystals.length_scale)
 
 
 def geometry(search: NeighborSearch, frac_coords: Tensor, radial: int) -> Geometry:
-    """All neighbors within the cutoff, image by image, summed for each pair of atoms.
+    """Return all neighbors within the cutoff, image by image, summed for each pair of atoms.
 
     Args:
         search: of the crystals.
@@ -153,7 +153,7 @@ class Interaction(nn.Module):
     def forward(
         self, s: Tensor, v: Tensor, radial: Tensor, vector: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Returns scalars (B, N, S) and vectors (B, N, 3, V)."""
+        """Return scalars (B, N, S) and vectors (B, N, 3, V)."""
         own, along, carried = self.source(self.norm(s)).split(self.sizes, -1)
         by_scalar, by_vector, by_carried = self.filter.weight.split(self.sizes, 0)
         # Axes: crystal, target, source, (Cartesian,) channel; summed over the source.
@@ -189,7 +189,7 @@ class Backbone(nn.Module):
         context: Tensor | None = None,
         vectors: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Returns invariant scalars (A, S) and equivariant vectors (A, 3, V).
+        """Return invariant scalars (A, S) and equivariant vectors (A, 3, V).
 
         They begin as ``scalars`` (A, S) and ``vectors`` (A, 3, V), zero if None.
         """
@@ -202,7 +202,7 @@ class Backbone(nn.Module):
     def interact(
         self, s: Tensor, v: Tensor, radial: Tensor, vector: Tensor, context: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """All layers on padded rows; this is the part that is worth compiling."""
+        """Apply all layers to padded rows; this is the part that is worth compiling."""
         for i, layer in enumerate(self.layers):
             if context is not None:
                 s = s + context[:, None, i]

@@ -35,7 +35,7 @@ class Condition:
     num_atoms: Tensor  # (B,) int64
 
     def select(self, crystals: Sequence[int]) -> Condition:
-        """Those of the crystals with these indices."""
+        """Return those of the crystals with these indices."""
         rows = list(crystals)
         parts = self.atom_latents.split(self.num_atoms.tolist())
         atom_latents = torch.cat([parts[i] for i in rows])
@@ -76,7 +76,7 @@ class Decoder(nn.Module):
         return _Bound(self, condition)
 
     def forward(self, condition: Condition, crystals: CrystalBatch, sigma: Tensor) -> ScoreOutput:
-        """The score at noise level ``sigma`` (B,) Å under ``condition``."""
+        """Return the score at noise level ``sigma`` (B,) Å under ``condition``."""
         return self.bind(condition)(crystals, sigma)
 
     def sites(self, z: Tensor, crystals: CrystalBatch) -> Tensor:
@@ -155,7 +155,7 @@ class _Bound:
         return ScoreOutput(shift, decoder.logits(scalars))
 
     def _atoms(self, crystals: CrystalBatch, batch: Tensor) -> Tensor:
-        """(A, S) from a table with a row for each crystal and element in it.
+        """Return rows (A, S) of a table with a row for each crystal and element in it.
 
         Samplers exchange the species of atoms, not those of crystals.
         """

@@ -50,7 +50,7 @@ EXTINCT = 0.02
 
 
 def waves(crystals: CrystalBatch) -> Tensor:
-    """(A, H, 2) exp(2πi h·f) of every atom and wave vector h."""
+    """Return (A, H, 2): exp(2πi h·f) of every atom and wave vector h."""
     vectors = torch.tensor(
         _wave_vectors(), dtype=crystals.frac_coords.dtype, device=crystals.frac_coords.device
     )
@@ -66,7 +66,7 @@ def turned_back(number: Tensor, by: Tensor) -> Tensor:
 
 
 def _mean(values: Tensor, crystals: CrystalBatch) -> Tensor:
-    """(A, …) the mean of ``values`` (A, …) over the crystal of each atom."""
+    """Return (A, …): the mean of ``values`` (A, …) over the crystal of each atom."""
     batch = crystals.batch
     return scatter(values, batch, 0, len(crystals), reduce="mean").index_select(0, batch)
 
@@ -89,7 +89,7 @@ class PhaseEncoder(nn.Module):
         self.leave = mlp(HIDDEN + inputs, HIDDEN, outputs)
 
     def forward(self, atoms: Tensor, crystals: CrystalBatch) -> Tensor:
-        """(A, outputs) from scalars ``atoms`` (A, S)."""
+        """Return features (A, outputs) from scalars ``atoms`` (A, S)."""
         wave = waves(crystals)[:, None]  # (A, 1, H, 2)
         amplitude = self.amplitude(atoms)[:, :, None, None]
         total = _mean(amplitude * wave, crystals)
@@ -139,7 +139,7 @@ class PhaseReader(nn.Module):
     def forward(
         self, atom_latents: Tensor, atoms: Tensor, crystals: CrystalBatch
     ) -> tuple[Tensor, Tensor]:
-        """(A, S) for the scalars and (A, 3, V) vectors along those of the cell.
+        """Return scalars (A, S) and vectors (A, 3, V) along those of the cell.
 
         Args:
             atom_latents: (A, K).

@@ -71,7 +71,7 @@ class Relaxation:
 
 
 def installed() -> bool:
-    """Whether the package set `relax` is there."""
+    """Return whether the package set `relax` is there."""
     return importlib.util.find_spec("chgnet") is not None
 
 

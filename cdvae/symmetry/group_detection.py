@@ -22,7 +22,7 @@ def has_group(
     atomic_numbers: np.ndarray,
     symprec: float,
 ) -> bool:
-    """Whether spglib finds space group ``number`` or a supergroup at ``symprec`` Å.
+    """Return whether spglib finds space group ``number`` or a supergroup at ``symprec`` Å.
 
     A supergroup has all operations of the group in some choice of axes and origin; the origin is
     taken as it is, so False may be wrong for a crystal that was moved.

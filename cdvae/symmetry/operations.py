@@ -32,7 +32,7 @@ class Operations:
 
 @lru_cache
 def _hall_numbers() -> dict[int, int]:
-    """The standard setting of each space group: the first one in the tables."""
+    """Return the standard setting of each space group: the first one in the tables."""
     numbers: dict[int, int] = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of how errors will be told
@@ -57,7 +57,7 @@ def conventional(number: int) -> Operations:
 
 @cache
 def primitive(number: int) -> Operations:
-    """Those of a primitive cell of space group ``number``."""
+    """Return those of a primitive cell of space group ``number``."""
     ops = conventional(number)
     pure = (ops.rotation == np.eye(3, dtype=np.int64)).all((1, 2))
     back = _to_primitive(ops.translation[pure])

@@ -28,7 +28,7 @@ class Symmetry:
     orbit: Tensor  # (A,) int64, ascending within each crystal
 
     def project(self, step: Tensor) -> Tensor:
-        """(A, 3) the symmetric part of the fractional steps (A, 3)."""
+        """Return (A, 3): the symmetric part of the fractional steps (A, 3)."""
         own = step.view(len(self.projector), -1, 1)
         return (self.projector @ own).view_as(step)
 
