@@ -19,7 +19,7 @@ from cdvae.nn.heads import Attributes
 from cdvae.nn.structure_factors import AXES
 
 FREE_NATS = 12.0
-"""Information that an atom latent holds at no cost (Kingma et al. 2016); without it the atom latents
+"""Information that an atom latent holds at no cost (Kingma et al. 2016); otherwise the atom latents
 collapse before the decoder has learned to use them."""
 
 

@@ -28,7 +28,7 @@ from cdvae.training.training_run import load_network
 
 
 def load_split(folder: Path, split: str, config: TrainConfig) -> CrystalDataset:
-    """Return the tensor cache of one split; DataError if its properties are not the configured ones."""
+    """Return the tensor cache of a split; DataError if its properties are not those configured."""
     data = load_cache(folder / f"{split}.safetensors")
     if data.property_names != config.model.properties:
         raise DataError(
@@ -39,7 +39,7 @@ def load_split(folder: Path, split: str, config: TrainConfig) -> CrystalDataset:
 
 
 def train_network(config: TrainConfig, folder: Path, run: Path, init: Path | None = None) -> CDVAE:
-    """Return the averaged autoencoder, trained from the caches in ``folder`` or resumed from ``run``.
+    """Return the averaged autoencoder, trained on ``folder`` or resumed from ``run``.
 
     A fresh run begins with the weights of the model folder ``init``, if there is one.
     """
