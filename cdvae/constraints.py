@@ -35,5 +35,5 @@ class Constraints:
 
     def __bool__(self) -> bool:
         """Return whether there is any."""
-        given = (self.num_atoms, self.composition, self.lattice, self.spacegroup, self.target)
-        return any(one is not None for one in given) or bool(self.include or self.exclude)
+        fields = (self.num_atoms, self.composition, self.lattice, self.spacegroup, self.target)
+        return any(one is not None for one in fields) or bool(self.include or self.exclude)

@@ -88,9 +88,9 @@ def load_model(folder: Path, device: str = "cpu") -> TrainedModel:
     except (OSError, ValueError, KeyError) as error:
         raise ModelStoreError(f"{folder}: {type(error).__name__}: {error}") from error
     for name, wanted in expected.items():
-        found = hashlib.sha256(contents[name]).hexdigest()
-        if found != wanted:
-            raise ModelStoreError(f"{folder / name}: sha256 is {found}, the card says {wanted}")
+        digest = hashlib.sha256(contents[name]).hexdigest()
+        if digest != wanted:
+            raise ModelStoreError(f"{folder / name}: sha256 is {digest}, the card says {wanted}")
     try:
         config = load_config(folder / "config.toml")
         weights = load(contents["weights.safetensors"])

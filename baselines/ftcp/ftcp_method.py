@@ -47,8 +47,8 @@ class FTCPMethod:
         """
         fits = self.config.layout.fits(data.crystals)
         mean, _ = self._encode(data.select(fits.nonzero().squeeze(-1)))
-        found = iter(self._decode(mean, progress))
-        return [next(found) if fit else None for fit in fits.tolist()]
+        decoded = iter(self._decode(mean, progress))
+        return [next(decoded) if fit else None for fit in fits.tolist()]
 
     def generate(
         self, n: int, seed: int, progress: Progress | None = None

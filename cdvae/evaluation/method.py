@@ -97,7 +97,7 @@ class CDVAEMethod:
                 if progress:
                     progress(rows.start + len(rows) * done // total, len(data))
 
-            found = optimize(
+            result = optimize(
                 self.model,
                 encode(self.model, data.crystals.select(rows)).means(),
                 seeds,
@@ -106,8 +106,8 @@ class CDVAEMethod:
                 patience=None,  # every start has its 11 decodings
                 on_step=on_step,
             )
-            self.nfe = float(found.nfe.double().mean())
-            for path in found.trajectories:
+            self.nfe = float(result.nfe.double().mean())
+            for path in result.trajectories:
                 paths.append([None if c is None else to_structures(c)[0] for c in path.decodings])
         return paths
 

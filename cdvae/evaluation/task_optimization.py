@@ -91,7 +91,7 @@ def optimization_success(
 
 def _valid(decodings: Sequence[Sequence[Structure | None]]) -> tuple[list[int], list[Structure]]:
     """Return the valid structures and the start that each belongs to."""
-    found = [
+    results = [
         (owner, structure)
         for owner, path in enumerate(decodings)
         for structure in path
@@ -99,7 +99,7 @@ def _valid(decodings: Sequence[Sequence[Structure | None]]) -> tuple[list[int], 
         and structure_valid(structure)
         and composition_valid(species_counts(structure))
     ]
-    return [owner for owner, _ in found], [structure for _, structure in found]
+    return [owner for owner, _ in results], [structure for _, structure in results]
 
 
 def _rates(values: Sequence[float], limits: Mapping[str, float]) -> dict[str, float]:

@@ -77,8 +77,8 @@ class CrystalBatch:
         """Return the same crystals with some fields exchanged."""
         changed = replace(self, **fields)
         if "num_atoms" not in fields:  # what is known of the sizes and cells remains so
-            kept = ("batch",) if "lattice" in fields else ("batch", "length_scale")
-            vars(changed).update({name: vars(self)[name] for name in kept if name in vars(self)})
+            cached = ("batch",) if "lattice" in fields else ("batch", "length_scale")
+            vars(changed).update({name: vars(self)[name] for name in cached if name in vars(self)})
         return changed
 
     def to(self, device: torch.device | str) -> CrystalBatch:

@@ -81,11 +81,11 @@ class NeighborSearch:
         squared = axes[0] * axes[0] + axes[1] * axes[1] + axes[2] * axes[2]
         near = squared < self._limit
         near.view(-1)[self._itself] = False
-        found = near.view(-1).nonzero().squeeze(-1)
-        image = found.div(n * n, rounding_mode="floor")
-        vector = torch.stack([axis.view(-1).index_select(0, found) for axis in axes])
-        length = squared.view(-1).index_select(0, found).sqrt()
-        pair = self.crystal.index_select(0, image) * (n * n) + (found - image * (n * n))
+        hits = near.view(-1).nonzero().squeeze(-1)
+        image = hits.div(n * n, rounding_mode="floor")
+        vector = torch.stack([axis.view(-1).index_select(0, hits) for axis in axes])
+        length = squared.view(-1).index_select(0, hits).sqrt()
+        pair = self.crystal.index_select(0, image) * (n * n) + (hits - image * (n * n))
         return Pairs(pair, image, nearest.view(b * n * n, 3), vector, length)
 
 

@@ -93,18 +93,22 @@ class ConstrainedPrior:
     @torch.no_grad()
     def draw(self, seeds: Sequence[int]) -> Drawn:
         """Return :attr:`candidates` latents for each seed."""
-        own = [crystal_seed(seed, i) if i else seed for seed in seeds for i in self._places]
+        candidate_seeds = [
+            crystal_seed(seed, i) if i else seed for seed in seeds for i in self._places
+        ]
         if self._choosy:
             parts = parallel_map(self._choice, seeds)
         else:
             crystals = [seed for seed in seeds for _ in self._places]
-            pairs = list(zip(crystals, own, strict=True))
+            pairs = list(zip(crystals, candidate_seeds, strict=True))
             rows = ranges(len(pairs), PRIOR_ROWS)
             parts = parallel_map(lambda part: self._agreeing([pairs[i] for i in part]), rows)
         latents, counts = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
         cell, number = self._constraints.lattice, self._constraints.spacegroup
         return Drawn(
-            Latents.of(latents), own, [FixedAttributes(one, cell, number) for one in counts]
+            Latents.of(latents),
+            candidate_seeds,
+            [FixedAttributes(one, cell, number) for one in counts],
         )
 
     def best(self, drawn: Drawn, decoded: Decoded) -> Decoded:

@@ -167,7 +167,7 @@ def _spacegroup(structure: Structure) -> tuple[int | None, str | None]:
         # spglib 2 announces its version 3, which raises where None is returned today.
         warnings.simplefilter("ignore", DeprecationWarning)
         try:
-            found = spglib.get_symmetry_dataset(cell, symprec=SYMPREC)
+            dataset = spglib.get_symmetry_dataset(cell, symprec=SYMPREC)
         except spglib.SpglibError:
-            found = None
-    return (None, None) if found is None else (int(found.number), str(found.international))
+            dataset = None
+    return (None, None) if dataset is None else (int(dataset.number), str(dataset.international))

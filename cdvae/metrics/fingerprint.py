@@ -66,11 +66,11 @@ def _nearest(
     while True:
         centre, neighbor, _, distance = structure.get_neighbor_list(radius)
         group = centre * kinds + kind[neighbor]
-        found = np.bincount(group, minlength=size * kinds)
-        if found.min() >= NEIGHBORS:
+        histogram = np.bincount(group, minlength=size * kinds)
+        if histogram.min() >= NEIGHBORS:
             break
         radius *= 1.3
     order = np.lexsort((distance, group))
-    first = np.cumsum(found) - found
+    first = np.cumsum(histogram) - histogram
     picked = distance[order][first[:, None] + np.arange(NEIGHBORS)]
     return picked.reshape(size, kinds, NEIGHBORS)

@@ -106,16 +106,16 @@ def geometry(search: NeighborSearch, frac_coords: Tensor, radial: int) -> Geomet
         frac_coords: (A, 3) where their atoms are.
         radial: the number R of radial functions.
     """
-    found = search.pairs(frac_coords)
+    edges = search.pairs(frac_coords)
     b, n = search.crystals, search.largest
-    relative = found.length / search.cutoff[search.crystal].index_select(0, found.image)
+    relative = edges.length / search.cutoff[search.crystal].index_select(0, edges.image)
     basis = radial_basis(relative, radial)
-    unit = found.vector / found.length.clamp(min=1e-6)
+    unit = edges.vector / edges.length.clamp(min=1e-6)
     terms = basis.T.contiguous()
     along = unit.T[:, :, None] * terms[:, None]
     return Geometry(
-        _sum(terms, found.pair, b * n * n).view(b, n, n, radial),
-        _sum(along.flatten(1), found.pair, b * n * n).view(b, n, n, 3, radial),
+        _sum(terms, edges.pair, b * n * n).view(b, n, n, radial),
+        _sum(along.flatten(1), edges.pair, b * n * n).view(b, n, n, 3, radial),
         search.place,
     )
 

@@ -92,9 +92,9 @@ class Decoder(nn.Module):
             classes: (A,).
         """
         elements = self.element_embedding(classes)
-        own = latent.index_select(0, batch)
+        per_atom = latent.index_select(0, batch)
         # The product lets an atom ask "which site does z give my element?" for unseen pairs too.
-        return elements + self.atom(torch.cat([elements, own, elements * own], 1))
+        return elements + self.atom(torch.cat([elements, per_atom, elements * per_atom], 1))
 
     def levels(self, latent: Tensor, sigma: Tensor, length_scale: Tensor) -> Tensor:
         """(B, layers, S) what the layers are told of ``latent`` (B, S) and the noise level."""
@@ -159,10 +159,10 @@ class _Bound:
 
         Samplers exchange the species of atoms, not those of crystals.
         """
-        wanted = batch * NUM_SPECIES + crystals.atomic_numbers - 1
-        row = torch.searchsorted(self._pairs, wanted).clamp(max=len(self._pairs) - 1)
-        if not len(self._pairs) or not torch.equal(self._pairs[row], wanted):
-            self._pairs, row = wanted.unique(return_inverse=True)
+        indices = batch * NUM_SPECIES + crystals.atomic_numbers - 1
+        row = torch.searchsorted(self._pairs, indices).clamp(max=len(self._pairs) - 1)
+        if not len(self._pairs) or not torch.equal(self._pairs[row], indices):
+            self._pairs, row = indices.unique(return_inverse=True)
             crystal, classes = self._pairs // NUM_SPECIES, self._pairs % NUM_SPECIES
             self._table = self._decoder.atoms(self._latent, crystal, classes)
         return self._table.index_select(0, row)

@@ -59,8 +59,8 @@ class ConditionalComposition:
         self._sizes = self._allowed_sizes()
         weights = prior.size.new_zeros(prior.max_atoms + 1)
         self._weights = weights if size_log_weights is None else size_log_weights.to(weights)
-        given = constraints.composition
-        self._table = self._multiples(given) if given else self._all_shares()
+        formula = constraints.composition
+        self._table = self._multiples(formula) if formula else self._all_shares()
 
     def allows(self, counts: Tensor) -> Tensor:
         """Return (B,) bool: whether each of ``counts`` (B, Z) meets the constraints."""
@@ -93,19 +93,19 @@ class ConditionalComposition:
         if self._constraints.composition:
             return rows[choose(log.expand(len(uniform), -1), uniform[:, 0])]
         number = self._particles
-        own = uniform[:, 1:].reshape(-1, self._draws_of_each)
-        shares = rows[choose(log.expand(len(own), -1), own[:, 0])]
-        counts, weight = self._elements(shares, own[:, 1:])
+        draws = uniform[:, 1:].reshape(-1, self._draws_of_each)
+        shares = rows[choose(log.expand(len(draws), -1), draws[:, 0])]
+        counts, weight = self._elements(shares, draws[:, 1:])
         best = choose(weight.view(-1, number).log_softmax(1), uniform[:, 0])
         return counts.view(len(uniform), number, -1)[torch.arange(len(uniform)), best]
 
     def _allowed_sizes(self) -> list[int]:
         known = self._prior.sizes.nonzero()[:, 0].tolist()
-        wanted = self._constraints.num_atoms
-        sizes = known if wanted is None else [n for n in known if n == wanted]
+        required = self._constraints.num_atoms
+        sizes = known if required is None else [n for n in known if n == required]
         if not sizes:
             raise InfeasibleError(
-                f"num_atoms: {wanted} atoms, where the model knows cells of {_listed(known)}"
+                f"num_atoms: {required} atoms, where the model knows cells of {_listed(known)}"
             )
         return sizes
 

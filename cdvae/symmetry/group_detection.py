@@ -31,15 +31,15 @@ def has_group(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of how errors will be told
         try:
-            found = spglib.get_symmetry_dataset(cell, symprec)
+            dataset = spglib.get_symmetry_dataset(cell, symprec)
         except spglib.SpglibError:
-            found = None
-    if found is None:
+            dataset = None
+    if dataset is None:
         return False
-    if found.number == number:
+    if dataset.number == number:
         return True
     places: dict[bytes, list[np.ndarray]] = {}
-    for rotation, shift in zip(found.rotations, found.translations, strict=True):
+    for rotation, shift in zip(dataset.rotations, dataset.translations, strict=True):
         places.setdefault(rotation.astype(np.int64).tobytes(), []).append(shift)
     for basis in Group.of(number).choices(lattice):
         ops = Group.of(number).ops.changed(basis)

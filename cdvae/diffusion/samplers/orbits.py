@@ -29,8 +29,8 @@ class Symmetry:
 
     def project(self, step: Tensor) -> Tensor:
         """Return (A, 3): the symmetric part of the fractional steps (A, 3)."""
-        own = step.view(len(self.projector), -1, 1)
-        return (self.projector @ own).view_as(step)
+        flat_step = step.view(len(self.projector), -1, 1)
+        return (self.projector @ flat_step).view_as(step)
 
     def assign(self, crystals: CrystalBatch, logits: Tensor) -> CrystalBatch:
         """``crystals`` with elements exchanged between whole orbits of as many atoms.
