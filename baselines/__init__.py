@@ -1,1 +1,1 @@
-"""Other generative models of crystals, re-implemented to be measured beside ours."""
+"""Other generative models of crystals, reimplemented for comparison."""

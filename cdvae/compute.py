@@ -26,7 +26,7 @@ _threads = 0  # what `configure` was told; 0 before
 
 
 def configure(number: int | None = None) -> None:
-    """Sets the threads of torch (all cores by default), rounding and memory for fast networks.
+    """Set the threads of torch (all cores by default), rounding and memory for fast networks.
 
     Denormal numbers make matrix products several times slower on CPU and change no result that
     matters; they are flushed to zero. glibc gives the large temporaries of every layer back to the

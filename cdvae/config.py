@@ -16,18 +16,18 @@ from cdvae.prior.latent_prior import LatentPrior
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """How the weights are moved."""
+    """The schedule of the autoencoder's training."""
 
     steps: int
     freeze_encoder_after: (
-        int  # after these the encoder and the heads are fixed, the decoder goes on alone
+        int  # afterwards encoder and heads are frozen and only the decoder is trained
     )
     batch_size: int = 64  # crystals of one process
     noise_draws_per_crystal: int = 2  # corruptions of each crystal in a step
     perturb_probability: float = (
         0.0  # of the crystals that are distorted first, for small data sets
     )
-    atom_latent_dropout: float = 0.2  # of the noisy copies, decoded from z alone
+    atom_latent_dropout: float = 0.2  # share of the noisy copies that is decoded only from z
     learning_rate: float = 1e-3
     warmup_steps: int = 300
     lr_final_ratio: float = 0.02  # of the learning rate, at the end of the cosine
@@ -54,7 +54,7 @@ class PriorConfig:
 
 @dataclass(frozen=True)
 class SamplingConfig:
-    """How many score evaluations the sampler ``ancestral`` spends at most, and how."""
+    """The most network evaluations of the sampler ``ancestral``, by kind of crystal."""
 
     nfe_generated: int = 100  # on a new crystal, in one run: more hardly make it better
     nfe_constrained: int = 100  # the same where its atoms are required: then more may help longer
@@ -64,13 +64,13 @@ class SamplingConfig:
 
     @property
     def nfe(self) -> int:
-        """By default: all that help."""
+        """The default: the largest number that improves some kind of crystal."""
         return max(self.nfe_generated, self.nfe_constrained, self.nfe_reconstructed)
 
 
 @dataclass(frozen=True)
 class PropertyModelConfig:
-    """Size and training of the property property model, which is independent of the autoencoder."""
+    """Size and training of the property model, which is independent of the autoencoder."""
 
     steps: int
     backbone: BackboneConfig
@@ -119,12 +119,12 @@ class TrainConfig:
             if table.keys() != set(self.model.properties):
                 raise DataError(
                     f"[units] and [descriptions] must name {', '.join(self.model.properties)};"
-                    f" found {', '.join(table) or 'nothing'}"
+                    f" got {', '.join(table) or 'nothing'}"
                 )
 
 
 def _build(kind: type, values: Mapping[str, Any], where: str) -> Any:
-    """An instance of the dataclass ``kind`` from plain TOML values."""
+    """Return an instance of the dataclass ``kind`` from TOML values."""
     hints = get_type_hints(kind)
     known = {field.name: field for field in fields(kind)}
     unknown = sorted(values.keys() - known.keys())
@@ -133,7 +133,7 @@ def _build(kind: type, values: Mapping[str, Any], where: str) -> Any:
     arguments = {}
     for name, field in known.items():
         hint = hints[name]
-        if is_dataclass(hint):
+        if isinstance(hint, type) and is_dataclass(hint):
             arguments[name] = _build(hint, values.get(name, {}), f"{where}.{name}")
         elif name in values:
             arguments[name] = _scalar(hint, values[name], f"{where}.{name}")
@@ -153,10 +153,10 @@ def _scalar(hint: Any, value: Any, where: str) -> Any:
 
 
 def load_config(path: Path) -> TrainConfig:
-    """The settings in a TOML file.
+    """Return the settings in a TOML file.
 
     Raises:
-        DataError: the file is missing, is no TOML, or has an unknown, missing or ill-typed key.
+        DataError: the file is missing or not valid TOML, or a key is unknown, missing or ill-typed.
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -167,7 +167,7 @@ def load_config(path: Path) -> TrainConfig:
 
 
 def build_prior(config: TrainConfig) -> LatentPrior:
-    """The prior of these settings, untrained."""
+    """Return the untrained prior of these settings."""
     model, settings = config.model, config.prior
     return LatentPrior(
         model.latent_dim, settings.components, model.max_atoms, settings.width, settings.blocks

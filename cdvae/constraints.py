@@ -34,6 +34,6 @@ class Constraints:
     target: Target | None = None
 
     def __bool__(self) -> bool:
-        """Whether there is any."""
-        given = (self.num_atoms, self.composition, self.lattice, self.spacegroup, self.target)
-        return any(one is not None for one in given) or bool(self.include or self.exclude)
+        """Return whether there is any."""
+        fields = (self.num_atoms, self.composition, self.lattice, self.spacegroup, self.target)
+        return any(one is not None for one in fields) or bool(self.include or self.exclude)

@@ -71,12 +71,12 @@ class TrainedModel:
 
 
 def sha256(path: Path) -> str:
-    """The hex digest of a file."""
+    """Return the hex digest of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def load_model(folder: Path, device: str = "cpu") -> TrainedModel:
-    """The model in ``folder``, checked against its checksums, ready on ``device``.
+    """Return the model in ``folder``, checked against its checksums, ready on ``device``.
 
     Raises:
         ModelStoreError: a file is missing, damaged or does not fit the others.
@@ -88,9 +88,9 @@ def load_model(folder: Path, device: str = "cpu") -> TrainedModel:
     except (OSError, ValueError, KeyError) as error:
         raise ModelStoreError(f"{folder}: {type(error).__name__}: {error}") from error
     for name, wanted in expected.items():
-        found = hashlib.sha256(contents[name]).hexdigest()
-        if found != wanted:
-            raise ModelStoreError(f"{folder / name}: sha256 is {found}, the card says {wanted}")
+        digest = hashlib.sha256(contents[name]).hexdigest()
+        if digest != wanted:
+            raise ModelStoreError(f"{folder / name}: sha256 is {digest}, the card says {wanted}")
     try:
         config = load_config(folder / "config.toml")
         weights = load(contents["weights.safetensors"])
@@ -129,7 +129,7 @@ def write_model(
     reference: Reference,
     card: Mapping[str, Any],
 ) -> Path:
-    """Writes a model folder and returns it; the checksums are added to ``card``.
+    """Write a model folder and return it; the checksums are added to ``card``.
 
     The networks of the prior are kept in half precision: they are the largest part, and rounding
     them moves what is drawn by far less than its spread. Its buffers are not: rounded, the axes

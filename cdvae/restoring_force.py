@@ -53,9 +53,9 @@ def restoring_force(
         rng: CPU generator of the displacements.
     """
     crystals = crystals.to(model.device)
-    found = encode(model, crystals).means()
+    latents = encode(model, crystals).means()
     has_atom_latents = torch.ones(len(crystals), dtype=torch.bool, device=model.device)
-    condition = Condition(found.z, found.atom_latents, has_atom_latents, crystals.num_atoms)
+    condition = Condition(latents.z, latents.atom_latents, has_atom_latents, crystals.num_atoms)
     score = model.network.decoder.bind(condition)
     to_frac = inverse(crystals.lattice)[crystals.batch]
     results = []

@@ -16,7 +16,7 @@ _XENON, _RADON = 54, 86
 
 @cache
 def element_descriptors() -> np.ndarray:
-    """(103, 92) zeros and ones; row k is atomic number k + 1. Not to be written to.
+    """Return (103, 92): zeros and ones; row k is atomic number k + 1. Not to be written to.
 
     The categories are those that CGCNN's supplement lists (Xie & Grossman, PRL 120, 145301, 2018,
     table S1): group (18), period (8), electronegativity (10 bins from 0.5 to 4), covalent radius

@@ -48,7 +48,7 @@ class FTCPConfig:
 
 
 def load_ftcp_config(path: Path) -> FTCPConfig:
-    """The settings in a TOML file.
+    """Return the settings in a TOML file.
 
     Raises:
         DataError: the file is missing, is no TOML, is for another method, or has an unknown,
@@ -61,7 +61,7 @@ def load_ftcp_config(path: Path) -> FTCPConfig:
 
 
 def is_ftcp(path: Path) -> bool:
-    """True if the TOML file at ``path`` is for FTCP; DataError if it cannot be read."""
+    """Return True if the TOML file at ``path`` is for FTCP; DataError if it cannot be read."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8")).get("method") == METHOD
     except (OSError, tomllib.TOMLDecodeError) as error:

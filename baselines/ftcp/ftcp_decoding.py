@@ -14,7 +14,7 @@ MIN_OCCUPANCY = 0.05
 
 
 def decode(matrix: np.ndarray, layout: Layout) -> Structure | None:
-    """The crystal that a matrix stands for, None if no site is occupied.
+    """Return the crystal that a matrix stands for, None if no site is occupied.
 
     The element of a column is its largest one-hot row, the element of a site that of its largest
     occupancy; a row whose largest occupancy is below 0.05 is no site. (The original keeps such a

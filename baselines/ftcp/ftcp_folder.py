@@ -21,7 +21,7 @@ WEIGHTS, CONFIG, CARD = "weights.safetensors", "config.toml", "card.json"
 
 
 def train_ftcp(path: Path, folder: Path, run: Path, out: Path, commit: str) -> None:
-    """Trains FTCP and writes its folder.
+    """Train FTCP and write its folder.
 
     Args:
         path: the TOML settings.
@@ -74,7 +74,7 @@ def train_ftcp(path: Path, folder: Path, run: Path, out: Path, commit: str) -> N
 
 
 def load_ftcp(folder: Path) -> FTCPMethod:
-    """The FTCP in ``folder``, checked against its checksums.
+    """Return the FTCP in ``folder``, checked against its checksums.
 
     Raises:
         ModelStoreError: a file is missing, damaged or does not fit the others.
@@ -82,10 +82,12 @@ def load_ftcp(folder: Path) -> FTCPMethod:
     try:
         card = json.loads((folder / CARD).read_text(encoding="utf-8"))
         expected = {WEIGHTS: card["weights_sha256"], **card["files_sha256"]}
-        for name, wanted in expected.items():
-            found = sha256(folder / name)
-            if found != wanted:
-                raise ModelStoreError(f"{folder / name}: sha256 is {found}, the card says {wanted}")
+        for name, digest in expected.items():
+            actual = sha256(folder / name)
+            if actual != digest:
+                raise ModelStoreError(
+                    f"{folder / name}: sha256 is {actual}, the card says {digest}"
+                )
         config = load_ftcp_config(folder / CONFIG)
         network = FTCPNetwork(config.layout, len(config.properties), config.latent_dim)
         network.load_state_dict(load((folder / WEIGHTS).read_bytes()))

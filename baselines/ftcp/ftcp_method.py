@@ -41,14 +41,14 @@ class FTCPMethod:
     def reconstruct(
         self, data: CrystalDataset, seed: int, progress: Progress | None = None
     ) -> list[Structure | None]:
-        """The crystals decoded from their posterior means; ``seed`` changes nothing.
+        """Return the crystals decoded from their posterior means; ``seed`` changes nothing.
 
         A crystal with more sites or elements than the matrix has places gives None.
         """
         fits = self.config.layout.fits(data.crystals)
         mean, _ = self._encode(data.select(fits.nonzero().squeeze(-1)))
-        found = iter(self._decode(mean, progress))
-        return [next(found) if fit else None for fit in fits.tolist()]
+        decoded = iter(self._decode(mean, progress))
+        return [next(decoded) if fit else None for fit in fits.tolist()]
 
     def generate(
         self, n: int, seed: int, progress: Progress | None = None

@@ -7,9 +7,13 @@ from torch import Tensor, nn
 
 from baselines.ftcp.representation import STRIDE, Layout
 
-NORM = {"eps": 1e-3, "momentum": 0.01}
-"""Of batch normalization: the defaults of Keras, with which the original was made."""
+NORM_EPS, NORM_MOMENTUM = 1e-3, 0.01
+"""Settings of batch normalization: the defaults of Keras, which the original uses."""
 WIDE, HIDDEN = 128, 1024
+
+
+def _batch_norm(channels: int) -> nn.BatchNorm1d:
+    return nn.BatchNorm1d(channels, eps=NORM_EPS, momentum=NORM_MOMENTUM)
 
 
 class FTCPNetwork(nn.Module):
@@ -26,13 +30,13 @@ class FTCPNetwork(nn.Module):
         short = layout.rows // STRIDE
         self.encoder = nn.Sequential(
             nn.Conv1d(layout.channels, 32, 5, stride=2, padding=2),
-            nn.BatchNorm1d(32, **NORM),
+            _batch_norm(32),
             nn.LeakyReLU(0.2),
             nn.Conv1d(32, 64, 3, stride=2, padding=1),
-            nn.BatchNorm1d(64, **NORM),
+            _batch_norm(64),
             nn.LeakyReLU(0.2),
             nn.Conv1d(64, WIDE, 3, padding=1),
-            nn.BatchNorm1d(WIDE, **NORM),
+            _batch_norm(WIDE),
             nn.LeakyReLU(0.2),
             nn.Flatten(),
             nn.Linear(short * WIDE, HIDDEN),
@@ -52,12 +56,12 @@ class FTCPNetwork(nn.Module):
             nn.Linear(latent_dim, short * WIDE),
             nn.ReLU(),
             nn.Unflatten(1, (WIDE, short)),
-            nn.BatchNorm1d(WIDE, **NORM),
+            _batch_norm(WIDE),
             nn.ConvTranspose1d(WIDE, 64, 3, padding=1),
-            nn.BatchNorm1d(64, **NORM),
+            _batch_norm(64),
             nn.ReLU(),
             nn.ConvTranspose1d(64, 32, 3, stride=2, padding=1, output_padding=1),
-            nn.BatchNorm1d(32, **NORM),
+            _batch_norm(32),
             nn.ReLU(),
         )
         self.output = nn.ConvTranspose1d(
@@ -66,6 +70,7 @@ class FTCPNetwork(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Conv1d | nn.ConvTranspose1d):
                 nn.init.xavier_uniform_(module.weight)
+                assert module.bias is not None
                 nn.init.zeros_(module.bias)
         self.register_buffer("row_min", torch.zeros(layout.rows))
         self.register_buffer("row_range", torch.ones(layout.rows))
@@ -89,15 +94,15 @@ class FTCPNetwork(nn.Module):
         self.property_range.copy_(highest - lowest)
 
     def scale(self, matrices: Tensor) -> Tensor:
-        """(B, C, R) matrices with every row in [0, 1] on training data."""
+        """Return (B, C, R): matrices with every row in [0, 1] on training data."""
         return (matrices - self.row_min) / self.row_range
 
     def unscale(self, scaled: Tensor) -> Tensor:
-        """The inverse of :meth:`scale`."""
+        """Return the inverse of :meth:`scale`."""
         return scaled * self.row_range + self.row_min
 
     def scale_properties(self, values: Tensor) -> Tensor:
-        """(B, P) properties in [0, 1] on training data."""
+        """Return (B, P): properties in [0, 1] on training data."""
         return (values - self.property_min) / self.property_range
 
     def encode(self, scaled: Tensor) -> tuple[Tensor, Tensor]:
@@ -106,11 +111,11 @@ class FTCPNetwork(nn.Module):
         return mean, logvar
 
     def decode(self, latents: Tensor) -> Tensor:
-        """(B, C, R) scaled matrices of latents (B, D)."""
+        """Return (B, C, R): scaled matrices of latents (B, D)."""
         scaled: Tensor = self.output(self.decoder(latents)).sigmoid()
         return scaled
 
     def predict(self, latents: Tensor) -> Tensor:
-        """(B, P) scaled properties of latents (B, D)."""
+        """Return (B, P): scaled properties of latents (B, D)."""
         values: Tensor = self.target(latents)
         return values

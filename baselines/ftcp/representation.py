@@ -76,7 +76,7 @@ class Layout:
         return -(-self.descriptors.stop // STRIDE) * STRIDE
 
     def fits(self, crystals: CrystalBatch) -> Tensor:
-        """(B,) bool: crystals that have no more sites and elements than the matrix."""
+        """Return (B,) bool: crystals that have no more sites and elements than the matrix."""
         distinct = (element_counts(crystals) > 0).sum(-1)
         return (crystals.num_atoms <= self.max_sites) & (distinct <= self.max_elements)
 

@@ -26,7 +26,7 @@ class CrystalDataset:
         return len(self.material_ids)
 
     def select(self, indices: Tensor | Sequence[int]) -> "CrystalDataset":
-        """The crystals at `indices`, in that order; IndexError outside the range."""
+        """Return the crystals at `indices`, in that order; IndexError outside the range."""
         chosen = torch.as_tensor(indices, dtype=torch.long)
         return replace(
             self,

@@ -30,7 +30,7 @@ class Source:
 
 
 def read_source(path: Path, properties: Mapping[str, str]) -> Source:
-    """All rows of `path`; `properties` maps a property name to its source column.
+    """Return all rows of `path`; `properties` maps a property name to its source column.
 
     DataError if the file or a column is missing, a value is no number, or there is no row.
     """
@@ -43,7 +43,7 @@ def read_source(path: Path, properties: Mapping[str, str]) -> Source:
 
 
 def csv_columns(path: Path) -> tuple[str, ...]:
-    """The column names of a CSV file, none for a folder; DataError if it cannot be read."""
+    """Return the column names of a CSV file, none for a folder; DataError if it cannot be read."""
     if path.is_dir():
         return ()
     if not path.is_file():

@@ -66,7 +66,7 @@ def prepare(
 
 
 def _reduce_row(row: Row) -> CrystalArrays | str:
-    """The reduced crystal, or a sentence that says why the row cannot be used."""
+    """Return the reduced crystal, or a sentence that says why the row cannot be used."""
     try:
         return reduce(parse_cif(row.cif))
     except Exception as error:  # parsers raise many kinds; every one becomes a named bad row

@@ -31,7 +31,7 @@ class NoiseSchedule:
         return (top + (math.log(self.smallest) - top) * place.to(top)).exp()
 
     def ladder(self, crystals: CrystalBatch, levels: int) -> Tensor:
-        """(L, B) descending levels with a constant ratio, Å (NCSNv2)."""
+        """Return (L, B): descending levels with a constant ratio, Å (NCSNv2)."""
         place = torch.linspace(0, 1, levels)[:, None].expand(levels, len(crystals))
         return self._at(crystals, place)
 
@@ -53,13 +53,13 @@ class NoisyBatch:
 
 
 def remove_mean(vectors: Tensor, crystals: CrystalBatch) -> Tensor:
-    """(A, 3) ``vectors`` less their mean over each crystal: common shifts mean nothing."""
+    """Return (A, 3): ``vectors`` less their mean over each crystal: common shifts mean nothing."""
     batch = crystals.batch
     return vectors - scatter(vectors, batch, 0, len(crystals), reduce="mean")[batch]
 
 
 def shuffle_rate(sigma: Tensor) -> Tensor:
-    """(B,) probability that an atom takes part in a shuffle of species at noise level σ Å.
+    """Return (B,): probability that an atom takes part in a shuffle of species at noise level σ Å.
 
     It rises from 0.2 to 0.5 about σ = 0.5 Å, where atoms begin to lose their sites. It stays well
     above zero at small σ, so that the network learns to recognize two elements that have settled on

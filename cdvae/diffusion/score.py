@@ -24,7 +24,7 @@ class Score(Protocol):
     """A score with everything but the crystal and the noise level bound (z, weights)."""
 
     def __call__(self, crystals: CrystalBatch, sigma: Tensor) -> ScoreOutput:
-        """The score of ``crystals`` at noise level ``sigma`` (B,) Å."""
+        """Return the score of ``crystals`` at noise level ``sigma`` (B,) Å."""
         ...
 
 

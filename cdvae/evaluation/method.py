@@ -85,7 +85,7 @@ class CDVAEMethod:
     def optimize(
         self, data: CrystalDataset, prop: str, seed: int, progress: Progress | None = None
     ) -> list[list[Structure | None]]:
-        """The 11 decodings from each crystal of ``data``, whose ``prop`` is minimized.
+        """Return the 11 decodings from each crystal of ``data``, whose ``prop`` is minimized.
 
         The start is the posterior's mean, where the prior is at home; the paper takes a draw.
         """
@@ -97,7 +97,7 @@ class CDVAEMethod:
                 if progress:
                     progress(rows.start + len(rows) * done // total, len(data))
 
-            found = optimize(
+            result = optimize(
                 self.model,
                 encode(self.model, data.crystals.select(rows)).means(),
                 seeds,
@@ -106,9 +106,9 @@ class CDVAEMethod:
                 patience=None,  # every start has its 11 decodings
                 on_step=on_step,
             )
-            self.nfe = float(found.nfe.double().mean())
-            for path in found.trajectories:
-                paths.append([c and to_structures(c)[0] for c in path.decodings])
+            self.nfe = float(result.nfe.double().mean())
+            for path in result.trajectories:
+                paths.append([None if c is None else to_structures(c)[0] for c in path.decodings])
         return paths
 
     def _decode(

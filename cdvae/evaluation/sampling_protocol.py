@@ -65,12 +65,14 @@ def sample_all(
                 progress(rows.start + len(rows) * level // levels, n)
 
         seeds = [crystal_seed(seed, i) for i in rows]
-        kept, decoded = decode_finite(model, latents_of(rows), seeds, sampler, on_level)
-        found = dict(zip(kept, to_structures(decoded.crystals), strict=True)) if decoded else {}
-        structures += [found.get(i) for i in range(len(rows))]
+        finite_rows, decoded = decode_finite(model, latents_of(rows), seeds, sampler, on_level)
+        structures_by_row = (
+            dict(zip(finite_rows, to_structures(decoded.crystals), strict=True)) if decoded else {}
+        )
+        structures += [structures_by_row.get(i) for i in range(len(rows))]
         for name, own in predicted.items():
             values = decoded.properties[name].tolist() if decoded else []
-            by_row = dict(zip(kept, values, strict=True))
+            by_row = dict(zip(finite_rows, values, strict=True))
             own += [by_row.get(i, math.nan) for i in range(len(rows))]
         taken = dict(zip(kept, decoded.nfe.tolist(), strict=True)) if decoded else {}
         nfe += [taken.get(i, 0) for i in range(len(rows))]
@@ -135,6 +137,6 @@ def _novel(
 
 
 def novelty_index(model: TrainedModel) -> NoveltyIndex:
-    """The fingerprints of the training crystals that travel with the model."""
+    """Return the fingerprints of the training crystals that travel with the model."""
     arrays = {name: tensor.cpu().numpy() for name, tensor in model.reference.tensors.items()}
     return NoveltyIndex.from_arrays(arrays)

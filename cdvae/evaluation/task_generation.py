@@ -84,7 +84,7 @@ def score_generation(
     workers: int = 1,
     stage: Stage = quiet,
 ) -> dict[str, Any]:
-    """The paper's numbers of generated crystals against the reference set ``data``.
+    """Return the paper's numbers of generated crystals against the reference set ``data``.
 
     Fractions are 0 to 1. Validity and coverage are over all crystals; one that is None, or that has
     no coverage fingerprint, is not valid and covers nothing. Wasserstein distances of density
@@ -145,7 +145,7 @@ def _distances(
     references: Sequence[Structure],
     seed: int,
 ) -> tuple[dict[str, float | None], int]:
-    """The three Wasserstein distances, and how many generated crystals they are from."""
+    """Return the three Wasserstein distances, and how many generated crystals they are from."""
     rng = np.random.default_rng(seed)
     chosen = rng.choice(valid, COMPARED, replace=False) if len(valid) > COMPARED else valid
     sample = [s for i in chosen if (s := structures[i]) is not None]

@@ -39,7 +39,7 @@ the complete training splits also where a model has seen only a part of one.
 
 
 def percentiles(card: Mapping[str, Any], prop: str) -> dict[str, float]:
-    """The 5th, 10th and 15th percentile that ``prop`` of a card is measured against.
+    """Return the 5th, 10th and 15th percentile that ``prop`` of a card is measured against.
 
     The published constants for the paper's data sets, elsewhere those of the training data.
     """
@@ -90,8 +90,8 @@ def optimization_success(
 
 
 def _valid(decodings: Sequence[Sequence[Structure | None]]) -> tuple[list[int], list[Structure]]:
-    """The valid structures and the start that each belongs to."""
-    found = [
+    """Return the valid structures and the start that each belongs to."""
+    results = [
         (owner, structure)
         for owner, path in enumerate(decodings)
         for structure in path
@@ -99,7 +99,7 @@ def _valid(decodings: Sequence[Sequence[Structure | None]]) -> tuple[list[int], 
         and structure_valid(structure)
         and composition_valid(species_counts(structure))
     ]
-    return [owner for owner, _ in found], [structure for _, structure in found]
+    return [owner for owner, _ in results], [structure for _, structure in results]
 
 
 def _rates(values: Sequence[float], limits: Mapping[str, float]) -> dict[str, float]:

@@ -74,15 +74,15 @@ class CrystalBatch:
         return ((self.volume / self.num_atoms).double() ** (1 / 3)).to(self.lattice)
 
     def replace(self, **fields: Tensor) -> CrystalBatch:
-        """The same crystals with some fields exchanged."""
+        """Return the same crystals with some fields exchanged."""
         changed = replace(self, **fields)
         if "num_atoms" not in fields:  # what is known of the sizes and cells remains so
-            kept = ("batch",) if "lattice" in fields else ("batch", "length_scale")
-            vars(changed).update({name: vars(self)[name] for name in kept if name in vars(self)})
+            cached = ("batch",) if "lattice" in fields else ("batch", "length_scale")
+            vars(changed).update({name: vars(self)[name] for name in cached if name in vars(self)})
         return changed
 
     def to(self, device: torch.device | str) -> CrystalBatch:
-        """The batch on ``device``."""
+        """Return the batch on ``device``."""
         return CrystalBatch(
             self.frac_coords.to(device),
             self.atomic_numbers.to(device),
@@ -91,7 +91,7 @@ class CrystalBatch:
         )
 
     def select(self, crystals: Tensor | Sequence[int]) -> CrystalBatch:
-        """The crystals with these indices, in this order; an index may be repeated."""
+        """Return the crystals with these indices, in this order; an index may be repeated."""
         index = torch.as_tensor(crystals, dtype=torch.int64, device=self.num_atoms.device)
         num_atoms = self.num_atoms[index]
         first = (self.num_atoms.cumsum(0) - self.num_atoms)[index]
@@ -115,7 +115,7 @@ class CrystalBatch:
 
     @staticmethod
     def cat(batches: Sequence[CrystalBatch]) -> CrystalBatch:
-        """All crystals of ``batches`` in one batch.
+        """Return all crystals of ``batches`` in one batch.
 
         Raises:
             ValueError: there is no batch.

@@ -17,7 +17,7 @@ SYMBOLS = (
 
 
 def symbol(atomic_number: int) -> str:
-    """The symbol of an element; IndexError beyond fermium, ValueError below hydrogen."""
+    """Return the symbol of an element; IndexError beyond fermium, ValueError below hydrogen."""
     if atomic_number < 1:
         raise ValueError(f"no element has atomic number {atomic_number}")
     return SYMBOLS[atomic_number - 1]

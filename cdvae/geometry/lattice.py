@@ -7,13 +7,13 @@ from torch import Tensor
 
 
 def volume(lattice: Tensor) -> Tensor:
-    """(…,) cell volumes, Å³; always positive."""
+    """Return (…,): cell volumes, Å³; always positive."""
     a, b, c = lattice.unbind(-2)
     return (a * torch.linalg.cross(b, c)).sum(-1).abs()
 
 
 def inverse(lattice: Tensor) -> Tensor:
-    """(…, 3, 3) closed-form inverse: ``frac_coords = cart @ inverse(lattice)``.
+    """Return (…, 3, 3): closed-form inverse: ``frac_coords = cart @ inverse(lattice)``.
 
     Its columns are the reciprocal vectors (without 2π), Å⁻¹.
     """
@@ -38,7 +38,7 @@ def images_within(lattice: Tensor, radius: Tensor) -> Tensor:
 
 
 def from_parameters(lengths: Tensor, angles: Tensor) -> Tensor:
-    """(B, 3, 3) lattices with c along z and a in the xz plane (pymatgen's orientation).
+    """Return (B, 3, 3): lattices with c along z and a in the xz plane (pymatgen's orientation).
 
     Args:
         lengths: (B, 3) a, b, c in Å.
@@ -79,7 +79,7 @@ def _length_scale(num_atoms: Tensor, like: Tensor) -> Tensor:
 
 
 def to_log_metric(lattice: Tensor, num_atoms: Tensor) -> Tensor:
-    """(B, 6) the upper triangle of ½ log(L Lᵀ / N^(2/3)): any six numbers are a valid cell.
+    """Return (B, 6): the upper triangle of ½ log(L Lᵀ / N^(2/3)): any six numbers are a valid cell.
 
     The metric tensor does not change under rotation, and its matrix logarithm lives in a plain
     vector space, so a regression on it can neither leave the set of cells nor meet an angle's

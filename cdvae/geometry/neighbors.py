@@ -62,7 +62,7 @@ class NeighborSearch:
         self._itself = (home * self.largest**2 + diagonal).flatten()
 
     def pairs(self, frac_coords: Tensor) -> Pairs:
-        """All that are nearer than the cutoff, atoms being at ``frac_coords`` (A, 3)."""
+        """Return all that are nearer than the cutoff, atoms being at ``frac_coords`` (A, 3)."""
         b, n = self.crystals, self.largest
         padded = frac_coords
         if len(frac_coords) < b * n:  # rows without an atom are near nothing
@@ -81,16 +81,16 @@ class NeighborSearch:
         squared = axes[0] * axes[0] + axes[1] * axes[1] + axes[2] * axes[2]
         near = squared < self._limit
         near.view(-1)[self._itself] = False
-        found = near.view(-1).nonzero().squeeze(-1)
-        image = found.div(n * n, rounding_mode="floor")
-        vector = torch.stack([axis.view(-1).index_select(0, found) for axis in axes])
-        length = squared.view(-1).index_select(0, found).sqrt()
-        pair = self.crystal.index_select(0, image) * (n * n) + (found - image * (n * n))
+        hits = near.view(-1).nonzero().squeeze(-1)
+        image = hits.div(n * n, rounding_mode="floor")
+        vector = torch.stack([axis.view(-1).index_select(0, hits) for axis in axes])
+        length = squared.view(-1).index_select(0, hits).sqrt()
+        pair = self.crystal.index_select(0, image) * (n * n) + (hits - image * (n * n))
         return Pairs(pair, image, nearest.view(b * n * n, 3), vector, length)
 
 
 def periodic_edges(crystals: CrystalBatch, cutoff: Tensor) -> Edges:
-    """All edges shorter than ``cutoff`` Å; a crystal may have none.
+    """Return all edges shorter than ``cutoff`` Å; a crystal may have none.
 
     An atom is its own neighbor through an image, never at distance zero.
 

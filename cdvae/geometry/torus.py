@@ -22,13 +22,13 @@ def wrap_difference(frac_coords: Tensor) -> Tensor:
 
 
 def image_grid(reach: Tensor) -> Tensor:
-    """(M, 3) all integer offsets within ``reach`` (3,) on each axis."""
+    """Return (M, 3): all integer offsets within ``reach`` (3,) on each axis."""
     axes = [torch.arange(-int(k), int(k) + 1, device=reach.device) for k in reach]
     return torch.cartesian_prod(*axes)
 
 
 def shortest(difference: Tensor, lattice: Tensor) -> Tensor:
-    """(A, 3) the shortest periodic Cartesian vectors, Å, exact for cells of any shape.
+    """Return (A, 3): the shortest periodic Cartesian vectors, Å, exact for cells of any shape.
 
     Args:
         difference: (A, 3) fractional differences.

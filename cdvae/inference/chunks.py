@@ -1,4 +1,4 @@
-"""How many crystals are computed in one call."""
+"""The number of crystals in one call of a network."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from cdvae.inference.bucketing import ranges
 from cdvae.model_folder import TrainedModel
 
 CHUNK_CRYSTALS, CHUNK_CRYSTALS_CUDA = 64, 1024
-"""Crystals that a network sees together."""
+"""Crystals in one call of a network."""
 PORTION_CRYSTALS, PORTION_CRYSTALS_CUDA = 256, 1024
 """Crystals that are decoded, checked and stored together.
 
-Only those with the same number of atoms share a batch, and short operations leave a second thread
-little to do: of 64 crystals of MP-20 each takes 134 ms on two threads, of 256 59 ms.
+Only crystals with the same number of atoms share a batch, and short operations leave little work
+for a second thread: of 64 crystals of MP-20 each takes 134 ms on two threads, of 256 59 ms.
 """
 
 
 def chunks(n: int, model: TrainedModel) -> list[range]:
-    """Ranges that cover ``range(n)``, each of as many crystals as a network sees at once."""
+    """Return ranges that cover ``range(n)``, each for one call of a network."""
     return ranges(n, CHUNK_CRYSTALS_CUDA if _on_gpu(model) else CHUNK_CRYSTALS)
 
 
 def portions(n: int, model: TrainedModel) -> list[range]:
-    """Ranges that cover ``range(n)``, each of as many crystals as are decoded in one call."""
+    """Return ranges that cover ``range(n)``, each for one call of the decoder."""
     return ranges(n, PORTION_CRYSTALS_CUDA if _on_gpu(model) else PORTION_CRYSTALS)
 
 

@@ -1,4 +1,4 @@
-"""How far decoded crystals agree with their latents: a judgement without the truth."""
+"""Consistency of decoded crystals with their latents, which needs no true crystal."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RESIDUAL_SIGMA = 0.1
 
 @dataclass(frozen=True)
 class DecodingConsistency:
-    """Of B crystals; all three are zero for a perfect decoding."""
+    """Three measures for B crystals, all of which are zero for a perfect decoding."""
 
     latent_mse: (
         Tensor  # (B,) mean squared distance of its own latent from the one it was decoded from
@@ -32,7 +32,7 @@ class DecodingConsistency:
     )
 
     def columns(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The three, in this order."""
+        """Return the three measures in this order."""
         return self.latent_mse, self.score_residual, self.property_gap
 
 
@@ -40,21 +40,19 @@ class DecodingConsistency:
 def consistency(
     model: TrainedModel, latents: Latents, crystals: CrystalBatch
 ) -> DecodingConsistency:
-    """How far ``crystals`` agree with the ``latents`` that they were decoded from, on the CPU."""
+    """Return the consistency of ``crystals`` with the ``latents`` they were decoded from."""
     parts, order = [], []
     for rows in bucket_by_size(crystals.num_atoms.tolist(), BATCH_ATOMS):
         every = pad_to_multiple(rows)
-        found = _bucket_by_size(
-            model, latents.select(every), crystals.select(every).to(model.device)
-        )
-        parts.append(found[:, : len(rows)].cpu())
+        measures = _measures(model, latents.select(every), crystals.select(every).to(model.device))
+        parts.append(measures[:, : len(rows)].cpu())
         order += rows
     values = torch.cat(parts, 1)[:, torch.tensor(order).argsort()]
     return DecodingConsistency(*values)
 
 
-def _bucket_by_size(model: TrainedModel, latents: Latents, crystals: CrystalBatch) -> Tensor:
-    """(3, B)"""
+def _measures(model: TrainedModel, latents: Latents, crystals: CrystalBatch) -> Tensor:
+    """Return the three measures (3, B) of crystals of one size."""
     network = model.network
     condition = condition_of(latents, crystals.num_atoms, network.config.atom_latent_dim)
     score_residual = score_residual_shift(network.decoder.bind(condition), crystals, RESIDUAL_SIGMA)

@@ -1,4 +1,4 @@
-"""Latents of crystals that meet constraints, and what is fixed beside them."""
+"""Latents and fixed attributes of crystals that meet constraints."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from cdvae.prior.conditional_composition import ConditionalComposition
 from cdvae.symmetry.group_cells import Group
 
 CHOICES = 128
-"""Draws of the prior among which the one is chosen that suits a lattice or a target best."""
+"""Draws of the prior for a lattice or a target; the best of them is used."""
 DECODED = 12
-"""Latents that are decoded for each crystal with a target."""
+"""Candidates for each crystal with a target."""
 GUESSES = 3
-"""Latents that are decoded for each crystal of a given composition or space group."""
+"""Candidates for each crystal of a given composition or space group."""
 GUESS_WIDTH = 0.5
-"""Of the noise for a given composition: the prior's more probable latents match known crystals more
-often, as often within a few draws, and are read as the composition by the heads more often."""
+"""Scale of the noise for a given composition: latents that are more probable under the prior match
+known crystals more often, and the heads read the composition from them more often."""
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """What to decode: several candidates for each crystal, one after the other."""
+    """The candidates to decode, several in succession for each crystal."""
 
     latents: Latents
     seeds: list[int]
@@ -46,7 +46,7 @@ class Drawn:
 
     @classmethod
     def cat(cls, parts: Sequence[Drawn]) -> Drawn:
-        """All of ``parts``, one after the other."""
+        """Return the concatenation of ``parts``."""
         return cls(
             Latents.cat([part.latents for part in parts]),
             [seed for part in parts for seed in part.seeds],
@@ -55,24 +55,25 @@ class Drawn:
 
 
 class ConstrainedPrior:
-    """Draws latents for crystals that meet ``constraints``; made once a job.
+    """Draws latents for crystals that meet ``constraints``.
 
-    The composition is drawn from the prior under the constraints and then fixed, so that no z can
-    make it another one. Of several z for it the one is taken whose heads agree best with what is
-    required: the composition, the cell, the property. A head is easily wrong where nothing but its
-    value was looked for, so with a target the DECODED best ones are decoded, and what the property
-    model says of the crystals decides. Whoever names a composition looks for its likely crystals,
-    and atoms begin on random sites of a space group: there GUESSES latents are decoded, for a
-    composition the prior's more probable ones, and the crystal stays that fits its latent best when
-    it is encoded again, of those that are valid if any is.
+    The composition is drawn from the prior under the constraints and then fixed. Of several z for
+    it, the one is used whose heads agree best with the required composition, cell and property.
+
+    With a target, the DECODED best candidates are decoded and the property model selects one,
+    because a search for the best value of a head finds the errors of that head. For a given
+    composition or space group, GUESSES candidates are decoded, and the valid crystal that fits its
+    latent best when it is encoded again is kept.
     """
 
     def __init__(self, model: TrainedModel, constraints: Constraints) -> None:
-        """Raises InfeasibleError where no crystal of the model can meet the constraints."""
+        """Raise InfeasibleError if no crystal of the model can meet the constraints."""
         target = constraints.target
         if target is not None and target.prop not in model.properties:
             known = ", ".join(model.properties)
-            raise InfeasibleError(f"target: no property {target.prop!r}; there are {known}")
+            raise InfeasibleError(
+                f"target: unknown property {target.prop!r}; the model predicts {known}"
+            )
         self._model, self._constraints = model, constraints
         lattice, number = constraints.lattice, constraints.spacegroup
         cell = None if lattice is None else lattice.double().cpu().numpy()
@@ -91,25 +92,30 @@ class ConstrainedPrior:
 
     @torch.no_grad()
     def draw(self, seeds: Sequence[int]) -> Drawn:
-        """``candidates`` latents for each seed."""
-        own = [crystal_seed(seed, i) if i else seed for seed in seeds for i in self._places]
+        """Return :attr:`candidates` latents for each seed."""
+        candidate_seeds = [
+            crystal_seed(seed, i) if i else seed for seed in seeds for i in self._places
+        ]
         if self._choosy:
             parts = parallel_map(self._choice, seeds)
         else:
             crystals = [seed for seed in seeds for _ in self._places]
-            pairs = list(zip(crystals, own, strict=True))
+            pairs = list(zip(crystals, candidate_seeds, strict=True))
             rows = ranges(len(pairs), PRIOR_ROWS)
             parts = parallel_map(lambda part: self._agreeing([pairs[i] for i in part]), rows)
         latents, counts = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
         cell, number = self._constraints.lattice, self._constraints.spacegroup
         return Drawn(
-            Latents.of(latents), own, [FixedAttributes(one, cell, number) for one in counts]
+            Latents.of(latents),
+            candidate_seeds,
+            [FixedAttributes(one, cell, number) for one in counts],
         )
 
     def best(self, drawn: Drawn, decoded: Decoded) -> Decoded:
-        """Of the candidates of each crystal the one that is nearest the target, or fits z best.
+        """Return the candidate of each crystal that is nearest the target or fits its latent best.
 
-        ``decoded`` are the crystals of ``drawn``, in that order; the evaluations are those of all.
+        ``decoded`` are the crystals of ``drawn``, in that order. The network evaluations of all
+        candidates are added up.
         """
         target, number = self._constraints.target, self.candidates
         if number == 1:
@@ -127,14 +133,14 @@ class ConstrainedPrior:
 
     @property
     def candidates(self) -> int:
-        """How many crystals are decoded for one."""
+        """The number of candidates for each crystal."""
         return len(self._places)
 
     def _agreeing(self, seeds: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
-        """(B, D) latents and (B, Z) the atoms that go with them, as the heads read them.
+        """Return latents (B, D) and their compositions (B, Z), on which the heads agree.
 
-        Where the heads read none of PRIOR_DRAWS latents so, the one is taken that comes nearest.
-        ``seeds`` are those of the crystals and of their candidates.
+        If the heads agree with none of PRIOR_DRAWS latents, the nearest one is used. ``seeds`` are
+        those of the crystals and of their candidates.
         """
         model, composition = self._model, self._composition
         every = pad_to_multiple(range(len(seeds)))
@@ -146,10 +152,10 @@ class ConstrainedPrior:
         for attempt in range(PRIOR_DRAWS):
             noise = self._noise([seeds[i][1] for i in pending], attempt)
             drawn = model.prior.sample_from_noise(noise, counts[pending])
-            found = self._latent_mse(drawn, counts[pending])
+            misfit = self._latent_mse(drawn, counts[pending])
             for place, row in enumerate(pending):
-                if attempt == 0 or found[place] < latent_mse[row]:
-                    latents[row], latent_mse[row] = drawn[place], found[place]
+                if attempt == 0 or misfit[place] < latent_mse[row]:
+                    latents[row], latent_mse[row] = drawn[place], misfit[place]
             left = [row for row in range(len(seeds)) if latent_mse[row] > 0]
             if not left:
                 break
@@ -157,7 +163,7 @@ class ConstrainedPrior:
         return latents[: len(seeds)], counts[: len(seeds)]
 
     def _choice(self, seed: int) -> tuple[Tensor, Tensor]:
-        """(K, D) the latents of CHOICES that suit best, (K, Z) the atoms that go with them."""
+        """Return the best latents (K, D) of CHOICES draws, and their compositions (K, Z)."""
         model, composition = self._model, self._composition
         names = [f"composition {i}" for i in range(CHOICES)]
         numbers = torch.cat([uniform([seed], composition.draws, name) for name in names])
@@ -174,28 +180,28 @@ class ConstrainedPrior:
         return width * noise.to(self._model.device)
 
     def _latent_mse(self, latents: Tensor, counts: Tensor) -> Tensor:
-        """(C,) how badly the heads' reading of ``latents`` goes with what is required."""
+        """Return how far (C,) the predictions of the heads are from the requirements."""
         heads, target = self._model.network.heads, self._constraints.target
-        said = heads(latents)
+        attributes = heads(latents)
         agrees = (read_counts(heads, latents) == counts).all(-1)
-        unlike = -counts_log_prob(said.count_logits, counts)
+        unlike = -counts_log_prob(attributes.count_logits, counts)
         latent_mse = torch.where(agrees, 0.0, 1e3 + unlike)
         if self._cell is not None:
             num_atoms = counts.sum(1).long()
-            wanted = heads.lattice_target(self._cell.expand(len(counts), 3, 3), num_atoms)
-            latent_mse = latent_mse + (said.log_metric - wanted).square().sum(-1)
+            required = heads.lattice_target(self._cell.expand(len(counts), 3, 3), num_atoms)
+            latent_mse = latent_mse + (attributes.log_metric - required).square().sum(-1)
         if target is not None:
             place = self._model.properties.index(target.prop)
             value = (target.value - heads.property_mean[place]) / heads.property_std[place]
-            latent_mse = latent_mse + (said.properties[:, place] - value).square()
+            latent_mse = latent_mse + (attributes.properties[:, place] - value).square()
         return latent_mse
 
 
 def _size_log_weights(model: TrainedModel, lattice: Tensor) -> Tensor:
-    """(N + 1) log density of the volume of each atom, if so many share the cell ``lattice``.
+    """Return the log density (N + 1) of the volume per atom for each N in the cell ``lattice``.
 
-    A normal in the logarithm, as wide as the diagonal of the training cells' log metrics allows;
-    the trace of the log metric is log(V/N).
+    The density is normal in the logarithm; the diagonal of the log metrics of the training cells
+    determines its width. The trace of the log metric is log(V/N).
     """
     heads = model.network.heads
     sizes = torch.arange(1, model.config.model.max_atoms + 1, device=model.device)

@@ -1,4 +1,4 @@
-"""What a crystal has, whatever the heads read from its z."""
+"""Attributes of a crystal that are given and not read from its z."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class FixedAttributes:
-    """The atoms of a crystal, and on wish its cell and its space group."""
+    """The composition of a crystal, and optionally its cell and its space group."""
 
     counts: Tensor  # (Z,) atoms of each element
     lattice: Tensor | None = None  # (3, 3) Å, rows
@@ -17,5 +17,5 @@ class FixedAttributes:
 
     @property
     def num_atoms(self) -> int:
-        """All atoms of the cell."""
+        """The number of atoms in the cell."""
         return int(self.counts.sum())

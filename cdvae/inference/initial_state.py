@@ -1,4 +1,4 @@
-"""From what the heads predict to the crystals that sampling starts from."""
+"""The initial state of sampling, from the predictions of the heads."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from cdvae.symmetry.placement import WyckoffPlan
 
 
 def likeliest_counts(logits: Tensor, num_atoms: Tensor) -> Tensor:
-    """(B, Z) the likeliest number of atoms of each element that make up ``num_atoms`` together.
+    """Return the likeliest counts (B, Z) of the elements that add up to ``num_atoms``.
 
-    Exact, by dynamic programming over the elements where it takes that: the best score of every
-    number of atoms so far.
+    The result is exact. Where the likeliest count of each element does not add up, dynamic
+    programming over the elements keeps the best score of every number of atoms so far.
 
     Args:
-        logits: (B, Z, N+1) of each count of each element, independent of each other.
-        num_atoms: (B,) atoms wanted, at most N.
+        logits: (B, Z, N+1) of each count of each element, which are independent.
+        num_atoms: (B,) at most N.
     """
     log = logits.log_softmax(-1)
     counts = log.argmax(-1)
-    # Where the likeliest counts make up the sum by themselves, nothing else is likelier.
+    # Where the likeliest counts already add up, nothing else is likelier.
     rows = (counts.sum(-1) != num_atoms).nonzero().squeeze(-1)
     if len(rows):
         counts[rows] = _summing_to(log[rows], num_atoms[rows])
@@ -40,7 +40,7 @@ def likeliest_counts(logits: Tensor, num_atoms: Tensor) -> Tensor:
 
 
 def _summing_to(log: Tensor, num_atoms: Tensor) -> Tensor:
-    """`likeliest_counts` by dynamic programming, of log probabilities (B, Z, N+1)."""
+    """Return `likeliest_counts` of log probabilities (B, Z, N+1) by dynamic programming."""
     size = log.shape[2]
     # (total, count): atoms before this element, where that is possible
     before = torch.arange(size)[:, None] - torch.arange(size)
@@ -62,26 +62,29 @@ def _summing_to(log: Tensor, num_atoms: Tensor) -> Tensor:
 
 
 def species_of(counts: Tensor) -> Tensor:
-    """(A,) the atomic numbers that ``counts`` (B, Z) stand for, ascending in each crystal."""
+    """Return the atomic numbers (A,) of ``counts`` (B, Z), ascending in each crystal."""
     classes = torch.arange(1, counts.shape[1] + 1, device=counts.device)
     return classes.repeat(len(counts)).repeat_interleave(counts.flatten())
 
 
 def read_counts(heads: Heads, latents: Tensor) -> Tensor:
-    """(B, Z) the atoms of each element that the heads read from ``latents`` (B, D)."""
+    """Return the composition (B, Z) that the heads read from ``latents`` (B, D)."""
     attributes = heads(latents)
     num_atoms = attributes.num_atoms_logits.argmax(-1)
     return likeliest_counts(attributes.count_logits, num_atoms)
 
 
 def counts_log_prob(logits: Tensor, counts: Tensor) -> Tensor:
-    """(B,) log probability of ``counts`` (B, Z) under ``logits`` (B, Z, N+1)."""
+    """Return the log probability (B,) of ``counts`` (B, Z) under ``logits`` (B, Z, N+1)."""
     log = logits.log_softmax(-1).gather(2, counts.long()[..., None])
     return log.squeeze(-1).sum(-1)
 
 
 def condition_of(latents: Latents, num_atoms: Tensor, atom_latent_dim: int) -> Condition:
-    """What crystals of ``num_atoms`` (B,) are decoded from: codes where each atom has one."""
+    """Return what crystals of ``num_atoms`` (B,) are decoded from.
+
+    Atom latents count only where every atom has one.
+    """
     has_atom_latents = latents.num_atom_latents == num_atoms
     atom_latents = latents.z.new_zeros(int(num_atoms.sum()), atom_latent_dim)
     if atom_latent_dim and has_atom_latents.any():
@@ -93,7 +96,7 @@ def condition_of(latents: Latents, num_atoms: Tensor, atom_latent_dim: int) -> C
 
 @dataclass(frozen=True)
 class InitialState:
-    """The crystals that sampling starts from, and what they are decoded from."""
+    """The crystals at which sampling starts, and what they are decoded from."""
 
     crystals: CrystalBatch
     condition: Condition
@@ -106,17 +109,17 @@ def initial_state(
     rngs: Sequence[torch.Generator],
     fixed: Sequence[FixedAttributes] | None = None,
 ) -> InitialState:
-    """Where sampling starts.
+    """Return the initial state of sampling.
 
-    N, cell and composition are those that the heads read from z, if they are not fixed; the
-    coordinates are uniform, or on random sites of a space group. Where an atom has a code, the code
-    says its element; codes of another number of atoms than z says are dropped.
+    Unless they are fixed, the heads read N, cell and composition from z. The coordinates are
+    uniform, or on random sites of a space group. The latent of an atom, if it has one, determines
+    its element; atom latents for another number of atoms than N are dropped.
 
     Args:
         network: the trained network.
-        latents: of B crystals; without codes where anything is fixed.
-        rngs: one CPU generator a crystal.
-        fixed: what the crystals have whatever z says; all of them with a space group, or none.
+        latents: of B crystals; without atom latents where attributes are fixed.
+        rngs: one CPU generator for each crystal.
+        fixed: given attributes; either all crystals have a space group or none has.
     """
     heads, z, atom_latent_dim = network.heads, latents.z, network.config.atom_latent_dim
     if fixed is None:
@@ -149,17 +152,17 @@ def initial_state(
     condition = condition_of(latents, num_atoms, atom_latent_dim)
     atomic_numbers = crystals.atomic_numbers.clone()
     if atom_latent_dim and condition.has_atom_latents.any():
-        given = condition.has_atom_latents[crystals.batch]
-        atomic_numbers[given] = heads.species_logits(condition.atom_latents[given]).argmax(-1) + 1
+        coded = condition.has_atom_latents[crystals.batch]
+        atomic_numbers[coded] = heads.species_logits(condition.atom_latents[coded]).argmax(-1) + 1
     return InitialState(crystals.replace(atomic_numbers=atomic_numbers), condition)
 
 
 def _plan(fixed: FixedAttributes, cell: Tensor) -> WyckoffPlan:
-    """The space group in ``cell`` (3, 3) Å: in a given one as it is, else in one like it."""
+    """Return the space group in the fixed lattice, or in the one nearest to ``cell`` (3, 3) Å."""
     assert fixed.spacegroup is not None
-    given = None if fixed.lattice is None else fixed.lattice.double().cpu().numpy()
-    group = Group.of(fixed.spacegroup, given)
+    lattice = None if fixed.lattice is None else fixed.lattice.double().cpu().numpy()
+    group = Group.of(fixed.spacegroup, lattice)
     metric, basis = group.fit(cell.double().cpu().numpy())
     shares = tuple(int(n) for n in fixed.counts if n)
-    fitted = from_metric(torch.from_numpy(metric)[None])[0].numpy() if given is None else given
+    fitted = from_metric(torch.from_numpy(metric)[None])[0].numpy() if lattice is None else lattice
     return WyckoffPlan(group, basis, shares, fitted)

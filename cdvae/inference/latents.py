@@ -1,4 +1,4 @@
-"""Latents: drawn from the prior, or from the posterior of given crystals."""
+"""Latents from the prior, or from the posterior of given crystals."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from cdvae.nn.encoder import Latents, Posterior
 
 PRIOR_DRAWS = 10
 PRIOR_ROWS = 32
-"""Latents that a thread draws together."""
+"""Latents that a thread draws in one batch."""
 
 
 @torch.no_grad()
 def sample_latents(
     model: TrainedModel, seeds: Sequence[int], prior: Literal["learned", "normal"] = "learned"
 ) -> Latents:
-    """Latents for new crystals, from the learned prior or from N(0, I).
+    """Return latents for new crystals, from the learned prior or from N(0, I).
 
-    The learned prior draws a composition and then z for it; a z that the composition head reads
-    otherwise is drawn again, up to PRIOR_DRAWS times.
+    The learned prior draws a composition and then z for it. If the heads read another composition
+    from z, it is drawn again, at most PRIOR_DRAWS times.
     """
     if prior == "normal":
         noise = normal(seeds, model.config.model.latent_dim, "latent 0")
@@ -40,7 +40,7 @@ def sample_latents(
 
 
 def _draw(model: TrainedModel, seeds: Sequence[int]) -> Tensor:
-    """(B, D) latents of the learned prior."""
+    """Return latents (B, D) of the learned prior."""
     every = pad_to_multiple(range(len(seeds)))
     composition = model.prior.composition
     numbers = uniform([seeds[i] for i in every], composition.draws, "composition")
@@ -60,7 +60,7 @@ def _draw(model: TrainedModel, seeds: Sequence[int]) -> Tensor:
 
 @torch.no_grad()
 def encode(model: TrainedModel, crystals: CrystalBatch) -> Posterior:
-    """The posterior of each crystal, encoded chunk by chunk."""
+    """Return the posterior of each crystal, encoded chunk by chunk."""
     rows = chunks(len(crystals), model)
     parts = [model.network.encode(crystals.select(r).to(model.device)) for r in rows]
     return Posterior.cat(parts)
@@ -70,7 +70,7 @@ def encode(model: TrainedModel, crystals: CrystalBatch) -> Posterior:
 def sample_posterior(
     model: TrainedModel, posterior: Posterior, seeds: Sequence[int], width: Tensor | None = None
 ) -> Latents:
-    """One draw from each posterior, ``width`` (B,) times as wide: 1 if None, 0 for its mean."""
+    """Return one draw of each posterior, its deviation multiplied by ``width`` (B,), 1 if None."""
     width = torch.ones(len(seeds), device=model.device) if width is None else width.to(model.device)
     z, atom_latents, sizes = posterior.z, posterior.atom_latents, posterior.num_atoms.tolist()
     rngs = zip(sizes, generators(seeds, "codes of the posterior"), strict=True)
@@ -91,7 +91,7 @@ def sample_posterior(
 
 @torch.no_grad()
 def predict(model: TrainedModel, latents: Tensor) -> dict[str, Tensor]:
-    """(B,) of every property, in the card's units, read from ``latents`` (B, D)."""
+    """Return every property (B,), in the card's units, predicted from ``latents`` (B, D)."""
     heads = model.network.heads
     values = heads.property_values(heads(latents).properties)
     return dict(zip(model.properties, values.unbind(-1), strict=True))

@@ -1,4 +1,4 @@
-"""Several short runs instead of one long one: another only where the crystal does not fit z."""
+"""Several short attempts instead of a long one: restarts where the crystal does not fit z."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from cdvae.diffusion.samplers.sampler import Sampler
 from cdvae.geometry.crystal import CrystalBatch
 
 AGREE = 0.01
-"""Relative difference of two values of latent_mse that count as equal."""
+"""Relative difference below which two values of latent_mse count as equal."""
 JUDGEMENT_SIGMA = 0.4
-"""Å; noise level at which a run is judged: a wrong site is as far away as that."""
+"""Å; noise level of the judgement, about the distance of a wrong site."""
 
 
 @dataclass(frozen=True)
 class RestartPolicy:
-    """Up to ``attempts`` runs of a sampler for each crystal, until one fits or two agree.
+    """Up to ``attempts`` attempts for each crystal, until one is accepted or two agree.
 
-    A run that settles on the wrong sites early cannot leave them at the later, smaller noise
-    levels; another start costs the same as doubling the levels and helps more. Nine crystals of ten
-    fit at once, and whether one does can be told without the true crystal: by encoding it again.
-    Where the two best runs have the same latent_mse (AGREE), the sites are not what makes it: the
-    latent says things that no crystal has, as a draw of the posterior does.
+    An attempt that settles on wrong sites early cannot leave them at the later, smaller noise
+    levels. A restart costs the same as doubling the levels and helps more. About 90 % of crystals
+    are accepted on the first attempt; encoding a crystal again decides this without the true one.
+    If the two best attempts have the same latent_mse (AGREE), wrong sites do not cause it: the
+    latent describes no possible crystal, as draws of the posterior may.
 
-    Where none fits, the one is kept whose latent_mse times the shift that the score still asks for
-    is least: encoder and score err in different ways.
+    If no attempt is accepted, the one with the smallest product of latent_mse and score residual is
+    kept, because encoder and score err in different ways.
     """
 
     sampler: Sampler
@@ -38,23 +38,23 @@ class RestartPolicy:
 
     @property
     def judged(self) -> bool:
-        """Whether a run is compared with others."""
+        """Whether an attempt is compared with others."""
         return self.attempts > 1
 
     @property
     def nfe_per_attempt(self) -> int:
-        """Score evaluations of one run and of its judgement."""
+        """Network evaluations of one attempt and of its judgement."""
         return self.sampler.nfe + self.judged
 
     @property
     def nfe(self) -> int:
-        """Score evaluations of all runs."""
+        """Network evaluations of all attempts."""
         return self.attempts * self.nfe_per_attempt
 
 
 @dataclass(frozen=True)
 class SampleBatch:
-    """What a run made: B crystals on the CPU."""
+    """The result of an attempt: B crystals on the CPU."""
 
     crystals: CrystalBatch
     properties: Tensor  # (B, P)
@@ -62,14 +62,14 @@ class SampleBatch:
     score_residual: Tensor  # (B,) Å, as in `cdvae.diffusion.score.score_residual_shift`
 
     def select(self, rows: Sequence[int]) -> SampleBatch:
-        """Those of the crystals ``rows``."""
-        own = list(rows)
-        judged = self.latent_mse[own], self.score_residual[own]
-        return SampleBatch(self.crystals.select(own), self.properties[own], *judged)
+        """Return the crystals ``rows``."""
+        index = list(rows)
+        judged = self.latent_mse[index], self.score_residual[index]
+        return SampleBatch(self.crystals.select(index), self.properties[index], *judged)
 
 
 class BestOfN:
-    """The best of the runs of each of B crystals."""
+    """The best attempt for each of B crystals."""
 
     def __init__(self, number: int) -> None:
         self.nfe = torch.zeros(number, dtype=torch.long)  # (B,) so far
@@ -80,11 +80,11 @@ class BestOfN:
             math.inf
         ] * number  # latent_mse times score_residual of the best; 0 where it fits
         self._place = [-1] * number  # of each crystal's best among all that were made
-        self._made: list[SampleBatch] = []
+        self._samples: list[SampleBatch] = []
         self._total = 0
 
     def needs_restart(self, plans: Sequence[RestartPolicy]) -> list[int]:
-        """The crystals that ``plans``, one for each, give another run."""
+        """Return the crystals that get another attempt under ``plans``, one for each."""
         pairs = enumerate(plans)
         return [
             i for i, plan in pairs if self._runs[i] < plan.attempts and not self._ended(i, plan)
@@ -96,11 +96,13 @@ class BestOfN:
             least <= plan.accept_below or second <= (1 + AGREE) * least < math.inf
         )
 
-    def add(self, rows: Sequence[int], made: SampleBatch, plan: RestartPolicy) -> None:
-        """What a run of ``plan`` made of ``rows``."""
-        judged = zip(rows, made.latent_mse.tolist(), made.score_residual.tolist(), strict=True)
+    def add(self, rows: Sequence[int], samples: SampleBatch, plan: RestartPolicy) -> None:
+        """Add an attempt under ``plan`` for the crystals ``rows``."""
+        judged = zip(
+            rows, samples.latent_mse.tolist(), samples.score_residual.tolist(), strict=True
+        )
         for i, (row, latent_mse, score_residual) in enumerate(judged):
-            # What is not a number is the worst: a crystal all of whose runs broke remains broken.
+            # NaN is the worst: a crystal stays broken if all of its attempts broke.
             latent_mse = latent_mse if math.isfinite(latent_mse) else math.inf
             selection_score = (
                 0.0 if latent_mse <= plan.accept_below else latent_mse * score_residual
@@ -113,13 +115,13 @@ class BestOfN:
             )
             self._runs[row] += 1
             self.nfe[row] += plan.nfe_per_attempt
-        self._made.append(made)
+        self._samples.append(samples)
         self._total += len(rows)
 
     def crystals(self) -> CrystalBatch:
-        """The best of each."""
-        return CrystalBatch.cat([made.crystals for made in self._made]).select(self._place)
+        """Return the best crystals."""
+        return CrystalBatch.cat([samples.crystals for samples in self._samples]).select(self._place)
 
     def properties(self) -> Tensor:
-        """(B, P) of the best of each."""
-        return torch.cat([made.properties for made in self._made])[self._place]
+        """Return the properties (B, P) of the best crystals."""
+        return torch.cat([samples.properties for samples in self._samples])[self._place]

@@ -1,4 +1,4 @@
-"""Seeds and the random numbers of each crystal: they depend on its own seed alone."""
+"""Seeds and random numbers of each crystal, which depend only on its seed."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch import Tensor
 
 
 def crystal_seed(seed: int, index: int) -> int:
-    """The seed of crystal ``index`` of a job: 63 bits, without a pattern between neighbors."""
+    """Return the seed of crystal ``index`` of a job: 63 bits, unrelated to its neighbors."""
     digest = hashlib.blake2b(f"{seed}/{index}".encode(), digest_size=8).digest()
     return int.from_bytes(digest) >> 1
 
 
 def generators(seeds: Sequence[int], stream: str) -> list[torch.Generator]:
-    """One CPU generator a crystal; streams of one seed are independent of each other."""
+    """Return one CPU generator for each crystal; streams of one seed are independent."""
     rngs = []
     for seed in seeds:
         digest = hashlib.blake2b(f"{seed}/{stream}".encode(), digest_size=8).digest()
@@ -25,10 +25,10 @@ def generators(seeds: Sequence[int], stream: str) -> list[torch.Generator]:
 
 
 def normal(seeds: Sequence[int], size: int, stream: str) -> Tensor:
-    """(B, size) standard normal numbers, one row a crystal."""
+    """Return standard normal numbers (B, size), one row for each crystal."""
     return torch.stack([torch.randn(size, generator=rng) for rng in generators(seeds, stream)])
 
 
 def uniform(seeds: Sequence[int], size: int, stream: str) -> Tensor:
-    """(B, size) uniform numbers in [0, 1), one row a crystal."""
+    """Return uniform numbers (B, size) in [0, 1), one row for each crystal."""
     return torch.stack([torch.rand(size, generator=rng) for rng in generators(seeds, stream)])

@@ -64,7 +64,7 @@ def featurizer_version() -> str:
 
 
 def coverage_fingerprint(structure: Structure | None) -> np.ndarray:
-    """(193,) float64: 61 numbers of the structure, then 132 of the composition.
+    """Return (193,) float64: 61 numbers of the structure, then 132 of the composition.
 
     All NaN where there is no crystal, where atoms, images included, are closer than 0.5 Å (the cost
     of the neighbor search explodes there), and where CrystalNN finds no neighbors.

@@ -162,12 +162,12 @@ def _spacegroup(structure: Structure) -> tuple[int | None, str | None]:
     spglib rather than the faster moyopy, which does not return for some very flat cells.
     """
     numbers = [site.specie.Z for site in structure]
-    cell = (structure.lattice.matrix, structure.frac_coords, numbers)
+    cell: Any = (structure.lattice.matrix, structure.frac_coords, numbers)  # declared as sequences
     with warnings.catch_warnings():
         # spglib 2 announces its version 3, which raises where None is returned today.
         warnings.simplefilter("ignore", DeprecationWarning)
         try:
-            found = spglib.get_symmetry_dataset(cell, symprec=SYMPREC)
+            dataset = spglib.get_symmetry_dataset(cell, symprec=SYMPREC)
         except spglib.SpglibError:
-            found = None
-    return (None, None) if found is None else (int(found.number), str(found.international))
+            dataset = None
+    return (None, None) if dataset is None else (int(dataset.number), str(dataset.international))

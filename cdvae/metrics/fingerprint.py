@@ -39,7 +39,7 @@ class Fingerprint:
 
 
 def identify(structure: Structure) -> Fingerprint | None:
-    """The fingerprint of an ordered structure; None where its atoms are not separated."""
+    """Return the fingerprint of an ordered structure; None where its atoms are not separated."""
     return fingerprint(structure) if separated(structure) else None
 
 
@@ -59,18 +59,18 @@ def fingerprint(structure: Structure) -> Fingerprint:
 def _nearest(
     structure: Structure, kind: np.ndarray, counts: np.ndarray, length_scale: float
 ) -> np.ndarray:
-    """(N, K, 8) ascending distances in Å from each atom to the atoms of each kind."""
+    """Return (N, K, 8): ascending distances in Å from each atom to the atoms of each kind."""
     kinds, size = len(counts), len(structure)
     # A sphere of twice the length_scale holds 33 atoms on average; rare kinds need a larger one.
     radius = 2.0 * length_scale * max(1.0, NEIGHBORS / 12 * size / counts.min()) ** (1 / 3)
     while True:
         centre, neighbor, _, distance = structure.get_neighbor_list(radius)
         group = centre * kinds + kind[neighbor]
-        found = np.bincount(group, minlength=size * kinds)
-        if found.min() >= NEIGHBORS:
+        histogram = np.bincount(group, minlength=size * kinds)
+        if histogram.min() >= NEIGHBORS:
             break
         radius *= 1.3
     order = np.lexsort((distance, group))
-    first = np.cumsum(found) - found
+    first = np.cumsum(histogram) - histogram
     picked = distance[order][first[:, None] + np.arange(NEIGHBORS)]
     return picked.reshape(size, kinds, NEIGHBORS)

@@ -38,7 +38,7 @@ def coverage_fingerprints(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> CoverageFingerprints:
-    """The fingerprints of all crystals, in order.
+    """Return the fingerprints of all crystals, in order.
 
     Args:
         structures: the crystals; None where a method made none.
@@ -86,7 +86,7 @@ def _key(structures: Sequence[Structure | None], featurizer: str) -> str:
 
 
 def _read(structures: Sequence[Structure | None], file: Path | None) -> np.ndarray | None:
-    """The rows kept in `file`; None if they are not there, damaged or of another shape."""
+    """Return the rows kept in `file`; None if they are not there, damaged or of another shape."""
     if file is None or not file.is_file():
         return None
     try:

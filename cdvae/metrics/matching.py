@@ -51,7 +51,7 @@ def primitive(structure: Structure) -> Structure | None:
 
 
 def equivalent(first: Structure | None, second: Structure | None) -> bool:
-    """True if `StructureMatcher.fit` pairs two cells made by `primitive`.
+    """Return True if `StructureMatcher.fit` pairs two cells made by `primitive`.
 
     To reduce each crystal once and not in every comparison is many times faster. Cells with
     different numbers of atoms never match.

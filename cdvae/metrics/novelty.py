@@ -47,7 +47,7 @@ class NoveltyIndex:
         workers: int = 1,
         progress: Progress | None = None,
     ) -> "NoveltyIndex":
-        """The index of these training crystals, computed over processes."""
+        """Return the index of these training crystals, computed over processes."""
         return cls(parallel_map(fingerprint, structures, workers, progress, chunk_size=256))
 
     @classmethod

@@ -19,7 +19,7 @@ QUANTILES = np.linspace(0, 1, 101)
 def describe_training_data(
     data: CrystalDataset, workers: int = 1, progress: Progress | None = None
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The contents of ``reference.json`` and the index of known crystals.
+    """Return the contents of ``reference.json`` and the index of known crystals.
 
     Densities in g/cm³ and properties in their own units as 101 quantiles, the share of crystals by
     number of elements, and the fingerprints of :mod:`cdvae.metrics.novelty`.

@@ -20,7 +20,7 @@ MAX_SIGN_PATTERNS = 200_000
 
 
 def has_cell(structure: Structure) -> bool:
-    """True if there are atoms, all numbers are finite and the cell has at least 0.1 Å³."""
+    """Return True if there are atoms, all numbers are finite and the cell has at least 0.1 Å³."""
     matrix = structure.lattice.matrix
     return (
         len(structure) > 0
@@ -50,7 +50,7 @@ def shortest_contact(structure: Structure) -> float:
 
 
 def separated(structure: Structure) -> bool:
-    """True if the cell is valid and no two atoms, images included, are closer than 0.5 Å.
+    """Return True if the cell is valid and no two atoms, images included, are closer than 0.5 Å.
 
     Stricter than `structure_valid`: a needle-shaped cell fails. Symmetry and neighbor searches,
     whose cost explodes with such cells, are for crystals that pass.
@@ -59,12 +59,12 @@ def separated(structure: Structure) -> bool:
 
 
 def structure_valid(structure: Structure) -> bool:
-    """True if the cell is valid and no two atoms are closer than 0.5 Å; NaN is invalid."""
+    """Return True if the cell is valid and no two atoms are closer than 0.5 Å; NaN is invalid."""
     return has_cell(structure) and shortest_pair(structure) >= MIN_DISTANCE
 
 
 def composition_valid(counts: Mapping[int, int]) -> bool:
-    """True if atoms counted by atomic number can make a neutral compound.
+    """Return True if atoms counted by atomic number can make a neutral compound.
 
     One element, or metals only: valid. Otherwise some choice of one oxidation state per element
     (SMACT's 2014 list) must be neutral and pass the Pauling test. Only ratios of counts matter.
@@ -84,7 +84,7 @@ def species_counts(structure: Structure) -> dict[int, int]:
 
 @lru_cache(maxsize=100_000)
 def _smact_valid(composition: tuple[tuple[int, int], ...]) -> bool:
-    """The rule for (Z, count) pairs in lowest terms, ordered by Z.
+    """Return the rule for (Z, count) pairs in lowest terms, ordered by Z.
 
     `smact.screening.smact_validity` differs from the published numbers for elements without an
     electronegativity and tries every combination of states. Here combinations are grouped by the
@@ -108,7 +108,7 @@ def _smact_valid(composition: tuple[tuple[int, int], ...]) -> bool:
 
 
 def _pauling(signs: tuple[int, ...], electronegativities: list[float | None]) -> bool:
-    """True if every cation is less electronegative than every anion.
+    """Return True if every cation is less electronegative than every anion.
 
     Pairs are taken in order and the first that decides wins: an unknown electronegativity passes
     between opposite signs and fails between equal ones, as in the SMACT release of the paper.

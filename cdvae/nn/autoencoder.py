@@ -27,7 +27,7 @@ class ModelConfig:
     head_width: int = 256
     sigma_max: float = 0.4  # of the longest vector of the cell
     sigma_min: float = 0.02  # Å
-    atom_latent_dim: int = 0  # numbers that each atom may keep beside z
+    atom_latent_dim: int = 0  # size of the latent of each atom
 
 
 class CDVAE(nn.Module):
@@ -44,27 +44,26 @@ class CDVAE(nn.Module):
         self.decoder = Decoder(config.decoder, latent_dim, config.encoder.radial, atom_latent_dim)
 
     def encode(self, crystals: CrystalBatch) -> Posterior:
-        """The posterior over z of each crystal and over the code of each atom."""
+        """Return the posterior over z of each crystal and over the latent of each atom."""
         return self.encoder(crystals, self.encoder.geometry(crystals))
 
     def attributes(self, z: Tensor) -> Attributes:
-        """What the heads read from latents (B, D)."""
+        """Return the attributes that the heads predict from latents (B, D)."""
         return self.heads(z)
 
     def score(self, condition: Condition, crystals: CrystalBatch, sigma: Tensor) -> ScoreOutput:
-        """The denoising score of ``crystals`` at noise level ``sigma`` (B,) Å."""
+        """Return the denoising score of ``crystals`` at noise level ``sigma`` (B,) Å."""
         return self.decoder(condition, crystals, sigma)
 
     def latent_mse(self, condition: Condition, crystals: CrystalBatch) -> Tensor:
-        """(B,) how far ``crystals`` are from those that ``condition`` describes.
+        """Return the mean squared distance (B,) of the latents of ``crystals`` from ``condition``.
 
-        Mean squared distance of their own z and codes from it; zero for the crystal that was
-        encoded. Codes count where they are looked at.
+        It is zero for the crystal that was encoded. Atom latents count where the decoder uses them.
         """
-        found = self.encode(crystals)
-        latent_mse = (found.z.mean - condition.z).square().mean(-1)
+        posterior = self.encode(crystals)
+        latent_mse = (posterior.z.mean - condition.z).square().mean(-1)
         if self.config.atom_latent_dim == 0:
             return latent_mse
-        away = (found.atom_latents.mean - condition.atom_latents).square().mean(-1)
+        away = (posterior.atom_latents.mean - condition.atom_latents).square().mean(-1)
         away = scatter(away, crystals.batch, 0, len(crystals), reduce="mean")
         return latent_mse + condition.has_atom_latents * away

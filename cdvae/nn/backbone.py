@@ -52,7 +52,7 @@ class Geometry:
         return padded.index_copy(0, self.place, atoms).view(b, n, *atoms.shape[1:])
 
     def gather(self, padded: Tensor) -> Tensor:
-        """(A, …) the rows of ``padded`` (B, N, …) that are atoms."""
+        """Return (A, …): the rows of ``padded`` (B, N, …) that are atoms."""
         rows = padded.flatten(0, 1)
         return rows if len(rows) == len(self.place) else rows.index_select(0, self.place)
 
@@ -60,6 +60,13 @@ class Geometry:
 def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     """One hidden layer with SiLU."""
     return nn.Sequential(Linear(inputs, hidden), nn.SiLU(), Linear(hidden, outputs))
+
+
+def last_linear(network: nn.Sequential) -> nn.Linear:
+    """Return the output layer of a network made by :func:`mlp`."""
+    layer = network[-1]
+    assert isinstance(layer, nn.Linear)
+    return layer
 
 
 def radial_basis(distance: Tensor, size: int) -> Tensor:
@@ -88,28 +95,28 @@ def radial_basis(distance: Tensor, size: int) -> Tensor:
 
 
 def neighbor_search(crystals: CrystalBatch, config: BackboneConfig) -> NeighborSearch:
-    """The search that :func:`geometry` makes, for crystals whose atoms will move."""
+    """Return the search that :func:`geometry` makes, for crystals whose atoms will move."""
     return NeighborSearch(crystals, config.cutoff * crystals.length_scale)
 
 
 def geometry(search: NeighborSearch, frac_coords: Tensor, radial: int) -> Geometry:
-    """All neighbors within the cutoff, image by image, summed for each pair of atoms.
+    """Return all neighbors within the cutoff, image by image, summed for each pair of atoms.
 
     Args:
         search: of the crystals.
         frac_coords: (A, 3) where their atoms are.
         radial: the number R of radial functions.
     """
-    found = search.pairs(frac_coords)
+    edges = search.pairs(frac_coords)
     b, n = search.crystals, search.largest
-    relative = found.length / search.cutoff[search.crystal].index_select(0, found.image)
+    relative = edges.length / search.cutoff[search.crystal].index_select(0, edges.image)
     basis = radial_basis(relative, radial)
-    unit = found.vector / found.length.clamp(min=1e-6)
+    unit = edges.vector / edges.length.clamp(min=1e-6)
     terms = basis.T.contiguous()
     along = unit.T[:, :, None] * terms[:, None]
     return Geometry(
-        _sum(terms, found.pair, b * n * n).view(b, n, n, radial),
-        _sum(along.flatten(1), found.pair, b * n * n).view(b, n, n, 3, radial),
+        _sum(terms, edges.pair, b * n * n).view(b, n, n, radial),
+        _sum(along.flatten(1), edges.pair, b * n * n).view(b, n, n, 3, radial),
         search.place,
     )
 
@@ -147,7 +154,7 @@ class Interaction(nn.Module):
     def forward(
         self, s: Tensor, v: Tensor, radial: Tensor, vector: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Returns scalars (B, N, S) and vectors (B, N, 3, V)."""
+        """Return scalars (B, N, S) and vectors (B, N, 3, V)."""
         own, along, carried = self.source(self.norm(s)).split(self.sizes, -1)
         by_scalar, by_vector, by_carried = self.filter.weight.split(self.sizes, 0)
         # Axes: crystal, target, source, (Cartesian,) channel; summed over the source.
@@ -183,7 +190,7 @@ class Backbone(nn.Module):
         context: Tensor | None = None,
         vectors: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Returns invariant scalars (A, S) and equivariant vectors (A, 3, V).
+        """Return invariant scalars (A, S) and equivariant vectors (A, 3, V).
 
         They begin as ``scalars`` (A, S) and ``vectors`` (A, 3, V), zero if None.
         """
@@ -196,9 +203,15 @@ class Backbone(nn.Module):
     def interact(
         self, s: Tensor, v: Tensor, radial: Tensor, vector: Tensor, context: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """All layers on padded rows; this is the part that is worth compiling."""
+        """Apply all layers to padded rows; this is the part that is worth compiling."""
         for i, layer in enumerate(self.layers):
             if context is not None:
                 s = s + context[:, None, i]
             s, v = layer(s, v, radial, vector)
         return s, v
+
+
+def compile_interaction(backbone: Backbone) -> None:
+    """Replace the layers of ``backbone`` by their compiled form; needs a C++ compiler."""
+    compiled = torch.compile(backbone.interact, dynamic=True)
+    backbone.interact = compiled  # type: ignore[method-assign]

@@ -15,7 +15,7 @@ from cdvae.geometry.crystal import CrystalBatch
 from cdvae.geometry.elements import NUM_SPECIES
 from cdvae.geometry.neighbors import NeighborSearch
 from cdvae.linear import Linear
-from cdvae.nn.backbone import Backbone, BackboneConfig, geometry, mlp, neighbor_search
+from cdvae.nn.backbone import Backbone, BackboneConfig, geometry, last_linear, mlp, neighbor_search
 from cdvae.nn.structure_factors import PhaseReader
 
 
@@ -36,7 +36,7 @@ class Condition:
     num_atoms: Tensor  # (B,) int64
 
     def select(self, crystals: Sequence[int]) -> Condition:
-        """Those of the crystals with these indices."""
+        """Return those of the crystals with these indices."""
         rows = list(crystals)
         parts = self.atom_latents.split(self.num_atoms.tolist())
         atom_latents = torch.cat([parts[i] for i in rows])
@@ -70,14 +70,14 @@ class Decoder(nn.Module):
             PhaseReader(atom_latent_dim, width, config.vectors) if atom_latent_dim else None
         )
         if self.atom_latent is not None:
-            nn.init.zeros_(self.atom_latent[-1].weight)  # as in PhaseReader
+            nn.init.zeros_(last_linear(self.atom_latent).weight)  # as in PhaseReader
 
     def bind(self, condition: Condition) -> Score:
         """The score of the crystals of ``condition``: their share of the work is done once."""
         return _Bound(self, condition)
 
     def forward(self, condition: Condition, crystals: CrystalBatch, sigma: Tensor) -> ScoreOutput:
-        """The score at noise level ``sigma`` (B,) Å under ``condition``."""
+        """Return the score at noise level ``sigma`` (B,) Å under ``condition``."""
         return self.bind(condition)(crystals, sigma)
 
     def sites(self, z: Tensor, crystals: CrystalBatch) -> Tensor:
@@ -93,9 +93,9 @@ class Decoder(nn.Module):
             classes: (A,).
         """
         elements = self.element_embedding(classes)
-        own = latent.index_select(0, batch)
+        per_atom = latent.index_select(0, batch)
         # The product lets an atom ask "which site does z give my element?" for unseen pairs too.
-        return elements + self.atom(torch.cat([elements, own, elements * own], 1))
+        return elements + self.atom(torch.cat([elements, per_atom, elements * per_atom], 1))
 
     def levels(self, latent: Tensor, sigma: Tensor, length_scale: Tensor) -> Tensor:
         """(B, layers, S) what the layers are told of ``latent`` (B, S) and the noise level."""
@@ -137,7 +137,7 @@ class _Bound:
             self._search = neighbor_search(crystals, config)
         batch = self._search.batch
         atoms, vectors = self._atoms(crystals, batch), None
-        if decoder.place is not None:
+        if decoder.place is not None and self._said is not None:
             atoms = atoms + self._said
             scalars, vectors = decoder.place(self._codes, atoms, crystals)
             atoms = atoms + scalars
@@ -156,14 +156,14 @@ class _Bound:
         return ScoreOutput(shift, decoder.logits(scalars))
 
     def _atoms(self, crystals: CrystalBatch, batch: Tensor) -> Tensor:
-        """(A, S) from a table with a row for each crystal and element in it.
+        """Return rows (A, S) of a table with a row for each crystal and element in it.
 
         Samplers exchange the species of atoms, not those of crystals.
         """
-        wanted = batch * NUM_SPECIES + crystals.atomic_numbers - 1
-        row = torch.searchsorted(self._pairs, wanted).clamp(max=len(self._pairs) - 1)
-        if not len(self._pairs) or not torch.equal(self._pairs[row], wanted):
-            self._pairs, row = wanted.unique(return_inverse=True)
+        indices = batch * NUM_SPECIES + crystals.atomic_numbers - 1
+        row = torch.searchsorted(self._pairs, indices).clamp(max=len(self._pairs) - 1)
+        if not len(self._pairs) or not torch.equal(self._pairs[row], indices):
+            self._pairs, row = indices.unique(return_inverse=True)
             crystal, classes = self._pairs // NUM_SPECIES, self._pairs % NUM_SPECIES
             self._table = self._decoder.atoms(self._latent, crystal, classes)
         return self._table.index_select(0, row)

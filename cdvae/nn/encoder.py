@@ -1,4 +1,4 @@
-"""Crystal → distribution over the latent z."""
+"""The encoder: the posterior over the latent z and the atom latents of a crystal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,15 @@ from cdvae.geometry.crystal import CrystalBatch
 from cdvae.geometry.elements import NUM_SPECIES
 from cdvae.geometry.lattice import to_log_metric
 from cdvae.linear import Linear
-from cdvae.nn.backbone import Backbone, BackboneConfig, Geometry, geometry, mlp, neighbor_search
+from cdvae.nn.backbone import (
+    Backbone,
+    BackboneConfig,
+    Geometry,
+    geometry,
+    last_linear,
+    mlp,
+    neighbor_search,
+)
 from cdvae.nn.structure_factors import PhaseEncoder
 
 
@@ -25,18 +33,18 @@ class Latent:
     logvar: Tensor  # (B, D)
 
     def sample(self, rng: torch.Generator) -> Tensor:
-        """(B, D) one draw each."""
+        """Return one draw (B, D) of each."""
         noise = torch.randn(self.mean.shape, generator=rng, device=self.mean.device)
         return self.mean + (0.5 * self.logvar).exp() * noise
 
     def kl(self) -> Tensor:
-        """(B,) KL divergence from N(0, I), nats."""
+        """Return (B,): KL divergence from N(0, I), nats."""
         return 0.5 * (self.mean**2 + self.logvar.exp() - 1 - self.logvar).sum(-1)
 
 
 @dataclass(frozen=True)
 class Latents:
-    """What B crystals are decoded from; new ones have no codes."""
+    """What B crystals are decoded from; new crystals have no atom latents."""
 
     z: Tensor  # (B, D)
     atom_latents: Tensor  # (A, K)
@@ -44,13 +52,13 @@ class Latents:
 
     @staticmethod
     def of(z: Tensor) -> Latents:
-        """``z`` (B, D) alone."""
+        """Return latents with ``z`` (B, D) and without atom latents."""
         none = torch.zeros(len(z), dtype=torch.int64, device=z.device)
         return Latents(z, z.new_zeros(0, 0), none)
 
     @staticmethod
     def cat(parts: Sequence[Latents]) -> Latents:
-        """Those of all ``parts``, which come of one model."""
+        """Return those of all ``parts``, which come of one model."""
         widest = max((part.atom_latents.shape[1] for part in parts), default=0)
         atom_latents = [part.atom_latents for part in parts if part.atom_latents.shape[1] == widest]
         return Latents(
@@ -63,7 +71,7 @@ class Latents:
         return len(self.z)
 
     def select(self, rows: Sequence[int]) -> Latents:
-        """Those of the crystals ``rows``."""
+        """Return those of the crystals ``rows``."""
         parts = self.atom_latents.split(self.num_atom_latents.tolist())
         atom_latents = torch.cat([parts[i] for i in rows]) if rows else self.atom_latents[:0]
         return Latents(self.z[list(rows)], atom_latents, self.num_atom_latents[list(rows)])
@@ -71,7 +79,7 @@ class Latents:
 
 @dataclass(frozen=True)
 class Posterior:
-    """What the encoder says of B crystals with A atoms."""
+    """The posterior of B crystals with A atoms."""
 
     z: Latent  # (B, D)
     atom_latents: Latent  # (A, K)
@@ -81,11 +89,11 @@ class Posterior:
         return len(self.num_atoms)
 
     def means(self) -> Latents:
-        """The means of z and of the codes."""
+        """Return the means of z and of the atom latents."""
         return Latents(self.z.mean, self.atom_latents.mean, self.num_atoms)
 
     def select(self, rows: Sequence[int]) -> Posterior:
-        """Those of the crystals ``rows``; a row may be repeated."""
+        """Return those of the crystals ``rows``; a row may be repeated."""
         sizes, rows = self.num_atoms.tolist(), list(rows)
         parts = torch.arange(len(self.atom_latents.mean), device=self.num_atoms.device).split(sizes)
         atoms = torch.cat([parts[i] for i in rows])
@@ -97,7 +105,7 @@ class Posterior:
 
     @staticmethod
     def cat(parts: Sequence[Posterior]) -> Posterior:
-        """All of ``parts`` in one."""
+        """Return all of ``parts`` in one."""
         z = Latent(torch.cat([p.z.mean for p in parts]), torch.cat([p.z.logvar for p in parts]))
         atom_latents = Latent(
             torch.cat([p.atom_latents.mean for p in parts]),
@@ -135,15 +143,15 @@ class Encoder(nn.Module):
         self.atom_latent = PhaseEncoder(width, 2 * atom_latent_dim) if atom_latent_dim else None
         if self.atom_latent is not None:
             with torch.no_grad():  # narrow from the start: what is drowned in noise is not learned
-                self.atom_latent.leave[-1].bias[atom_latent_dim:] = -3.0
+                last_linear(self.atom_latent.leave).bias[atom_latent_dim:] = -3.0
 
     def geometry(self, crystals: CrystalBatch) -> Geometry:
-        """The edges that the encoder sees."""
+        """Return the edges that the encoder sees."""
         search = neighbor_search(crystals, self.config)
         return geometry(search, crystals.frac_coords, self.config.radial)
 
     def forward(self, crystals: CrystalBatch, graph: Geometry) -> Posterior:
-        """The posterior of each crystal, ``graph`` being its :meth:`geometry`."""
+        """Return the posterior of each crystal, ``graph`` being its :meth:`geometry`."""
         atoms, elements = self._atoms(crystals, graph)
         size = self.size(crystals.num_atoms.clamp(max=self.size.num_embeddings - 1))
         cell = self.cell(to_log_metric(crystals.lattice, crystals.num_atoms))
@@ -163,7 +171,7 @@ class Encoder(nn.Module):
         )
 
     def pool(self, crystals: CrystalBatch, graph: Geometry) -> Tensor:
-        """(B, 3S) what is the same for every cell of a crystal: means over its atoms."""
+        """Return means (B, 3S) over the atoms, equal for every cell of a crystal."""
         return self._mean(*self._atoms(crystals, graph), crystals)
 
     def _atoms(self, crystals: CrystalBatch, graph: Geometry) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from cdvae.geometry.crystal import CrystalBatch
 from cdvae.geometry.elements import NUM_SPECIES
 from cdvae.geometry.lattice import from_log_metric, to_log_metric
-from cdvae.nn.backbone import mlp
+from cdvae.nn.backbone import last_linear, mlp
 
 LATTICE_STD_FLOOR = 0.02
 """Strain below which differences of lattices are not worth a loss (Perov-5 angles never vary)."""
@@ -21,7 +21,7 @@ LATTICE_RANGE = 8.0
 
 @dataclass(frozen=True)
 class Attributes:
-    """What the heads say of each latent."""
+    """The predictions of the heads for each latent."""
 
     num_atoms_logits: Tensor  # (B, N+1), class 0 is masked
     log_metric: Tensor  # (B, 6) standardized, see cdvae.geometry.lattice.to_log_metric
@@ -32,6 +32,13 @@ class Attributes:
 class Heads(nn.Module):
     """One small network for each attribute; scalers are buffers and travel with the weights."""
 
+    lattice_mean: Tensor  # (6,)
+    lattice_std: Tensor  # (6,)
+    property_mean: Tensor  # (P,)
+    property_std: Tensor  # (P,)
+    known_species: Tensor  # (Z,) bool
+    known_sizes: Tensor  # (N + 1,) bool
+
     def __init__(
         self, latent_dim: int, max_atoms: int, num_properties: int, width: int, atom_latent_dim: int
     ) -> None:
@@ -40,7 +47,7 @@ class Heads(nn.Module):
         self.lattice = mlp(latent_dim, width, 6)
         self.composition = mlp(latent_dim, width, NUM_SPECIES * (max_atoms + 1))
         with torch.no_grad():  # nearly all elements are absent from nearly all crystals
-            self.composition[-1].bias.view(NUM_SPECIES, -1)[:, 0] = 6.0
+            last_linear(self.composition).bias.view(NUM_SPECIES, -1)[:, 0] = 6.0
         self.element = mlp(atom_latent_dim, width, NUM_SPECIES) if atom_latent_dim else None
         self.properties = nn.ModuleList(mlp(latent_dim, width, 1) for _ in range(num_properties))
         self.register_buffer("lattice_mean", torch.zeros(6))
@@ -51,7 +58,7 @@ class Heads(nn.Module):
         self.register_buffer("known_sizes", torch.arange(max_atoms + 1) > 0)
 
     def fit_scalers(self, crystals: CrystalBatch, properties: Tensor) -> None:
-        """Sets means, deviations and the known elements and sizes from training data.
+        """Set means, deviations and the known elements and sizes from training data.
 
         Args:
             crystals: all N training crystals.
@@ -71,7 +78,7 @@ class Heads(nn.Module):
         self.known_sizes.zero_()[crystals.num_atoms.unique()] = True
 
     def forward(self, z: Tensor) -> Attributes:
-        """All heads on latents ``z`` (B, D)."""
+        """Return the predictions of all heads for latents ``z`` (B, D)."""
         num_atoms = self.size_logits(z)
         counts = self.composition(z).unflatten(1, (NUM_SPECIES, -1))
         impossible = ~self.known_species[:, None] & (torch.arange(counts.shape[2]) > 0).to(z.device)
@@ -81,15 +88,19 @@ class Heads(nn.Module):
         return Attributes(num_atoms, self.lattice(z), counts, stacked)
 
     def size_logits(self, z: Tensor) -> Tensor:
-        """(B, N+1) of each number of atoms, given latents ``z`` (B, D)."""
+        """Return logits (B, N+1) of the number of atoms, given latents ``z`` (B, D)."""
         return self.num_atoms(z).masked_fill(~self.known_sizes, -torch.inf)
 
+    def _element_network(self) -> nn.Module:
+        assert self.element is not None, "this model has no atom latents"
+        return self.element
+
     def species_logits(self, atom_latents: Tensor) -> Tensor:
-        """(A, Z) which element the ``atom_latents`` (A, K) of the atoms say; K must not be zero."""
-        return self.element(atom_latents).masked_fill(~self.known_species, -torch.inf)
+        """Return element logits (A, Z) of the ``atom_latents`` (A, K); K must not be zero."""
+        return self._element_network()(atom_latents).masked_fill(~self.known_species, -torch.inf)
 
     def lattice_of(self, log_metric: Tensor, num_atoms: Tensor) -> Tensor:
-        """(B, 3, 3) Å lattices from standardized predictions (B, 6).
+        """Return lattices (B, 3, 3), Å, from standardized predictions (B, 6).
 
         Predictions stay within LATTICE_RANGE deviations of the mean: a latent far from the data
         must not ask for a cell like a needle, whose neighbor search would not end.
@@ -98,13 +109,13 @@ class Heads(nn.Module):
         return from_log_metric(log_metric * self.lattice_std + self.lattice_mean, num_atoms)
 
     def lattice_target(self, lattice: Tensor, num_atoms: Tensor) -> Tensor:
-        """(B, 6) standardized targets of lattices (B, 3, 3) Å."""
+        """Return (B, 6): standardized targets of lattices (B, 3, 3) Å."""
         return (to_log_metric(lattice, num_atoms) - self.lattice_mean) / self.lattice_std
 
     def property_target(self, values: Tensor) -> Tensor:
-        """(B, P) standardized properties."""
+        """Return (B, P): standardized properties."""
         return (values - self.property_mean) / self.property_std
 
     def property_values(self, standardized: Tensor) -> Tensor:
-        """(B, P) properties in the units of the data."""
+        """Return (B, P): properties in the units of the data."""
         return standardized * self.property_std + self.property_mean

@@ -1,4 +1,4 @@
-"""Crystal → properties: a network of its own that judges what the generator makes."""
+"""The property model: predicts properties from crystals, independent of the generator."""
 
 from __future__ import annotations
 
@@ -25,6 +25,11 @@ class PropertyModel(nn.Module):
     training data are buffers and travel with the weights.
     """
 
+    length_scale_mean: Tensor
+    length_scale_std: Tensor
+    property_mean: Tensor  # (P,)
+    property_std: Tensor  # (P,)
+
     def __init__(self, config: BackboneConfig, num_properties: int) -> None:
         super().__init__()
         self.config = config
@@ -41,7 +46,7 @@ class PropertyModel(nn.Module):
         self.register_buffer("property_std", torch.ones(num_properties))
 
     def fit_scalers(self, crystals: CrystalBatch, properties: Tensor) -> None:
-        """Sets means and deviations from N training crystals and properties (N, P), NaN unknown."""
+        """Set means and deviations from N crystals and properties (N, P), NaN where unknown."""
         length_scale = crystals.length_scale.double().log()
         self.length_scale_mean.copy_(length_scale.mean())
         self.length_scale_std.copy_(length_scale.std().clamp(min=1e-2))
@@ -51,12 +56,12 @@ class PropertyModel(nn.Module):
         self.property_std.copy_((values - mean).square().nanmean(0).sqrt().clamp(min=1e-6))
 
     def geometry(self, crystals: CrystalBatch) -> Geometry:
-        """The edges that the network sees."""
+        """Return the edges that the network uses."""
         search = neighbor_search(crystals, self.config)
         return geometry(search, crystals.frac_coords, self.config.radial)
 
     def forward(self, crystals: CrystalBatch, graph: Geometry) -> Tensor:
-        """(B, P) standardized properties, ``graph`` being the crystals' :meth:`geometry`."""
+        """Return standardized properties (B, P), given the :meth:`geometry` of the crystals."""
         batch = crystals.batch
         length_scale = (
             crystals.length_scale.log() - self.length_scale_mean
@@ -68,9 +73,9 @@ class PropertyModel(nn.Module):
         return self.readout(pooled)
 
     def target(self, values: Tensor) -> Tensor:
-        """(B, P) standardized properties of ``values`` in the units of the data."""
+        """Return ``values`` (B, P), in the units of the data, standardized."""
         return (values - self.property_mean) / self.property_std
 
     def values(self, crystals: CrystalBatch) -> Tensor:
-        """(B, P) properties in the units of the data."""
+        """Return the properties (B, P) in the units of the data."""
         return self(crystals, self.geometry(crystals)) * self.property_std + self.property_mean

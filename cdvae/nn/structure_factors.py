@@ -22,7 +22,7 @@ from cdvae.linear import Linear
 from cdvae.nn.backbone import mlp
 
 
-def _wave_vectors() -> list[tuple[int, int, int]]:
+def _wave_vectors() -> list[tuple[int, ...]]:
     """Integer wave vectors up to sign: the axes', their second ones, all others within ±1."""
     axes = [(1, 0, 0), (0, 1, 0), (0, 0, 1)]
     near = [h for h in itertools.product((-1, 0, 1), repeat=3) if h > (0, 0, 0) and h not in axes]
@@ -51,7 +51,7 @@ EXTINCT = 0.02
 
 
 def waves(crystals: CrystalBatch) -> Tensor:
-    """(A, H, 2) exp(2πi h·f) of every atom and wave vector h."""
+    """Return (A, H, 2): exp(2πi h·f) of every atom and wave vector h."""
     vectors = torch.tensor(
         _wave_vectors(), dtype=crystals.frac_coords.dtype, device=crystals.frac_coords.device
     )
@@ -67,7 +67,7 @@ def turned_back(number: Tensor, by: Tensor) -> Tensor:
 
 
 def _mean(values: Tensor, crystals: CrystalBatch) -> Tensor:
-    """(A, …) the mean of ``values`` (A, …) over the crystal of each atom."""
+    """Return (A, …): the mean of ``values`` (A, …) over the crystal of each atom."""
     batch = crystals.batch
     return scatter(values, batch, 0, len(crystals), reduce="mean").index_select(0, batch)
 
@@ -90,7 +90,7 @@ class PhaseEncoder(nn.Module):
         self.leave = mlp(HIDDEN + inputs, HIDDEN, outputs)
 
     def forward(self, atoms: Tensor, crystals: CrystalBatch) -> Tensor:
-        """(A, outputs) from scalars ``atoms`` (A, S)."""
+        """Return features (A, outputs) from scalars ``atoms`` (A, S)."""
         wave = waves(crystals)[:, None]  # (A, 1, H, 2)
         amplitude = self.amplitude(atoms)[:, :, None, None]
         total = _mean(amplitude * wave, crystals)
@@ -140,7 +140,7 @@ class PhaseReader(nn.Module):
     def forward(
         self, atom_latents: Tensor, atoms: Tensor, crystals: CrystalBatch
     ) -> tuple[Tensor, Tensor]:
-        """(A, S) for the scalars and (A, 3, V) vectors along those of the cell.
+        """Return scalars (A, S) and vectors (A, 3, V) along those of the cell.
 
         Args:
             atom_latents: (A, K).

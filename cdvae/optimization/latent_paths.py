@@ -1,8 +1,8 @@
-"""Walks through the latent space: from one crystal to another, and around one.
+"""Paths through the latent space: between two crystals, and around one.
 
-A straight line in z leaves the latents that the encoder makes of crystals, so a walk goes in the
-coordinates of the prior: a composition and the noise that the flow carries to z. Noise is normal in
-many dimensions, where all points lie near a sphere; walks stay on it.
+A straight line in z leads away from the latents that the encoder produces. Paths therefore use the
+coordinates of the prior: a composition, and the noise that the flow carries to z. Noise is normal
+in many dimensions, where all points lie near a sphere; the paths stay on it.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from cdvae.optimization.substitution import key, neighbors, neutral
 from cdvae.prior.composition_prior import CompositionPrior
 
 FLOW_STEPS = 25
-"""Of Heun's method, there and back: enough for a latent to come back to itself."""
+"""Steps of Heun's method: enough for an inverted latent to be restored."""
 
 
 @torch.no_grad()
 def interpolate_latents(
     model: TrainedModel, crystals: CrystalBatch, z: Tensor, positions: Sequence[float]
 ) -> Tensor:
-    """(N, D) latents on the way from the first to the second of two crystals.
+    """Return latents (N, D) on the path from the first to the second of two crystals.
 
-    The noise turns from that of one crystal to that of the other at a constant rate. The
-    composition goes atom by atom, each time to the one that the prior finds likeliest among those
-    that pass the check of SMACT (among all where none does).
+    The noise turns from that of the first crystal to that of the second at a constant rate. The
+    composition changes atom by atom, each time to the likeliest one under the prior that passes
+    the check of SMACT, or to the likeliest one if none passes.
 
     Args:
         model: the trained model.
-        crystals: the two.
-        z: (2, D) their latents; positions 0 and 1 give them exactly.
+        crystals: two crystals.
+        z: (2, D) their latents, which positions 0 and 1 return exactly.
         positions: N numbers in [0, 1].
 
     Raises:
@@ -48,9 +48,9 @@ def interpolate_latents(
     counts = element_counts(crystals)
     noise = _flow_rows(model.prior.invert, z, counts)
     steps = composition_path(counts[0], counts[1], model.prior.composition)
-    own = [_composition_at(steps, position) for position in positions]
+    compositions = [_composition_at(steps, position) for position in positions]
     turned = torch.stack([slerp(noise[0], noise[1], position) for position in positions])
-    latents = _flow_rows(model.prior.sample_from_noise, turned, torch.stack(own))
+    latents = _flow_rows(model.prior.sample_from_noise, turned, torch.stack(compositions))
     for row, position in enumerate(positions):
         if position in (0, 1):
             latents[row] = z[int(position)]
@@ -66,19 +66,19 @@ def perturb_latents(
     seeds: Sequence[int],
     keep_composition: bool,
 ) -> Tensor:
-    """(N, D) latents near that of one crystal, one for each seed.
+    """Return latents (N, D) near that of one crystal, one for each seed.
 
-    The noise x becomes √(1 − s²) x + s ε for a standard normal ε: a draw of the prior as x is. The
-    composition makes a number of steps, binomial with as many trials as there are elements and
-    probability s; each step is drawn from the prior among those one change away.
+    The noise x becomes √(1 − s²) x + s ε for a standard normal ε, which is a draw of the prior like
+    x. The composition makes a binomial number of steps, with one trial of probability s for each
+    element; each step is drawn from the prior among the compositions one change away.
 
     Args:
         model: the trained model.
-        crystal: the one.
+        crystal: one crystal.
         z: (1, D) its latent.
-        strength: s in [0, 1]; 0 gives z back along the axes of the prior, 1 forgets it.
-        seeds: one a variation.
-        keep_composition: no steps of the composition.
+        strength: s in [0, 1]; 0 returns z along the axes of the prior, 1 a draw of the prior.
+        seeds: one for each variation.
+        keep_composition: whether the composition stays as it is.
 
     Raises:
         ValueError: the strength is out of its range, or there is not one crystal.
@@ -101,13 +101,13 @@ def perturb_latents(
 
 
 def distance(model: TrainedModel, z: Tensor, other: Tensor) -> Tensor:
-    """(B,) root mean square difference of latents (B, D), in units of their spread in the data."""
-    way = model.prior.coordinates(z) - model.prior.coordinates(other)
-    return way.square().mean(-1).sqrt()
+    """Return the RMS difference (B,) of latents (B, D), in units of their spread in the data."""
+    difference = model.prior.coordinates(z) - model.prior.coordinates(other)
+    return difference.square().mean(-1).sqrt()
 
 
 def slerp(start: Tensor, end: Tensor, position: float) -> Tensor:
-    """(D,) between vectors (D,): their direction turns, their length changes evenly (slerp)."""
+    """Return the spherical interpolation (D,) of vectors (D,); the length changes linearly."""
     length = (1 - position) * start.norm() + position * end.norm()
     angle = torch.nn.functional.cosine_similarity(start, end, dim=0).clamp(-1, 1).arccos()
     if angle < 1e-4:
@@ -118,34 +118,34 @@ def slerp(start: Tensor, end: Tensor, position: float) -> Tensor:
 
 
 def composition_path(start: Tensor, end: Tensor, prior: CompositionPrior) -> list[Tensor]:
-    """Compositions (Z,) from ``start`` to ``end``; each step exchanges, adds or removes an atom."""
+    """Return compositions (Z,) from ``start`` to ``end``; each step changes one atom."""
     path = [start]
     while not torch.equal(path[-1], end):
         here = path[-1]
-        gone, wanted = (here - end).clamp(min=0), (end - here).clamp(min=0)
+        surplus, missing = (here - end).clamp(min=0), (end - here).clamp(min=0)
         one = torch.eye(len(here), dtype=here.dtype, device=here.device)
-        less = [-one[place] for place in gone.nonzero().flatten()]
-        more = [one[place] for place in wanted.nonzero().flatten()]
+        less = [-one[place] for place in surplus.nonzero().flatten()]
+        more = [one[place] for place in missing.nonzero().flatten()]
         # Atoms without a counterpart come or go where the cells hold different numbers of them.
         exchanges = [a + b for a, b in itertools.product(less, more)]
         steps = exchanges or less or more
         nearer = torch.stack([here + step for step in steps])
         order = prior.log_prob(nearer).argsort(descending=True, stable=True).tolist()
         path.append(nearer[next((row for row in order if neutral(key(nearer[row]))), order[0])])
-    # Sizes that the model does not know are passed over.
+    # The model does not know some sizes.
     inner = [counts for counts in path[1:-1] if prior.sizes[int(counts.sum())]]
     return [start, *inner, end] if len(path) > 1 else path
 
 
 def _composition_at(steps: Sequence[Tensor], position: float) -> Tensor:
-    """The composition that belongs to a position: each takes as long as the others."""
+    """Return the composition at a position; each composition takes the same share of the path."""
     return steps[round(position * (len(steps) - 1))]
 
 
 def step_compositions(
     counts: Tensor, prior: CompositionPrior, steps: int, rng: torch.Generator
 ) -> Tensor:
-    """(Z,) ``counts`` (Z,) after so many steps, drawn from the prior among neutral neighbors."""
+    """Return ``counts`` (Z,) after ``steps`` draws of a neutral neighbor from the prior."""
     for _ in range(steps):
         near = neighbors(counts, prior)
         noise = torch.rand(len(near), generator=rng).log().neg().log().neg().to(near)  # Gumbel
@@ -160,6 +160,6 @@ def step_compositions(
 def _flow_rows(
     flow: Callable[[Tensor, Tensor, int], Tensor], rows: Tensor, counts: Tensor
 ) -> Tensor:
-    """``flow`` of each row; what is computed beside a row changes no bit of it."""
+    """Return ``flow`` of each row, whose bits do not depend on the other rows."""
     every = pad_to_multiple(range(len(rows)))
     return flow(rows[every], counts[every], FLOW_STEPS)[: len(rows)]

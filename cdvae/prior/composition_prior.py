@@ -133,6 +133,10 @@ class CompositionPrior(nn.Module):
     given all shares, because a choice atom by atom can go wrong more often.
     """
 
+    known_elements: Tensor  # (Z,) bool
+    sizes: Tensor  # (N + 1,) bool
+    most_elements: Tensor  # () int64
+
     def __init__(self, max_atoms: int, width: int) -> None:
         super().__init__()
         self.max_atoms = max_atoms

@@ -1,9 +1,8 @@
-"""The composition prior, given what is known of the composition."""
+"""The composition prior under constraints."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -43,7 +42,7 @@ class ConditionalComposition:
         size_log_weights: Tensor | None = None,
         possible: Callable[[Stoichiometry], bool] | None = None,
     ) -> None:
-        """Finds what is possible.
+        """Tabulate the possible compositions or shares.
 
         Args:
             prior: the unconditional law.
@@ -60,11 +59,11 @@ class ConditionalComposition:
         self._sizes = self._allowed_sizes()
         weights = prior.size.new_zeros(prior.max_atoms + 1)
         self._weights = weights if size_log_weights is None else size_log_weights.to(weights)
-        given = constraints.composition
-        self._table = self._multiples(given) if given else self._all_shares()
+        formula = constraints.composition
+        self._table = self._multiples(formula) if formula else self._all_shares()
 
     def allows(self, counts: Tensor) -> Tensor:
-        """(B,) bool: which of ``counts`` (B, Z) meet the constraints."""
+        """Return (B,) bool: whether each of ``counts`` (B, Z) meets the constraints."""
         if self._constraints.composition:
             return (counts[:, None] == self._table[0]).all(-1).any(1)
         fine = torch.isin(counts.sum(1).long(), torch.tensor(self._sizes, device=counts.device))
@@ -76,7 +75,7 @@ class ConditionalComposition:
 
     @property
     def draws(self) -> int:
-        """Uniform numbers that :meth:`sample` needs for a composition."""
+        """The number of uniform numbers that :meth:`sample` needs for one composition."""
         return 1 if self._constraints.composition else 1 + self._particles * self._draws_of_each
 
     @property
@@ -89,29 +88,29 @@ class ConditionalComposition:
 
     @torch.no_grad()
     def sample(self, uniform: Tensor) -> Tensor:
-        """(B, Z) counts of atoms from uniform numbers (B, :attr:`draws`) in [0, 1)."""
+        """Return (B, Z): counts of atoms from uniform numbers (B, :attr:`draws`) in [0, 1)."""
         rows, log = self._table
         if self._constraints.composition:
             return rows[choose(log.expand(len(uniform), -1), uniform[:, 0])]
         number = self._particles
-        own = uniform[:, 1:].reshape(-1, self._draws_of_each)
-        shares = rows[choose(log.expand(len(own), -1), own[:, 0])]
-        counts, weight = self._elements(shares, own[:, 1:])
+        draws = uniform[:, 1:].reshape(-1, self._draws_of_each)
+        shares = rows[choose(log.expand(len(draws), -1), draws[:, 0])]
+        counts, weight = self._elements(shares, draws[:, 1:])
         best = choose(weight.view(-1, number).log_softmax(1), uniform[:, 0])
         return counts.view(len(uniform), number, -1)[torch.arange(len(uniform)), best]
 
     def _allowed_sizes(self) -> list[int]:
         known = self._prior.sizes.nonzero()[:, 0].tolist()
-        wanted = self._constraints.num_atoms
-        sizes = known if wanted is None else [n for n in known if n == wanted]
+        required = self._constraints.num_atoms
+        sizes = known if required is None else [n for n in known if n == required]
         if not sizes:
             raise InfeasibleError(
-                f"num_atoms: {wanted} atoms, where the model knows cells of {_listed(known)}"
+                f"num_atoms: {required} atoms, where the model knows cells of {_listed(known)}"
             )
         return sizes
 
-    def _multiples(self, formula: Counter[int] | dict[int, int]) -> tuple[Tensor, Tensor]:
-        """(R, Z) the cells of that formula, and (R,) their log probabilities."""
+    def _multiples(self, formula: Mapping[int, int]) -> tuple[Tensor, Tensor]:
+        """Return (R, Z): the cells of that formula, and (R,) their log probabilities."""
         constraints, prior = self._constraints, self._prior
         unknown = [z for z in formula if not bool(prior.known_elements[z - 1])]
         if unknown:
@@ -138,7 +137,7 @@ class ConditionalComposition:
 
     @torch.no_grad()
     def _all_shares(self) -> tuple[Tensor, Tensor]:
-        """(R, K) int64 shares, zeros after the last, and (R,) their log probabilities."""
+        """Return (R, K): int64 shares, zeros after the last, and (R,) their log probabilities."""
         prior, constraints = self._prior, self._constraints
         missing = [z for z in constraints.include if not bool(prior.known_elements[z - 1])]
         if missing:
@@ -162,7 +161,7 @@ class ConditionalComposition:
         return rows, log.log_softmax(0)
 
     def _free(self) -> Tensor:
-        """(Z,) the elements that may occur."""
+        """Return (Z,): the elements that may occur."""
         free = self._prior.known_elements.clone()
         for number in self._constraints.exclude:
             if number <= NUM_SPECIES:

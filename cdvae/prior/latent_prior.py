@@ -1,4 +1,4 @@
-"""Where the encoder puts the data: a learned density over z to draw new crystals from.
+"""A learned density over z, from which new crystals are drawn.
 
 p(z) = Σ_c p(c) p(z | c): first a composition c, then z by flow matching with straight paths (Lipman
 et al. 2023), which carries N(0, I) to where the encoder puts crystals of that composition: to the
@@ -44,6 +44,9 @@ class LatentPrior(nn.Module):
     the standard deviation of z along it.
     """
 
+    mean: Tensor
+    axes: Tensor
+
     def __init__(
         self, latent_dim: int, components: int, max_atoms: int, width: int, blocks: int
     ) -> None:
@@ -61,7 +64,7 @@ class LatentPrior(nn.Module):
         self.leave = nn.Sequential(nn.LayerNorm(width), Linear(width, components))
 
     def forward(self, x: Tensor, t: Tensor, counts: Tensor) -> Tensor:
-        """(B, K) velocity at coordinates ``x`` (B, K) and time ``t`` (B,) in [0, 1].
+        """Return (B, K): velocity at coordinates ``x`` (B, K) and time ``t`` (B,) in [0, 1].
 
         ``counts`` (B, Z) are the atoms of each element.
         """
@@ -89,17 +92,17 @@ class LatentPrior(nn.Module):
         return linear(z - self.mean, self.axes / self.axes.square().sum(1, keepdim=True))
 
     def sample_from_noise(self, noise: Tensor, counts: Tensor, steps: int = 5) -> Tensor:
-        """(B, D) latents from standard normal ``noise`` (B, K), by Heun's method.
+        """Return (B, D): latents from standard normal ``noise`` (B, K), by Heun's method.
 
         The paths are nearly straight: five steps end within 0.01 standard deviations of a hundred.
-        ``counts`` (B, Z) are the atoms of each element that the crystals shall have. The map can be
+        ``counts`` (B, Z) are the atoms of each element of the crystals. The map can be
         differentiated by both.
         """
         times = torch.linspace(0, 1, steps + 1, device=noise.device)
         return linear(self._flow(noise, counts, times), self.axes.T) + self.mean
 
     def invert(self, z: Tensor, counts: Tensor, steps: int = 25) -> Tensor:
-        """(B, K) the noise from which :meth:`sample_from_noise` reaches ``z`` (B, D)."""
+        """Return (B, K): the noise from which :meth:`sample_from_noise` reaches ``z`` (B, D)."""
         times = torch.linspace(1, 0, steps + 1, device=z.device)
         return self._flow(self.coordinates(z), counts, times)
 

@@ -9,12 +9,12 @@ Stoichiometry = tuple[int, ...]
 
 
 def falling(counts: Iterable[int]) -> Stoichiometry:
-    """The shares of elements with that many atoms."""
+    """Return the shares of elements with that many atoms."""
     return tuple(sorted(counts, reverse=True))
 
 
 def partitions(n: int, largest: int, parts: int) -> Iterator[Stoichiometry]:
-    """Every way to write ``n`` as at most ``parts`` falling numbers up to ``largest``."""
+    """Return every way to write ``n`` as at most ``parts`` falling numbers up to ``largest``."""
     if n == 0:
         yield ()
         return

@@ -71,7 +71,7 @@ class Relaxation:
 
 
 def installed() -> bool:
-    """Whether the package set `relax` is there."""
+    """Return whether the package set `relax` is there."""
     return importlib.util.find_spec("chgnet") is not None
 
 
@@ -79,7 +79,7 @@ def load_chgnet(device: str) -> Potential:
     """CHGNet on ``device``, "auto" for the best there is."""
     from ase.stress import full_3x3_to_voigt_6_stress
     from ase.units import GPa
-    from chgnet.model import CHGNet
+    from chgnet.model.model import CHGNet
     from pymatgen.io.ase import AseAtomsAdaptor
 
     with contextlib.redirect_stdout(io.StringIO()):  # it tells where it runs
@@ -101,10 +101,12 @@ def load_chgnet(device: str) -> Potential:
         if not known:
             return found
         with torch.enable_grad():  # forces are gradients
-            said = model.predict_graph(
+            predicted: Any = model.predict_graph(
                 [graphs[place] for place in known], task="efs", batch_size=len(known)
             )
-        for place, own in zip(known, [said] if len(known) == 1 else said, strict=True):
+        # The model returns a single prediction without its list.
+        predictions = [predicted] if len(known) == 1 else predicted
+        for place, own in zip(known, predictions, strict=True):
             found[place] = Forces(
                 float(own["e"]) * len(crystals[place]),  # the model's is that of an atom
                 np.asarray(own["f"], dtype=float),
@@ -166,7 +168,8 @@ class _Descent:
         if self._failed:
             return None
         lattice, frac_coords = Lattice(self.atoms.cell.array), self.atoms.get_scaled_positions()
-        relaxed = Structure(lattice, self._given.atomic_numbers, frac_coords)
+        species: list[Any] = list(self._given.atomic_numbers)
+        relaxed = Structure(lattice, species, frac_coords)
         return Relaxation(
             relaxed,
             self._energies[0],

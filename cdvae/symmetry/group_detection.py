@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 import spglib
@@ -21,24 +22,24 @@ def has_group(
     atomic_numbers: np.ndarray,
     symprec: float,
 ) -> bool:
-    """Whether spglib finds space group ``number`` or a supergroup at ``symprec`` Å.
+    """Return whether spglib finds space group ``number`` or a supergroup at ``symprec`` Å.
 
     A supergroup has all operations of the group in some choice of axes and origin; the origin is
     taken as it is, so False may be wrong for a crystal that was moved.
     """
-    cell = (lattice, frac_coords, atomic_numbers)
+    cell: Any = (lattice, frac_coords, atomic_numbers)  # spglib declares nested sequences
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of how errors will be told
         try:
-            found = spglib.get_symmetry_dataset(cell, symprec)
+            dataset = spglib.get_symmetry_dataset(cell, symprec)
         except spglib.SpglibError:
-            found = None
-    if found is None:
+            dataset = None
+    if dataset is None:
         return False
-    if found.number == number:
+    if dataset.number == number:
         return True
     places: dict[bytes, list[np.ndarray]] = {}
-    for rotation, shift in zip(found.rotations, found.translations, strict=True):
+    for rotation, shift in zip(dataset.rotations, dataset.translations, strict=True):
         places.setdefault(rotation.astype(np.int64).tobytes(), []).append(shift)
     for basis in Group.of(number).choices(lattice):
         ops = Group.of(number).ops.changed(basis)

@@ -32,12 +32,14 @@ class Operations:
 
 @lru_cache
 def _hall_numbers() -> dict[int, int]:
-    """The standard setting of each space group: the first one in the tables."""
+    """Return the standard setting of each space group: the first one in the tables."""
     numbers: dict[int, int] = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of how errors will be told
         for hall in range(1, 531):
-            numbers.setdefault(spglib.get_spacegroup_type(hall).number, hall)
+            kind = spglib.get_spacegroup_type(hall)
+            assert kind is not None, f"spglib has no Hall number {hall}"
+            numbers.setdefault(kind.number, hall)
     return numbers
 
 
@@ -47,14 +49,15 @@ def conventional(number: int) -> Operations:
     hall = _hall_numbers()[number]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of how errors will be told
-        found = spglib.get_symmetry_from_database(hall)
-    translation = np.rint(found["translations"] * GRID).astype(np.int64) % GRID
-    return Operations(found["rotations"].astype(np.int64), translation)
+        operations = spglib.get_symmetry_from_database(hall)
+    assert operations is not None, f"spglib has no Hall number {hall}"
+    translation = np.rint(operations["translations"] * GRID).astype(np.int64) % GRID
+    return Operations(operations["rotations"].astype(np.int64), translation)
 
 
 @cache
 def primitive(number: int) -> Operations:
-    """Those of a primitive cell of space group ``number``."""
+    """Return those of a primitive cell of space group ``number``."""
     ops = conventional(number)
     pure = (ops.rotation == np.eye(3, dtype=np.int64)).all((1, 2))
     back = _to_primitive(ops.translation[pure])

@@ -69,7 +69,7 @@ class WyckoffPlan:
         )
 
     def _orbit(self, number: int, rng: np.random.Generator) -> np.ndarray:
-        """(M, 3) the images of a random site of that position, in the cell."""
+        """Return (M, 3): the images of a random site of that position, in the cell."""
         position, ops = self.group.positions[number], self.group.ops
         # A whole number of periods of the lattice along every direction of freedom.
         site = position.base / GRID + position.freedom @ (position.stabilizer * rng.random(3))
@@ -78,7 +78,7 @@ class WyckoffPlan:
         return images @ self.basis.T % 1.0
 
     def _projector(self, numbers: list[int]) -> np.ndarray:
-        """The mean over the group of the steps that its operations carry to each atom."""
+        """Return the mean over the group of the steps that its operations carry to each atom."""
         rotation = self.ops.rotation
         back = np.rint(np.linalg.inv(rotation))
         total = 3 * sum(self.stoichiometry)

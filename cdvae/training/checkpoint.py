@@ -19,7 +19,7 @@ from cdvae.errors import DataError
 def save_state(
     path: Path, groups: Mapping[str, Mapping[str, Tensor]], meta: dict[str, Any]
 ) -> None:
-    """Writes groups of named tensors and ``meta``; an interruption leaves the old file whole."""
+    """Write groups of named tensors and ``meta``; an interruption leaves the old file intact."""
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {
         f"{group}/{name}": tensor.detach().cpu().contiguous().clone()
@@ -32,7 +32,7 @@ def save_state(
 
 
 def load_state(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
-    """The groups and ``meta`` of a file written by :func:`save_state`.
+    """Return the groups and ``meta`` of a file written by :func:`save_state`.
 
     Raises:
         DataError: the file is not such a file.
@@ -50,7 +50,7 @@ def load_state(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The moments and step counts of Adam, by parameter number."""
+    """Return the moments and step counts of Adam, by parameter number."""
     state = optimizer.state_dict()["state"]
     return {
         f"{number}/{name}": value
@@ -60,7 +60,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Puts the tensors of :func:`optimizer_tensors` back."""
+    """Put the tensors of :func:`optimizer_tensors` back."""
     entries: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         number, name = key.split("/")

@@ -13,7 +13,7 @@ ENCODE_CRYSTALS = 256
 
 @torch.no_grad()
 def encode_all(model: CDVAE, data: CrystalDataset) -> Posterior:
-    """The posterior of every crystal of ``data``, on the model's device."""
+    """Return the posterior of every crystal of ``data``, on the model's device."""
     device = next(model.parameters()).device
     parts = []
     for first in range(0, len(data), ENCODE_CRYSTALS):

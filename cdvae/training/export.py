@@ -38,7 +38,7 @@ def export_model(
     facts: Mapping[str, Any],
     workers: int = 1,
 ) -> Path:
-    """Writes ``folder`` and returns it.
+    """Write ``folder`` and return it.
 
     Args:
         folder: ``model_store/<name>/<version>``; its name is the version.

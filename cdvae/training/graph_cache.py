@@ -30,7 +30,7 @@ class Graphs:
         self.first = self.num_atoms.square().cumsum(0) - self.num_atoms.square()
 
     def select(self, rows: Tensor) -> Geometry:
-        """The geometry of the crystals ``rows`` (B,), as the property model makes it."""
+        """Return the geometry of the crystals ``rows`` (B,), as the property model makes it."""
         num_atoms = self.num_atoms[rows]
         count = num_atoms.square()
         within = torch.arange(int(count.sum()), device=count.device)
@@ -46,6 +46,6 @@ class Graphs:
 
 
 def _pair_places(num_atoms: Tensor) -> Tensor:
-    """(Σ N²,) places of the pairs of atoms among the B · n · n of the padded batch."""
+    """Return (Σ N²,): places of the pairs of atoms among the B · n · n of the padded batch."""
     live = torch.arange(int(num_atoms.max()), device=num_atoms.device) < num_atoms[:, None]
     return (live[:, :, None] & live[:, None, :]).flatten().nonzero().squeeze(-1)

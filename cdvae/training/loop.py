@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
 from torch import distributed
 from tqdm import tqdm
 
 from cdvae.config import TrainConfig
 from cdvae.data.dataset import CrystalDataset
 from cdvae.nn.autoencoder import CDVAE
+from cdvae.nn.backbone import compile_interaction
 from cdvae.training.schedule import batches
 from cdvae.training.trainer import CHECKPOINT_SECONDS, append_row
 from cdvae.training.training_run import AutoencoderRun
@@ -50,7 +50,7 @@ def train(
     trainer, process, settings = run.trainer, run.process, config.optimizer
     if settings.compile:
         for part in (run.model.encoder, run.model.decoder):
-            part.backbone.interact = torch.compile(part.backbone.interact, dynamic=True)
+            compile_interaction(part.backbone)
     crystals, properties = data.crystals.to(process.device), data.properties.to(process.device)
     bar = tqdm(
         initial=trainer.step,

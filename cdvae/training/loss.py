@@ -19,17 +19,17 @@ from cdvae.nn.heads import Attributes
 from cdvae.nn.structure_factors import AXES
 
 FREE_NATS = 12.0
-"""What the code of an atom may hold at no cost (Kingma et al. 2016): without it the codes are
-given up before the decoder has learned to read them."""
+"""Information that an atom latent holds at no cost (Kingma et al. 2016); otherwise the atom latents
+collapse before the decoder has learned to use them."""
 
 
 @dataclass(frozen=True)
 class Corruption:
-    """What the decoder is given in training."""
+    """How the input of the decoder is corrupted in training."""
 
     schedule: NoiseSchedule  # the range of the noise levels drawn
-    copies: int  # of each crystal, each with noise of its own; the encoder runs once for all
-    atom_latent_dropout: float  # the share of them that is decoded from z alone
+    copies: int  # of each crystal, with independent noise; the encoder runs once for all
+    atom_latent_dropout: float  # share of the copies that is decoded only from z
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def score_loss(model: CDVAE, condition: Condition, batch: NoisyBatch) -> tuple[T
 def site_loss(model: CDVAE, z: Tensor, crystals: CrystalBatch, density: Tensor) -> Tensor:
     """Squared error of the sites that z foresees for the species of ``crystals``.
 
-    The denoising losses alone teach z only slowly which element sits on which kind of site; this
+    The denoising losses teach z only slowly which element sits on which kind of site; this
     term says it outright, before any message is passed.
     """
     error = (model.decoder.sites(z, crystals) - density).square().sum(-1)
@@ -116,7 +116,7 @@ def site_loss(model: CDVAE, z: Tensor, crystals: CrystalBatch, density: Tensor) 
 
 
 def element_loss(model: CDVAE, atom_latents: Tensor, crystals: CrystalBatch) -> Tensor:
-    """Cross-entropy of the element of each atom given its code; zero without codes."""
+    """Cross-entropy of the element of each atom given its latent; zero without atom latents."""
     if model.config.atom_latent_dim == 0:
         return atom_latents.sum()
     logits = model.heads.species_logits(atom_latents)
@@ -128,11 +128,12 @@ def element_loss(model: CDVAE, atom_latents: Tensor, crystals: CrystalBatch) -> 
 def phase_loss(model: CDVAE, atom_latents: Tensor, crystals: CrystalBatch) -> Tensor:
     """Squared error of the phases along the axes of the cell; zero without codes.
 
-    1 for codes that say nothing. The denoising losses alone find the use of phases only slowly.
+    1 for codes that say nothing. The denoising losses discover the phases only slowly.
     """
-    if model.config.atom_latent_dim == 0:
+    reader = model.decoder.place
+    if reader is None:
         return atom_latents.sum()
-    difference = model.decoder.place.differences(atom_latents, crystals)[:, :AXES]
+    difference = reader.differences(atom_latents, crystals)[:, :AXES]
     cosine, sine = difference.unbind(-1)
     error = ((cosine - 1).square() + sine.square()).mean(-1)
     return _per_crystal(error, crystals)
@@ -146,7 +147,7 @@ def compute_loss(
     rng: torch.Generator,
     distorted: Tensor | None = None,
 ) -> LossTerms:
-    """All terms for a batch.
+    """Return all terms for a batch.
 
     Args:
         model: the model in training.

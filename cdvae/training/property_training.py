@@ -13,6 +13,7 @@ from cdvae.compute import default_device
 from cdvae.config import TrainConfig
 from cdvae.data.dataset import CrystalDataset
 from cdvae.errors import DataError
+from cdvae.nn.backbone import compile_interaction
 from cdvae.nn.property_model import PropertyModel
 from cdvae.training.checkpoint import load_state
 from cdvae.training.graph_cache import Graphs
@@ -109,7 +110,7 @@ def fit_property_model(
     graphs = Graphs(model, crystals)
     unseen = Graphs(model, validation.crystals.to(device))
     if settings.compile:
-        model.backbone.interact = torch.compile(model.backbone.interact, dynamic=True)
+        compile_interaction(model.backbone)
     steps = range(trainer.step, settings.steps)
     for rows in batches(
         data.crystals.num_atoms,

@@ -1,7 +1,7 @@
-"""A whole training run. ``python -m cdvae.training.train`` needs torch and torch-geometric alone.
+"""A whole training run. ``python -m cdvae.training.train`` needs only torch and torch-geometric.
 
 That form trains one part, for machines without pymatgen and (the autoencoder) for ``torchrun``;
-``cdvae train`` then picks the run up where it is and writes the model folder.
+``cdvae train`` then picks the run up where it is and write the model folder.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from cdvae.training.training_run import load_network
 
 
 def load_split(folder: Path, split: str, config: TrainConfig) -> CrystalDataset:
-    """The tensor cache of one split; DataError if its properties are not the configured ones."""
+    """Return the tensor cache of a split; DataError if its properties are not those configured."""
     data = load_cache(folder / f"{split}.safetensors")
     if data.property_names != config.model.properties:
         raise DataError(
@@ -39,7 +39,7 @@ def load_split(folder: Path, split: str, config: TrainConfig) -> CrystalDataset:
 
 
 def train_network(config: TrainConfig, folder: Path, run: Path, init: Path | None = None) -> CDVAE:
-    """The averaged autoencoder, trained from the caches in ``folder`` or resumed from ``run``.
+    """Return the averaged autoencoder, trained on ``folder`` or resumed from ``run``.
 
     A fresh run begins with the weights of the model folder ``init``, if there is one.
     """
@@ -104,7 +104,7 @@ def train_property_model(
 def train_and_export(
     path: Path, folder: Path, run: Path, out: Path, commit: str, init: Path | None = None
 ) -> None:
-    """Trains autoencoder, prior and property model and writes the model folder ``out``.
+    """Train autoencoder, prior and property model and write the model folder ``out``.
 
     Args:
         path: the TOML settings.

@@ -7,6 +7,7 @@ every random number depend on the seed and the step alone, and the file holds ev
 from __future__ import annotations
 
 import csv
+import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -109,7 +110,7 @@ class Trainer:
         norm = None
         if self._max_norm is not None:
             norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self._max_norm))
-        if norm is None or norm - norm == 0:  # finite
+        if norm is None or math.isfinite(norm):
             self.optimizer.step()
             if self.average is not None:
                 self.average.update_parameters(self.model)

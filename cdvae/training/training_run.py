@@ -141,18 +141,18 @@ def take_weights(model: CDVAE, folder: Path) -> None:
         DataError: there are no weights, or none of them fits.
     """
     path = folder / "weights.safetensors"
-    own, common = model.state_dict(), {}
+    weights, common = model.state_dict(), {}
     try:
         with safe_open(path, framework="pt") as file:
             for name in file.keys():  # noqa: SIM118 (not a mapping)
                 key = name.removeprefix("network/")
-                if key in own and list(own[key].shape) == file.get_slice(name).get_shape():
+                if key in weights and list(weights[key].shape) == file.get_slice(name).get_shape():
                     common[key] = file.get_tensor(name)
     except (OSError, SafetensorError) as error:
         raise DataError(f"{path}: cannot read the initial weights ({error})") from error
     if not common:
         raise DataError(f"{path}: no weight fits the network of the configuration")
-    model.load_state_dict({**own, **common})
+    model.load_state_dict({**weights, **common})
 
 
 def load_network(config: TrainConfig, folder: Path) -> tuple[CDVAE, int]:

@@ -28,9 +28,9 @@ class Symmetry:
     orbit: Tensor  # (A,) int64, ascending within each crystal
 
     def project(self, step: Tensor) -> Tensor:
-        """(A, 3) the symmetric part of the fractional steps (A, 3)."""
-        own = step.view(len(self.projector), -1, 1)
-        return (self.projector @ own).view_as(step)
+        """Return (A, 3): the symmetric part of the fractional steps (A, 3)."""
+        flat_step = step.view(len(self.projector), -1, 1)
+        return (self.projector @ flat_step).view_as(step)
 
     def assign(self, crystals: CrystalBatch, logits: Tensor) -> CrystalBatch:
         """``crystals`` with elements exchanged between whole orbits of as many atoms.

@@ -35,7 +35,7 @@ class Sampler(Protocol):
         on_level: OnLevel | None = None,
         symmetry: Symmetry | None = None,
     ) -> CrystalBatch:
-        """The samples.
+        """Return the samples.
 
         Args:
             score: the score, z and weights bound.
@@ -67,7 +67,7 @@ class PositionUpdate:
 
 
 def normal(crystals: CrystalBatch, rngs: Sequence[torch.Generator], steps: int) -> Tensor:
-    """(steps, A, 3) standard normal, each crystal's part from its own generator."""
+    """Return (steps, A, 3): standard normal, each crystal's part from its own generator."""
     sizes = zip(crystals.num_atoms.tolist(), rngs, strict=True)
     parts = [torch.randn(steps, n, 3, generator=rng) for n, rng in sizes]
     return torch.cat(parts, 1).to(crystals.frac_coords)

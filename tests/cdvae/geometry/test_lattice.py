@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from pymatgen.core.lattice import Lattice
 
 from cdvae.geometry import lattice as lat
-from tests.science.conftest import random_crystals
+from tests.cdvae.conftest import random_crystals
 
 cells = st.builds(
     lambda lengths, angles: Lattice.from_parameters(*lengths, *angles),

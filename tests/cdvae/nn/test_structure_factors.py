@@ -7,7 +7,7 @@ import torch
 
 from cdvae.geometry.crystal import CrystalBatch
 from cdvae.nn.structure_factors import WAVES, PhaseReader, on_circle, turned_back, wave_steps, waves
-from tests.science.conftest import random_crystals
+from tests.cdvae.conftest import random_crystals
 
 
 @pytest.fixture

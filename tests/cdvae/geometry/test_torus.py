@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdvae.geometry.torus import shortest, wrap, wrap_difference, wrapped_normal_score
-from tests.science.conftest import random_crystals
+from tests.cdvae.conftest import random_crystals
 
 
 @given(st.floats(-1e6, 1e6, width=32))

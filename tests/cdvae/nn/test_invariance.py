@@ -9,7 +9,7 @@ from cdvae.data.structures import from_structure, to_structures
 from cdvae.geometry.crystal import CrystalBatch
 from cdvae.nn.autoencoder import CDVAE
 from cdvae.nn.decoder import Condition
-from tests.science.conftest import random_crystals, small_network
+from tests.cdvae.conftest import random_crystals, small_network
 
 N = 9
 

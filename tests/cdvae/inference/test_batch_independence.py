@@ -11,7 +11,7 @@ from cdvae.inference import Decoded, SamplerSpec, crystal_seed, decode, sample_l
 from cdvae.inference.bucketing import ROWS, Levels, bucket_by_size, pad_to_multiple
 from cdvae.model_folder import TrainedModel, load_model
 
-STORE = Path(__file__).parents[2] / "model_store"
+STORE = Path(__file__).parents[3] / "model_store"
 SAMPLER = SamplerSpec("ancestral", 8)
 LANGEVIN = SamplerSpec("langevin", 50)
 

@@ -21,7 +21,7 @@ from cdvae.data.structures import to_structures
 from cdvae.errors import DataError, ModelStoreError
 from cdvae.geometry.crystal import CrystalBatch
 from cdvae.testing import perovskites
-from tests.science.conftest import random_crystals
+from tests.cdvae.conftest import random_crystals
 
 LAYOUT = Layout(max_elements=5, max_sites=5)
 TABLES = ("units", "descriptions")

@@ -4,7 +4,7 @@ from cdvae.diffusion.noise import NoiseSchedule, corrupt, remove_mean, shuffle_r
 from cdvae.geometry.crystal import CrystalBatch
 from cdvae.geometry.torus import wrap_difference
 from cdvae.testing import perovskites
-from tests.science.conftest import random_crystals
+from tests.cdvae.conftest import random_crystals
 
 
 def rng(seed: int = 0) -> torch.Generator:

@@ -23,7 +23,7 @@ from cdvae.training.property_training import (
     property_model_loss,
 )
 from cdvae.training.schedule import batches
-from tests.science.conftest import random_crystals
+from tests.cdvae.conftest import random_crystals
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from cdvae.data.structures import to_structures
 from cdvae.geometry.crystal import CrystalBatch
 from cdvae.geometry.lattice import from_parameters
 from cdvae.geometry.neighbors import periodic_edges
-from tests.science.conftest import random_crystals
+from tests.cdvae.conftest import random_crystals
 
 
 def test_edges_agree_with_pymatgen_in_any_cell() -> None:
