@@ -15,22 +15,25 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
 ARG EXTRAS=""
 WORKDIR /src
 COPY pyproject.toml ./
+COPY packages/client ./packages/client
 RUN python -m venv --without-pip /opt/venv
 RUN set -e; for extra in app worker; do \
         python -c 'import sys, tomllib; \
-            project = tomllib.load(sys.stdin.buffer)["project"]; \
-            print(*project["dependencies"], sep="\n"); \
-            wanted = [line for name in sys.argv[1:] for line in project["optional-dependencies"][name]]; \
-            print(*[line for line in wanted if not line.startswith(project["name"])], sep="\n")' \
-            jobstore "$extra" $EXTRAS < pyproject.toml > "$extra.txt"; \
+            client, service = [tomllib.load(open(path, "rb"))["project"] \
+                for path in ("packages/client/pyproject.toml", "pyproject.toml")]; \
+            extras = [service["optional-dependencies"][name] for name in sys.argv[1:]]; \
+            groups = [client["dependencies"], service["dependencies"], *extras]; \
+            print(*[line for group in groups for line in group \
+                if not line.startswith((client["name"], service["name"]))], sep="\n")' \
+            jobstore "$extra" $EXTRAS > "$extra.txt"; \
     done
 
-# Dependencies and project are installed apart, so that a change of the code neither downloads
-# torch again nor changes the layer that holds it.
+# Dependencies and project are installed in separate layers: a change of the code does not download
+# torch again.
 FROM build AS app-dependencies
 RUN pip --python /opt/venv/bin/python install --requirement app.txt
 
-# Which torch came is looked at, since the two kinds differ by an index alone.
+# The two kinds of torch differ only in the index that they come from, so check which one came.
 FROM build AS worker-cpu-dependencies
 ARG TORCH_INDEX=""
 RUN pip --python /opt/venv/bin/python install \
@@ -52,7 +55,7 @@ COPY cdvae ./cdvae
 COPY cdvae_client ./cdvae_client
 COPY cdvae_service ./cdvae_service
 COPY worker ./worker
-RUN pip --python /opt/venv/bin/python install --no-deps .
+RUN pip --python /opt/venv/bin/python install --no-deps ./packages/client .
 
 # Readable by the user of the images, whatever the modes of the files in this checkout.
 FROM build AS models

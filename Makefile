@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test lint docs audit clean
+.PHONY: help setup demo serve test lint docs wheels audit clean
 
 help:  ## list these commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -15,11 +15,12 @@ help:  ## list these commands
 setup: $(STAMP)  ## install the project and its dependencies into .venv
 
 # The stamp makes a second call instant; a change of the dependencies installs again.
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml packages/client/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) -V 2>&1)"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[app,worker,local,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  -e packages/client -e '.[app,worker,local,dev]'
 	@touch $@
 
 demo: setup  ## generate 8 crystals over HTTP, print them, write CIFs to out/
@@ -45,7 +46,13 @@ test: lint  ## everything CI checks; CDVAE_DATA=<folder> adds the tests on the r
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS) </dev/null
 
 docs: setup  ## the reference of the Python client, into out/docs
-	$(BIN)/pdoc cdvae_client schema --output-directory out/docs
+	$(BIN)/pdoc cdvae_client cdvae_schema --output-directory out/docs
+
+# setuptools packs whatever an earlier build left, so each build starts from nothing.
+wheels: setup  ## build cdvae-client, cdvae-service and cdvae-models, into out/wheels
+	rm -rf build packages/*/build
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps \
+	  --wheel-dir out/wheels ./packages/client ./packages/models .
 
 # A list of versions, so that --strict fails for what could not be looked up: torch's `+cpu` has no
 # entry of its own, and the project itself none at all.
@@ -54,4 +61,4 @@ audit: setup  ## known vulnerabilities of the installed packages (needs the netw
 	$(BIN)/pip-audit --strict --disable-pip --no-deps --requirement $(VENV)/installed.txt
 
 clean:  ## remove what `make` made, except the state in .cdvae
-	rm -rf $(VENV) out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build packages/*/build out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

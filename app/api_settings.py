@@ -1,33 +1,25 @@
 """Settings of the front end, read from environment variables with the prefix `CDVAE_`."""
 
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode
+
+from cdvae_service.service_settings import ServiceSettings
 
 MEGABYTE = 1024 * 1024
 
 
-class Settings(BaseSettings):
+class Settings(ServiceSettings):
     """Where things are and how much a client may ask for; `CDVAE_REDIS_URL` sets `redis_url`, …"""
 
-    model_config = SettingsConfigDict(env_prefix="CDVAE_", extra="ignore", frozen=True)
-
-    home: Path = Field(default=Path(".cdvae"), description="State: results of jobs, API keys.")
-    results_url: str | None = Field(
-        default=None, description="Store of the results, e.g. s3://bucket/prefix; see fsspec."
-    )
-    model_store: str = Field(default="model_store", description="Trained models: folder or URL.")
     model_refresh: float = Field(default=15.0, gt=0, description="Seconds between two looks at it.")
-    redis_url: str = "redis://127.0.0.1:6379/0"
     redis_timeout: float = Field(default=5.0, gt=0, description="Seconds for one Redis call.")
     max_body_bytes: int = Field(default=20 * MEGABYTE, ge=1)
     body_seconds: float = Field(default=60.0, gt=0, description="Time for sending a body.")
     parsers: int = Field(default=2, ge=1, description="Processes that read bodies.")
     parse_seconds: float = Field(default=20.0, gt=0, description="Time for making sense of a body.")
     job_timeout: int = Field(default=24 * 3600, ge=1, description="Seconds a job may run.")
-    result_ttl: int = Field(default=7 * 24 * 3600, ge=60, description="Seconds a job is kept.")
     max_wait: int = Field(default=60, ge=0, description="Longest `Prefer: wait`, seconds.")
     max_queued: int = Field(default=10_000, ge=1, description="Jobs on one queue; then 503.")
     max_in_flight: int = Field(default=128, ge=1, description="Requests at once; then 503.")
@@ -39,8 +31,6 @@ class Settings(BaseSettings):
     callback_hosts: Annotated[list[str], NoDecode] = Field(
         default=[], description="Hosts that callbacks may reach although private or without TLS."
     )
-    log_level: str = "INFO"
-    log_json: bool = Field(default=False, description="One JSON object a line.")
 
     @field_validator("callback_hosts", mode="before")
     @classmethod

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from app.api_settings import Settings
 from app.auth.key_file import key_file
-from app.background import Rescue, end, keep_doing
+from app.background import OrphanRecovery, end, keep_doing
 from app.dependencies import Services
 from app.http import concurrency, problems
 from app.http.middleware import Observer
@@ -20,17 +20,17 @@ from app.metrics.collectors import CardCollector, DiskCollector
 from app.metrics.request_metrics import HttpMetrics, JobMetrics
 from app.model_cards import ModelStore
 from app.optimade import optimade_routes
-from app.planning.parser_pool import Parsers
-from app.queue.job_notifier import Changes
+from app.planning.parser_pool import ParserPool
+from app.queue.job_notifier import JobNotifier
 from app.queue.job_queue import JobQueue
 from app.routes import health_routes, job_routes, model_routes, page_routes, submission_routes
 from app.webhooks.outbound import Sender
 from app.webhooks.webhook_sender import Webhooks
+from cdvae_schema import __version__
 from cdvae_service.models import open_store as open_model_store
 from cdvae_service.results.result_store import open_store
 from cdvae_service.telemetry.tracing import flush_traces
 
-VERSION = "0.1.0"
 DESCRIPTION = (
     "Crystals from a Crystal Diffusion Variational Autoencoder. A POST queues a job and answers "
     "at once; `GET /jobs/{id}` tells how it is doing, `GET /jobs/{id}/result` has the crystals. "
@@ -40,41 +40,41 @@ LOOK_SECONDS = 1.0
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """An application of its own parts; settings come from the environment where none are given.
+    """An application of its own services; settings come from the environment where none are given.
 
     It starts without Redis: `/readyz` says so, and requests that need it are answered 503.
     """
-    parts = _parts(settings or Settings())
+    services = _build_services(settings or Settings())
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         stop = threading.Event()
         # A daemon: a store that does not answer must not hold up the end.
         threading.Thread(
-            target=parts.models.follow,
-            args=(stop, parts.settings.model_refresh),
+            target=services.models.follow,
+            args=(stop, services.settings.model_refresh),
             name="model-store",
             daemon=True,
         ).start()
-        sender = Sender(parts.settings.callback_hosts)
-        webhooks = Webhooks(parts.queue, parts.keys, sender)
+        sender = Sender(services.settings.callback_hosts)
+        webhooks = Webhooks(services.queue, services.keys, sender)
         chores = (
-            (parts.changes.listen, LOOK_SECONDS),
-            (Rescue(parts.queue).run, LOOK_SECONDS),
+            (services.notifier.listen, LOOK_SECONDS),
+            (OrphanRecovery(services.queue).run, LOOK_SECONDS),
             (webhooks.deliver, LOOK_SECONDS),
-            (parts.gate.look, concurrency.LOOK_SECONDS),
         )
         doing = [asyncio.create_task(keep_doing(chore, every)) for chore, every in chores]
         yield
         stop.set()
         await end(doing)
+        await webhooks.close()
         await sender.close()
-        await parts.queue.close()
+        await services.queue.close()
         await to_thread.run_sync(flush_traces)
 
     app = FastAPI(
         title="CDVAE service",
-        version=VERSION,
+        version=__version__,
         description=DESCRIPTION,
         docs_url=None,
         redoc_url=None,
@@ -82,19 +82,19 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         # Traces alone are exported; to look for the others' providers costs every request time.
         telemetry={"metrics": False, "logs": False},
     )
-    app.state.services = parts
+    app.state.services = services
     problems.install(app)
-    app.add_middleware(concurrency.Admission, gate=parts.gate)
-    app.add_middleware(Observer, metrics=HttpMetrics(parts.counters))
+    app.add_middleware(concurrency.ConcurrencyMiddleware, limiter=services.limiter)
+    app.add_middleware(Observer, metrics=HttpMetrics(services.counters))
     for module in (submission_routes, job_routes, model_routes, health_routes, page_routes):
         app.include_router(module.router)
-    optimade_routes.install(app, parts)
+    optimade_routes.install(app, services)
     app.mount("/static", page_routes.Assets(directory=page_routes.STATIC), name="static")
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]
     return app
 
 
-def _parts(settings: Settings) -> Services:
+def _build_services(settings: Settings) -> Services:
     counters, state = CollectorRegistry(), CollectorRegistry()
     job_metrics = JobMetrics(counters)
     models = ModelStore(open_model_store(settings.model_store, settings.home / "models"))
@@ -112,12 +112,12 @@ def _parts(settings: Settings) -> Services:
         settings=settings,
         models=models,
         queue=queue,
-        changes=Changes(queue.redis),
+        notifier=JobNotifier(queue.redis),
         store=open_store(settings.home, settings.results_url),
         keys=key_file(settings.home),
-        gate=concurrency.Gate(settings.max_in_flight, settings.max_waiting),
+        limiter=concurrency.ConcurrencyLimiter(settings.max_in_flight, settings.max_waiting),
         counters=counters,
         state=state,
         job_metrics=job_metrics,
-        parsers=Parsers(settings.parsers, settings.parse_seconds),
+        parsers=ParserPool(settings.parsers, settings.parse_seconds),
     )

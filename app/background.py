@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 from app.queue.job_queue import JobQueue
 from app.queue.job_status import text
 from cdvae_schema.wire import LEASES_KEY, WORKERS_KEY, worker_key
-from cdvae_service.jobstore.ledger import Absences
+from cdvae_service.jobstore.ledger import FailureDetector
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ async def end(tasks: Iterable[asyncio.Task[None]]) -> None:
         _, pending = await asyncio.wait(pending, timeout=END_SECONDS)
 
 
-class Rescue:
+class OrphanRecovery:
     """Has the jobs of dead workers tried again, or failed where that was done before.
 
     Workers do the same (`worker/supervisor/orphan_recovery.py`); this one serves where none is
@@ -50,7 +50,7 @@ class Rescue:
 
     def __init__(self, queue: JobQueue) -> None:
         self._queue = queue
-        self._absences = Absences()
+        self._absences = FailureDetector()
 
     async def run(self) -> None:
         """Look for the dead once; raises RedisError."""

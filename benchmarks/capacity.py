@@ -2,7 +2,7 @@
 
     python benchmarks/capacity.py [--crystals 64] [--out FILE]
 
-A worker with one thread gets one job a model. What counts is the processor time of its work-horse:
+A worker with one thread gets one job a model. What counts is the processor time of its executor:
 sampling, checks and files, without loading the model. Other work on the machine shows in it through
 caches and clock alone (a third, measured), not through waiting. Prints the numbers as JSON.
 """
@@ -35,15 +35,15 @@ def process(word: str) -> psutil.Process:
     return found
 
 
-def horse_seconds() -> float:
-    """Processor time that the work-horse has used."""
+def executor_seconds() -> float:
+    """Processor time that the executor has used."""
     times = process("worker.executor.executor").cpu_times()
     return float(times.user + times.system)
 
 
 def megabytes() -> dict[str, int]:
-    """Resident memory of the processes; the work-horse has two models loaded."""
-    words = {"front_end": "api", "worker": "worker", "work_horse": "worker.executor.executor"}
+    """Resident memory of the processes; the executor has two models loaded."""
+    words = {"front_end": "api", "worker": "worker", "work_executor": "worker.executor.executor"}
     return {name: process(word).memory_info().rss >> 20 for name, word in words.items()}
 
 
@@ -61,10 +61,10 @@ def measure(client: Client, model: str, crystals: int) -> dict[str, float]:
     """Numbers of one model."""
     warm = {"model": model, "num_samples": 2, "seed": 1}
     assert client.done("/generate", warm)["state"] == "succeeded"
-    before, begun = horse_seconds(), time.monotonic()
+    before, begun = executor_seconds(), time.monotonic()
     status = client.done("/generate", {**warm, "num_samples": crystals}, poll=0.5)
     assert status["state"] == "succeeded", status
-    wall, cpu = time.monotonic() - begun, horse_seconds() - before
+    wall, cpu = time.monotonic() - begun, executor_seconds() - before
     result = client.call("GET", f"/jobs/{status['id']}/result")
     evaluations = result["provenance"]["nfe"]
     return {

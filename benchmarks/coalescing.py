@@ -4,7 +4,7 @@
 
 A service of its own with one worker gets one request of requests · each crystals, then as many
 requests of `each` crystals at once, `--rounds` times in turn. `wall_ratio` and `cpu_ratio` compare
-the medians; processor time is that of the whole service (front end, worker, work-horse) and does
+the medians; processor time is that of the whole service (front end, worker, executor) and does
 not see other work on the machine. The crystals of a request must be those that it gives alone, and
 an interactive request must not wait for a bulk one: `interactive_seconds` is its time while a bulk
 job of all crystals runs, and on an idle service.

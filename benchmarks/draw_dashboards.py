@@ -3,7 +3,7 @@
     python -m benchmarks.draw_dashboards [--minutes 5] [--out docs/dashboards]
 
 Starts a service with the shipped models and the real Prometheus with the rules of deploy/, gives it
-jobs of all kinds, mistakes of clients, cancellations, a burst that has to queue, a work-horse that
+jobs of all kinds, mistakes of clients, cancellations, a burst that has to queue, an executor that
 is killed and some seconds without Redis, and then draws every panel of every dashboard from what
 Prometheus answers to the panel's own queries. Grafana is not needed: the queries and names are
 those of its panels, the drawing is matplotlib's.
@@ -102,13 +102,13 @@ def pause(stack: Stack, seconds: float) -> None:
 
 
 def burst(client: Client) -> None:
-    """A burst of jobs that has to queue, and the death of a work-horse in mid-job."""
+    """A burst of jobs that has to queue, and the death of an executor in mid-job."""
     body = {"num_samples": 8, "priority": "normal", "sampler": {"name": "ancestral", "nfe": 40}}
     for _ in range(25):
         client.call("POST", "/generate", body)
     family = psutil.Process().children(recursive=True)
-    for horse in (p for p in family if "worker.executor.executor" in p.cmdline()):
-        horse.kill()
+    for executor in (p for p in family if "worker.executor.executor" in p.cmdline()):
+        executor.kill()
 
 
 def outage(stack: Stack) -> None:

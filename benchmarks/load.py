@@ -36,7 +36,7 @@ INTERACTIVE = 20  # jobs whose start is timed
 BODY = {"num_samples": 1, "seed": 1, "sampler": {"name": "ancestral", "nfe": 1}}
 P99_MS = 50.0
 SLOWER = 2.0  # times that an interactive job's start may take longer under overload
-ROLES = {"worker.executor.executor": "work_horse", "worker": "worker", "api": "front_end"}
+ROLES = {"worker.executor.executor": "work_executor", "worker": "worker", "api": "front_end"}
 
 
 def cpu_seconds() -> dict[str, float]:

@@ -5,7 +5,7 @@ Claim: the metrics take at most 2 % of the time of sampling.
     python benchmarks/metrics_overhead.py [--crystals 8] [--steps 100] [--out FILE]
 
 Processor time, so that other processes do not matter: of decoding one batch, and of what the
-metrics do for it (the horse's message through a pipe, the counters in their files, the end of the
+metrics do for it (executor's message through a pipe, the counters in their files, the end of the
 job) together with its part of the scrapes, one every 15 s. Prints the numbers as JSON; exit status
 1 above 2 %.
 """

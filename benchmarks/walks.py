@@ -27,7 +27,7 @@ from cdvae.metrics.validity import composition_valid, species_counts, structure_
 from cdvae.model_folder import TrainedModel
 from cdvae.nn.encoder import Latents
 from cdvae.optimization import latent_paths
-from cdvae.optimization.objective import Objective
+from cdvae.optimization.objective import PropertyObjective
 from cdvae.optimization.optimize import optimize
 
 FAST = SamplerSpec("ancestral")
@@ -46,13 +46,13 @@ def searches(model: TrainedModel, given: CrystalBatch, prop: str) -> dict[str, A
             latents.select(rows),
             [crystal_seed(0, row) for row in rows],
             FAST,
-            objectives=[Objective(prop, "minimize")],
+            objectives=[PropertyObjective(prop, "minimize")],
         )
         before, after = (estimate(model, one)[prop] for one in (found.first(), found.best()))
         reached += after.tolist()
         judge += (after - before).tolist()
-        head += [path.trajectory[-1][0] - path.trajectory[0][0] for path in found.paths]
-        lengths += [len(path.decodings) for path in found.paths]
+        head += [path.values[-1][0] - path.values[0][0] for path in found.trajectories]
+        lengths += [len(path.decodings) for path in found.trajectories]
     seconds, cpu = time.perf_counter() - begun, time.process_time() - before_cpu
     limits = percentiles(model.card, prop)
     gaps = [abs(a - b) for a, b in zip(head, judge, strict=True)]

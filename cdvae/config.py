@@ -94,7 +94,7 @@ class LossWeights:
     sites: float = 1.0
     kl: float = 0.01
     elements: float = 1.0
-    places: float = 2.0
+    phases: float = 2.0
     kl_atom_latents: float = 0.005
 
 

@@ -1,4 +1,4 @@
-"""Client of the CDVAE service: `Client` and `AsyncClient`, jobs, crystals, typed errors.
+"""Python client of the CDVAE service.
 
 from cdvae_client import Client
 
@@ -21,6 +21,7 @@ from cdvae_client.client_errors import (
     JobEndedError,
     JobFailedError,
     KeyRefusedError,
+    MissingPackageError,
     NotFoundError,
     RateLimitedError,
     RefusedError,
@@ -55,6 +56,7 @@ __all__ = [
     "JobEndedError",
     "JobFailedError",
     "KeyRefusedError",
+    "MissingPackageError",
     "NotFoundError",
     "OptimizedCrystal",
     "RateLimitedError",

@@ -1,4 +1,4 @@
-"""The client for asyncio: the calls of `client.py`, which explains them, to be awaited."""
+"""Client for asyncio; `client.py` documents its methods."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from cdvae_schema.job_specs import JobKind, JobState
 
 
 class AsyncClient:
-    """A CDVAE service, for asyncio; the arguments and errors are those of `Client`."""
+    """Client of a CDVAE service for asyncio, with the arguments and errors of `Client`."""
 
     def __init__(
         self,

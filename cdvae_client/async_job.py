@@ -1,4 +1,4 @@
-"""A job of the client for asyncio; `job.py` explains its calls."""
+"""Job of the client for asyncio; `job.py` documents its methods."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cdvae_schema.job_specs import JobState, JobStatus
 
 
 class AsyncJob:
-    """A job of a service; `async for` gives its crystals as they are made. See `Job`."""
+    """Job of a service; `async for` yields its crystals as they are made. See `Job`."""
 
     def __init__(self, session: AsyncSession, status: JobStatus) -> None:
         self._session = session
@@ -29,12 +29,12 @@ class AsyncJob:
 
     @property
     def id(self) -> str:
-        """What names the job; `AsyncClient.job` finds it again."""
+        """Id of the job, for `AsyncClient.job`."""
         return self.status.id
 
     @property
     def state(self) -> JobState:
-        """The state that was last heard of."""
+        """Last known state."""
         return self.status.state
 
     async def refresh(self) -> JobStatus:

@@ -1,8 +1,8 @@
-"""One request and its repetitions, written once for the client that waits and the one that awaits.
+"""A request and its retries, shared by both clients.
 
-A flow is a generator: it yields what has to be done (`httpx2.Request` or `Pause`) and is sent what
-came of it (a response that has been read, or the error of the transport). `Client` and
-`AsyncClient` only differ in how they do it.
+A flow is a generator: it yields a step (`httpx2.Request` or `Pause`) and receives the outcome (a
+response with its body, or a transport error). `Client` and `AsyncClient` differ only in how they
+run the steps.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from cdvae_client.client_errors import UnreachableError, refusal, retry_after
 T = TypeVar("T")
 
 WORTH_REPEATING = frozenset({408, 429, 502, 503, 504})
-HOPELESS = (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)  # the caller's own mistakes
+HOPELESS = (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)  # a retry cannot help
 
 
 @dataclass(frozen=True)
 class Pause:
-    """So many seconds to let pass."""
+    """Wait for this many seconds."""
 
     seconds: float
 
@@ -36,10 +36,11 @@ Flow = Generator[Step, Reply, T]
 
 @dataclass(frozen=True)
 class Retries:
-    """How often a request is repeated, and after how long.
+    """Policy for repeated requests.
 
-    attempts: tries in all; first_pause: seconds, doubled after every try up to longest_pause. A
-    `Retry-After` of the service counts instead; one beyond longest_pause ends the tries.
+    attempts: most requests in total; first_pause: seconds before the second, doubled for each
+    further one up to longest_pause. A `Retry-After` header replaces the pause; one above
+    longest_pause ends the attempts.
     """
 
     attempts: int = 6
@@ -47,18 +48,18 @@ class Retries:
     longest_pause: float = 60.0
 
     def pause(self, tried: int, asked: float | None) -> float | None:
-        """Seconds until the next try after `tried` ones; None where there is none."""
+        """Return the seconds until the next attempt after `tried` of them; None after the last."""
         if tried >= self.attempts or (asked or 0.0) > self.longest_pause:
             return None
         if asked is not None:
             return asked
-        # Random, so that clients that failed together do not come back together.
+        # Random, so that clients that failed together do not retry together.
         longest = min(self.first_pause * 2.0 ** (tried - 1), self.longest_pause)
         return random.uniform(longest / 2, longest)
 
 
 def exchange(request: httpx2.Request, retries: Retries) -> Flow[httpx2.Response]:
-    """The answer to a request that may be repeated, one with a status below 400.
+    """Send a request, with retries, and return the response, whose status is below 400.
 
     Raises RefusedError or UnreachableError.
     """
@@ -83,6 +84,6 @@ def exchange(request: httpx2.Request, retries: Retries) -> Flow[httpx2.Response]
 
 
 def unreachable(request: httpx2.Request, error: Exception) -> UnreachableError:
-    """The error for a request that got no answer."""
+    """Return the error for a request without a response."""
     url = request.url.copy_with(query=None)
     return UnreachableError(f"{request.method} {url}: {str(error) or type(error).__name__}")

@@ -1,4 +1,4 @@
-"""The calls of the API as flows (see `exchange`): what is asked, and what the answer means."""
+"""Calls of the API as flows (see `call_driver`)."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ Form = Literal["json", "cif", "ndjson", "zip", "xyz", "pymatgen"]
 Told = Callable[[JobStatus], None]
 M = TypeVar("M", bound=BaseModel)
 
-LONG_WAIT = 30  # s that the service is asked to hold an answer
-SHORT_WAIT = 1  # s, where somebody watches the progress
-PAGE = 100  # jobs of one answer, the most there are
+LONG_WAIT = 30  # s, for `Prefer: wait`
+SHORT_WAIT = 1  # s, for `Prefer: wait` where progress is reported
+PAGE = 100  # most jobs per response
 
 
 class Calls:
-    """The calls over one HTTP client, which they only use to build requests."""
+    """Calls that build their requests with one HTTP client."""
 
     def __init__(self, http: httpx2.Client | httpx2.AsyncClient, retries: Retries) -> None:
         self._http, self.retries = http, retries
@@ -40,7 +40,7 @@ class Calls:
     def submit(
         self, path: str, body: bytes, key: str | None, params: dict[str, str] | None = None
     ) -> Flow[JobStatus]:
-        """Queues a job. Without a key one is drawn: a repeated request makes no second job."""
+        """Submit a job; without a key a random one is used, so that a retry makes no second job."""
         headers = {
             "Content-Type": "application/json",
             "Idempotency-Key": key or uuid.uuid4().hex,
@@ -49,7 +49,7 @@ class Calls:
         return _read(JobStatus, response)
 
     def status(self, job_id: str, wait: float = 0.0) -> Flow[JobStatus]:
-        """The job now, or at its end if that comes within `wait` seconds."""
+        """Return the status, at the latest after `wait` seconds, earlier if the job ends."""
         options: dict[str, Any] = {}
         if wait:
             options["headers"] = {"Prefer": f"wait={round(wait)}"}
@@ -58,7 +58,7 @@ class Calls:
         return _read(JobStatus, response)
 
     def end(self, job_id: str, timeout: float | None, told: Told | None) -> Flow[JobStatus]:
-        """The job at its end, `told` of every state on the way. Raises WaitTimeoutError."""
+        """Wait for the end of the job; `told` receives every status. Raises WaitTimeoutError."""
         stop = None if timeout is None else time.monotonic() + timeout
         status = yield from self.status(job_id)
         while True:
@@ -72,29 +72,29 @@ class Calls:
                 raise WaitTimeoutError(f"job {job_id} is still {status.state} after {timeout:g} s")
             wait = min(LONG_WAIT if told is None else SHORT_WAIT, max(left, 1.0))
             status = yield from self.status(job_id, wait)
-            # A service with too many waiting clients answers at once.
+            # A service with too many waiting clients responds immediately.
             early = asked + min(SHORT_WAIT, left) - time.monotonic()
             if status.state not in FINAL_STATES and early > 0:
                 yield Pause(early)
 
     def result(self, job_id: str) -> Flow[Result]:
-        """The crystals of a finished job."""
+        """Return the result of a finished job."""
         return Result.of((yield from self.download(job_id, "json")))
 
     def download(self, job_id: str, form: Form) -> Flow[bytes]:
-        """The result in one of its forms."""
+        """Return the result in one of its formats."""
         path = f"/jobs/{job_id}/result"
         response = yield from self._ask("GET", path, params={"format": form})
         return response.content
 
     def cancel(self, job_id: str) -> Flow[JobStatus]:
-        """Asks for the end of a job and returns its state then."""
+        """Cancel a job and return its status."""
         return _read(JobStatus, (yield from self._ask("DELETE", f"/jobs/{job_id}")))
 
     def jobs(
         self, state: JobState | None, kind: JobKind | None, limit: int
     ) -> Flow[list[JobStatus]]:
-        """The newest jobs, at most `limit`, over as many pages as that takes."""
+        """Return the newest jobs, at most `limit`; fetches as many pages as necessary."""
         filters = {"state": state, "kind": kind}
         params = {name: value for name, value in filters.items() if value is not None}
         found: list[JobStatus] = []
@@ -110,18 +110,18 @@ class Calls:
             cursor = {"cursor": httpx2.URL(following["url"]).params["cursor"]}
 
     def models(self) -> Flow[list[ModelCard]]:
-        """The cards of all models."""
+        """Return the cards of all models."""
         response = yield from self._ask("GET", "/models")
         listed = from_json(response.content)["models"]
         return [ModelCard.model_validate(one, extra="ignore") for one in listed]
 
     def model(self, name: str) -> Flow[ModelCard]:
-        """The card of one model."""
+        """Return the card of one model."""
         return _read(ModelCard, (yield from self._ask("GET", f"/models/{name}")))
 
 
 def raise_unless_whole(status: JobStatus) -> None:
-    """Raises JobFailedError or JobCancelledError for a job that ended so."""
+    """Raise JobFailedError or JobCancelledError for a failed or cancelled job."""
     if status.state == "failed":
         raise JobFailedError(status)
     if status.state == "cancelled":

@@ -1,4 +1,4 @@
-"""The client that waits for its answers."""
+"""Synchronous client."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from cdvae_schema.job_specs import JobKind, JobState
 
 
 class Client:
-    """A CDVAE service. Threads may share it; `with` closes its connections.
+    """Client of a CDVAE service. Threads can share it; a `with` block closes its connections.
 
-    url: of the service (CDVAE_SERVER, else this machine's port 8000); key: an API key
-    (CDVAE_API_KEY); retries: how requests are repeated; timeout: seconds for one answer;
-    transport: how requests travel, for proxies and tests.
+    url: URL of the service, default CDVAE_SERVER or port 8000 of this machine; key: API key,
+    default CDVAE_API_KEY; retries: policy for repeated requests; timeout: seconds for one response;
+    transport: HTTP transport, for proxies and tests.
 
-    Every call may raise `RefusedError` or `UnreachableError` (see `cdvae_client.client_errors`).
+    Every method may raise `RefusedError` or `UnreachableError` (see `cdvae_client.client_errors`).
     """
 
     def __init__(
@@ -69,10 +69,10 @@ class Client:
     def generate(
         self, *, idempotency_key: str | None = None, **fields: Unpack[GenerateFields]
     ) -> Job:
-        """A job that samples new crystals; the fields are those of `GenerateRequest`.
+        """Submit a job that samples new crystals; the fields are those of `GenerateRequest`.
 
-        idempotency_key: the same key with the same fields is the same job, however often it is
-        sent; by default every call is a job of its own.
+        idempotency_key: requests with the same key and fields share one job; by default each call
+        submits a new job.
         """
         return self._submit("/generate", generate_body(fields), idempotency_key)
 
@@ -83,7 +83,7 @@ class Client:
         idempotency_key: str | None = None,
         **fields: Unpack[ReconstructFields],
     ) -> Job:
-        """A job that encodes and decodes given crystals; fields as of `ReconstructRequest`.
+        """Submit a job that encodes and decodes crystals; fields as in `ReconstructRequest`.
 
         structures: one or several of: CIF text, the path of a CIF file, pymatgen's `Structure` or
         its dictionary, ASE's `Atoms`, a crystal of an earlier job.
@@ -97,10 +97,10 @@ class Client:
         idempotency_key: str | None = None,
         **fields: Unpack[OptimizeFields],
     ) -> Job:
-        """A job that improves properties of the model's card; fields as of `OptimizeRequest`.
+        """Submit a job that improves properties; fields as in `OptimizeRequest`.
 
-        prop: the first of them; None where `objectives` has all. start: "dataset", "prior", or
-        crystals as `reconstruct` takes them.
+        prop: a property of the model's card; None where `objectives` names all properties. start:
+        "dataset", "prior", or crystals in the forms that `reconstruct` accepts.
         """
         params = None if prop is None else {"property": prop}
         return self._submit("/optimize", optimize_body(fields), idempotency_key, params)
@@ -112,9 +112,9 @@ class Client:
         idempotency_key: str | None = None,
         **fields: Unpack[InterpolateFields],
     ) -> Job:
-        """A job that walks from one crystal to another; fields as of `InterpolateRequest`.
+        """Submit a job that interpolates two crystals; fields as in `InterpolateRequest`.
 
-        structures: the two, as `reconstruct` takes them.
+        structures: the two crystals, in the forms that `reconstruct` accepts.
         """
         return self._submit("/interpolate", interpolate_body(structures, fields), idempotency_key)
 
@@ -125,28 +125,28 @@ class Client:
         idempotency_key: str | None = None,
         **fields: Unpack[VaryFields],
     ) -> Job:
-        """A job that makes crystals like a given one; fields as of `VaryRequest`."""
+        """Submit a job that samples variations of a crystal; fields as in `VaryRequest`."""
         return self._submit("/variations", vary_body(structure, fields), idempotency_key)
 
     def job(self, job_id: str) -> Job:
-        """A job that was submitted before, by whatever client."""
+        """Return a job by its id."""
         return Job(self._session, self._session.run(self._session.calls.status(job_id)))
 
     def jobs(
         self, *, state: JobState | None = None, kind: JobKind | None = None, limit: int = 20
     ) -> list[Job]:
-        """The newest jobs of this key, at most `limit`."""
+        """Return the newest jobs of this key, at most `limit`."""
         return [
             Job(self._session, one)
             for one in self._session.run(self._session.calls.jobs(state, kind, limit))
         ]
 
     def models(self) -> list[ModelCard]:
-        """The cards of all models."""
+        """Return the cards of all models."""
         return self._session.run(self._session.calls.models())
 
     def model(self, name: str) -> ModelCard:
-        """The card of `name` or `name@version`."""
+        """Return the card of `name` or `name@version`."""
         return self._session.run(self._session.calls.model(name))
 
     def _submit(

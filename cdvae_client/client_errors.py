@@ -1,13 +1,14 @@
-"""What can go wrong, as types: a refusal of the service, a service out of reach, a job's end.
+"""Errors of the client.
 
 CdvaeClientError
-├── UnreachableError             no answer at all
-├── WaitTimeoutError             the job was not over in time (it goes on)
-├── JobEndedError                the job is over without a whole result
+├── MissingPackageError          a conversion needs pymatgen or ASE
+├── UnreachableError             no response
+├── WaitTimeoutError             the job did not end in time (it continues)
+├── JobEndedError                the job ended without a complete result
 │   ├── JobFailedError
 │   └── JobCancelledError
-└── RefusedError                 an answer other than success, with its problem document
-    ├── InvalidRequestError      400, 413, 415, 422: the request itself
+└── RefusedError                 an error response, with its problem document
+    ├── InvalidRequestError      400, 413, 415, 422: invalid request
     ├── KeyRefusedError          401
     ├── ForbiddenError           403
     ├── NotFoundError            404
@@ -29,23 +30,30 @@ if TYPE_CHECKING:
 
     from cdvae_schema.job_specs import JobStatus
 
-DETAIL_CHARACTERS = 300  # of an answer that is no problem document, such as a proxy's page
+DETAIL_CHARACTERS = 300  # of a response without a problem document, such as the page of a proxy
 
 
 class CdvaeClientError(Exception):
     """Base of all errors of this package."""
 
 
+class MissingPackageError(CdvaeClientError, ImportError):
+    """A conversion needs an optional package; `name` is the package."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"this needs {name}: pip install {name}", name=name)
+
+
 class UnreachableError(CdvaeClientError):
-    """The service did not answer; `__cause__` has the reason."""
+    """The service did not respond; `__cause__` has the reason."""
 
 
 class WaitTimeoutError(CdvaeClientError, TimeoutError):
-    """The job was not over in time; it goes on, and `wait` may be called again."""
+    """The job did not end in time; it continues, and you can call `wait` again."""
 
 
 class JobEndedError(CdvaeClientError):
-    """The job ended without a whole result; `status` is its last state."""
+    """The job ended without a complete result; `status` is its last status."""
 
     def __init__(self, message: str, status: JobStatus) -> None:
         super().__init__(message)
@@ -53,7 +61,7 @@ class JobEndedError(CdvaeClientError):
 
 
 class JobFailedError(JobEndedError):
-    """The job failed: `code` is the service's, the message its sentence."""
+    """The job failed; `code` and the message come from the service."""
 
     def __init__(self, status: JobStatus) -> None:
         error = status.error
@@ -63,7 +71,7 @@ class JobFailedError(JobEndedError):
 
 
 class JobCancelledError(JobEndedError):
-    """The job was cancelled; `Job.result` still has what was done."""
+    """The job was cancelled; `Job.result` returns its finished crystals."""
 
     def __init__(self, status: JobStatus) -> None:
         super().__init__(f"job {status.id} was cancelled", status)
@@ -71,7 +79,7 @@ class JobCancelledError(JobEndedError):
 
 @dataclass(frozen=True)
 class Fault:
-    """One reason of a refusal, and where in the request it lies."""
+    """One error of a request and its place in the request."""
 
     detail: str
     pointer: str | None = None  # JSON pointer into the body
@@ -81,10 +89,10 @@ class Fault:
 
 
 class RefusedError(CdvaeClientError):
-    """An answer other than success.
+    """The service returned an error response.
 
-    status: of HTTP; title, detail, faults: of the problem document; retry_after: seconds after
-    which the service may be asked again, where it says so; request_id: what its log calls this.
+    status: HTTP status; title, detail, faults: from the problem document; retry_after: seconds from
+    the `Retry-After` header, or None; request_id: id of the request in the service's log.
     """
 
     def __init__(self, response: httpx2.Response) -> None:
@@ -99,39 +107,39 @@ class RefusedError(CdvaeClientError):
 
 
 class InvalidRequestError(RefusedError, ValueError):
-    """The request is at fault; `faults` says where."""
+    """The request is invalid; `faults` names the fields."""
 
 
 class KeyRefusedError(RefusedError):
-    """The API key is missing or not valid."""
+    """The API key is missing or invalid."""
 
 
 class ForbiddenError(RefusedError):
-    """The service does not answer under this name or from this place."""
+    """The service refuses this host name or origin."""
 
 
 class NotFoundError(RefusedError, LookupError):
-    """No such job (or not any more, or another key's), crystal or model."""
+    """No such job, crystal or model; jobs of other keys and expired jobs count as unknown."""
 
 
 class ConflictError(RefusedError):
-    """Not possible in this state, or an idempotency key that was used for another request."""
+    """The state of the job forbids this, or another request has used the idempotency key."""
 
 
 class GoneError(RefusedError):
-    """The result is no longer stored."""
+    """The service no longer stores the result."""
 
 
 class RateLimitedError(RefusedError):
-    """The key's rate or its number of unfinished jobs is used up."""
+    """The key exceeds its rate limit or its quota of unfinished jobs."""
 
 
 class UnavailableError(RefusedError):
-    """The service cannot answer now."""
+    """The service is temporarily unavailable."""
 
 
 class ServerError(RefusedError):
-    """The service failed; its log has the reason under `request_id`."""
+    """Internal error of the service; quote `request_id` to the operator."""
 
 
 _TYPES: dict[int, type[RefusedError]] = {
@@ -152,13 +160,13 @@ _TYPES: dict[int, type[RefusedError]] = {
 
 
 def refusal(response: httpx2.Response) -> RefusedError:
-    """The error of an answer, which must have been read."""
+    """Return the error for a response, whose body must have been read."""
     fallback = ServerError if response.status_code >= 500 else RefusedError
     return _TYPES.get(response.status_code, fallback)(response)
 
 
 def retry_after(response: httpx2.Response) -> float | None:
-    """Seconds that the `Retry-After` header asks for, in either of its forms; None without one."""
+    """Return the seconds of the `Retry-After` header, a number or a date; None without it."""
     value = response.headers.get("retry-after", "").strip()
     if value.isdigit():
         return float(value)

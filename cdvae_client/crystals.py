@@ -1,12 +1,13 @@
-"""Crystals and results as the client hands them out: the wire's records, with conversions.
+"""Crystals and results of the client: the records of the wire contract, with conversions.
 
-pymatgen and ASE are imported when they are asked for, so that the client needs neither.
+The conversions import pymatgen and ASE on use, so the client requires neither.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import StringIO
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from pydantic import TypeAdapter
 from pydantic_core import from_json
 
+from cdvae_client.client_errors import MissingPackageError
 from cdvae_schema.crystal_records import (
     CellParameters,
     CrystalRecord,
@@ -30,6 +32,17 @@ if TYPE_CHECKING:
     from pymatgen.core.structure import Structure
 
 
+@contextmanager
+def _needed(package: str) -> Iterator[None]:
+    """Raise MissingPackageError where the block cannot import `package`."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] != package:
+            raise
+        raise MissingPackageError(package) from error
+
+
 class _Record(Protocol):
     @property
     def cif(self) -> str: ...
@@ -39,12 +52,16 @@ class _Record(Protocol):
 
 
 class _Convertible:
-    """What a record can be turned into."""
+    """Conversions of a record."""
 
     def structure(self: _Record) -> Structure:
-        """The crystal as a pymatgen `Structure`: orientation of the cell and order as decoded."""
-        from pymatgen.core.structure import Structure
-        from pymatgen.io.cif import CifFile
+        """Return a pymatgen `Structure`; orientation of the cell and order of the atoms as decoded.
+
+        Raises MissingPackageError where pymatgen is not installed.
+        """
+        with _needed("pymatgen"):
+            from pymatgen.core.structure import Structure
+            from pymatgen.io.cif import CifFile
 
         # The CIF is P1, so its loop has every atom. pymatgen's parser for any CIF would group them
         # by element, and move coordinates near 1/3 and 2/3 onto these by up to 1e-4.
@@ -54,8 +71,12 @@ class _Convertible:
         return Structure(self.lattice.matrix, block["_atom_site_type_symbol"], sites)
 
     def atoms(self: _Record) -> Atoms:
-        """The crystal as ASE `Atoms`: orientation of the cell and order as decoded."""
-        from ase.io.cif import parse_cif
+        """Return ASE `Atoms`; orientation of the cell and order of the atoms as decoded.
+
+        Raises MissingPackageError where ASE is not installed.
+        """
+        with _needed("ase"):
+            from ase.io.cif import parse_cif
 
         (block,) = parse_cif(StringIO(self.cif))
         atoms: Any = block.get_unsymmetrized_structure()
@@ -65,23 +86,23 @@ class _Convertible:
 
 
 class Crystal(_Convertible, CrystalRecord):
-    """A generated crystal: the fields of `CrystalRecord`."""
+    """Generated crystal, with the fields of `CrystalRecord`."""
 
 
 class ReconstructedCrystal(_Convertible, ReconstructedRecord):
-    """A candidate for a given crystal: the fields of `ReconstructedRecord`."""
+    """Reconstruction of an input crystal, with the fields of `ReconstructedRecord`."""
 
 
 class OptimizedCrystal(_Convertible, OptimizedRecord):
-    """An optimized crystal: the fields of `OptimizedRecord`."""
+    """Optimized crystal, with the fields of `OptimizedRecord`."""
 
 
 class InterpolatedCrystal(_Convertible, InterpolatedRecord):
-    """A crystal on the way between two: the fields of `InterpolatedRecord`."""
+    """Crystal between two others, with the fields of `InterpolatedRecord`."""
 
 
 class VariedCrystal(_Convertible, VariedRecord):
-    """A crystal like a given one: the fields of `VariedRecord`."""
+    """Variation of an input crystal, with the fields of `VariedRecord`."""
 
 
 AnyCrystal = Crystal | ReconstructedCrystal | OptimizedCrystal | InterpolatedCrystal | VariedCrystal
@@ -90,7 +111,7 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9.]+")
 
 
 def file_stem(crystal: CrystalRecord) -> str:
-    """A name for a crystal's file, as in the service's zip: `00003-SrTiO3`."""
+    """Return a file name for a crystal, as in the service's zip: `00003-SrTiO3`."""
     formula = _UNSAFE.sub("", crystal.reduced_formula) or "crystal"
     return f"{crystal.index:05d}-{formula}"
 
@@ -105,17 +126,17 @@ _TYPES: dict[JobKind, TypeAdapter[Any]] = {
 
 
 def read_crystals(kind: JobKind, records: list[Any]) -> list[AnyCrystal]:
-    """The crystals of a job of that kind; fields that a newer service adds are passed over."""
+    """Parse the crystals of a job; fields that a newer service adds are ignored."""
     crystals: list[AnyCrystal] = _TYPES[kind].validate_python(records, extra="ignore")
     return crystals
 
 
 @dataclass(frozen=True)
 class Result:
-    """The crystals of a job with metrics and provenance; it has their length and order.
+    """Crystals of a job with metrics and provenance; a sequence of the crystals.
 
-    crystals: in the order of presentation, for an optimization best first; metrics, provenance:
-    None for a job that was cancelled before they were made.
+    crystals: best first for an optimization, by index otherwise; metrics, provenance: None for a
+    job that was cancelled before they were computed.
     """
 
     job: JobStatus
@@ -125,7 +146,7 @@ class Result:
 
     @classmethod
     def of(cls, content: bytes) -> Result:
-        """The result that the service's JSON form says."""
+        """Parse the JSON form of a result."""
         data = from_json(content)
         job = JobStatus.model_validate(data["job"], extra="ignore")
         origin = data["provenance"]

@@ -1,8 +1,7 @@
-"""The keyword arguments of the tasks, and the bodies that they make.
+"""Keyword arguments of the tasks and the request bodies made from them.
 
-They are the fields of the request models in `cdvae_schema/requests.py` and
-`cdvae_schema/path_requests.py`, where each is explained; what is left out gets the service's
-default.
+`cdvae_schema/requests.py` and `cdvae_schema/path_requests.py` document the fields; the service has
+defaults for missing ones.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ Json = dict[str, Any]
 
 
 class TaskFields(TypedDict, total=False):
-    """Of every task; a nested model may be given as a dictionary."""
+    """Fields of every task; a dictionary can replace a nested model."""
 
     model: str | None
     seed: int | None
@@ -39,7 +38,7 @@ class TaskFields(TypedDict, total=False):
 
 
 class AtomsFields(TaskFields, total=False):
-    """Which atoms the cells shall hold."""
+    """Fields that constrain the atoms."""
 
     num_atoms: int | None
     composition: str | None
@@ -47,7 +46,7 @@ class AtomsFields(TaskFields, total=False):
 
 
 class GenerateFields(AtomsFields, total=False):
-    """Of `generate`."""
+    """Fields of `generate`."""
 
     num_samples: int
     lattice: LatticeChoice | Json | None
@@ -57,13 +56,13 @@ class GenerateFields(AtomsFields, total=False):
 
 
 class ReconstructFields(TaskFields, total=False):
-    """Of `reconstruct`, beside the crystals."""
+    """Fields of `reconstruct`, except the crystals."""
 
     num_candidates: int
 
 
 class OptimizeFields(AtomsFields, total=False):
-    """Of `optimize`, beside the property."""
+    """Fields of `optimize`, except the property."""
 
     direction: Direction
     value: float | None
@@ -77,13 +76,13 @@ class OptimizeFields(AtomsFields, total=False):
 
 
 class InterpolateFields(TaskFields, total=False):
-    """Of `interpolate`, beside the crystals."""
+    """Fields of `interpolate`, except the crystals."""
 
     num_points: int
 
 
 class VaryFields(TaskFields, total=False):
-    """Of `vary`, beside the crystal."""
+    """Fields of `vary`, except the crystal."""
 
     strength: float
     num_samples: int
@@ -91,17 +90,17 @@ class VaryFields(TaskFields, total=False):
 
 
 def generate_body(fields: GenerateFields) -> bytes:
-    """The body of POST /generate; pydantic's ValidationError, a ValueError, for a wrong field."""
+    """Return the body of POST /generate; raises pydantic's ValidationError, a ValueError."""
     return _json(GenerateRequest.model_validate(fields))
 
 
 def reconstruct_body(structures: Given | Iterable[Given], fields: ReconstructFields) -> bytes:
-    """The body of POST /reconstruct; raises as `generate_body`."""
+    """Return the body of POST /reconstruct; raises as `generate_body` does."""
     return _json(ReconstructRequest.model_validate({**fields, "structures": as_inputs(structures)}))
 
 
 def optimize_body(fields: OptimizeFields) -> bytes:
-    """The body of POST /optimize; raises as `generate_body`."""
+    """Return the body of POST /optimize; raises as `generate_body` does."""
     given: Json = dict(fields)
     if given.get("start", "dataset") not in ("dataset", "prior"):
         given["start"] = {"structures": as_inputs(given["start"])}
@@ -109,12 +108,12 @@ def optimize_body(fields: OptimizeFields) -> bytes:
 
 
 def interpolate_body(structures: Given | Iterable[Given], fields: InterpolateFields) -> bytes:
-    """The body of POST /interpolate; raises as `generate_body`."""
+    """Return the body of POST /interpolate; raises as `generate_body` does."""
     return _json(InterpolateRequest.model_validate({**fields, "structures": as_inputs(structures)}))
 
 
 def vary_body(structure: Given, fields: VaryFields) -> bytes:
-    """The body of POST /variations; raises as `generate_body`."""
+    """Return the body of POST /variations; raises as `generate_body` does."""
     (given,) = as_inputs(structure)
     return _json(VaryRequest.model_validate({**fields, "structure": given}))
 

@@ -1,4 +1,4 @@
-"""A job of the client that waits."""
+"""Job of the synchronous client."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from cdvae_schema.job_specs import JobState, JobStatus
 
 
 class Job:
-    """A job of a service; iterating gives its crystals as they are made.
+    """Job of a service; iteration yields its crystals as they are made.
 
-    status: what was last heard of it.
+    status: last known status.
     """
 
     def __init__(self, session: Session, status: JobStatus) -> None:
@@ -32,21 +32,23 @@ class Job:
 
     @property
     def id(self) -> str:
-        """What names the job; `Client.job` finds it again."""
+        """Id of the job, for `Client.job`."""
         return self.status.id
 
     @property
     def state(self) -> JobState:
-        """The state that was last heard of."""
+        """Last known state."""
         return self.status.state
 
     def refresh(self) -> JobStatus:
-        """Ask how the job is doing."""
+        """Fetch and return the status."""
         self.status = self._session.run(self._session.calls.status(self.id))
         return self.status
 
     def finish(self, timeout: float | None = None, *, progress: Progress = False) -> JobStatus:
-        """The state once the job is over; progress: True for a bar, or what to tell.
+        """Wait for the end of the job and return its status.
+
+        progress: True for a bar, or a function that receives every status.
 
         Raises JobFailedError, JobCancelledError, and WaitTimeoutError after `timeout` seconds.
         """
@@ -56,25 +58,25 @@ class Job:
         return self.status
 
     def wait(self, timeout: float | None = None, *, progress: Progress = False) -> Result:
-        """The result, once the job is over; as `finish`."""
+        """Wait for the end of the job and return its result; raises as `finish` does."""
         self.finish(timeout, progress=progress)
         return self.result()
 
     def result(self) -> Result:
-        """The result of a finished or cancelled job, without waiting: ConflictError before."""
+        """Return the result of a finished or cancelled job; raises ConflictError for other jobs."""
         return self._session.run(self._session.calls.result(self.id))
 
     def read(self, form: Form) -> bytes:
-        """The result in one of the service's forms."""
+        """Return the result in one of the service's formats."""
         return self._session.run(self._session.calls.download(self.id, form))
 
     def download(self, path: str | Path, form: Form = "zip") -> Path:
-        """Write the result into a file, in one of the service's forms; returns the path."""
+        """Write the result to a file, in one of the service's formats, and return the path."""
         Path(path).write_bytes(self.read(form))
         return Path(path)
 
     def cancel(self) -> JobStatus:
-        """Ask for the end of the job; what it has made is kept."""
+        """Cancel the job; the service keeps its finished crystals."""
         self.status = self._session.run(self._session.calls.cancel(self.id))
         return self.status
 
@@ -82,10 +84,10 @@ class Job:
         return self.crystals()
 
     def crystals(self, *, progress: Progress = False) -> Iterator[AnyCrystal]:
-        """The crystals as they are made, by index, until the job is over.
+        """Yield the crystals as they are made, until the job ends.
 
-        Connections that break are made again where they stopped; without events the result is
-        awaited. Only the result knows `duplicate_of`. Raises as `wait`, at the end.
+        A broken connection is resumed at the last event; where events are unavailable, the job is
+        polled. Only the result has `duplicate_of`. Raises at the end, as `wait` does.
         """
         follower = Follower(self.status)
         with shown(progress) as told:
@@ -101,7 +103,7 @@ class Job:
         raise_unless_whole(self.status)
 
     def _connection(self, follower: Follower) -> Iterator[AnyCrystal | None]:
-        """What one connection's events bring: a crystal, or None for anything else."""
+        """Yield the crystal of each event of one connection, None for other events."""
         http = self._session.http
         timeout = patient(http.timeout, SILENCE)
         path = f"/jobs/{self.id}/events"

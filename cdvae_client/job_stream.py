@@ -1,4 +1,4 @@
-"""A job's events (server-sent) as they are read, over as many connections as it takes."""
+"""Server-sent events of a job, across reconnections."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from cdvae_client.client_errors import refusal
 from cdvae_client.crystals import AnyCrystal, read_crystals
 from cdvae_schema.job_specs import JobProgress, JobStatus
 
-LOSSES = 3  # connections in a row that said nothing; then the job is polled instead
+LOSSES = 3  # consecutive connections without an event; then the job is polled
 FIRST_PAUSE = 0.5  # s between two connections, doubled after each
-SILENCE = 60.0  # s without even a ping after which a connection counts as dead
+SILENCE = 60.0  # s without an event or ping after which a connection counts as broken
 
 
 class Follower:
-    """What is known of a job while its events are read.
+    """State of a job while its events are read.
 
-    status: the last one; over: whether no more crystals will come; polling: whether events are of
-    no use here (a proxy in the way, too many streams open), so that the result has to be awaited.
+    status: last known status; over: no more crystals will come; polling: events are unavailable (a
+    proxy buffers them, too many streams are open), so the job is polled.
     """
 
     def __init__(self, status: JobStatus) -> None:
@@ -31,11 +31,11 @@ class Follower:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What the next connection goes on from."""
+        """Headers that make the next connection resume after the last event."""
         return {"Last-Event-ID": self._last_id} if self._last_id else {}
 
     def take(self, event: httpx2.ServerSentEvent) -> AnyCrystal | None:
-        """The crystal of an event, unless it tells something else or is known."""
+        """Return the crystal of an event; None for other events and for known crystals."""
         self._losses = 0
         self._last_id = event.id or self._last_id
         if event.event == "crystal":
@@ -50,34 +50,34 @@ class Follower:
         return None
 
     def fresh(self, crystals: list[AnyCrystal]) -> list[AnyCrystal]:
-        """Those that have not been seen, by index; they are now."""
+        """Return the crystals that are new, sorted by index, and remember them."""
         found = [one for one in crystals if one.index not in self._seen]
         self._seen.update(one.index for one in found)
         return sorted(found, key=lambda one: one.index)
 
     def refused(self, response: httpx2.Response) -> None:
-        """Notes that the service gave no stream; RefusedError where polling would be no better.
+        """Switch to polling after an error response; raises RefusedError for most client errors.
 
-        The answer must have been read.
+        The body of the response must have been read.
         """
         if response.status_code < 500 and response.status_code != httpx2.codes.TOO_MANY_REQUESTS:
             raise refusal(response)
         self.polling = True
 
     def lost(self, error: httpx2.TransportError | None = None) -> float:
-        """Counts a connection that ended before the job did; seconds until the next one."""
+        """Count a connection that ended before the job; return the seconds until the next one."""
         self._losses += 1
         self.polling = self._losses >= LOSSES or isinstance(error, httpx2.SSEError)
         return 0.0 if self.polling else FIRST_PAUSE * 2 ** (self._losses - 1)
 
     @property
     def going_on(self) -> bool:
-        """Whether another connection should be made."""
+        """Whether to connect again."""
         return not self.over and not self.polling
 
 
 def polled(calls: Calls, follower: Follower, told: Told | None) -> Flow[list[AnyCrystal]]:
-    """Waits for the end without events; the crystals that are still to be handed out."""
+    """Poll until the job ends; return the crystals that no event has brought."""
     follower.status = yield from calls.end(follower.status.id, None, told)
     follower.over = True
     if follower.status.state == "failed":

@@ -1,4 +1,4 @@
-"""A bar of a job's progress, in a terminal or a notebook."""
+"""Progress bar of a job, in a terminal or a notebook."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from cdvae_client.calls import Told
 from cdvae_schema.job_specs import JobStatus
 
 Progress = bool | Told
-"""True for a bar, or a function that is told of every state of the job."""
+"""True for a bar, or a function that receives every status of the job."""
 
 FORMAT = "{percentage:3.0f}%|{bar}| {desc}"
 
 
 @contextmanager
 def shown(progress: Progress) -> Iterator[Told | None]:
-    """What is to be told of the job's states; None where nobody is interested."""
+    """Yield the function that receives the job's statuses, or None."""
     if not isinstance(progress, bool):
         yield progress
     elif not progress:

@@ -1,4 +1,4 @@
-"""What does the steps of flows (see `exchange`): one session that waits, one that awaits."""
+"""Sessions that run the steps of flows (see `call_driver`): synchronous and asyncio."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ T = TypeVar("T")
 
 
 class Session:
-    """A connection to a service for `Client` and its jobs."""
+    """Connection of `Client` and its jobs."""
 
     def __init__(self, http: httpx2.Client, retries: Retries) -> None:
         self.http, self.calls = http, Calls(http, retries)
 
     def run(self, flow: Flow[T]) -> T:
-        """What a flow returns once all of its steps are done."""
+        """Run the steps of a flow and return its result."""
         reply: Reply = None
         while True:
             try:
@@ -40,7 +40,7 @@ class Session:
 
 
 class AsyncSession:
-    """A connection to a service for `AsyncClient` and its jobs."""
+    """Connection of `AsyncClient` and its jobs."""
 
     def __init__(self, http: httpx2.AsyncClient, retries: Retries) -> None:
         self.http, self.calls = http, Calls(http, retries)

@@ -1,4 +1,4 @@
-"""Crystals of the caller, in whatever form, as the service takes them."""
+"""Conversion of the caller's crystals to the form that the service accepts."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ crystal that this client returned."""
 
 
 def as_inputs(given: Any) -> list[dict[str, Any]]:
-    """`StructureInput` objects for one or several crystals; TypeError for what is none."""
-    # Crystals can be iterated too, be they of pydantic, pymatgen or ASE.
+    """Return `StructureInput` objects for one or several crystals; raises TypeError."""
+    # Crystal objects of pydantic, pymatgen and ASE are iterable too.
     several = isinstance(given, Iterable) and not (
         isinstance(given, str | dict | CrystalRecord)
         or hasattr(given, "as_dict")
@@ -41,11 +41,11 @@ def _as_input(given: Any) -> dict[str, Any]:
         return {"structure": given.as_dict()}
     if hasattr(given, "get_scaled_positions"):
         return {"structure": _from_atoms(given)}
-    raise TypeError(f"{type(given).__name__} is no crystal that this client knows")
+    raise TypeError(f"{type(given).__name__} is not a supported crystal type")
 
 
 def _from_atoms(atoms: Any) -> dict[str, Any]:
-    """ASE's `Atoms` as pymatgen's dictionary."""
+    """Convert ASE's `Atoms` to pymatgen's dictionary."""
     positions = atoms.get_scaled_positions().tolist()
     sites = [
         {"species": [{"element": symbol, "occu": 1}], "abc": position}

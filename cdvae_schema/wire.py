@@ -21,7 +21,7 @@ FUNCTIONS: dict[JobKind, str] = {
 """The only functions that may run; each takes one argument, a `JobSpec` as a JSON object."""
 
 FIELD_STATUS = "cdvae:status"
-"""Field of a job's Redis hash: the constant part of its `JobStatus`, a `Constant` as JSON."""
+"""Field of a job's Redis hash: the constant part of its `JobStatus`, a `JobDescriptor` as JSON."""
 FIELD_OWNER = "cdvae:owner"
 """Field of a job's Redis hash: who submitted it and may see it."""
 FIELD_STATE = "cdvae:state"
@@ -112,7 +112,7 @@ class WorkerPresence(StrictModel):
     relax: bool = Field(default=False, description="Whether it can relax crystals.")
 
 
-class Constant(StrictModel):
+class JobDescriptor(StrictModel):
     """The part of a job's status that never changes."""
 
     kind: JobKind

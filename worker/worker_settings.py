@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode
 
 from cdvae_schema.requests import Priority
 from cdvae_schema.wire import QUEUES
+from cdvae_service.service_settings import ServiceSettings
 
 
 def usable_cpus() -> int:
@@ -26,17 +26,9 @@ def default_threads() -> int:
     return int(value) if value.isdigit() and int(value) > 0 else usable_cpus()
 
 
-class WorkerSettings(BaseSettings):
+class WorkerSettings(ServiceSettings):
     """Everything that can be set about a worker."""
 
-    model_config = SettingsConfigDict(env_prefix="CDVAE_", frozen=True, extra="ignore")
-
-    home: Path = Field(default=Path(".cdvae"), description="Folder of the results.")
-    results_url: str | None = Field(
-        default=None, description="Store of the results, e.g. s3://bucket/prefix; see fsspec."
-    )
-    redis_url: str = "redis://127.0.0.1:6379/0"
-    model_store: str = Field(default="model_store", description="Folder or URL of the models.")
     queues: Annotated[list[Priority], NoDecode] = Field(
         default=list(QUEUES), min_length=1, description="What to work on, most urgent first."
     )
@@ -56,11 +48,8 @@ class WorkerSettings(BaseSettings):
     shutdown_grace: NonNegativeInt = Field(
         default=10, description="Given to a running job at shutdown before it is requeued, s."
     )
-    result_ttl: PositiveInt = Field(default=7 * 24 * 3600, description="Results are kept, s.")
     worker_metrics_host: str = "127.0.0.1"
     worker_metrics_port: NonNegativeInt = Field(default=9464, le=65535, description="0: off.")
-    log_level: str = "INFO"
-    log_json: bool = Field(default=False, description="One JSON object a line.")
 
     @field_validator("preload", "queues", mode="before")
     @classmethod

@@ -5,13 +5,13 @@ interface are answered, so that no web page reaches it by pointing its own name 
 """
 
 import math
-from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request
 
-from app.auth.key_file import ApiKey, KeyFileError
-from app.dependencies import Services, services
+from app.auth.caller import Caller
+from app.auth.key_file import KeyFileError
+from app.dependencies import Services, get_services
 from app.http.problems import ApiError
 
 ANONYMOUS = "anonymous"
@@ -30,30 +30,17 @@ SCHEMES: dict[str, dict[str, str]] = {
 """The two ways to send a key, for the OpenAPI description."""
 
 
-@dataclass(frozen=True)
-class Caller:
-    """Whose jobs these are; `key` is None where the service runs without keys."""
-
-    owner: str
-    key: ApiKey | None
-
-    @property
-    def quota(self) -> int:
-        """Unfinished jobs that the caller may have; 0: any number."""
-        return 0 if self.key is None else self.key.unfinished_jobs
-
-
 # Read from the request rather than by FastAPI's security classes: with them it is five
 # dependencies, and solving those is a large part of a poll's time.
 async def authenticate(request: Request) -> Caller:
     """The caller; 401 without a valid key where one is needed, 403 for a foreign web page."""
     if request.headers.get("sec-fetch-site") in FOREIGN_SITES:
         raise ApiError(403, "Pages of other sites may not use this service.")
-    parts, token = await services(request), _token(request)
+    services, token = await get_services(request), _token(request)
     try:
-        if token is None and not parts.settings.require_keys and not parts.keys.keys():
-            return _anonymous(request, parts)
-        key = parts.keys.find(token or "")
+        if token is None and not services.settings.require_keys and not services.keys.keys():
+            return _anonymous(request, services)
+        key = services.keys.find(token or "")
     except KeyFileError as error:
         raise ApiError(503, "The API keys cannot be read; the log has the reason.") from error
     if key is None:
@@ -71,8 +58,8 @@ def _token(request: Request) -> str | None:
     return request.headers.get("x-api-key") or None
 
 
-def _anonymous(request: Request, parts: Services) -> Caller:
-    if not parts.settings.allow_anonymous and request.url.hostname not in LOOPBACK_NAMES:
+def _anonymous(request: Request, services: Services) -> Caller:
+    if not services.settings.allow_anonymous and request.url.hostname not in LOOPBACK_NAMES:
         detail = "Without API keys the service answers on this machine only, e.g. to localhost."
         raise ApiError(403, detail)
     return Caller(ANONYMOUS, None)
@@ -83,10 +70,10 @@ async def limited(request: Request) -> Caller:
     caller = await authenticate(request)
     if caller.key is None:
         return caller
-    parts = await services(request)
+    services = await get_services(request)
     per_minute = caller.key.requests_per_minute
     burst = max(1, per_minute * BURST_SECONDS // 60)
-    wait = await parts.queue.scripts["admit"](
+    wait = await services.queue.scripts["admit"](
         args=[f"cdvae:rate:{caller.owner}", 60 / per_minute, burst]
     )
     if wait:

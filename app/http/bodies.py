@@ -15,6 +15,7 @@ JSON = "application/json"
 CIF = "chemical/x-cif"
 
 MAX_PROBLEMS = 1000
+DRAIN_BYTES = 100 * 1024 * 1024  # read and dropped of a body that is too large
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -25,28 +26,45 @@ def media_type(request: Request) -> str:
 
 
 async def read_body(request: Request, limit: int, seconds: float) -> bytes:
-    """The whole body; 413 above `limit` bytes (as soon as that is known), 408 after `seconds`."""
+    """Return the whole body.
+
+    A body of more than `limit` bytes gets a 413. Many clients read the answer only after they
+    have sent everything, and a closed connection would discard it. So up to DRAIN_BYTES of the
+    body are read and dropped first, unless the client waits for `100 Continue`.
+
+    Raises ApiError: 400 if the client disconnects, 408 after `seconds`, 413, or 415 for a
+    compressed body.
+    """
     encoding = request.headers.get("content-encoding", "identity").lower()
     if encoding != "identity":
         raise ApiError(415, f"Content-Encoding {encoding!r} is not understood.")
-    announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > limit:
+    header = request.headers.get("content-length", "")
+    announced = int(header) if header.isdigit() else 0
+    asks_first = request.headers.get("expect", "").lower() == "100-continue"
+    if announced > limit and (asks_first or announced > limit + DRAIN_BYTES):
         raise _too_large(limit)
-    parts: list[bytes] = []
+    chunks: list[bytes] = []
     size = 0
     try:
         async with asyncio.timeout(seconds):
-            async for part in request.stream():
-                size += len(part)
-                if size > limit:
-                    raise _too_large(limit)
-                parts.append(part)
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size <= limit:
+                    chunks.append(chunk)
+                    continue
+                chunks.clear()
+                if size > limit + DRAIN_BYTES:
+                    break
     except ClientDisconnect:
         raise ApiError(400, "The client left before its body was complete.") from None
     except TimeoutError:
+        if size > limit:
+            raise _too_large(limit) from None
         detail = f"The body did not arrive within {seconds:g} s."
         raise ApiError(408, detail, headers={"Connection": "close"}) from None
-    return b"".join(parts)
+    if size > limit:
+        raise _too_large(limit)
+    return b"".join(chunks)
 
 
 def check_media_type(request: Request, body: bytes, accepted: tuple[str, ...]) -> str:

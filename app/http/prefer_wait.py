@@ -29,7 +29,9 @@ def wanted_wait(request: Request, most: int) -> int:
     return 0
 
 
-async def wait_for_end(parts: Services, status: JobStatus, owner: str, seconds: int) -> JobStatus:
+async def wait_for_end(
+    services: Services, status: JobStatus, owner: str, seconds: int
+) -> JobStatus:
     """The job's status once it is final or the time is up.
 
     Where too many wait already the status comes at once: the preference is a wish.
@@ -37,13 +39,13 @@ async def wait_for_end(parts: Services, status: JobStatus, owner: str, seconds: 
     if status.state in FINAL_STATES:
         return status
     end = asyncio.get_running_loop().time() + seconds
-    with parts.gate.waiting() as may_wait:
+    with services.limiter.waiting() as may_wait:
         if not may_wait:
             return status
-        async with parts.changes.watch(status.id) as watch:
+        async with services.notifier.subscribe(status.id) as subscription:
             while True:
-                status = await parts.queue.status(status.id, owner)
+                status = await services.queue.status(status.id, owner)
                 left = end - asyncio.get_running_loop().time()
                 if status.state in FINAL_STATES or left <= 0:
                     return status
-                await watch.wait(min(left, LOOK_AGAIN))
+                await subscription.wait(min(left, LOOK_AGAIN))

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 
 from app.http.request_id import request_id
-from cdvae_service.results.result_store import StoreError
+from cdvae_service.results.result_store import ResultStoreError
 
 logger = logging.getLogger(__name__)
 
@@ -149,7 +149,9 @@ def _http_error(request: Request, error: Exception) -> Response:
 
 def _redis_gone(request: Request, error: Exception) -> Response:
     logger.error("Redis failed during %s %s: %s", request.method, request.url.path, error)
-    detail = "The job queue does not answer; nothing was changed. Try again."
+    detail = "The job queue does not answer."
+    if request.method not in ("GET", "HEAD", "OPTIONS"):
+        detail += " The request may have taken effect."
     return problem(request.url.path, ApiError(503, detail))
 
 
@@ -176,5 +178,5 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _bad_parameters)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RedisError, _redis_gone)
-    app.add_exception_handler(StoreError, _store_gone)
+    app.add_exception_handler(ResultStoreError, _store_gone)
     app.add_exception_handler(Exception, _unforeseen)

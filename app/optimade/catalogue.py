@@ -1,4 +1,4 @@
-"""The crystals of finished jobs in memory, as OPTIMADE queries them; each owner's apart."""
+"""Keep the crystals of finished jobs in memory for OPTIMADE queries, one collection per owner."""
 
 from collections import OrderedDict
 from typing import Any, Protocol
@@ -7,19 +7,19 @@ from anyio.to_thread import run_sync
 
 from app.dependencies import Services
 from app.optimade.optimade_entries import entry
-from app.queue.job_listing import Place, statuses
+from app.queue.job_listing import Cursor, statuses
 from app.queue.job_status import text
 from app.results.export import stored_result
 from cdvae_schema.job_specs import FINAL_STATES, JobStatus
 from cdvae_schema.wire import jobs_key
 
-MOST_CRYSTALS = 20_000  # of one owner, those of the newest jobs; some 100 MB
-MOST_OWNERS = 8  # in memory; the one that asked the longest ago makes room
+MAX_CRYSTALS = 20_000  # of one owner, from the newest jobs; about 100 MB
+MAX_OWNERS = 8  # in memory; the least recently used is dropped
 BATCH = 100
 
 
 class Collection(Protocol):
-    """What is needed of a MongoDB collection."""
+    """The methods of a MongoDB collection that the catalogue calls."""
 
     def insert_many(self, documents: list[dict[str, Any]]) -> Any: ...
 
@@ -34,52 +34,72 @@ class Database(Protocol):
     def __getitem__(self, name: str) -> Collection: ...
 
 
-Shelf = dict[str, int]
-"""Number of crystals that were taken of each finished job."""
+IndexedJobs = dict[str, int]
+"""Number of crystals in the collection by finished job."""
 
 
 class Catalogue:
-    """Keeps the collection of an owner, named like the owner, as the job list has it."""
+    """Keep the collection of each owner in step with the list of jobs; the owner is its name."""
 
-    def __init__(self, parts: Services, database: Database) -> None:
-        self._parts, self._database = parts, database
-        self._shelves: OrderedDict[str, Shelf] = OrderedDict()
+    def __init__(
+        self, services: Services, database: Database, max_crystals: int = MAX_CRYSTALS
+    ) -> None:
+        self._services, self._database = services, database
+        self._max_crystals = max_crystals
+        self._indexed: OrderedDict[str, IndexedJobs] = OrderedDict()  # by owner
 
-    async def renew(self, owner: str) -> None:
-        """Take up the jobs that ended since the last call, and drop those that expired.
+    async def refresh(self, owner: str) -> None:
+        """Index the finished jobs of the owner, newest first, until `max_crystals` are reached.
 
-        Raises RedisError and StoreError.
+        Older jobs are dropped, and so are those that expired.
+
+        Raises RedisError and ResultStoreError.
         """
-        shelf = self._shelves.setdefault(owner, {})
-        self._shelves.move_to_end(owner)
-        while len(self._shelves) > MOST_OWNERS:
-            forgotten, _ = self._shelves.popitem(last=False)
+        indexed = self._indexed.setdefault(owner, {})
+        self._indexed.move_to_end(owner)
+        while len(self._indexed) > MAX_OWNERS:
+            forgotten, _ = self._indexed.popitem(last=False)
             self._database[forgotten].drop()
-        listed: Any = await self._parts.queue.redis.zrange(jobs_key(owner), 0, -1)
-        ids = [text(one) for one in listed]
-        self._drop(owner, shelf, set(shelf) - set(ids))
-        fresh = [one for one in reversed(ids) if one not in shelf]
-        for start in range(0, len(fresh), BATCH):
-            places = [Place(0.0, one) for one in fresh[start : start + BATCH]]
-            for status in await statuses(self._parts.queue, owner, places):
-                if status is not None and status.state in FINAL_STATES:
-                    if sum(shelf.values()) >= MOST_CRYSTALS:
-                        return  # newer jobs came first
-                    await self._take(owner, shelf, status)
+        newest: Any = await self._services.queue.redis.zrevrange(jobs_key(owner), 0, -1)
+        ids = [text(job_id) for job_id in newest]
+        kept: set[str] = set()
+        crystals = 0
+        for start in range(0, len(ids), BATCH):
+            batch = ids[start : start + BATCH]
+            finished = await self._finished(owner, [one for one in batch if one not in indexed])
+            for job_id in batch:
+                if crystals >= self._max_crystals:
+                    break
+                if job_id in finished:
+                    await self._add(owner, indexed, finished[job_id])
+                if job_id in indexed:
+                    kept.add(job_id)
+                    crystals += indexed[job_id]
+            if crystals >= self._max_crystals:
+                break
+        self._drop(owner, indexed, set(indexed) - kept)
 
-    async def _take(self, owner: str, shelf: Shelf, status: JobStatus) -> None:
-        entries = [] if status.state == "failed" else await run_sync(_entries, self._parts, status)
+    async def _finished(self, owner: str, job_ids: list[str]) -> dict[str, JobStatus]:
+        if not job_ids:
+            return {}
+        cursors = [Cursor(0.0, job_id) for job_id in job_ids]
+        found = await statuses(self._services.queue, owner, cursors)
+        return {one.id: one for one in found if one is not None and one.state in FINAL_STATES}
+
+    async def _add(self, owner: str, indexed: IndexedJobs, status: JobStatus) -> None:
+        failed = status.state == "failed"
+        entries = [] if failed else await run_sync(_entries, self._services, status)
         if entries:
             self._database[owner].insert_many(entries)
-        shelf[status.id] = len(entries)
+        indexed[status.id] = len(entries)
 
-    def _drop(self, owner: str, shelf: Shelf, gone: set[str]) -> None:
-        if gone:
-            self._database[owner].delete_many({"job": {"$in": sorted(gone)}})
-            for one in gone:
-                del shelf[one]
+    def _drop(self, owner: str, indexed: IndexedJobs, job_ids: set[str]) -> None:
+        if job_ids:
+            self._database[owner].delete_many({"job": {"$in": sorted(job_ids)}})
+            for job_id in job_ids:
+                del indexed[job_id]
 
 
-def _entries(parts: Services, status: JobStatus) -> list[dict[str, Any]]:
-    result = stored_result(parts.store, status.id)
+def _entries(services: Services, status: JobStatus) -> list[dict[str, Any]]:
+    result = stored_result(services.store, status.id)
     return [entry(record, status) for batch in result.batches() for record in batch]

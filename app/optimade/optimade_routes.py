@@ -14,7 +14,7 @@ from typing import Any
 
 from anyio.to_thread import run_sync
 from fastapi import FastAPI, Request
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.auth.authentication import limited
 from app.dependencies import Services
@@ -31,9 +31,10 @@ _owner: ContextVar[str] = ContextVar("owner")
 class Optimade:
     """The ASGI application below `PATH`."""
 
-    def __init__(self, parts: Services) -> None:
-        self._parts = parts
-        # One request at a time: the application keeps warnings and address of a request.
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        # One request at a time: the application stores its warnings and address in globals.
+        # The lock is released before the response is sent: a slow reader blocks nobody.
         self._turn = asyncio.Lock()
         self._built: tuple[FastAPI, Catalogue] | None = None
 
@@ -44,20 +45,41 @@ class Optimade:
         async with self._turn:
             if self._built is None:
                 application, database = await run_sync(_build)
-                self._built = application, Catalogue(self._parts, database)
+                self._built = application, Catalogue(self._services, database)
             application, catalogue = self._built
-            await catalogue.renew(caller.owner)
+            await catalogue.refresh(caller.owner)
             _owner.set(caller.owner)
             url = request.url
             application.state.config.base_url = f"{url.scheme}://{url.netloc}{scope['root_path']}"
-            with warnings.catch_warnings():  # the package puts in a hook of its own
-                await application(scope, receive, send)
+            with warnings.catch_warnings():  # the package installs its own hook
+                messages = await _answer(application, scope)
+        for message in messages:
+            await send(message)
 
 
-def install(app: FastAPI, parts: Services) -> None:
+async def _answer(application: ASGIApp, scope: Scope) -> list[Message]:
+    """Return the complete response to a request without a body; pages bound its size."""
+    requested = False
+    messages: list[Message] = []
+
+    async def receive() -> Message:
+        nonlocal requested
+        if requested:
+            await asyncio.Event().wait()  # until the application cancels it: nobody disconnects
+        requested = True
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Message) -> None:
+        messages.append(message)
+
+    await application(scope, receive, send)
+    return messages
+
+
+def install(app: FastAPI, services: Services) -> None:
     """Mounts the endpoint where its package is installed."""
     if find_spec("optimade") is not None and find_spec("mongomock") is not None:
-        endpoint: ASGIApp = Optimade(parts)
+        endpoint: ASGIApp = Optimade(services)
         app.mount(PATH, endpoint, name="optimade")
 
 

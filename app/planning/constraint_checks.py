@@ -4,8 +4,13 @@ from collections.abc import Iterator
 
 from app.http.bodies import quoted
 from app.http.problems import FieldError
-from app.planning.space_groups import cells_in, has_room, has_sites
 from app.planning.structure_checks import Cell, StructureError, atomic_number, cell_from_parameters
+from cdvae.symmetry.site_solver import (
+    cell_setting,
+    group_has_room,
+    group_has_sites,
+    primitive_cells,
+)
 from cdvae_schema.cards import Limits, ModelCard
 from cdvae_schema.crystal_constraints import CompositionConstraints, CrystalConstraints
 from cdvae_schema.formula import FormulaError, parse_formula
@@ -103,21 +108,22 @@ def _sizes_faults(
         return
     cells = 1
     if cell is not None:
-        cells = cells_in(number, cell.matrix)
-        if not cells:
+        setting = cell_setting(number, cell.matrix)
+        if setting is None:
             text = f"neither a conventional nor a primitive cell of space group {number}"
             yield _fault("/lattice", text)
             return
+        cells = primitive_cells(number, setting)
     if formula:
         if unit in sizes and cell is None:
             sizes = [unit]
         shares = [[count * n // unit for count in formula.values()] for n in sizes]
-        if not any(has_sites(number, counts, cells) for counts in shares):
+        if not any(group_has_sites(number, counts, cells) for counts in shares):
             text = f"{request.composition} has no sites in space group {number} with "
             yield _fault("/spacegroup", text + _listed(sizes))
     else:
         least = max(1, len(set(request.elements.include)) if request.elements else 1)
-        if not any(has_room(number, n, least, cells) for n in sizes):
+        if not any(group_has_room(number, n, least, cells) for n in sizes):
             text = f"space group {number} has no cell with {_listed(sizes)}"
             yield _fault("/spacegroup", f"{text} of {least} elements" if least > 1 else text)
 

@@ -7,23 +7,25 @@ megabytes would hold up every other request. A process can be killed, and has a 
 import asyncio
 import atexit
 import multiprocessing
+import os
 import resource
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 from typing import Any, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 
-from app.cores import ALL, use
 from app.http.problems import ApiError
 
 T = TypeVar("T")
 
 MEMORY_BYTES = 2 * 1024**3
+# Taken before the launcher pins this process to its share: parsers may use every core.
+_CORES = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
 JOBS_EACH = 1000  # a process is replaced after so many bodies, whatever it may have leaked
 
 
-class Parsers:
+class ParserPool:
     """Up to `processes` bodies are read at once, each within `seconds`.
 
     The processes start with the first body.
@@ -53,15 +55,16 @@ def _pool(processes: int) -> ProcessPool:
         max_workers=processes,
         max_tasks=JOBS_EACH,
         initializer=_prepare,
-        initargs=(ALL,),
+        initargs=(_CORES,),
         context=multiprocessing.get_context("spawn"),  # a fork would copy our threads' locks
     )
     atexit.register(_end, pool)
     return pool
 
 
-def _prepare(cores: Sequence[int]) -> None:
-    use(cores)  # not those alone of the process that it was started by
+def _prepare(cores: set[int]) -> None:
+    if cores:
+        os.sched_setaffinity(0, cores)
     _, most = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, most))
 

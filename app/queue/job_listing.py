@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import math
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -25,25 +26,28 @@ class Page:
 
 
 @dataclass(frozen=True, order=True)
-class Place:
-    """A place in the list: behind the job that was submitted at that time."""
+class Cursor:
+    """A position in the list: behind the job that was submitted at that time."""
 
     moment: float
     job_id: str
 
-    def cursor(self) -> str:
-        """The place as text for a client, who has no business with what it says."""
+    def encode(self) -> str:
+        """The position as text for a client, who has no business with what it says."""
         return base64.urlsafe_b64encode(f"{self.moment!r} {self.job_id}".encode()).decode()
 
     @classmethod
-    def of(cls, cursor: str) -> "Place":
-        """The place that a cursor stands for; 422 for one that is not of this service."""
+    def decode(cls, cursor: str) -> "Cursor":
+        """The position that a cursor stands for; 422 for one that is not of this service."""
         try:
-            moment, _, job_id = base64.urlsafe_b64decode(cursor.encode()).decode().partition(" ")
-            return cls(float(moment), job_id)
+            text_, _, job_id = base64.urlsafe_b64decode(cursor.encode()).decode().partition(" ")
+            moment = float(text_)
+            if not math.isfinite(moment):
+                raise ValueError(f"the time {moment} is not finite")
         except (ValueError, binascii.Error) as error:
             detail = "cursor: it is not one that this service gave"
             raise invalid([FieldError(detail=detail, parameter="cursor")]) from error
+        return cls(moment, job_id)
 
 
 async def list_jobs(
@@ -56,41 +60,41 @@ async def list_jobs(
 ) -> Page:
     """At most `limit` of the owner's jobs that are of this state and kind, newest first."""
     found: list[JobStatus] = []
-    place = Place(float("inf"), "") if cursor is None else Place.of(cursor)
+    position = Cursor(float("inf"), "") if cursor is None else Cursor.decode(cursor)
     for _ in range(MOST_LOOKED_AT // BATCH):
-        batch = await _behind(queue, owner, place)
+        batch = await _behind(queue, owner, position)
         if not batch:
             return Page(found, None)
-        for status, place in zip(await statuses(queue, owner, batch), batch, strict=True):
+        for status, position in zip(await statuses(queue, owner, batch), batch, strict=True):
             if status is None or state not in (None, status.state):
                 continue
             if kind in (None, status.kind):
                 found.append(status)
             if len(found) == limit:
-                more = bool(await _behind(queue, owner, place))
-                return Page(found, place.cursor() if more else None)
-    return Page(found, place.cursor())
+                more = bool(await _behind(queue, owner, position))
+                return Page(found, position.encode() if more else None)
+    return Page(found, position.encode())
 
 
-async def _behind(queue: JobQueue, owner: str, place: Place) -> list[Place]:
-    """The next jobs behind a place; expired ones may be among them."""
+async def _behind(queue: JobQueue, owner: str, position: Cursor) -> list[Cursor]:
+    """The next jobs behind a position; expired ones may be among them."""
     rows: Any = await queue.redis.zrevrangebyscore(
-        jobs_key(owner), place.moment, "-inf", start=0, num=BATCH, withscores=True
+        jobs_key(owner), position.moment, "-inf", start=0, num=BATCH, withscores=True
     )
-    places = [Place(float(score), text(job_id)) for job_id, score in rows]
-    return [one for one in places if one < place]
+    positions = [Cursor(float(score), text(job_id)) for job_id, score in rows]
+    return [one for one in positions if one < position]
 
 
-async def statuses(queue: JobQueue, owner: str, places: list[Place]) -> list[JobStatus | None]:
-    """The jobs at these places; None for one that has expired."""
+async def statuses(queue: JobQueue, owner: str, positions: list[Cursor]) -> list[JobStatus | None]:
+    """The jobs at these positions; None for one that has expired."""
     async with queue.redis.pipeline(transaction=False) as pipeline:
-        for place in places:
-            await queue.scripts["status"](args=queue.asked(place.job_id), client=pipeline)
+        for position in positions:
+            await queue.scripts["status"](args=queue.asked(position.job_id), client=pipeline)
         replies = await pipeline.execute()
     found: list[JobStatus | None] = []
-    for place, reply in zip(places, replies, strict=True):
+    for position, reply in zip(positions, replies, strict=True):
         try:
-            found.append(queue.described(place.job_id, owner, reply))
+            found.append(queue.described(position.job_id, owner, reply))
         except JobNotFoundError:
             found.append(None)
     return found

@@ -16,7 +16,7 @@ LISTEN_SECONDS = 1.0
 NOTHING = changed_channel("")  # a subscription to no channel at all is over
 
 
-class Changes:
+class JobNotifier:
     """Wakes those that wait for a job when a worker or a front end says that it has changed.
 
     Redis is asked for the news of those jobs alone: with two hundred others a second, reading of
@@ -29,60 +29,60 @@ class Changes:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._pubsub: PubSub | None = None
-        self._bells: defaultdict[str, set[asyncio.Event]] = defaultdict(set)  # by channel
-        self._left: set[str] = set()  # channels that the last one may have stopped watching
+        self._events: defaultdict[str, set[asyncio.Event]] = defaultdict(set)  # by channel
+        self._abandoned: set[str] = set()  # channels that the last one may have stopped watching
 
     async def listen(self) -> None:
         """Pass announcements on, for ever; raises RedisError."""
         async with self._redis.pubsub(ignore_subscribe_messages=True) as pubsub:
-            subscribed = {NOTHING, *self._bells}
+            subscribed = {NOTHING, *self._events}
             await pubsub.subscribe(*subscribed)
             self._pubsub = pubsub  # from now on a watch subscribes itself
             try:
-                if new := [channel for channel in self._bells if channel not in subscribed]:
+                if new := [channel for channel in self._events if channel not in subscribed]:
                     await pubsub.subscribe(*new)
                 while True:
                     message = await pubsub.get_message(timeout=LISTEN_SECONDS)
                     if message is not None:
-                        for bell in self._bells.get(text(message["channel"]), ()):
-                            bell.set()
-                    await self._leave(pubsub)
+                        for event in self._events.get(text(message["channel"]), ()):
+                            event.set()
+                    await self._unsubscribe(pubsub)
             finally:
                 self._pubsub = None
 
-    async def _leave(self, pubsub: PubSub) -> None:
-        unwatched = [channel for channel in self._left if channel not in self._bells]
-        self._left.clear()
+    async def _unsubscribe(self, pubsub: PubSub) -> None:
+        unwatched = [channel for channel in self._abandoned if channel not in self._events]
+        self._abandoned.clear()
         if unwatched:
             await pubsub.unsubscribe(*unwatched)
 
     @asynccontextmanager
-    async def watch(self, job_id: str) -> AsyncIterator["Watch"]:
+    async def subscribe(self, job_id: str) -> AsyncIterator["Subscription"]:
         """What tells of changes of the job from now on."""
-        channel, bell = changed_channel(job_id), asyncio.Event()
-        first = channel not in self._bells
-        self._bells[channel].add(bell)
+        channel, event = changed_channel(job_id), asyncio.Event()
+        first = channel not in self._events
+        self._events[channel].add(event)
         try:
             if first and self._pubsub is not None:
                 with suppress(RedisError):  # which ends `listen` too: it subscribes again
                     await self._pubsub.subscribe(channel)
-            yield Watch(bell)
+            yield Subscription(event)
         finally:
             # Left to `listen`: who is cancelled cannot wait for anything here.
-            self._bells[channel].discard(bell)
-            if not self._bells[channel]:
-                del self._bells[channel]
-                self._left.add(channel)
+            self._events[channel].discard(event)
+            if not self._events[channel]:
+                del self._events[channel]
+                self._abandoned.add(channel)
 
 
-class Watch:
+class Subscription:
     """One who waits for one job."""
 
-    def __init__(self, bell: asyncio.Event) -> None:
-        self._bell = bell
+    def __init__(self, event: asyncio.Event) -> None:
+        self._event = event
 
     async def wait(self, seconds: float) -> None:
         """Return after a change since the last call, or after so many seconds."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._bell.wait(), max(seconds, 0.0))
-        self._bell.clear()
+            await asyncio.wait_for(self._event.wait(), max(seconds, 0.0))
+        self._event.clear()

@@ -26,7 +26,7 @@ from cdvae_schema.wire import (
     FIELD_STATUS,
     FIELD_TRACE,
     FUNCTIONS,
-    Constant,
+    JobDescriptor,
     idempotency_key,
 )
 from cdvae_service.jobstore.ledger import ENDED, LOST, now, source
@@ -142,10 +142,10 @@ class JobQueue:
             origin=spec.priority,
             serializer=JSONSerializer,
         )
-        constant = Constant(kind=spec.kind, created_at=spec.created_at, request=spec.request)
+        descriptor = JobDescriptor(kind=spec.kind, created_at=spec.created_at, request=spec.request)
         callback = spec.request.callback_url if spec.request.kind == "generate" else None
         ours = {
-            FIELD_STATUS: constant.model_dump_json(),
+            FIELD_STATUS: descriptor.model_dump_json(),
             FIELD_OWNER: origin.owner,
             FIELD_REQUEST: origin.request_id,
             FIELD_TRACE: origin.trace,
@@ -194,4 +194,4 @@ class JobQueue:
         reply = await self.scripts["status"](args=[job_id, *FIELDS])
         job = QueuedJob.of(job_id, reply) if reply else None
         if job is not None:
-            self._on_end(job.constant.kind, job.constant.request.model, job.state)
+            self._on_end(job.descriptor.kind, job.descriptor.request.model, job.state)

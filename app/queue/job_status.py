@@ -16,7 +16,7 @@ from cdvae_schema.job_specs import (
     JobState,
     JobStatus,
 )
-from cdvae_schema.wire import FIELD_ERROR, FIELD_OWNER, FIELD_STATE, FIELD_STATUS, Constant
+from cdvae_schema.wire import FIELD_ERROR, FIELD_OWNER, FIELD_STATE, FIELD_STATUS, JobDescriptor
 
 WAITING = "waiting for a worker"
 NO_WORKER = "waiting: no worker is live"
@@ -45,7 +45,7 @@ class QueuedJob:
     id: str
     owner: str
     state: JobState
-    constant: Constant
+    descriptor: JobDescriptor
     error: str  # JobError as JSON; empty without one
     started_at: datetime | None
     finished_at: datetime | None
@@ -57,15 +57,15 @@ class QueuedJob:
     def of(cls, job_id: str, reply: Any) -> "QueuedJob | None":
         """The job that the script `status` answered with; None for one that is not ours."""
         values, progress, position, live = reply
-        status, constant, owner, state, error, started, ended = (text(v or b"") for v in values)
-        if not constant:
+        status, descriptor, owner, state, error, started, ended = (text(v or b"") for v in values)
+        if not descriptor:
             return None
         flat = [text(item) for item in progress]
         return cls(
             id=job_id,
             owner=owner,
             state=job_state(status, state),
-            constant=Constant.model_validate_json(constant),
+            descriptor=JobDescriptor.model_validate_json(descriptor),
             error=error,
             started_at=datetime.fromisoformat(started) if started else None,
             finished_at=datetime.fromisoformat(ended) if ended else None,
@@ -91,12 +91,12 @@ def job_status(job: QueuedJob) -> JobStatus:
     has_result = job.state in ("succeeded", "cancelled")
     return JobStatus(
         id=job.id,
-        kind=job.constant.kind,
+        kind=job.descriptor.kind,
         state=job.state,
-        created_at=job.constant.created_at,
+        created_at=job.descriptor.created_at,
         started_at=job.started_at,
         finished_at=job.finished_at if job.state in FINAL_STATES else None,
-        progress=_progress(job, job.constant.request.num_samples),
+        progress=_progress(job, job.descriptor.request.num_samples),
         queue_position=job.queue_position if job.state == "queued" else None,
         error=_error(job) if job.state == "failed" else None,
         links=JobLinks(
@@ -104,7 +104,7 @@ def job_status(job: QueuedJob) -> JobStatus:
             result=f"/jobs/{job.id}/result" if has_result else None,
             events=f"/jobs/{job.id}/events",
         ),
-        request=job.constant.request,
+        request=job.descriptor.request,
     )
 
 

@@ -1,14 +1,16 @@
 """From a planned job to a queued one, and to its result where the client waits for it."""
 
 import hashlib
+import logging
 import re
 from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Header, Request
 from fastapi.responses import Response
+from redis.exceptions import RedisError
 
-from app.auth.authentication import Caller
+from app.auth.caller import Caller
 from app.dependencies import Services
 from app.http.negotiation import choose
 from app.http.prefer_wait import wait_for_end, wanted_wait
@@ -22,6 +24,8 @@ from app.results.export import FORMS
 from cdvae_schema.job_specs import JobSpec
 from cdvae_service.telemetry.logs import note_job
 from cdvae_service.telemetry.tracing import carried_context
+
+log = logging.getLogger(__name__)
 
 FULL_SECONDS = 10
 QUOTA_SECONDS = 30
@@ -38,7 +42,7 @@ _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 @dataclass(frozen=True)
-class Wish:
+class SubmitOptions:
     """What the headers of a POST ask for, beside the job itself.
 
     key: the idempotency key, or None; wait: seconds; form: of the result that is waited for.
@@ -52,12 +56,14 @@ class Wish:
     form: str
 
 
-def announce(request: Request, parts: Services, caller: Caller, key: str | None) -> Wish:
+def read_submit_options(
+    request: Request, services: Services, caller: Caller, key: str | None
+) -> SubmitOptions:
     """What the headers ask for, checked before the body is read."""
     if key is not None and not _KEY.fullmatch(key):
         raise ApiError(400, "Idempotency-Key must have 1 to 255 visible ASCII characters.")
-    seconds = wanted_wait(request, parts.settings.max_wait)
-    return Wish(
+    seconds = wanted_wait(request, services.settings.max_wait)
+    return SubmitOptions(
         caller=caller,
         path=f"{request.url.path}?{request.url.query}",
         request_id=request_id(request.scope),
@@ -67,47 +73,68 @@ def announce(request: Request, parts: Services, caller: Caller, key: str | None)
     )
 
 
-async def submit(parts: Services, spec: JobSpec, wish: Wish, kind: str, body: bytes) -> Response:
+async def submit(
+    services: Services, spec: JobSpec, options: SubmitOptions, kind: str, body: bytes
+) -> Response:
     """Queues the job that was made of `body`; waits for its end where that is preferred."""
-    await _require_potential(parts, spec)
+    await _require_potential(services, spec)
     origin = Origin(
-        owner=wish.caller.owner,
-        quota=wish.caller.quota,
-        key_digest=hashlib.sha256(wish.key.encode()).hexdigest() if wish.key else "",
-        fingerprint=_fingerprint(wish, kind, body) if wish.key else "",
-        request_id=wish.request_id,
+        owner=options.caller.owner,
+        quota=options.caller.quota,
+        key_digest=hashlib.sha256(options.key.encode()).hexdigest() if options.key else "",
+        fingerprint=_fingerprint(options, kind, body) if options.key else "",
+        request_id=options.request_id,
         trace=carried_context(),
     )
     try:
-        status = await parts.queue.submit(spec, origin)
+        status = await services.queue.submit(spec, origin)
     except RefusedError as error:
         raise _refusal(error.reason) from error
+    except RedisError as error:
+        log.error("Redis failed during the submission of job %s: %s", spec.id, error)
+        raise _unconfirmed(spec.id, options.key) from error
     note_job(status.id)
     if status.id == spec.id:
-        parts.job_metrics.submitted(spec.kind, spec.model)
+        services.job_metrics.submitted(spec.kind, spec.model)
     headers = {"Location": status.links.self}
-    if wish.wait:
-        headers["Preference-Applied"] = f"wait={wish.wait}"
-        status = await wait_for_end(parts, status, wish.caller.owner, wish.wait)
+    if options.wait:
+        headers["Preference-Applied"] = f"wait={options.wait}"
+        try:
+            status = await wait_for_end(services, status, options.caller.owner, options.wait)
+        except RedisError as error:  # the job is queued: the client must learn its id
+            log.warning("cannot wait for job %s: %s", status.id, error)
         if status.state in ("succeeded", "cancelled"):
-            return await result_response(parts, status, wish.form, headers)
+            return await result_response(services, status, options.form, headers)
     return json_reply(status, 202, headers)
 
 
-async def _require_potential(parts: Services, spec: JobSpec) -> None:
+async def _require_potential(services: Services, spec: JobSpec) -> None:
     """422 where crystals are to be relaxed and none of the live workers can do it.
 
     Without a live worker nobody knows: the job waits, as every other does.
     """
     if not spec.request.relax:
         return
-    live = await live_workers(parts.queue.redis)
+    live = await live_workers(services.queue.redis)
     if live and not any(worker.relax for worker in live):
         detail = (
             "/relax: no worker has an interatomic potential; it comes with the package set "
             "'relax' (pip install 'cdvae-service[relax]')"
         )
         raise invalid([FieldError(detail=detail, pointer="/relax")])
+
+
+def _unconfirmed(job_id: str, key: str | None) -> ApiError:
+    """Return the 503 for a submission that Redis did not answer; the job may be queued."""
+    if key:
+        advice = "Send the request again with the same Idempotency-Key."
+    else:
+        advice = (
+            f"Once the queue answers, `GET /jobs/{job_id}` tells: 404 means that the job was not "
+            "queued. Requests with an Idempotency-Key can be sent again safely."
+        )
+    detail = f"The job queue did not confirm the job; it may have been queued. {advice}"
+    return ApiError(503, detail, members={"job_id": job_id})
 
 
 def _refusal(reason: str) -> ApiError:
@@ -120,8 +147,8 @@ def _refusal(reason: str) -> ApiError:
     return ApiError(503, "The queue of this priority is full.", headers=headers)
 
 
-def _fingerprint(wish: Wish, kind: str, body: bytes) -> str:
+def _fingerprint(options: SubmitOptions, kind: str, body: bytes) -> str:
     """A digest of all that decides what the request asks for."""
-    digest = hashlib.sha256(f"{wish.path}\n{kind}\n".encode())
+    digest = hashlib.sha256(f"{options.path}\n{kind}\n".encode())
     digest.update(body)
     return digest.hexdigest()

@@ -52,7 +52,7 @@ CRYSTAL_ANSWERS: dict[int | str, dict[str, Any]] = {
 _WRITERS = {"cif": as_cif, "ndjson": as_ndjson, "xyz": as_xyz, "pymatgen": as_pymatgen}
 
 
-async def finished_result(parts: Services, status: JobStatus) -> StoredResult:
+async def finished_result(services: Services, status: JobStatus) -> StoredResult:
     """The stored result of a job that has one; 409 or 410 for others."""
     if status.state not in FINAL_STATES:
         headers = {"Retry-After": str(NOT_DONE_SECONDS)}
@@ -60,17 +60,17 @@ async def finished_result(parts: Services, status: JobStatus) -> StoredResult:
     if status.state == "failed":
         reason = status.error.detail if status.error else ""
         raise ApiError(409, f"The job failed and has no result: {reason}")
-    result = await run_sync(stored_result, parts.store, status.id)
+    result = await run_sync(stored_result, services.store, status.id)
     if status.state == "succeeded" and result.summary is None:
         raise ApiError(410, "The result of this job is no longer stored.")
     return result
 
 
 async def result_response(
-    parts: Services, status: JobStatus, form: str, headers: dict[str, str] | None = None
+    services: Services, status: JobStatus, form: str, headers: dict[str, str] | None = None
 ) -> Response:
     """The result in one of `FORMS`, in pieces; raises as `finished_result`."""
-    result = await finished_result(parts, status)
+    result = await finished_result(services, status)
     sent = {"Vary": "Accept", **(headers or {})}
     if form != "json":
         ending = "json" if form == "pymatgen" else form

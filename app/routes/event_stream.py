@@ -22,7 +22,7 @@ from app.queue.job_queue import JobNotFoundError
 from app.results.export import stored_result
 from app.results.formats import compact
 from cdvae_schema.job_specs import FINAL_STATES, JobProgress, JobStatus
-from cdvae_service.results.result_store import StoreError
+from cdvae_service.results.result_store import ResultStoreError
 
 END = "end"
 
@@ -37,7 +37,7 @@ def crystals_seen(last_event_id: str | None) -> int:
 class Crystals:
     """The crystals of a job that are stored by and by."""
 
-    parts: Services
+    services: Services
     job_id: str
     sent: int
     chunk: int = 0
@@ -45,7 +45,7 @@ class Crystals:
 
     def more(self) -> list[ServerSentEvent]:
         """The events of the crystals that came since the last call, a chunk at a time."""
-        result = stored_result(self.parts.store, self.job_id)
+        result = stored_result(self.services.store, self.job_id)
         for number, name in enumerate(result.chunks[self.chunk :], start=self.chunk):
             records = result.records(name)
             fresh = records[max(self.sent - self.before, 0) :]
@@ -61,26 +61,26 @@ class Crystals:
 
 
 async def job_events(
-    parts: Services, status: JobStatus, owner: str, seen: int
+    services: Services, status: JobStatus, owner: str, seen: int
 ) -> AsyncIterator[ServerSentEvent]:
     """The events behind the first `seen` crystals, up to the end of the job.
 
     An outage of Redis or of the store makes a pause: the client need not notice.
     """
-    crystals = Crystals(parts, status.id, seen)
+    crystals = Crystals(services, status.id, seen)
     told: JobProgress | None = None
-    with parts.gate.waiting():
-        async with parts.changes.watch(status.id) as watch:
+    with services.limiter.waiting():
+        async with services.notifier.subscribe(status.id) as subscription:
             while True:
                 try:
-                    status = await parts.queue.status(status.id, owner)
+                    status = await services.queue.status(status.id, owner)
                     while events := await run_sync(crystals.more):
                         for event in events:
                             yield event
                 except JobNotFoundError:  # it has expired meanwhile
                     return
-                except (RedisError, StoreError):
-                    await watch.wait(LOOK_AGAIN)
+                except (RedisError, ResultStoreError):
+                    await subscription.wait(LOOK_AGAIN)
                     continue
                 if status.progress != told:
                     told = status.progress
@@ -89,4 +89,4 @@ async def job_events(
                 if status.state in FINAL_STATES:
                     yield ServerSentEvent(status.model_dump_json(), event="done", id=END)
                     return
-                await watch.wait(LOOK_AGAIN)
+                await subscription.wait(LOOK_AGAIN)

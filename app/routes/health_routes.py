@@ -8,7 +8,7 @@ from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry
 from redis.exceptions import RedisError
 
-from app.dependencies import Parts, Services
+from app.dependencies import Services, ServicesDep
 from app.http.problems import ApiError
 from app.http.responses import json_reply
 from app.metrics.collectors import QueueCollector
@@ -50,7 +50,7 @@ async def healthz() -> Response:
 
 @router.get("/readyz", response_model=Readiness, summary="Can it take jobs?")
 async def readyz(
-    parts: Parts,
+    services: ServicesDep,
     workers: Annotated[
         int, Query(ge=0, description="Ask for this many live workers with a model loaded.")
     ] = 0,
@@ -60,14 +60,14 @@ async def readyz(
     models: list[str] = []
     live: list[WorkerPresence] = []
     try:
-        models = [card.reference for card in parts.models.cards()]
+        models = [card.reference for card in services.models.cards()]
         if not models:
             problems.append("the model store is empty")
     except BrokenModelError as error:
         problems.append(str(error))
     try:
-        await parts.queue.ping()
-        live = await live_workers(parts.queue.redis)
+        await services.queue.ping()
+        live = await live_workers(services.queue.redis)
     except RedisError:
         problems.append("Redis does not answer")
     count = WorkerCount(live=len(live), with_model=sum(bool(one.models) for one in live))
@@ -81,19 +81,19 @@ async def readyz(
 
 
 @router.get("/metrics", response_class=Response, summary="Prometheus metrics")
-async def metrics(parts: Parts) -> Response:
+async def metrics(services: ServicesDep) -> Response:
     """Returns the metrics of this front end and of the queue in Prometheus' text format."""
     try:
-        now = await occupancy(parts.queue.redis)
+        now = await occupancy(services.queue.redis)
     except RedisError:
         now = None
     queue = CollectorRegistry()
     queue.register(QueueCollector(now))
     # The counters of several processes and the cards are files.
-    content = await to_thread.run_sync(_exposition, parts, queue)
+    content = await to_thread.run_sync(_exposition, services, queue)
     return Response(content, media_type=CONTENT_TYPE_LATEST)
 
 
-def _exposition(parts: Services, queue: CollectorRegistry) -> bytes:
-    parts.job_metrics.know(parts.models.references())
-    return exposition(parts.counters, parts.state, queue)
+def _exposition(services: Services, queue: CollectorRegistry) -> bytes:
+    services.job_metrics.know(services.models.references())
+    return exposition(services.counters, services.state, queue)

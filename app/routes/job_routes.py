@@ -9,7 +9,7 @@ from fastapi.responses import Response
 from sse_starlette import EventSourceResponse
 
 from app.auth.authentication import LimitedCaller
-from app.dependencies import Parts
+from app.dependencies import ServicesDep
 from app.http.negotiation import choose
 from app.http.prefer_wait import PreferHeader, wait_for_end, wanted_wait
 from app.http.problems import ApiError
@@ -54,11 +54,11 @@ class GivenStructures(StrictModel):
     structures: list[CrystalInput]
 
 
-async def job_of(parts: Parts, job_id: JobIdPath, caller: LimitedCaller) -> JobStatus:
+async def job_of(services: ServicesDep, job_id: JobIdPath, caller: LimitedCaller) -> JobStatus:
     """The caller's job; 404 for any other."""
     note_job(job_id)
     try:
-        return await parts.queue.status(job_id, caller.owner)
+        return await services.queue.status(job_id, caller.owner)
     except JobNotFoundError as error:
         raise ApiError(404, str(error)) from error
 
@@ -66,7 +66,7 @@ async def job_of(parts: Parts, job_id: JobIdPath, caller: LimitedCaller) -> JobS
 @router.get("", response_model=JobList, summary="List the jobs")
 async def show_jobs(
     request: Request,
-    parts: Parts,
+    services: ServicesDep,
     caller: LimitedCaller,
     state: JobState | None = None,
     kind: JobKind | None = None,
@@ -76,7 +76,7 @@ async def show_jobs(
     """Returns the caller's jobs, newest first. With a filter a page may be short, even empty,
     though more follow: the `Link` header tells.
     """
-    page = await list_jobs(parts.queue, caller.owner, state, kind, limit, cursor)
+    page = await list_jobs(services.queue, caller.owner, state, kind, limit, cursor)
     headers = {"Cache-Control": "no-store"}
     if page.cursor is not None:
         headers["Link"] = next_link(request.url.path, dict(request.query_params), page.cursor)
@@ -92,17 +92,17 @@ async def show_jobs(
 async def show_job(
     request: Request,
     job_id: JobIdPath,
-    parts: Parts,
+    services: ServicesDep,
     caller: LimitedCaller,
     prefer: PreferHeader = None,
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
     """Returns the job's state, its progress and the request as it was understood."""
-    status = await job_of(parts, job_id, caller)
+    status = await job_of(services, job_id, caller)
     headers = {"Cache-Control": "private, no-cache"}
-    seconds = wanted_wait(request, parts.settings.max_wait)
+    seconds = wanted_wait(request, services.settings.max_wait)
     if seconds:
-        status = await wait_for_end(parts, status, caller.owner, seconds)
+        status = await wait_for_end(services, status, caller.owner, seconds)
         headers["Preference-Applied"] = f"wait={seconds}"
     content = status.model_dump_json()
     headers["ETag"] = f'"{hashlib.sha256(content.encode()).hexdigest()[:32]}"'
@@ -123,14 +123,14 @@ def _matches(if_none_match: str | None, etag: str) -> bool:
     responses={202: {"model": JobStatus, "description": "A running job was asked to stop."}},
     summary="Cancel",
 )
-async def cancel_job(job_id: JobIdPath, parts: Parts, caller: LimitedCaller) -> Response:
+async def cancel_job(job_id: JobIdPath, services: ServicesDep, caller: LimitedCaller) -> Response:
     """Cancels a queued job at once and a running one soon; a final one stays as it is.
 
     What a running job has finished stays available as its result.
     """
     note_job(job_id)
     try:
-        status = await parts.queue.cancel(job_id, caller.owner)
+        status = await services.queue.cancel(job_id, caller.owner)
     except JobNotFoundError as error:
         raise ApiError(404, str(error)) from error
     return json_reply(status, 200 if status.state in FINAL_STATES else 202)
@@ -144,20 +144,20 @@ async def cancel_job(job_id: JobIdPath, parts: Parts, caller: LimitedCaller) -> 
 )
 async def show_events(
     job_id: JobIdPath,
-    parts: Parts,
+    services: ServicesDep,
     caller: LimitedCaller,
     last_event_id: Annotated[
         str | None, Header(description="Id of the last event received: the stream goes on there.")
     ] = None,
 ) -> Response:
     """Streams progress and finished crystals as server-sent events, up to a final `done`."""
-    status = await job_of(parts, job_id, caller)
+    status = await job_of(services, job_id, caller)
     if last_event_id == END:
         return Response(status_code=204)  # tells an EventSource not to connect again
-    if not parts.gate.has_room():
+    if not services.limiter.has_room():
         headers = {"Retry-After": str(BUSY_SECONDS)}
         raise ApiError(503, "Too many event streams are open.", headers=headers)
-    events = job_events(parts, status, caller.owner, crystals_seen(last_event_id))
+    events = job_events(services, status, caller.owner, crystals_seen(last_event_id))
     return EventSourceResponse(events, ping=PING_SECONDS)
 
 
@@ -166,14 +166,16 @@ async def show_events(
     response_model=GivenStructures,
     summary="The crystals that it was given",
 )
-async def show_structures(job_id: JobIdPath, parts: Parts, caller: LimitedCaller) -> Response:
+async def show_structures(
+    job_id: JobIdPath, services: ServicesDep, caller: LimitedCaller
+) -> Response:
     """Returns the given crystals as they were understood, with their symmetry expanded.
 
     Empty for a job that was given none. They are kept as long as the job.
     """
-    status = await job_of(parts, job_id, caller)
+    status = await job_of(services, job_id, caller)
     try:
-        structures = await given_structures(parts.queue, status.id)
+        structures = await given_structures(services.queue, status.id)
     except JobNotFoundError as error:
         raise ApiError(404, str(error)) from error
     return json_reply(GivenStructures(structures=structures))
@@ -181,14 +183,18 @@ async def show_structures(job_id: JobIdPath, parts: Parts, caller: LimitedCaller
 
 @router.get("/{job_id}/result", responses=RESULT_ANSWERS, summary="The crystals")
 async def show_result(
-    request: Request, job_id: JobIdPath, parts: Parts, caller: LimitedCaller, form: Form = None
+    request: Request,
+    job_id: JobIdPath,
+    services: ServicesDep,
+    caller: LimitedCaller,
+    form: Form = None,
 ) -> Response:
     """Returns all crystals with metrics and provenance, in the form that `Accept` asks for.
 
     A cancelled job's result holds what was done; its metrics may be null.
     """
     chosen = choose(request, FORMS)
-    return await result_response(parts, await job_of(parts, job_id, caller), chosen)
+    return await result_response(services, await job_of(services, job_id, caller), chosen)
 
 
 @router.get("/{job_id}/crystals/{index}", responses=CRYSTAL_ANSWERS, summary="One crystal")
@@ -196,13 +202,13 @@ async def show_crystal(
     request: Request,
     job_id: JobIdPath,
     index: Annotated[int, Path(ge=0)],
-    parts: Parts,
+    services: ServicesDep,
     caller: LimitedCaller,
     form: Form = None,
 ) -> Response:
     """Returns the crystal with this index, in the form that `Accept` asks for."""
     chosen = choose(request, CRYSTAL_FORMS)
-    result = await finished_result(parts, await job_of(parts, job_id, caller))
+    result = await finished_result(services, await job_of(services, job_id, caller))
     record = await run_sync(result.crystal, index)
     if record is None:
         raise ApiError(404, f"The job has no crystal {index}.")

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends
 from fastapi.responses import Response
 
 from app.auth.authentication import authenticate
-from app.dependencies import Models
+from app.dependencies import ModelsDep
 from app.http.problems import ApiError
 from app.http.responses import json_reply
 from cdvae_schema.base import StrictModel
@@ -25,7 +25,7 @@ class ModelList(StrictModel):
 
 
 @router.get("/models", response_model=ModelList, summary="List the models")
-def list_models(models: Models) -> Response:
+def list_models(models: ModelsDep) -> Response:
     """Returns a card of every model, and what the alias `default` refers to."""
     try:
         return json_reply(ModelList(default=models.default_name(), models=models.cards()))
@@ -34,7 +34,7 @@ def list_models(models: Models) -> Response:
 
 
 @router.get("/models/{name}", response_model=ModelCard, summary="One model's card")
-def show_model(name: str, models: Models) -> Response:
+def show_model(name: str, models: ModelsDep) -> Response:
     """Returns the card of `name@version`, or of the version that `name` alone means."""
     with _found():
         return json_reply(models.card(name))
@@ -45,7 +45,7 @@ def show_model(name: str, models: Models) -> Response:
     response_model=TrainingStatistics,
     summary="How its training data are distributed",
 )
-def show_statistics(name: str, models: Models) -> Response:
+def show_statistics(name: str, models: ModelsDep) -> Response:
     """Returns quantiles of density and properties of the data that the model was trained on."""
     with _found():
         return json_reply(models.statistics(name))

@@ -10,11 +10,15 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from app.auth.authentication import LimitedCaller
-from app.dependencies import Parts, Services
+from app.dependencies import Services, ServicesDep
 from app.http.bodies import CIF, JSON, check_media_type, parse_json, read_body
 from app.http.prefer_wait import PreferHeader
-from app.planning import body_plans
-from app.queue.submission import IdempotencyHeader, Wish, announce, submit
+from app.planning.plan_generate import plan_generate
+from app.planning.plan_interpolate import plan_interpolate
+from app.planning.plan_optimize import plan_optimize
+from app.planning.plan_reconstruct import CifOptions, plan_reconstruct
+from app.planning.plan_variations import plan_variations
+from app.queue.submission import IdempotencyHeader, SubmitOptions, read_submit_options, submit
 from app.webhooks.callback_addresses import check_callback
 from cdvae_schema.base import LARGEST_SEED
 from cdvae_schema.job_specs import JobSpec, JobStatus
@@ -24,7 +28,7 @@ from cdvae_schema.requests import GenerateRequest, OptimizeRequest, Priority, Re
 
 router = APIRouter(tags=["tasks"])
 
-OPTIONS = ("model", "num_candidates", "seed", "sampler", "nfe", "priority", "relax")
+CIF_PARAMETERS = ("model", "num_candidates", "seed", "sampler", "nfe", "priority", "relax")
 PLAIN_BYTES = 64 * 1024  # of a body without structures: it is read in the event loop
 
 
@@ -57,19 +61,19 @@ _WAITED: dict[int | str, dict[str, Any]] = {
 )
 async def generate(
     request: Request,
-    parts: Parts,
+    services: ServicesDep,
     caller: LimitedCaller,
     idempotency_key: IdempotencyHeader = None,
     prefer: PreferHeader = None,
 ) -> Response:
     """Queues a job that samples crystals from the model's prior."""
-    wish = announce(request, parts, caller, idempotency_key)
-    limit = min(PLAIN_BYTES, parts.settings.max_body_bytes)
-    body = await read_body(request, limit, parts.settings.body_seconds)
+    options = read_submit_options(request, services, caller, idempotency_key)
+    limit = min(PLAIN_BYTES, services.settings.max_body_bytes)
+    body = await read_body(request, limit, services.settings.body_seconds)
     kind = check_media_type(request, body, (JSON,))
-    wanted = parse_json(GenerateRequest, body)
-    check_callback(wanted.callback_url, caller, parts.settings)
-    return await submit(parts, body_plans.generate(parts.models, wanted), wish, kind, body)
+    content = parse_json(GenerateRequest, body)
+    check_callback(content.callback_url, caller, services.settings)
+    return await submit(services, plan_generate(services.models, content), options, kind, body)
 
 
 @router.post(
@@ -86,7 +90,7 @@ async def generate(
 )
 async def reconstruct(
     request: Request,
-    parts: Parts,
+    services: ServicesDep,
     caller: LimitedCaller,
     model: Annotated[str | None, Query(max_length=128)] = None,
     num_candidates: Annotated[int, Query(ge=1, le=1000)] = 1,
@@ -102,16 +106,16 @@ async def reconstruct(
 
     The query parameters belong to a raw CIF body; a JSON body has these fields itself.
     """
-    wish = announce(request, parts, caller, idempotency_key)
-    settings = parts.settings
+    options = read_submit_options(request, services, caller, idempotency_key)
+    settings = services.settings
     body = await read_body(request, settings.max_body_bytes, settings.body_seconds)
     kind = check_media_type(request, body, (JSON, CIF))
-    given = tuple(name for name in OPTIONS if name in request.query_params)
-    options = body_plans.CifOptions(
-        model, num_candidates, seed, sampler, nfe, priority, relax, given
+    present = tuple(name for name in CIF_PARAMETERS if name in request.query_params)
+    cif_options = CifOptions(model, num_candidates, seed, sampler, nfe, priority, relax, present)
+    spec = await services.parsers.run(
+        plan_reconstruct, services.models.folder, body, kind, cif_options
     )
-    spec = await parts.parsers.run(body_plans.reconstruct, parts.models.folder, body, kind, options)
-    return await submit(parts, spec, wish, kind, body)
+    return await submit(services, spec, options, kind, body)
 
 
 @router.post(
@@ -124,7 +128,7 @@ async def reconstruct(
 )
 async def optimize(
     request: Request,
-    parts: Parts,
+    services: ServicesDep,
     caller: LimitedCaller,
     prop: Annotated[
         str | None,
@@ -138,8 +142,8 @@ async def optimize(
     prefer: PreferHeader = None,
 ) -> Response:
     """Queues a job that searches for better crystals from each start, along the prior."""
-    wish = announce(request, parts, caller, idempotency_key)
-    return await _plan_and_submit(request, parts, wish, body_plans.optimize, prop)
+    options = read_submit_options(request, services, caller, idempotency_key)
+    return await _plan_and_submit(request, services, options, plan_optimize, prop)
 
 
 @router.post(
@@ -152,14 +156,14 @@ async def optimize(
 )
 async def interpolate(
     request: Request,
-    parts: Parts,
+    services: ServicesDep,
     caller: LimitedCaller,
     idempotency_key: IdempotencyHeader = None,
     prefer: PreferHeader = None,
 ) -> Response:
     """Queues a job that decodes points between the latents of two given crystals."""
-    wish = announce(request, parts, caller, idempotency_key)
-    return await _plan_and_submit(request, parts, wish, body_plans.interpolate)
+    options = read_submit_options(request, services, caller, idempotency_key)
+    return await _plan_and_submit(request, services, options, plan_interpolate)
 
 
 @router.post(
@@ -172,26 +176,26 @@ async def interpolate(
 )
 async def vary(
     request: Request,
-    parts: Parts,
+    services: ServicesDep,
     caller: LimitedCaller,
     idempotency_key: IdempotencyHeader = None,
     prefer: PreferHeader = None,
 ) -> Response:
     """Queues a job that decodes latents around that of a given crystal."""
-    wish = announce(request, parts, caller, idempotency_key)
-    return await _plan_and_submit(request, parts, wish, body_plans.vary)
+    options = read_submit_options(request, services, caller, idempotency_key)
+    return await _plan_and_submit(request, services, options, plan_variations)
 
 
 async def _plan_and_submit(
     request: Request,
-    parts: Services,
-    wish: Wish,
+    services: Services,
+    options: SubmitOptions,
     plan: Callable[..., JobSpec],
-    *options: Any,
+    *arguments: Any,
 ) -> Response:
     """The answer to a JSON body with structures in it, which `plan` reads in its own process."""
-    settings = parts.settings
+    settings = services.settings
     body = await read_body(request, settings.max_body_bytes, settings.body_seconds)
     kind = check_media_type(request, body, (JSON,))
-    spec = await parts.parsers.run(plan, parts.models.folder, body, *options)
-    return await submit(parts, spec, wish, kind, body)
+    spec = await services.parsers.run(plan, services.models.folder, body, *arguments)
+    return await submit(services, spec, options, kind, body)

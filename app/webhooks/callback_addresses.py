@@ -8,7 +8,7 @@ import ipaddress
 from urllib.parse import urlsplit
 
 from app.api_settings import Settings
-from app.auth.authentication import Caller
+from app.auth.caller import Caller
 from app.http.problems import FieldError, invalid
 
 _TRANSLATED = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))

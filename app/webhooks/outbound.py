@@ -16,6 +16,7 @@ from app.webhooks.callback_addresses import is_public
 
 SECONDS = 10.0  # for each of connecting, sending and the answer
 TOTAL_SECONDS = 30.0
+MAX_CONNECTIONS = 32
 
 
 class BlockedError(Exception):
@@ -61,7 +62,7 @@ class Sender:
         self._pool = httpcore2.AsyncConnectionPool(
             ssl_context=ssl.create_default_context(),
             network_backend=GuardedBackend(allowed),
-            max_connections=10,
+            max_connections=MAX_CONNECTIONS,
             max_keepalive_connections=0,
         )
 

@@ -5,6 +5,7 @@ front end may deliver them; one that dies meanwhile costs a delay, and the recei
 same `webhook-id` twice. Signed after Standard Webhooks (https://www.standardwebhooks.com).
 """
 
+import asyncio
 import logging
 import time
 from datetime import UTC, datetime
@@ -13,9 +14,10 @@ import httpcore2
 from standardwebhooks import Webhook
 
 from app.auth.key_file import KeyFile
+from app.background import end
 from app.queue.job_queue import JobNotFoundError, JobQueue
 from app.queue.job_status import text
-from app.webhooks.outbound import TOTAL_SECONDS, BlockedError, Sender
+from app.webhooks.outbound import MAX_CONNECTIONS, TOTAL_SECONDS, BlockedError, Sender
 from cdvae_schema.base import StrictModel, Timestamp
 from cdvae_schema.job_specs import JobStatus
 from cdvae_schema.wire import FIELD_CALLBACK, FIELD_CALLBACK_TRIES, FIELD_OWNER, WEBHOOKS_KEY
@@ -24,8 +26,8 @@ log = logging.getLogger(__name__)
 
 DELAYS = (5, 30, 300, 1800, 7200, 18000, 36000)
 """Seconds after each failed try until the next one; after the last the callback is given up."""
-AT_ONCE = 10
 CLAIM_SECONDS = 2 * TOTAL_SECONDS
+CONCURRENT_DELIVERIES = MAX_CONNECTIONS
 GONE = 410  # the receiver wants no more
 
 
@@ -42,16 +44,32 @@ class Webhooks:
 
     def __init__(self, queue: JobQueue, keys: KeyFile, sender: Sender) -> None:
         self._queue, self._keys, self._sender = queue, keys, sender
+        self._deliveries: set[asyncio.Task[None]] = set()
 
     async def deliver(self) -> None:
-        """Try each callback that is due once; raises RedisError."""
-        args = [time.time(), CLAIM_SECONDS, AT_ONCE]
+        """Start the deliveries that are due, as far as there is room; raises RedisError."""
+        room = CONCURRENT_DELIVERIES - len(self._deliveries)
+        if room == 0:
+            return
+        args = [time.time(), CLAIM_SECONDS, room]
         for job_id in map(text, await self._queue.scripts["callback"](args=args)):
-            again = await self._try(job_id)
-            if again is None:
+            delivery = asyncio.create_task(self._deliver(job_id))
+            self._deliveries.add(delivery)
+            delivery.add_done_callback(self._deliveries.discard)
+
+    async def close(self) -> None:
+        """Cancel the deliveries in progress; they are due again after CLAIM_SECONDS."""
+        await end(self._deliveries)
+
+    async def _deliver(self, job_id: str) -> None:
+        try:
+            retry_after = await self._try(job_id)
+            if retry_after is None:
                 await self._queue.redis.zrem(WEBHOOKS_KEY, job_id)
             else:
-                await self._queue.redis.zadd(WEBHOOKS_KEY, {job_id: time.time() + again})
+                await self._queue.redis.zadd(WEBHOOKS_KEY, {job_id: time.time() + retry_after})
+        except Exception:
+            log.exception("the delivery of job %s failed; it is due again later", job_id)
 
     async def _try(self, job_id: str) -> float | None:
         """The seconds until the next try; None where there is none."""

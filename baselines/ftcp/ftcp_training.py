@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -16,16 +16,15 @@ from baselines.ftcp.network import FTCPNetwork
 from baselines.ftcp.representation import represent
 from cdvae.data.dataset import CrystalDataset
 from cdvae.errors import DataError
-from cdvae.training.checkpoint import load_state, optimizer_tensors, restore_optimizer, save_state
+from cdvae.training.trainer import CHECKPOINT_SECONDS, Trainer, append_row
 
 KL_WEIGHT, PROPERTY_WEIGHT = 2.0, 10.0
 LEARNING_RATES = ((0.0, 5e-4), (0.25, 1e-4), (0.5, 5e-5))
-"""From which share of the epochs on: epochs 0, 50 and 100 of the original's 200."""
-CHECKPOINT_SECONDS = 120
+"""Share of the epochs from which each rate applies: epochs 0, 50 and 100 of 200."""
 
 
 def loss(network: FTCPNetwork, scaled: Tensor, targets: Tensor, noise: Tensor) -> Tensor:
-    """The loss of a batch.
+    """Return the loss of a batch.
 
     Errors of matrices and properties are summed over the whole batch, the KL term is a mean over
     dimensions and crystals: reconstruction outweighs it by orders of magnitude, as in the original.
@@ -46,123 +45,128 @@ def loss(network: FTCPNetwork, scaled: Tensor, targets: Tensor, noise: Tensor) -
     return matrix + KL_WEIGHT * kl + PROPERTY_WEIGHT * error
 
 
-class Run:
-    """The state of a training run: network, optimizer, schedule and their file."""
+class FTCPRun:
+    """The training of FTCP: its network, its optimizer and its learning rates."""
 
-    def __init__(self, config: FTCPConfig, folder: Path) -> None:
+    def __init__(self, config: FTCPConfig, folder: Path, checkpoint_seconds: float) -> None:
         self.config = config
-        self.folder = folder
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
             self.network = FTCPNetwork(config.layout, len(config.properties), config.latent_dim)
         # Smoothing, eps and patience are those of Keras; torch counts the patience from one later.
-        self.optimizer = torch.optim.RMSprop(
+        optimizer = torch.optim.RMSprop(
             self.network.parameters(), LEARNING_RATES[0][1], alpha=0.9, eps=1e-7
         )
         self.plateau = ReduceLROnPlateau(
-            self.optimizer, factor=0.3, patience=3, threshold_mode="abs", min_lr=1e-6
+            optimizer, factor=0.3, patience=3, threshold_mode="abs", min_lr=1e-6
         )
-        self.step = 0
-        self.total = 0.0  # loss of this epoch so far
-        if self.state.exists():
-            groups, meta = load_state(self.state)
-            self.network.load_state_dict(groups["network"])
-            restore_optimizer(self.optimizer, groups["optimizer"])
+        self.trainer = Trainer(
+            self.network,
+            optimizer,
+            folder / "state.safetensors",
+            seed=config.seed,
+            checkpoint_seconds=checkpoint_seconds,
+        )
+        meta = self.trainer.meta
+        self.epoch_loss: float = meta.get("epoch_loss", 0.0)  # of the present epoch so far
+        if self.trainer.step:
             self.plateau.load_state_dict(meta["plateau"])
             self.learning_rate = meta["learning_rate"]
-            self.step, self.total = meta["step"], meta["total"]
-        self._saved = time.monotonic()
-
-    @property
-    def state(self) -> Path:
-        """The file that the run is resumed from."""
-        return self.folder / "state.safetensors"
 
     @property
     def learning_rate(self) -> float:
-        """Of the next step."""
-        return self.optimizer.param_groups[0]["lr"]
+        """The learning rate of the next step."""
+        rate: float = self.trainer.optimizer.param_groups[0]["lr"]
+        return rate
 
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
-        self.optimizer.param_groups[0]["lr"] = value
+        self.trainer.optimizer.param_groups[0]["lr"] = value
 
-    def save(self, *, now: bool) -> None:
-        """Writes the state if two minutes have passed or ``now``."""
-        if not now and time.monotonic() - self._saved < CHECKPOINT_SECONDS:
-            return
-        groups = {
-            "network": self.network.state_dict(),
-            "optimizer": optimizer_tensors(self.optimizer),
-        }
-        meta = {
-            "step": self.step,
-            "total": self.total,
-            "learning_rate": self.learning_rate,
-            "plateau": self.plateau.state_dict(),
-        }
-        save_state(self.state, groups, meta)
-        self._saved = time.monotonic()
+    def start_epoch(self, epoch: int) -> None:
+        """Set the learning rate that the original changes at this epoch, if any."""
+        starts = {round(share * self.config.epochs): rate for share, rate in LEARNING_RATES}
+        self.epoch_loss = 0.0
+        self.learning_rate = starts.get(epoch, self.learning_rate)
 
     def update(self, scaled: Tensor, targets: Tensor) -> None:
-        """One step of the optimizer; DataError where the loss is no number.
+        """Take one step.
 
-        It is not stored then: the state on disk is of before.
+        Raises:
+            DataError: the loss is not finite; the checkpoint is from before.
         """
-        rng = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
+        step = self.trainer.step
+        rng = torch.Generator().manual_seed(self.config.seed * 1_000_003 + step)
         noise = torch.randn(len(scaled), self.config.latent_dim, generator=rng)
         total = loss(self.network, scaled, targets, noise)
         value = float(total.detach())
         if not math.isfinite(value):
-            raise DataError(f"step {self.step + 1}: the loss is {value}, training broke")
-        self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        self.optimizer.step()
-        self.step += 1
-        self.total += value
+            raise DataError(f"step {step + 1}: the loss is {value}, the training diverged")
+        self.trainer.update(total)
+        self.epoch_loss += value
+
+    def save(self, *, now: bool) -> None:
+        """Write the state if it is due or ``now``."""
+        self.trainer.meta |= {
+            "epoch_loss": self.epoch_loss,
+            "learning_rate": self.learning_rate,
+            "plateau": self.plateau.state_dict(),
+        }
+        self.trainer.save(now=now)
 
 
 def train_network(
-    config: FTCPConfig, data: CrystalDataset, folder: Path, workers: int = 1
+    config: FTCPConfig,
+    data: CrystalDataset,
+    folder: Path,
+    workers: int = 1,
+    *,
+    on_step: Callable[[int], None] | None = None,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> FTCPNetwork:
-    """The network after ``config.epochs`` epochs over ``data``.
+    """Return the network after ``config.epochs`` epochs over ``data``.
 
-    ``folder`` holds ``state.safetensors``, written every two minutes and resumed from if it is
-    there, and the curve ``train.csv``.
+    Args:
+        config: the settings of the run.
+        data: training crystals.
+        folder: keeps ``state.safetensors``, from which an interrupted run resumes, and the curve
+            ``train.csv``.
+        workers: processes that compute the representation.
+        on_step: called with the number of steps done; may raise to stop.
+        checkpoint_seconds: time between two checkpoints.
 
     Raises:
-        DataError: the loss is no longer finite.
+        DataError: the loss is no longer finite, or the state is of another run.
     """
-    run = Run(config, folder)
+    run = FTCPRun(config, folder, checkpoint_seconds)
+    network, trainer = run.network, run.trainer
     matrices = represent(data.crystals, config.layout, workers)
-    if run.step == 0:
-        run.network.fit_scales(matrices, data.properties)
-    matrices.sub_(run.network.row_min).div_(run.network.row_range)  # in place: they are many
-    targets = run.network.scale_properties(data.properties)
-    starts = {round(share * config.epochs): rate for share, rate in LEARNING_RATES}
+    if trainer.step == 0:
+        network.fit_scales(matrices, data.properties)
+    matrices.sub_(network.row_min).div_(network.row_range)  # in place: they need much memory
+    targets = network.scale_properties(data.properties)
     per_epoch = -(-len(data) // config.batch_size)
-    run.network.train()
-    with tqdm(initial=run.step, total=per_epoch * config.epochs, unit="step", mininterval=1) as bar:
-        while run.step < per_epoch * config.epochs:
-            epoch, within = divmod(run.step, per_epoch)
+    steps = per_epoch * config.epochs
+    network.train()
+    with tqdm(initial=trainer.step, total=steps, unit="step", mininterval=1) as bar:
+        while trainer.step < steps:
+            epoch, within = divmod(trainer.step, per_epoch)
             if within == 0:
-                run.total = 0.0
-                run.learning_rate = starts.get(epoch, run.learning_rate)
+                run.start_epoch(epoch)
             rng = torch.Generator().manual_seed(config.seed * 1_000_003 + epoch)
             order = torch.randperm(len(data), generator=rng)
-            for rows in order.split(config.batch_size)[within:]:
+            for number, rows in enumerate(order.split(config.batch_size)[within:], within + 1):
                 run.update(matrices[rows], targets[rows])
                 bar.update()
-                run.save(now=False)
-            _log(folder / "train.csv", epoch + 1, run.total / len(data), run.learning_rate)
-            run.plateau.step(run.total / per_epoch)
-    run.save(now=True)
-    return run.network.eval().requires_grad_(False)
-
-
-def _log(path: Path, epoch: int, total: float, learning_rate: float) -> None:
-    """Adds an epoch's mean loss of a crystal to the curve."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    head = "" if path.exists() else "epoch,loss,learning_rate\n"
-    with path.open("a", encoding="utf-8") as file:
-        file.write(f"{head}{epoch},{total:.6g},{learning_rate:.6g}\n")
+                if number == per_epoch:
+                    row = {
+                        "epoch": epoch + 1,
+                        "loss": run.epoch_loss / len(data),
+                        "learning_rate": run.learning_rate,
+                    }
+                    append_row(folder / "train.csv", row)
+                    run.plateau.step(run.epoch_loss / per_epoch)
+                run.save(now=trainer.step == steps)
+                if on_step:
+                    on_step(trainer.step)
+    return network.eval().requires_grad_(False)

@@ -19,7 +19,7 @@ from cdvae.inference import (
 )
 from cdvae.model_folder import TrainedModel
 from cdvae.nn.encoder import Latents
-from cdvae.optimization.objective import Objective
+from cdvae.optimization.objective import PropertyObjective
 from cdvae.optimization.optimize import optimize
 
 Stage = Callable[[str], Progress]
@@ -102,12 +102,12 @@ class CDVAEMethod:
                 encode(self.model, data.crystals.select(rows)).means(),
                 seeds,
                 self.sampler,
-                objectives=[Objective(prop, "minimize")],
+                objectives=[PropertyObjective(prop, "minimize")],
                 patience=None,  # every start has its 11 decodings
                 on_step=on_step,
             )
             self.nfe = float(found.nfe.double().mean())
-            for path in found.paths:
+            for path in found.trajectories:
                 paths.append([c and to_structures(c)[0] for c in path.decodings])
         return paths
 

@@ -29,7 +29,12 @@ class Sampled:
 
     structures: list[Structure | None]
     predicted: dict[str, list[float]]
-    nfe: float  # of each crystal, mean
+    nfe_per_crystal: list[int]  # 0 where sampling lost the crystal
+
+    @property
+    def nfe(self) -> float:
+        """Mean over the crystals."""
+        return sum(self.nfe_per_crystal) / len(self.nfe_per_crystal)
 
 
 def sample_all(
@@ -52,7 +57,7 @@ def sample_all(
     """
     structures: list[Structure | None] = []
     predicted: dict[str, list[float]] = {name: [] for name in model.properties}
-    evaluations = 0
+    nfe: list[int] = []
     for rows in portions(n, model):
 
         def on_level(level: int, levels: int, rows: range = rows) -> None:
@@ -67,8 +72,9 @@ def sample_all(
             values = decoded.properties[name].tolist() if decoded else []
             by_row = dict(zip(kept, values, strict=True))
             own += [by_row.get(i, math.nan) for i in range(len(rows))]
-        evaluations += int(decoded.nfe.sum()) if decoded else 0
-    return Sampled(structures, predicted, evaluations / n)
+        taken = dict(zip(kept, decoded.nfe.tolist(), strict=True)) if decoded else {}
+        nfe += [taken.get(i, 0) for i in range(len(rows))]
+    return Sampled(structures, predicted, nfe)
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,7 @@ class Generated:
 
     structures: list[Structure]
     reports: list[CrystalReport]
+    nfe: list[int]
     metrics: dict[str, Any]
 
 
@@ -113,8 +120,8 @@ def generate(
         sampled.predicted,
         model.reference.statistics,
     )
-    metrics |= {"seconds": seconds, "nfe": sampled.nfe}
-    return Generated(structures, reports, metrics)
+    metrics |= {"seconds": seconds, "nfe": sampled.nfe, "max_nfe": max(sampled.nfe_per_crystal)}
+    return Generated(structures, reports, sampled.nfe_per_crystal, metrics)
 
 
 def _novel(

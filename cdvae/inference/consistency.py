@@ -20,7 +20,7 @@ RESIDUAL_SIGMA = 0.1
 
 
 @dataclass(frozen=True)
-class Consistency:
+class DecodingConsistency:
     """Of B crystals; all three are zero for a perfect decoding."""
 
     latent_mse: (
@@ -37,7 +37,9 @@ class Consistency:
 
 
 @torch.no_grad()
-def consistency(model: TrainedModel, latents: Latents, crystals: CrystalBatch) -> Consistency:
+def consistency(
+    model: TrainedModel, latents: Latents, crystals: CrystalBatch
+) -> DecodingConsistency:
     """How far ``crystals`` agree with the ``latents`` that they were decoded from, on the CPU."""
     parts, order = [], []
     for rows in bucket_by_size(crystals.num_atoms.tolist(), BATCH_ATOMS):
@@ -48,7 +50,7 @@ def consistency(model: TrainedModel, latents: Latents, crystals: CrystalBatch) -
         parts.append(found[:, : len(rows)].cpu())
         order += rows
     values = torch.cat(parts, 1)[:, torch.tensor(order).argsort()]
-    return Consistency(*values)
+    return DecodingConsistency(*values)
 
 
 def _bucket_by_size(model: TrainedModel, latents: Latents, crystals: CrystalBatch) -> Tensor:

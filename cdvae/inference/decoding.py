@@ -1,9 +1,10 @@
-"""From latents to crystals, and what the property model says of them."""
+"""Decoding of latents into crystals, with the predictions of the property model."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -24,30 +25,30 @@ from cdvae.model_folder import TrainedModel
 from cdvae.nn.encoder import Latents
 
 BATCH_ATOMS, BATCH_ATOMS_CUDA = 640, 16384
-"""Atoms in one evaluation: on CPU larger temporaries leave the caches, on GPU more fit."""
+"""Atoms in one evaluation: larger temporaries leave the caches of a CPU; a GPU holds more."""
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """Crystals decoded from latents, and what the property model says of them."""
+    """Crystals decoded from latents, and the predictions of the property model."""
 
     crystals: CrystalBatch
-    properties: dict[str, Tensor]  # (B,) each, in the card's units, as the property model has it
-    nfe: Tensor  # (B,) that each crystal took
+    properties: dict[str, Tensor]  # (B,) each, in the card's units
+    nfe: Tensor  # (B,) network evaluations of each crystal
 
     def select(self, rows: Sequence[int]) -> Decoded:
-        """Those of the crystals ``rows``."""
-        own = list(rows)
-        properties = {name: values[own] for name, values in self.properties.items()}
-        return Decoded(self.crystals.select(own), properties, self.nfe[own])
+        """Return the crystals ``rows``."""
+        index = list(rows)
+        properties = {name: values[index] for name, values in self.properties.items()}
+        return Decoded(self.crystals.select(index), properties, self.nfe[index])
 
 
 @torch.no_grad()
 def estimate(model: TrainedModel, crystals: CrystalBatch) -> dict[str, Tensor]:
-    """(B,) of every property, in the card's units, by the model trained apart from the generator.
+    """Return every property (B,), in the card's units, from the separate property model.
 
-    Finite for every crystal whose cell has a volume, also far from the data; how well it does on
-    crystals like the data is in the card, quality.property_model.
+    The values are finite for every crystal whose cell has a volume, even far from the data. The
+    card states the errors for crystals like the data (``quality.property_model``).
     """
     parts = [
         model.property_model.values(crystals.select(rows).to(model.device))
@@ -65,52 +66,31 @@ def decode(
     on_level: OnLevel | None = None,
     fixed: Sequence[FixedAttributes | None] | None = None,
 ) -> Decoded:
-    """The crystals of ``latents``: heads give size, cell, composition; the sampler the sites.
+    """Return the crystals of ``latents``.
+
+    The heads predict size, cell and composition; the sampler finds the sites.
 
     Args:
         model: the trained model.
         latents: of B crystals.
-        seeds: one a crystal.
-        sampler: which sampler, how many steps.
-        on_level: called with (levels done, levels in all) after each level; may raise to stop.
-        fixed: what each crystal has whatever its latent says; None: nothing.
+        seeds: one for each crystal.
+        sampler: which sampler, and how many network evaluations.
+        on_level: called with (levels done, levels in total) after each level; may raise to stop.
+        fixed: the attributes of each crystal that the heads do not decide; None: there are none.
 
     Raises:
         NonFiniteSampleError: coordinates or cells became NaN or infinite.
         ValueError: the sampler does not exist.
     """
     _require_finite(~latents.z.isfinite().all(-1))
-    kept = [None] * len(latents) if fixed is None else list(fixed)
-    sizes, atom_latents = _sizes(model, latents.z, kept), latents.num_atom_latents.tolist()
-    kinds: list[Kind] = [
-        "reconstructed" if n == own else "generated" if one is None else "constrained"
-        for n, own, one in zip(sizes, atom_latents, kept, strict=True)
-    ]
-    plans = {kind: restart_policy(model, sampler, kind) for kind in set(kinds)}
-    best, runs = BestOfN(len(latents)), max(plan.attempts for plan in plans.values())
-    for run in range(runs):
-        left = best.needs_restart([plans[kind] for kind in kinds])
-        atoms = _batch_atoms(model, sum(sizes[row] for row in left))
-        batches = [
-            [rows[i] for i in part]
-            for rows in _of_one_kind(left, kinds, kept)
-            for part in bucket_by_size([sizes[row] for row in rows], atoms)
-        ]
-        levels = Levels(len(batches), on_level, run, runs)
-
-        def one_run(rows: list[int], run: int = run, levels: Levels = levels) -> SampleBatch:
-            return _decode_batch(
-                model,
-                latents.select(rows),
-                [seeds[row] for row in rows],
-                plans[kinds[rows[0]]],
-                run,
-                levels.one_more,
-                [kept[row] for row in rows],
-            )
-
-        for rows, made in zip(batches, parallel_map(one_run, batches), strict=True):
-            best.add(rows, made, plans[kinds[rows[0]]])
+    inputs = DecodeInputs.of(model, latents, seeds, sampler, fixed)
+    best, attempts = BestOfN(len(latents)), max(policy.attempts for policy in inputs.policies)
+    for attempt in range(attempts):
+        batches = plan_batches(inputs, best.needs_restart(inputs.policies), model)
+        levels = Levels(len(batches), on_level, attempt, attempts)
+        run = partial(_run_batch, model, inputs, attempt, levels.one_more)
+        for rows, samples in zip(batches, parallel_map(run, batches), strict=True):
+            best.add(rows, samples, inputs.policies[rows[0]])
     crystals, properties = best.crystals(), best.properties()
     broken = ~crystals.lattice.flatten(1).isfinite().all(-1)
     broken[crystals.batch[~crystals.frac_coords.isfinite().all(-1)]] = True
@@ -119,65 +99,94 @@ def decode(
     return Decoded(crystals, named, best.nfe)
 
 
+@dataclass(frozen=True)
+class DecodeInputs:
+    """What B crystals are decoded from, and how each of them is sampled."""
+
+    latents: Latents
+    seeds: Sequence[int]
+    fixed: Sequence[FixedAttributes | None]
+    num_atoms: list[int]
+    kinds: list[Kind]
+    policies: list[RestartPolicy]
+
+    @staticmethod
+    def of(
+        model: TrainedModel,
+        latents: Latents,
+        seeds: Sequence[int],
+        sampler: SamplerSpec,
+        fixed: Sequence[FixedAttributes | None] | None,
+    ) -> DecodeInputs:
+        """Determine the size and the kind of each crystal, and with them its policy."""
+        attributes = [None] * len(latents) if fixed is None else list(fixed)
+        num_atoms = _num_atoms(model, latents.z, attributes)
+        kinds: list[Kind] = [
+            "reconstructed" if n == coded else "generated" if one is None else "constrained"
+            for n, coded, one in zip(
+                num_atoms, latents.num_atom_latents.tolist(), attributes, strict=True
+            )
+        ]
+        policies = {kind: restart_policy(model, sampler, kind) for kind in set(kinds)}
+        return DecodeInputs(
+            latents, seeds, attributes, num_atoms, kinds, [policies[kind] for kind in kinds]
+        )
+
+    def batch_key(self, row: int) -> tuple[Kind, bool, bool]:
+        """Return what the crystals of a batch have in common: kind, fixed atoms, space group."""
+        one = self.fixed[row]
+        return self.kinds[row], one is not None, one is not None and one.spacegroup is not None
+
+
+def plan_batches(inputs: DecodeInputs, rows: Sequence[int], model: TrainedModel) -> list[list[int]]:
+    """Divide ``rows`` into batches of one size that are sampled in the same way."""
+    atoms = _batch_atoms(model, sum(inputs.num_atoms[row] for row in rows))
+    groups: dict[tuple[Kind, bool, bool], list[int]] = {}
+    for row in rows:
+        groups.setdefault(inputs.batch_key(row), []).append(row)
+    return [
+        [group[i] for i in bucket]
+        for group in groups.values()
+        for bucket in bucket_by_size([inputs.num_atoms[row] for row in group], atoms)
+    ]
+
+
 def _batch_atoms(model: TrainedModel, atoms: int) -> int:
-    """Atoms in one batch when there are so many ``atoms``: no thread shall go without."""
+    """Return the atoms in a batch, given the total number; every thread gets a batch."""
     if model.device.type == "cuda":
         return BATCH_ATOMS_CUDA
     return min(BATCH_ATOMS, -(-atoms // threads()))
 
 
-def _of_one_kind(
-    rows: Sequence[int], kinds: Sequence[Kind], fixed: Sequence[FixedAttributes | None]
-) -> list[list[int]]:
-    """``rows`` that are sampled in one way.
-
-    Of one kind; with nothing fixed, with fixed atoms (a given crystal's may be), with a group too.
-    """
-    found: dict[tuple[Kind, int], list[int]] = {}
-    for row in rows:
-        own = fixed[row]
-        what = 0 if own is None else 1 if own.spacegroup is None else 2
-        found.setdefault((kinds[row], what), []).append(row)
-    return list(found.values())
-
-
-def _sizes(model: TrainedModel, z: Tensor, fixed: Sequence[FixedAttributes | None]) -> list[int]:
-    """The number of atoms of each crystal: fixed, or as the heads read it from ``z`` (B, D)."""
+def _num_atoms(
+    model: TrainedModel, z: Tensor, fixed: Sequence[FixedAttributes | None]
+) -> list[int]:
+    """Return the number of atoms of each crystal: fixed, or as the heads read it from ``z``."""
     read: list[int] = (
         model.network.heads.size_logits(z[pad_to_multiple(range(len(z)))]).argmax(-1).tolist()
     )
     return [n if one is None else one.num_atoms for n, one in zip(read, fixed, strict=False)]
 
 
-def _decode_batch(
-    model: TrainedModel,
-    latents: Latents,
-    seeds: Sequence[int],
-    plan: RestartPolicy,
-    run: int,
-    on_level: OnLevel,
-    fixed: Sequence[FixedAttributes | None],
+def _run_batch(
+    model: TrainedModel, inputs: DecodeInputs, attempt: int, on_level: OnLevel, rows: list[int]
 ) -> SampleBatch:
-    """One run of each of the ``latents``, which all have one number of atoms, on the CPU.
-
-    They have something ``fixed``, and a space group, all or none.
-    """
-    network, every = model.network, pad_to_multiple(range(len(latents)))
-    rngs = generators([seeds[i] for i in every], f"decode {run}")
-    own = [one for one in fixed if one is not None]
-    start = initial_state(
-        network, latents.select(every), rngs, [own[i] for i in every] if own else None
-    )
+    """Return one attempt at each of the crystals ``rows``, a batch of :func:`plan_batches`."""
+    network, policy = model.network, inputs.policies[rows[0]]
+    padded = pad_to_multiple(rows)
+    rngs = generators([inputs.seeds[row] for row in padded], f"decode {attempt}")
+    fixed = [one for row in padded if (one := inputs.fixed[row]) is not None]
+    start = initial_state(network, inputs.latents.select(padded), rngs, fixed or None)
     score = network.decoder.bind(start.condition)
-    crystals = plan.sampler(score, start.crystals, rngs, on_level, start.symmetry)
-    latent_mse = score_residual = torch.zeros(len(every))
-    if plan.judged:
+    crystals = policy.sampler(score, start.crystals, rngs, on_level, start.symmetry)
+    latent_mse = score_residual = torch.zeros(len(padded))
+    if policy.judged:
         latent_mse = network.latent_mse(start.condition, crystals).cpu()
         score_residual = score_residual_shift(score, crystals, JUDGEMENT_SIGMA).cpu()
-    # Not read from the latents by the heads: an optimized latent lies where its head is wrong.
+    # The property model, not the head: the head is wrong at an optimized latent.
     properties = model.property_model.values(crystals).cpu()
     return SampleBatch(crystals.to("cpu"), properties, latent_mse, score_residual).select(
-        range(len(latents))
+        range(len(rows))
     )
 
 
@@ -189,22 +198,24 @@ def decode_finite(
     on_level: OnLevel | None = None,
     fixed: Sequence[FixedAttributes | None] | None = None,
 ) -> tuple[list[int], Decoded | None]:
-    """The rows of ``latents`` whose crystals stay finite, and these crystals (None for no row).
+    """Return the rows of ``latents`` whose crystals stay finite, and these crystals.
 
-    No crystal depends on its batch, so the others come out as they would have in :func:`decode`.
+    The crystals are None if there is no such row. They equal those of :func:`decode`, because no
+    crystal depends on its batch.
     """
     rows = list(range(len(seeds)))
     while rows:
         try:
-            chosen = [seeds[i] for i in rows]
-            kept = None if fixed is None else [fixed[i] for i in rows]
-            return rows, decode(model, latents.select(rows), chosen, sampler, on_level, kept)
+            own_seeds = [seeds[i] for i in rows]
+            attributes = None if fixed is None else [fixed[i] for i in rows]
+            decoded = decode(model, latents.select(rows), own_seeds, sampler, on_level, attributes)
+            return rows, decoded
         except NonFiniteSampleError as error:
             rows = [row for place, row in enumerate(rows) if place not in error.indices]
     return rows, None
 
 
 def _require_finite(broken: Tensor) -> None:
-    """NonFiniteSampleError if any crystal is ``broken`` (B,)."""
+    """Raise NonFiniteSampleError if any crystal is ``broken`` (B,)."""
     if broken.any():
         raise NonFiniteSampleError(broken.nonzero().squeeze(-1).tolist())

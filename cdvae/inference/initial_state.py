@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cdvae.diffusion.samplers.orbits import Symmetry, place
+from cdvae.diffusion.samplers.orbits import Symmetry, place_on_wyckoff
 from cdvae.geometry.crystal import CrystalBatch
 from cdvae.geometry.lattice import from_metric
 from cdvae.inference.fixed_attributes import FixedAttributes
@@ -17,7 +17,7 @@ from cdvae.nn.decoder import Condition
 from cdvae.nn.encoder import Latents
 from cdvae.nn.heads import Heads
 from cdvae.symmetry.group_cells import Group
-from cdvae.symmetry.placement import Plan
+from cdvae.symmetry.placement import WyckoffPlan
 
 
 def likeliest_counts(logits: Tensor, num_atoms: Tensor) -> Tensor:
@@ -134,7 +134,7 @@ def initial_state(
         cells = torch.stack([torch.from_numpy(plan.lattice) for plan in plans]).to(lattice)
         nowhere = z.new_zeros(int(num_atoms.sum()), 3)
         crystals = CrystalBatch(nowhere, species_of(counts), cells, num_atoms)
-        crystals, symmetry = place(crystals, plans, rngs)
+        crystals, symmetry = place_on_wyckoff(crystals, plans, rngs)
         atom_latents, has_atom_latents = (
             z.new_zeros(len(nowhere), atom_latent_dim),
             torch.zeros_like(num_atoms).bool(),
@@ -154,7 +154,7 @@ def initial_state(
     return InitialState(crystals.replace(atomic_numbers=atomic_numbers), condition)
 
 
-def _plan(fixed: FixedAttributes, cell: Tensor) -> Plan:
+def _plan(fixed: FixedAttributes, cell: Tensor) -> WyckoffPlan:
     """The space group in ``cell`` (3, 3) Å: in a given one as it is, else in one like it."""
     assert fixed.spacegroup is not None
     given = None if fixed.lattice is None else fixed.lattice.double().cpu().numpy()
@@ -162,4 +162,4 @@ def _plan(fixed: FixedAttributes, cell: Tensor) -> Plan:
     metric, basis = group.fit(cell.double().cpu().numpy())
     shares = tuple(int(n) for n in fixed.counts if n)
     fitted = from_metric(torch.from_numpy(metric)[None])[0].numpy() if given is None else given
-    return Plan(group, basis, shares, fitted)
+    return WyckoffPlan(group, basis, shares, fitted)

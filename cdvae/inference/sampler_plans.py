@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from cdvae.diffusion.noise import NoiseSchedule
-from cdvae.diffusion.samplers.ancestral import Ancestral, Plan
+from cdvae.diffusion.samplers.ancestral import Ancestral, AncestralPlan
 from cdvae.diffusion.samplers.langevin import Langevin
 from cdvae.inference.restarts import RestartPolicy
 from cdvae.model_folder import TrainedModel
@@ -48,10 +48,10 @@ def restart_policy(model: TrainedModel, spec: SamplerSpec, kind: Kind) -> Restar
             nfe = min(nfe, settings.nfe_reconstructed)
             attempts = max(1, nfe // settings.nfe_per_attempt)
             # The last evaluation of an attempt scores it, if there may be others.
-            plan = Plan.for_reconstruction(nfe // attempts - (attempts > 1))
+            plan = AncestralPlan.for_reconstruction(nfe // attempts - (attempts > 1))
             return RestartPolicy(Ancestral(schedule, plan), attempts, settings.accept_below)
         most = settings.nfe_generated if kind == "generated" else settings.nfe_constrained
-        plan = Plan.for_generation(min(nfe, most))
+        plan = AncestralPlan.for_generation(min(nfe, most))
         return RestartPolicy(Ancestral(schedule, plan), 1, settings.accept_below)
     if spec.name == "langevin":
         nfe = 100 * LANGEVIN_LEVELS if spec.nfe is None else spec.nfe

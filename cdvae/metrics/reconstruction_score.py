@@ -11,7 +11,7 @@ from cdvae.metrics.validity import composition_valid, species_counts, structure_
 
 
 @dataclass(frozen=True)
-class Validity:
+class StructureValidity:
     structure: bool
     composition: bool
 
@@ -23,7 +23,7 @@ class Validity:
 @dataclass(frozen=True)
 class ReconstructionDetail:
     rms: float | None  # in units of (V/N)^(1/3), None without a match
-    validity: Validity  # of the prediction
+    validity: StructureValidity  # of the prediction
 
 
 @dataclass(frozen=True)
@@ -65,16 +65,18 @@ def score_reconstruction(
     )
 
 
-def validity(structure: Structure | None) -> Validity:
+def validity(structure: Structure | None) -> StructureValidity:
     """Both validities of an ordered structure; NaN is invalid in structure, None in both."""
     if structure is None:
-        return Validity(structure=False, composition=False)
-    return Validity(structure_valid(structure), composition_valid(species_counts(structure)))
+        return StructureValidity(structure=False, composition=False)
+    return StructureValidity(
+        structure_valid(structure), composition_valid(species_counts(structure))
+    )
 
 
 def validities(
     structures: Sequence[Structure | None], workers: int = 1, progress: Progress | None = None
-) -> list[Validity]:
+) -> list[StructureValidity]:
     """`validity` of each, over processes."""
     return parallel_map(validity, structures, workers, progress, chunk_size=256)
 

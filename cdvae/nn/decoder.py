@@ -15,7 +15,7 @@ from cdvae.geometry.crystal import CrystalBatch
 from cdvae.geometry.elements import NUM_SPECIES
 from cdvae.geometry.neighbors import NeighborSearch
 from cdvae.nn.backbone import Backbone, BackboneConfig, geometry, mlp, neighbor_search
-from cdvae.nn.structure_factors import PlaceReader
+from cdvae.nn.structure_factors import PhaseReader
 
 
 def log_features(values: Tensor, size: int) -> Tensor:
@@ -66,10 +66,10 @@ class Decoder(nn.Module):
         self.logits = mlp(width, width, NUM_SPECIES)
         self.atom_latent = mlp(atom_latent_dim + 1, width, width) if atom_latent_dim else None
         self.place = (
-            PlaceReader(atom_latent_dim, width, config.vectors) if atom_latent_dim else None
+            PhaseReader(atom_latent_dim, width, config.vectors) if atom_latent_dim else None
         )
         if self.atom_latent is not None:
-            nn.init.zeros_(self.atom_latent[-1].weight)  # as in PlaceReader
+            nn.init.zeros_(self.atom_latent[-1].weight)  # as in PhaseReader
 
     def bind(self, condition: Condition) -> Score:
         """The score of the crystals of ``condition``: their share of the work is done once."""

@@ -13,7 +13,7 @@ from cdvae.geometry.crystal import CrystalBatch
 from cdvae.geometry.elements import NUM_SPECIES
 from cdvae.geometry.lattice import to_log_metric
 from cdvae.nn.backbone import Backbone, BackboneConfig, Geometry, geometry, mlp, neighbor_search
-from cdvae.nn.structure_factors import PlaceEncoder
+from cdvae.nn.structure_factors import PhaseEncoder
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class Encoder(nn.Module):
         self.cell = mlp(6, width, width)
         self.hidden = nn.Linear(5 * width, 4 * width)
         self.latent = nn.Sequential(nn.SiLU(), nn.Linear(4 * width, 2 * latent_dim))
-        self.atom_latent = PlaceEncoder(width, 2 * atom_latent_dim) if atom_latent_dim else None
+        self.atom_latent = PhaseEncoder(width, 2 * atom_latent_dim) if atom_latent_dim else None
         if self.atom_latent is not None:
             with torch.no_grad():  # narrow from the start: what is drowned in noise is not learned
                 self.atom_latent.leave[-1].bias[atom_latent_dim:] = -3.0

@@ -71,7 +71,7 @@ def _mean(values: Tensor, crystals: CrystalBatch) -> Tensor:
     return scatter(values, batch, 0, len(crystals), reduce="mean").index_select(0, batch)
 
 
-class PlaceEncoder(nn.Module):
+class PhaseEncoder(nn.Module):
     """What there is to say of an atom's place among all atoms of its crystal.
 
     With learned amplitudes a of every atom, S(h) = mean_j a_j exp(2πi h·f_j), and an atom sees
@@ -112,7 +112,7 @@ def wave_steps(unit: Tensor) -> Tensor:
     return turned_back(unit.index_select(-2, above), unit.index_select(-2, below))
 
 
-class PlaceReader(nn.Module):
+class PhaseReader(nn.Module):
     """What the code of an atom says of its place, against the place where the atom is now."""
 
     def __init__(self, atom_latent_dim: int, width: int, vectors: int) -> None:

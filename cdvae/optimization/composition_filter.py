@@ -1,4 +1,4 @@
-"""Which compositions a search may visit, and where a start begins that has another one."""
+"""Constraints on the compositions that a search may visit."""
 
 from __future__ import annotations
 
@@ -14,46 +14,51 @@ from cdvae.model_folder import TrainedModel
 from cdvae.nn.encoder import Latents
 from cdvae.prior.conditional_composition import ConditionalComposition
 
-CHOICES = 64
-"""Compositions that are drawn for a start that is not admitted; the nearest one is taken."""
+CANDIDATES = 64
+"""Compositions drawn to replace one that is not allowed; the nearest of them is used."""
 
 
-class Admission:
-    """The constraints on the atoms of all crystals of a search."""
+class CompositionFilter:
+    """Accepts the compositions that meet the constraints of a search."""
 
     def __init__(self, model: TrainedModel, constraints: Constraints) -> None:
-        """Raises InfeasibleError where no crystal of the model can meet the constraints."""
+        """Raise InfeasibleError if no crystal of the model can meet the constraints."""
         self._model = model
-        self._law = ConditionalComposition(model.prior.composition, constraints)
+        self._conditional = ConditionalComposition(model.prior.composition, constraints)
 
     def allows(self, counts: Tensor) -> Tensor:
-        """(M,) bool: which of the compositions ``counts`` (M, Z) crystals may have."""
-        return self._law.allows(counts)
+        """Return (M,) bool: whether each composition of ``counts`` (M, Z) is allowed."""
+        return self._conditional.allows(counts)
 
     @torch.no_grad()
-    def admits(self, z: Tensor) -> Tensor:
-        """(B,) bool: whether the heads read an allowed composition from ``z`` (B, D)."""
+    def allows_latents(self, z: Tensor) -> Tensor:
+        """Return (B,) bool: whether the heads read an allowed composition from ``z`` (B, D)."""
         return self.allows(read_counts(self._model.network.heads, z))
 
     @torch.no_grad()
-    def admit(
+    def project(
         self, latents: Latents, counts: Tensor, seeds: Sequence[int]
     ) -> tuple[Latents, Tensor]:
-        """B latents and their ``counts`` (B, Z), all of them allowed.
+        """Return B latents and their compositions (B, Z), all of which are allowed.
 
-        One that is not is moved, at its noise, to the allowed composition, of CHOICES draws by the
-        start's seed, that shares most atoms with its own.
+        Each start whose composition is not allowed keeps its noise and gets, out of CANDIDATES
+        draws by its seed, the allowed composition that shares the most atoms with its own.
         """
-        prior, counts, parts = self._model.prior, counts.clone(), []
-        for row, (seed, fine) in enumerate(zip(seeds, self.allows(counts).tolist(), strict=True)):
-            part = latents.select([row])
-            if not fine:
-                names = [f"admission {i}" for i in range(CHOICES)]
-                numbers = torch.cat([uniform([seed], self._law.draws, name) for name in names])
-                drawn = self._law.sample(numbers.to(counts.device))
-                nearest = drawn[(drawn - counts[row]).abs().sum(1).argmin()]
-                noise = prior.invert(part.z, counts[row][None])
-                part = Latents.of(prior.sample_from_noise(noise, nearest[None]))
+        prior, counts, projected = self._model.prior, counts.clone(), []
+        for row, (seed, allowed) in enumerate(
+            zip(seeds, self.allows(counts).tolist(), strict=True)
+        ):
+            start = latents.select([row])
+            if not allowed:
+                # The names of the streams are part of the seed: a new name changes the crystals.
+                streams = [f"admission {i}" for i in range(CANDIDATES)]
+                numbers = torch.cat(
+                    [uniform([seed], self._conditional.draws, stream) for stream in streams]
+                )
+                candidates = self._conditional.sample(numbers.to(counts.device))
+                nearest = candidates[(candidates - counts[row]).abs().sum(1).argmin()]
+                noise = prior.invert(start.z, counts[row][None])
+                start = Latents.of(prior.sample_from_noise(noise, nearest[None]))
                 counts[row] = nearest
-            parts.append(part)
-        return Latents.cat(parts), counts
+            projected.append(start)
+        return Latents.cat(projected), counts

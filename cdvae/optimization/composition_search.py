@@ -1,4 +1,4 @@
-"""Which composition a search goes to next: a beam search over a few changes at once."""
+"""Choice of the next composition in a search: a beam search over a few changes."""
 
 from __future__ import annotations
 
@@ -11,145 +11,174 @@ from torch import Tensor
 
 from cdvae.inference.initial_state import read_counts
 from cdvae.model_folder import TrainedModel
-from cdvae.optimization.objective import Goal
+from cdvae.optimization.objective import CombinedObjective
 from cdvae.optimization.substitution import Composition, key, keys, neighbors, neutral
 
 CHANGES = 3
-"""Most changes of a move. One leads from no alloy to a salt: what lies between is neither."""
+"""Most changes in one step. A single change leads from no alloy to a salt: the compositions in
+between are neither."""
 BEAM = 3
 """Compositions that are changed further after each change, neutral or not."""
 CANDIDATES = 24
-"""Compositions of each start weighed after each change, the best to first order."""
+"""Compositions of each start that the heads evaluate after each change, the best to first order."""
 CONSIDERED = 4 * CANDIDATES
-"""Of those, in this order, that are looked at for being neutral and likely."""
+"""Compositions, in the same order, that are checked for neutrality and likelihood."""
 FLOW_STEPS = 2
-"""For weighing: ends within 0.1 standard deviations of many steps, at a third of their cost."""
+"""Steps of the flow: within 0.1 standard deviations of many steps, at a third of their cost."""
 MISREAD = 1e6
-"""Badness added where the heads read another composition: after all that are read as they are."""
+"""Cost added where the heads read another composition, so that it ranks after all others."""
 
 Allowed = Callable[[Tensor], Tensor]
-"""(M,) bool: which of the compositions (M, Z) crystals may have."""
+"""Return (M,) bool: whether each composition (M, Z) is allowed."""
 
 
 @dataclass
 class BeamState:
-    """How far the beam search of one start has come."""
+    """The state of the beam search of one start."""
 
     noise: Tensor  # (K,)
-    floor: float  # nats of the prior
+    min_log_prob: float  # nats under the prior
     tabu: set[Composition]
     beam: Tensor  # (W, Z)
     seen: set[Composition]
-    chosen: Tensor  # (Z,) the best that may be decoded
+    chosen: Tensor  # (Z,) the best composition that may be decoded
     cost: float
 
 
-class Reach:
-    """The compositions within a few changes of the present ones, weighed by the heads.
+class CompositionSearch:
+    """Finds the best composition within a few changes of the present one, judged by the heads.
 
-    Latents of a composition are those that the flow of the prior carries the same noise to.
+    The latent of a composition is the one to which the flow of the prior carries the noise of the
+    start.
     """
 
-    def __init__(self, model: TrainedModel, goal: Goal, allowed: Allowed) -> None:
+    def __init__(self, model: TrainedModel, objective: CombinedObjective, allowed: Allowed) -> None:
         self._prior, self._heads = model.prior, model.network.heads
-        self._goal, self._allowed = goal, allowed
+        self._objective, self._allowed = objective, allowed
 
     @torch.no_grad()
     def best(
         self,
         noise: Tensor,
         counts: Tensor,
-        floors: Sequence[float],
-        taboos: Sequence[set[Composition]],
+        min_log_probs: Sequence[float],
+        tabu: Sequence[set[Composition]],
     ) -> Tensor:
-        """(B, Z) the composition that each start had best go to.
+        """Return the next composition (B, Z) of each start.
 
-        It is neutral, allowed, not tabu and at least as likely under the prior as the floor; or it
-        is the start's own, where that is not tabu or nothing else is left.
+        It is neutral, allowed, not tabu and likely enough under the prior. It is the present
+        composition if that one is not tabu and is the best, or if there is no other.
 
         Args:
             noise: (B, K) of the starts.
-            counts: (B, Z) of the starts.
-            floors: nats, of each start.
-            taboos: compositions not to go to, of each start.
+            counts: (B, Z) present compositions of the starts.
+            min_log_probs: nats, the least log probability of each start.
+            tabu: compositions that each start must not return to.
         """
-        cost = self._weigh(noise, counts).tolist()
-        ways = []
-        for row, own, floor, tabu, bad in zip(noise, counts, floors, taboos, cost, strict=True):
-            name = key(own)
-            reached = math.inf if name in tabu else bad
-            ways.append(BeamState(row, floor, tabu, own[None], {name}, own, reached))
+        present_cost = self._cost(noise, counts).tolist()
+        states = []
+        for x, present, min_log_prob, excluded, cost in zip(
+            noise, counts, min_log_probs, tabu, present_cost, strict=True
+        ):
+            name = key(present)
+            states.append(
+                BeamState(
+                    noise=x,
+                    min_log_prob=min_log_prob,
+                    tabu=excluded,
+                    beam=present[None],
+                    seen={name},
+                    chosen=present,
+                    cost=math.inf if name in excluded else cost,
+                )
+            )
         for _ in range(CHANGES):
-            self._extend(ways)
-        return torch.stack([way.chosen for way in ways])
+            self._extend(states)
+        return torch.stack([state.chosen for state in states])
 
-    def _weigh(self, noise: Tensor, counts: Tensor) -> Tensor:
-        """(M,) the cost that each of ``counts`` (M, Z) promises at its ``noise`` (M, K)."""
-        latents = self._prior.sample_from_noise(noise, counts, FLOW_STEPS)
-        misread = (read_counts(self._heads, latents) != counts).any(1)
-        return self._goal.cost(self._goal.read(latents)) + MISREAD * misread
+    def _cost(self, noise: Tensor, counts: Tensor) -> Tensor:
+        """Return the predicted cost (M,) of ``counts`` (M, Z) at ``noise`` (M, K)."""
+        z = self._prior.sample_from_noise(noise, counts, FLOW_STEPS)
+        misread = (read_counts(self._heads, z) != counts).any(1)
+        return self._objective.cost(self._objective.predict(z)) + MISREAD * misread
 
-    def _extend(self, ways: Sequence[BeamState]) -> None:
-        """One change more from every composition of the beams."""
-        ways = [way for way in ways if len(way.beam)]  # others have nowhere to go from
-        if not ways:
+    def _extend(self, states: Sequence[BeamState]) -> None:
+        """Apply one more change to every composition of the beams."""
+        states = [state for state in states if len(state.beam)]
+        if not states:
             return
-        eligible, others = self._shortlists(ways)
-        sizes = [len(fit) + len(more) for fit, more in zip(eligible, others, strict=True)]
+        eligible, intermediate = self._shortlists(states)
+        sizes = [len(a) + len(b) for a, b in zip(eligible, intermediate, strict=True)]
         if not sum(sizes):
             return
-        rows = torch.cat([part for pair in zip(eligible, others, strict=True) for part in pair])
-        cost = self._weigh(_noise(ways, sizes), rows)
-        parts = zip(ways, eligible, rows.split(sizes), cost.split(sizes), strict=True)
-        for way, fit, found, values in parts:
-            if len(fit):
-                least, best = values[: len(fit)].min(0)
-                if float(least) < way.cost:
-                    way.cost, way.chosen = float(least), found[best]
-            way.beam = found[values.argsort(stable=True)[:BEAM]]
+        rows = torch.cat(
+            [part for pair in zip(eligible, intermediate, strict=True) for part in pair]
+        )
+        cost = self._cost(_repeat_noise(states, sizes), rows)
+        parts = zip(states, eligible, rows.split(sizes), cost.split(sizes), strict=True)
+        for state, choices, compositions, costs in parts:
+            if len(choices):
+                least, best = costs[: len(choices)].min(0)
+                if float(least) < state.cost:
+                    state.cost, state.chosen = float(least), compositions[best]
+            state.beam = compositions[costs.argsort(stable=True)[:BEAM]]
 
-    def _shortlists(self, ways: Sequence[BeamState]) -> tuple[list[Tensor], list[Tensor]]:
-        """Of each way, a change from its beam: (E, Z) to choose from, (O, Z) that only lead on."""
+    def _shortlists(self, states: Sequence[BeamState]) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the compositions one change away from each beam that are worth evaluating.
+
+        The first list, (E, Z) for each state, may be chosen; the second, (O, Z), is only changed
+        further.
+        """
         neutrals: list[Tensor] = []
-        others: list[Tensor] = []
-        for way, rows in zip(ways, self._nearest(ways), strict=True):
+        intermediate: list[Tensor] = []
+        for state, rows in zip(states, self._nearest(states), strict=True):
             names = keys(rows)
-            new = [i for i, name in enumerate(names) if name not in way.seen]
-            way.seen.update(names)
-            fit = [i for i in new if names[i] not in way.tabu and neutral(names[i])]
+            new = [i for i, name in enumerate(names) if name not in state.seen]
+            state.seen.update(names)
+            fit = [i for i in new if names[i] not in state.tabu and neutral(names[i])]
             rest = [i for i in new if i not in set(fit)]
             neutrals.append(rows[fit[: 2 * CANDIDATES]])
-            others.append(rows[rest[:BEAM]])
-        nats = self._prior.composition.log_prob(torch.cat(neutrals))
-        parts = zip(ways, neutrals, nats.split([len(rows) for rows in neutrals]), strict=True)
-        return [rows[values >= way.floor][:CANDIDATES] for way, rows, values in parts], others
+            intermediate.append(rows[rest[:BEAM]])
+        log_prob = self._prior.composition.log_prob(torch.cat(neutrals))
+        parts = zip(states, neutrals, log_prob.split([len(rows) for rows in neutrals]), strict=True)
+        eligible = [
+            rows[values >= state.min_log_prob][:CANDIDATES] for state, rows, values in parts
+        ]
+        return eligible, intermediate
 
-    def _nearest(self, ways: Sequence[BeamState]) -> list[Tensor]:
-        """(M, Z) of each way, the best to first order: what is one change away from its beam."""
-        sizes = [len(way.beam) for way in ways]
-        here, slopes = self._slopes(_noise(ways, sizes), torch.cat([way.beam for way in ways]))
+    def _nearest(self, states: Sequence[BeamState]) -> list[Tensor]:
+        """Return the compositions (M, Z) one change away from each beam, best to first order."""
+        sizes = [len(state.beam) for state in states]
+        predicted, gradients = self._gradients(
+            _repeat_noise(states, sizes), torch.cat([state.beam for state in states])
+        )
         nearest = []
-        for way, values, by in zip(ways, here.split(sizes), slopes.split(sizes), strict=True):
-            near = [neighbors(counts, self._prior.composition) for counts in way.beam]
-            parts = zip(near, way.beam, values, by, strict=True)
+        for state, values, slopes in zip(
+            states, predicted.split(sizes), gradients.split(sizes), strict=True
+        ):
+            near = [neighbors(counts, self._prior.composition) for counts in state.beam]
+            parts = zip(near, state.beam, values, slopes, strict=True)
             expected = [value + (rows - counts) @ slope for rows, counts, value, slope in parts]
-            order = self._goal.cost(torch.cat(expected)).argsort(stable=True)
+            order = self._objective.cost(torch.cat(expected)).argsort(stable=True)
             rows = torch.cat(near)[order]
             nearest.append(rows[self._allowed(rows)][:CONSIDERED])
         return nearest
 
-    def _slopes(self, noise: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-        """(M, P) what the heads read there, (M, Z, P) its derivative by ``counts`` (M, Z)."""
+    def _gradients(self, noise: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the predictions (M, P) and their derivatives (M, Z, P) by ``counts`` (M, Z)."""
         with torch.enable_grad():
             counts = counts.clone().requires_grad_(True)
-            here = self._goal.read(self._prior.sample_from_noise(noise, counts, FLOW_STEPS))
+            z = self._prior.sample_from_noise(noise, counts, FLOW_STEPS)
+            predicted = self._objective.predict(z)
             slopes = [
                 torch.autograd.grad(column.sum(), counts, retain_graph=True)[0]
-                for column in here.unbind(-1)
+                for column in predicted.unbind(-1)
             ]
-        return here.detach(), torch.stack(slopes, -1)
+        return predicted.detach(), torch.stack(slopes, -1)
 
 
-def _noise(ways: Sequence[BeamState], sizes: Sequence[int]) -> Tensor:
-    """(M, K) the noise of each way, as often as ``sizes`` say."""
-    return torch.cat([way.noise.expand(size, -1) for way, size in zip(ways, sizes, strict=True)])
+def _repeat_noise(states: Sequence[BeamState], sizes: Sequence[int]) -> Tensor:
+    """Return the noise (M, K) of each state, repeated ``sizes`` times."""
+    return torch.cat(
+        [state.noise.expand(size, -1) for state, size in zip(states, sizes, strict=True)]
+    )

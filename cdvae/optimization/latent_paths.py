@@ -46,11 +46,11 @@ def interpolate_latents(
     if len(crystals) != 2 or len(z) != 2:
         raise ValueError(f"{len(crystals)} crystals and {len(z)} latents; a walk has two ends")
     counts = element_counts(crystals)
-    noise = _carried(model.prior.invert, z, counts)
+    noise = _flow_rows(model.prior.invert, z, counts)
     steps = composition_path(counts[0], counts[1], model.prior.composition)
-    own = [_at(steps, position) for position in positions]
+    own = [_composition_at(steps, position) for position in positions]
     turned = torch.stack([slerp(noise[0], noise[1], position) for position in positions])
-    latents = _carried(model.prior.transport, turned, torch.stack(own))
+    latents = _flow_rows(model.prior.sample_from_noise, turned, torch.stack(own))
     for row, position in enumerate(positions):
         if position in (0, 1):
             latents[row] = z[int(position)]
@@ -88,7 +88,7 @@ def perturb_latents(
     if len(crystal) != 1:
         raise ValueError(f"{len(crystal)} crystals to vary, not one")
     counts = element_counts(crystal)
-    noise = _carried(model.prior.invert, z, counts)
+    noise = _flow_rows(model.prior.invert, z, counts)
     moved, compositions = [], []
     for seed in seeds:
         rng = torch.Generator().manual_seed(crystal_seed(seed, 1))
@@ -96,8 +96,8 @@ def perturb_latents(
         moved.append((1 - strength**2) ** 0.5 * noise[0] + strength * draw)
         trials = torch.rand(int((counts > 0).sum()), generator=rng) < strength
         changes = 0 if keep_composition else int(trials.sum())
-        compositions.append(wandered(counts[0], model.prior.composition, changes, rng))
-    return _carried(model.prior.transport, torch.stack(moved), torch.stack(compositions))
+        compositions.append(step_compositions(counts[0], model.prior.composition, changes, rng))
+    return _flow_rows(model.prior.sample_from_noise, torch.stack(moved), torch.stack(compositions))
 
 
 def distance(model: TrainedModel, z: Tensor, other: Tensor) -> Tensor:
@@ -137,12 +137,14 @@ def composition_path(start: Tensor, end: Tensor, prior: CompositionPrior) -> lis
     return [start, *inner, end] if len(path) > 1 else path
 
 
-def _at(steps: Sequence[Tensor], position: float) -> Tensor:
+def _composition_at(steps: Sequence[Tensor], position: float) -> Tensor:
     """The composition that belongs to a position: each takes as long as the others."""
     return steps[round(position * (len(steps) - 1))]
 
 
-def wandered(counts: Tensor, prior: CompositionPrior, steps: int, rng: torch.Generator) -> Tensor:
+def step_compositions(
+    counts: Tensor, prior: CompositionPrior, steps: int, rng: torch.Generator
+) -> Tensor:
     """(Z,) ``counts`` (Z,) after so many steps, drawn from the prior among neutral neighbors."""
     for _ in range(steps):
         near = neighbors(counts, prior)
@@ -155,7 +157,9 @@ def wandered(counts: Tensor, prior: CompositionPrior, steps: int, rng: torch.Gen
     return counts
 
 
-def _carried(flow: Callable[[Tensor, Tensor, int], Tensor], rows: Tensor, counts: Tensor) -> Tensor:
+def _flow_rows(
+    flow: Callable[[Tensor, Tensor, int], Tensor], rows: Tensor, counts: Tensor
+) -> Tensor:
     """``flow`` of each row; what is computed beside a row changes no bit of it."""
     every = pad_to_multiple(range(len(rows)))
     return flow(rows[every], counts[every], FLOW_STEPS)[: len(rows)]

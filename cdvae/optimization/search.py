@@ -1,138 +1,216 @@
-"""Incumbents of several searches, and the moves that make them better."""
+"""The search from several starts: propose a latent, decode it, keep the crystal if it is better."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from cdvae.data.structures import to_structures
 from cdvae.geometry.crystal import element_counts
-from cdvae.inference import SamplerSpec, crystal_seed, decode_finite, encode, max_nfe
+from cdvae.inference import Decoded, SamplerSpec, crystal_seed, decode_finite, encode, max_nfe
 from cdvae.inference.fixed_attributes import FixedAttributes
 from cdvae.metrics.validity import structure_valid
 from cdvae.model_folder import TrainedModel
 from cdvae.nn.encoder import Latents
-from cdvae.optimization.composition_search import Allowed, Reach
-from cdvae.optimization.objective import Goal
+from cdvae.optimization.composition_search import Allowed, CompositionSearch
+from cdvae.optimization.objective import CombinedObjective
 from cdvae.optimization.substitution import Composition, key, neutral
-from cdvae.optimization.trajectory import Path, Work
-from cdvae.optimization.trust_region import Trust
+from cdvae.optimization.trajectory import SearchProgress, SearchResult, Trajectory
+from cdvae.optimization.trust_region import TrustRegion
 
 PRIOR_MARGIN = 12.0
-"""Nats that a composition may be less likely than that of the start."""
+"""Nats by which a composition may be less likely under the prior than that of the start."""
+
+
+@dataclass
+class Incumbent:
+    """The state of the search from one start."""
+
+    seed: int
+    counts: Tensor  # (Z,) composition of the best valid crystal so far, or of the start
+    noise: Tensor  # (K,) that the flow of the prior carries to its latent
+    min_log_prob: float  # nats; less likely compositions are not proposed
+    trust: TrustRegion
+    trajectory: Trajectory = field(default_factory=Trajectory)
+    tabu: set[Composition] = field(default_factory=set)
+    nfe: int = 0
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What to decode next for L starts."""
+
+    latents: Latents
+    counts: Tensor  # (L, Z)
+    predicted: list[float]  # cost of each by the heads; infinite for the starts themselves
 
 
 class Search:
-    """Incumbents of B starts, in the coordinates of the prior."""
+    """The searches from B starts, which do not influence each other."""
 
     def __init__(
         self,
         model: TrainedModel,
-        goal: Goal,
-        latents: Tensor,
-        counts: Tensor,
-        seeds: Sequence[int],
+        objective: CombinedObjective,
         sampler: SamplerSpec,
-        trusts: Sequence[Trust],
         allowed: Allowed,
     ) -> None:
-        self.model, self.goal, self.seeds, self.sampler = model, goal, seeds, sampler
-        self.trusts, self.allowed = trusts, allowed
-        self.reach = Reach(model, goal, allowed)
-        self.nfe = max_nfe(model, sampler)
-        self.taken = torch.zeros(len(seeds), dtype=torch.long)
-        self.paths = [Path() for _ in seeds]
-        self.counts = counts.clone()  # (B, Z)
-        self.noise = self._noise_of(latents, self.counts)  # (B, K)
-        self.floor = (model.prior.composition.log_prob(self.counts) - PRIOR_MARGIN).tolist()
-        self.tabu: list[set[Composition]] = [set() for _ in seeds]
-        self.proposed = self.counts.clone()
-        self.predicted = [math.inf for _ in seeds]  # cost of what is decoded next
+        self._model, self._objective = model, objective
+        self._sampler, self._allowed = sampler, allowed
+        self._compositions = CompositionSearch(model, objective, allowed)
+        self._incumbents: list[Incumbent] = []
+        self.nfe_per_decoding = max_nfe(model, sampler)
+
+    def start(
+        self,
+        latents: Latents,
+        counts: Tensor,
+        seeds: Sequence[int],
+        trusts: Sequence[TrustRegion],
+    ) -> Proposal:
+        """Set B starts with compositions ``counts`` (B, Z); return them as the first proposal."""
+        noise = self._invert(latents.z, counts)
+        log_prob = self._model.prior.composition.log_prob(counts)
+        floors = (log_prob - PRIOR_MARGIN).tolist()
+        rows = zip(seeds, counts, noise, floors, trusts, strict=True)
+        self._incumbents = [Incumbent(*row) for row in rows]
+        return Proposal(latents, counts, [math.inf] * len(seeds))
+
+    def live(self) -> list[int]:
+        """Return the starts whose search goes on."""
+        return [row for row, one in enumerate(self._incumbents) if not one.trust.exhausted]
+
+    def result(self) -> SearchResult:
+        """Return the trajectories and the network evaluations so far."""
+        nfe = torch.tensor([one.nfe for one in self._incumbents], dtype=torch.long)
+        return SearchResult([one.trajectory for one in self._incumbents], nfe)
+
+    def propose(
+        self, rows: Sequence[int], steps: int, learning_rate: float, progress: SearchProgress
+    ) -> Proposal:
+        """Return what to decode next for the starts ``rows``.
+
+        The noise follows the gradient within the trust region; then the composition changes.
+        """
+        incumbents = [self._incumbents[row] for row in rows]
+        noise = self._descend(incumbents, steps, learning_rate, progress)
+        counts = self._compositions.best(
+            noise,
+            torch.stack([one.counts for one in incumbents]),
+            [one.min_log_prob for one in incumbents],
+            [one.tabu for one in incumbents],
+        )
+        with torch.no_grad():
+            z = self._model.prior.sample_from_noise(noise, counts)
+            predicted = self._objective.cost(self._objective.predict(z)).tolist()
+        return Proposal(Latents.of(z), counts, predicted)
 
     @torch.no_grad()
-    def _noise_of(self, latents: Tensor, counts: Tensor) -> Tensor:
-        return self.model.prior.invert(latents, counts)
+    def decode(
+        self, rows: Sequence[int], proposal: Proposal, number: int, progress: SearchProgress
+    ) -> None:
+        """Decode the proposal for the starts ``rows``; a better crystal becomes the incumbent.
 
-    def propose(self, live: list[int], steps: int, learning_rate: float, work: Work) -> Tensor:
-        """(L, D) the latents to decode next for the starts ``live``."""
-        noise = self._descend(live, steps, learning_rate, work)
-        return self._substitute(live, noise)
+        Args:
+            rows: L starts.
+            proposal: of these starts.
+            number: of the decoding, 0 for that of the starts themselves.
+            progress: of the whole search.
+        """
+        incumbents = [self._incumbents[row] for row in rows]
+        before = [one.trajectory.valid_cost for one in incumbents]
+        finite, decoded = decode_finite(
+            self._model,
+            proposal.latents,
+            [crystal_seed(one.seed, number) for one in incumbents],
+            self._sampler,
+            progress.level_done,
+            _fixed_attributes(proposal),
+        )
+        progress.decoding_done()
+        improved = [False] * len(rows)
+        if decoded is not None:
+            for place, is_better in zip(
+                finite,
+                self._judge([incumbents[place] for place in finite], decoded),
+                strict=True,
+            ):
+                improved[place] = is_better
+        for place in set(range(len(rows))) - set(finite):
+            incumbents[place].trajectory.add_rejected()
+        for place, incumbent in enumerate(incumbents):
+            if not improved[place]:
+                incumbent.tabu.add(key(proposal.counts[place]))
+            if number:
+                incumbent.trust.update(
+                    before[place],
+                    proposal.predicted[place],
+                    incumbent.trajectory.cost,
+                    improved[place],
+                )
 
-    def _predict(self, noise: Tensor, counts: Tensor) -> Tensor:
-        return self.goal.read(self.model.prior.sample_from_noise(noise, counts))
+    def _judge(self, incumbents: Sequence[Incumbent], decoded: Decoded) -> list[bool]:
+        """Add a crystal to each trajectory; return whether it became the new incumbent."""
+        crystals = decoded.crystals.to(self._model.device)
+        z = encode(self._model, crystals).z.mean
+        counts = element_counts(crystals)
+        noise = self._invert(z, counts)
+        predicted = self._objective.predict(z)
+        cost = self._objective.cost(predicted).tolist()
+        values = self._objective.in_card_units(predicted).tolist()
+        allowed = self._allowed(counts).tolist()
+        structures, singles = to_structures(crystals), decoded.crystals.split()
+        improved = [False] * len(incumbents)
+        for i, incumbent in enumerate(incumbents):
+            incumbent.nfe += int(decoded.nfe[i])
+            if not allowed[i]:
+                incumbent.trajectory.add_rejected()
+                continue
+            valid = structure_valid(structures[i]) and neutral(key(counts[i]))
+            improved[i] = incumbent.trajectory.add(singles[i], valid, cost[i], tuple(values[i]))
+            if improved[i]:
+                incumbent.counts, incumbent.noise = counts[i], noise[i]
+        return improved
 
-    def _descend(self, live: list[int], steps: int, learning_rate: float, work: Work) -> Tensor:
-        """(L, K) noise after ``steps`` of Adam that stay within the radius of the incumbents."""
-        start, counts = self.noise[live], self.counts[live]
-        radius = start.new_tensor([[self.trusts[row].radius] for row in live])
+    @torch.no_grad()
+    def _invert(self, z: Tensor, counts: Tensor) -> Tensor:
+        return self._model.prior.invert(z, counts)
+
+    def _descend(
+        self,
+        incumbents: Sequence[Incumbent],
+        steps: int,
+        learning_rate: float,
+        progress: SearchProgress,
+    ) -> Tensor:
+        """Return the noise (L, K) after ``steps`` of Adam within the trust regions."""
+        start = torch.stack([one.noise for one in incumbents])
+        counts = torch.stack([one.counts for one in incumbents])
+        radius = start.new_tensor([[one.trust.radius] for one in incumbents])
         radius = radius * start.shape[1] ** 0.5
         noise = start.clone().requires_grad_(True)
         adam = torch.optim.Adam([noise], lr=learning_rate)
         for _ in range(steps):
             adam.zero_grad(set_to_none=True)
-            self.goal.cost(self._predict(noise, counts)).sum().backward()
+            z = self._model.prior.sample_from_noise(noise, counts)
+            self._objective.cost(self._objective.predict(z)).sum().backward()
             adam.step()
             with torch.no_grad():
-                way = noise - start
-                length = way.norm(dim=1, keepdim=True).clamp(min=1e-12)
-                noise.copy_(start + way * (radius / length).clamp(max=1))
-            work.step()
+                step = noise - start
+                length = step.norm(dim=1, keepdim=True).clamp(min=1e-12)
+                noise.copy_(start + step * (radius / length).clamp(max=1))
+            progress.step_done()
         return noise.detach()
 
-    def _substitute(self, live: list[int], noise: Tensor) -> Tensor:
-        """(L, D) latents at ``noise`` (L, K) with the best composition for each, now proposed."""
-        floors, taboos = [self.floor[row] for row in live], [self.tabu[row] for row in live]
-        chosen = self.reach.best(noise, self.counts[live], floors, taboos)
-        self.proposed[live] = chosen
-        with torch.no_grad():
-            latents = self.model.prior.sample_from_noise(noise, chosen)
-            predicted = self.goal.cost(self.goal.read(latents)).tolist()
-        for row, promise in zip(live, predicted, strict=True):
-            self.predicted[row] = promise
-        return latents
 
-    @torch.no_grad()
-    def decode(self, live: list[int], latents: Latents, number: int, work: Work) -> None:
-        """Decodes the L ``latents``; where the crystal is better, it becomes the incumbent."""
-        model = self.model
-        seeds = [crystal_seed(self.seeds[row], number) for row in live]
-        # Codes say which elements their atoms are; without them it is as the search wants it.
-        has_atom_latents = (latents.num_atom_latents > 0).tolist()
-        fixed = [
-            None if own else FixedAttributes(self.proposed[row])
-            for own, row in zip(has_atom_latents, live, strict=True)
-        ]
-        places, decoded = decode_finite(model, latents, seeds, self.sampler, work.level, fixed)
-        work.decoded()
-        before = {row: self.paths[row].cost if self.paths[row].valid else math.inf for row in live}
-        better = dict.fromkeys(live, False)
-        if decoded is not None:
-            self.taken[[live[place] for place in places]] += decoded.nfe
-            crystals = decoded.crystals.to(model.device)
-            again = encode(model, crystals).z.mean
-            counts = element_counts(crystals)
-            read = self.goal.read(again)
-            cost, values = self.goal.cost(read).tolist(), self.goal.in_units(read).tolist()
-            noise = self._noise_of(again, counts)
-            permitted = self.allowed(counts).tolist()
-            parts = zip(places, decoded.crystals.split(), to_structures(crystals), strict=True)
-            for at, (place, crystal, structure) in enumerate(parts):
-                row = live[place]
-                if not permitted[at]:
-                    self.paths[row].add(None, False, math.inf, ())
-                    continue
-                valid = structure_valid(structure) and neutral(key(counts[at]))
-                better[row] = self.paths[row].add(crystal, valid, cost[at], tuple(values[at]))
-                if better[row]:
-                    self.counts[row], self.noise[row] = counts[at], noise[at]
-        for place in set(range(len(live))) - set(places):
-            self.paths[live[place]].add(None, False, math.inf, ())
-        for row, improved in better.items():
-            if not improved:
-                self.tabu[row].add(key(self.proposed[row]))
-            if number:
-                after = self.paths[row].cost
-                self.trusts[row].moved(before[row], self.predicted[row], after, improved)
+def _fixed_attributes(proposal: Proposal) -> list[FixedAttributes | None]:
+    """Return the compositions to fix: none where atom latents determine the elements."""
+    has_atom_latents = (proposal.latents.num_atom_latents > 0).tolist()
+    return [
+        None if determined else FixedAttributes(counts)
+        for determined, counts in zip(has_atom_latents, proposal.counts, strict=True)
+    ]

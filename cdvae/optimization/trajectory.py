@@ -1,4 +1,4 @@
-"""What a search has found and how far it has come."""
+"""What a search has decoded from each start, and how far it has come."""
 
 from __future__ import annotations
 
@@ -14,92 +14,116 @@ from cdvae.geometry.crystal import CrystalBatch
 
 
 @dataclass
-class Path:
-    """The crystals decoded from one start, and which of them is best by the model's own head."""
+class Trajectory:
+    """The crystals decoded from one start; the model's own heads decide which is the best."""
 
     decodings: list[CrystalBatch | None] = field(default_factory=list)  # None: not finite
     best: int | None = None
-    valid: bool = False  # the best one
-    cost: float = math.inf  # of the best one, encoded again
-    trajectory: list[tuple[float, ...]] = field(default_factory=list)
-    """The properties of the best one after each decoding, from the first finite one on."""
+    valid: bool = False  # the best crystal
+    cost: float = math.inf  # of the best crystal, encoded again
+    values: list[tuple[float, ...]] = field(default_factory=list)
+    """Properties of the best crystal after each decoding, from the first finite one on."""
+
+    @property
+    def valid_cost(self) -> float:
+        """The cost of the best crystal; infinite if it is not valid."""
+        return self.cost if self.valid else math.inf
 
     @property
     def first(self) -> CrystalBatch | None:
-        """The first finite decoding: as a rule that of the start."""
-        return next((one for one in self.decodings if one is not None), None)
+        """The first finite decoding, usually that of the start."""
+        return next((crystal for crystal in self.decodings if crystal is not None), None)
 
     def add(
-        self, crystal: CrystalBatch | None, valid: bool, cost: float, values: tuple[float, ...]
+        self, crystal: CrystalBatch, valid: bool, cost: float, values: tuple[float, ...]
     ) -> bool:
-        """Appends a decoding; True if it is valid and better than all valid ones before.
+        """Append a decoding; return True if it is valid and better than all earlier valid ones.
 
-        ``values`` are its properties in the card's units, ``cost`` what the search makes small.
+        Args:
+            crystal: the one crystal that was decoded.
+            valid: whether its structure and composition are valid.
+            cost: its cost in the search.
+            values: its properties, in the card's units.
         """
         self.decodings.append(crystal)
-        reached = self.trajectory[-1:]
-        is_best = crystal is not None and (self.valid, -self.cost) < (valid, -cost)
+        is_best = (self.valid, -self.cost) < (valid, -cost)
         if is_best:
             self.best, self.valid, self.cost = len(self.decodings) - 1, valid, cost
-            reached = [values]
-        self.trajectory += reached
+            self.values.append(values)
+        else:
+            self.values += self.values[-1:]
         return is_best and valid
+
+    def add_rejected(self) -> None:
+        """Append a decoding that is not finite or has a composition that is not allowed."""
+        self.decodings.append(None)
+        self.values += self.values[-1:]
 
 
 @dataclass(frozen=True)
-class Optimized:
-    """What a search found."""
+class SearchResult:
+    """The results of the searches from B starts."""
 
-    paths: list[Path]  # one of each start
-    nfe: Tensor  # (B,) that each start took
+    trajectories: list[Trajectory]
+    nfe: Tensor  # (B,) network evaluations of each start
 
     def first(self) -> CrystalBatch:
-        """The first finite crystal of each start; raises as `best`."""
-        self._require_finite()
-        return CrystalBatch.cat([path.first for path in self.paths])
-
-    def best(self) -> CrystalBatch:
-        """The best crystal of each start; the least bad where none is valid.
+        """Return the first finite crystal of each start.
 
         Raises:
             NonFiniteSampleError: no decoding of some start was finite.
         """
-        self._require_finite()
-        return CrystalBatch.cat([path.decodings[path.best] for path in self.paths])
+        firsts = [trajectory.first for trajectory in self.trajectories]
+        return self._concatenate(firsts)
 
-    def _require_finite(self) -> None:
-        lost = [i for i, path in enumerate(self.paths) if path.best is None]
-        if lost:
-            raise NonFiniteSampleError(lost)
+    def best(self) -> CrystalBatch:
+        """Return the best crystal of each start; the best invalid one if none is valid.
+
+        Raises:
+            NonFiniteSampleError: no decoding of some start was finite.
+        """
+        return self._concatenate(
+            [
+                None if trajectory.best is None else trajectory.decodings[trajectory.best]
+                for trajectory in self.trajectories
+            ]
+        )
+
+    @staticmethod
+    def _concatenate(crystals: Sequence[CrystalBatch | None]) -> CrystalBatch:
+        missing = [row for row, crystal in enumerate(crystals) if crystal is None]
+        if missing:
+            raise NonFiniteSampleError(missing)
+        return CrystalBatch.cat([crystal for crystal in crystals if crystal is not None])
 
 
-class Work:
-    """Counts gradient steps and noise levels; a decoding counts as many as it evaluates scores."""
+class SearchProgress:
+    """Counts units of work: one for a gradient step, ``nfe`` for a decoding."""
 
-    def __init__(self, steps: Sequence[int], evaluations: int, on_step: OnLevel | None) -> None:
-        self._total = sum(steps) + len(steps) * evaluations
-        self._evaluations = evaluations
+    def __init__(self, gradient_steps: Sequence[int], nfe: int, on_step: OnLevel | None) -> None:
+        self._total = sum(gradient_steps) + len(gradient_steps) * nfe
+        self._nfe = nfe
         self._done = 0
         self._on_step = on_step
 
-    def step(self) -> None:
-        """One gradient step more."""
+    def step_done(self) -> None:
+        """Count one gradient step."""
         self._done += 1
-        self._tell(self._done)
+        self._report(self._done)
 
-    def level(self, level: int, levels: int) -> None:
-        """So much of the present decoding is done."""
-        self._tell(self._done + self._evaluations * level // levels)
+    def level_done(self, level: int, levels: int) -> None:
+        """Report ``level`` of the ``levels`` of the decoding in progress."""
+        self._report(self._done + self._nfe * level // levels)
 
-    def decoded(self) -> None:
-        """The present decoding is done."""
-        self._done += self._evaluations
+    def decoding_done(self) -> None:
+        """Count the decoding in progress."""
+        self._done += self._nfe
 
-    def finished(self) -> None:
-        """All is done, perhaps before its time."""
+    def finish(self) -> None:
+        """Report that the search ended, perhaps before its last step."""
         if self._done < self._total:
-            self._tell(self._total)
+            self._report(self._total)
 
-    def _tell(self, done: int) -> None:
+    def _report(self, done: int) -> None:
         if self._on_step:
             self._on_step(done, self._total)

@@ -1,46 +1,52 @@
-"""How far a search may go at once, and when it is over."""
+"""The trust region of a search: how far the next step may go, and when to stop."""
 
 from __future__ import annotations
 
 import math
 
 GROW, SHRINK = 1.5, 0.5
-KEPT_WELL, KEPT_BADLY = 0.75, 0.25
-"""Parts of the predicted gain above which a radius grows and below which it shrinks."""
-SMALL_GAIN = 0.01
-"""Of cost, which is in standard deviations: less is no progress."""
+"""Factors of the radius after a good and after a bad step."""
+GOOD_RATIO, BAD_RATIO = 0.75, 0.25
+"""Ratios of validated to predicted gain above which a radius grows and below which it shrinks."""
+MIN_GAIN = 0.01
+"""The smallest decrease of the cost, in standard deviations, that counts as progress."""
 
 
-class Trust:
-    """The trust region of one search: what the head predicted against what the crystal holds.
+class TrustRegion:
+    """The trust region of one search, sized by the ratio of validated to predicted gain.
 
-    The promise is the head's at a latent that gradients have led to, where it is easily fooled;
-    what holds is its value for the crystal that was decoded from there and encoded again (the ratio
-    test of trust-region methods, Nocedal and Wright, Numerical Optimization, chapter 4).
+    The predicted cost is the head's at a latent that gradients led to, where the head is easily
+    wrong. The validated cost is the head's value for the crystal that was decoded from that latent
+    and encoded again. See the ratio test of trust-region methods (Nocedal and Wright, Numerical
+    Optimization, chapter 4).
 
-    radius: root mean square, in units of the prior's noise; patience: moves without progress after
-    which the search is over, None for never.
+    Args:
+        radius: root mean square of a step, in units of the prior's noise.
+        patience: steps without progress after which the search stops; None: it never stops.
     """
 
     def __init__(self, radius: float, patience: int | None) -> None:
         self.radius = radius
         self._patience = patience
-        self._idle = 0
+        self._steps_without_progress = 0
 
     @property
-    def over(self) -> bool:
-        """Whether nothing has improved for long enough."""
-        return self._patience is not None and self._idle >= self._patience
+    def exhausted(self) -> bool:
+        """Whether the last ``patience`` steps brought no progress."""
+        return self._patience is not None and self._steps_without_progress >= self._patience
 
-    def moved(self, before: float, predicted: float, after: float, improved: bool) -> None:
-        """Learns from a move; the numbers are badnesses, infinite without a valid crystal."""
+    def update(self, before: float, predicted: float, after: float, improved: bool) -> None:
+        """Adapt the radius after a step; costs are infinite while no valid crystal is known."""
         gain = before - after if improved else 0.0
-        self._idle = 0 if gain >= SMALL_GAIN else self._idle + 1
+        if gain >= MIN_GAIN:
+            self._steps_without_progress = 0
+        else:
+            self._steps_without_progress += 1
         if not improved:
             self.radius *= SHRINK
         elif math.isfinite(before) and before > predicted:
-            kept = gain / (before - predicted)
-            if kept >= KEPT_WELL:
+            ratio = gain / (before - predicted)
+            if ratio >= GOOD_RATIO:
                 self.radius *= GROW
-            elif kept < KEPT_BADLY:
+            elif ratio < BAD_RATIO:
                 self.radius *= SHRINK

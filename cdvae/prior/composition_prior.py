@@ -1,4 +1,4 @@
-"""Which compositions exist: an autoregressive density over the atoms of a cell."""
+"""An autoregressive density over the compositions of a cell."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DROPOUT = 0.1
 
 
 class _Residual(nn.Module):
-    """Linear in, LAYERS residual layers, logits out."""
+    """A linear layer, LAYERS residual layers, and logits."""
 
     def __init__(self, inputs: int, width: int, outputs: int) -> None:
         super().__init__()
@@ -40,41 +40,96 @@ class _Residual(nn.Module):
 
 
 @dataclass(frozen=True)
-class _Written:
-    """Compositions as they are written: K parts, the largest first, equal ones by atomic number."""
+class ShareState:
+    """What determines the next share: the number of atoms of the next element."""
 
-    part: Tensor  # (B, K) int64 atoms of each element, 0 after the last
-    element: Tensor  # (B, K) int64 index of each element, atomic number less one
+    left: Tensor  # (B,) atoms not yet shared out, at least 1
+    previous: Tensor  # (B,) the share before, 0 before the first
+    chosen: Tensor  # (B, N + 1) how often each share has been chosen
 
-    @staticmethod
-    def of(counts: Tensor) -> _Written:
-        """``counts`` (B, Z) written."""
-        z = counts.shape[1]
-        rank = counts.long() * z - torch.arange(z, device=counts.device)
-        most = int((counts > 0).sum(1).max())
-        element = rank.topk(most, 1).indices
-        return _Written(counts.long().gather(1, element), element)
+
+@dataclass(frozen=True)
+class ElementState:
+    """What determines which element gets the next share."""
+
+    share: Tensor  # (B,) atoms of the element
+    after: Tensor  # (B,) the element before if its share is equal, -1 otherwise
+    counts: Tensor  # (B, Z) atoms of the elements chosen so far
+    left: Tensor  # (B, N + 1) how often each share still needs an element, this one included
+    shares: Tensor  # (B, N + 1) how often each share occurs
+
+
+class ElementAssignment:
+    """B compositions whose shares get their elements one after the other."""
+
+    def __init__(self, shares: Tensor, max_atoms: int) -> None:
+        """Start with ``shares`` (B, K) int64 in falling order, zeros after the last."""
+        self._shares, self._max_atoms = shares, max_atoms
+        self._histogram = one_hot(shares, max_atoms + 1).sum(1)
+        self._histogram[:, 0] = 0
+        self._left = self._histogram
+        self._last = shares.new_full((len(shares),), -1)
+        self.counts = torch.zeros(len(shares), NUM_SPECIES, device=shares.device)
+        """(B, Z) atoms of each element so far."""
+
+    def rows(self, position: int) -> Tensor:
+        """Return the compositions that have a share number ``position``."""
+        return self._shares[:, position].nonzero()[:, 0]
+
+    def state(self, position: int, rows: Tensor) -> ElementState:
+        """Return the state of ``rows`` before share number ``position`` gets its element."""
+        share = self._shares[rows, position]
+        previous = self._shares[rows, position - 1] if position else torch.zeros_like(share)
+        after = torch.where(share == previous, self._last[rows], -1)
+        return ElementState(
+            share, after, self.counts[rows], self._left[rows], self._histogram[rows]
+        )
+
+    def assign(self, position: int, rows: Tensor, element: Tensor) -> None:
+        """Give share number ``position`` of ``rows`` to ``element``, their indices."""
+        share = self._shares[:, position]
+        self.counts[rows, element] = share[rows].to(self.counts)
+        self._last = self._last.index_put((rows,), element)
+        used = one_hot(share, self._max_atoms + 1) * (share > 0)[:, None]
+        self._left = self._left - used
+
+
+def elements_in_order(counts: Tensor) -> tuple[Tensor, Tensor]:
+    """Return shares (B, K) and element indices (B, K) of ``counts`` (B, Z).
+
+    The largest share comes first; equal shares are in order of atomic number. Shares are 0 after
+    the last.
+    """
+    z = counts.shape[1]
+    rank = counts.long() * z - torch.arange(z, device=counts.device)
+    most = int((counts > 0).sum(1).max())
+    element = rank.topk(most, 1).indices
+    return counts.long().gather(1, element), element
+
+
+def enough_above(free: Tensor, needed: Tensor) -> Tensor:
+    """Return ``free`` (B, Z) elements at and above which at least ``needed`` (B, 1) are free."""
+    return free & (free.flip(1).cumsum(1).flip(1) >= needed)
 
 
 def _before(values: Tensor) -> Tensor:
-    """(B, K, …) sums over the earlier places of ``values`` (B, K, …)."""
+    """Return the sums (B, K, …) over the earlier positions of ``values`` (B, K, …)."""
     return values.cumsum(1) - values
 
 
 def _previous(values: Tensor) -> Tensor:
-    """(B, K) the value one place earlier, 0 at the first."""
+    """Return the value (B, K) of the position before, 0 at the first."""
     return torch.cat([torch.zeros_like(values[:, :1]), values[:, :-1]], 1)
 
 
 class CompositionPrior(nn.Module):
-    """First N, then how the atoms are shared among the elements, then which elements these are.
+    """A density over compositions: first N, then the shares of the elements, then the elements.
 
-    A composition is a multiset; with the shares in falling order, and the elements of equal shares
-    in order of atomic number, it is written in one way only, so the product of the conditionals is
-    its probability. Chemistry's rules (how many anions to which cations) are discrete, and a
-    density over them is learned in minutes, where a smooth map from noise to z blurs them. Every
-    element is chosen with the whole formula in view: a choice atom by atom has more places to go
-    wrong at.
+    A composition is a multiset. With its shares in falling order, and the elements of equal shares
+    in order of atomic number, there is one way to write it, so its probability is the product of
+    the conditionals. Chemistry's rules (how many anions to which cations) are discrete: a density
+    learns them in minutes, while a smooth map from noise to z blurs them. Each element is chosen
+    given all shares, because a choice atom by atom can go wrong more often.
     """
 
     def __init__(self, max_atoms: int, width: int) -> None:
@@ -89,137 +144,131 @@ class CompositionPrior(nn.Module):
 
     @property
     def draws(self) -> int:
-        """Uniform numbers that :meth:`sample` needs for a composition."""
+        """The number of uniform numbers that :meth:`sample` needs for one composition."""
         return 1 + 2 * self.max_atoms
 
     def restrict_to(self, counts: Tensor) -> None:
-        """Allows only what occurs in ``counts`` (N, Z).
-
-        That is elements, numbers of atoms, and at most as many elements together.
-        """
+        """Allow only the elements and the numbers of atoms and elements in ``counts`` (N, Z)."""
         self.known_elements.copy_(counts.sum(0) > 0)
         self.sizes.zero_()[counts.sum(1).long()] = True
         self.most_elements.copy_((counts > 0).sum(1).max())
 
     def _size(self) -> Tensor:
-        """(N + 1) log probabilities of the number of atoms."""
+        """Return the log probabilities (N + 1) of the number of atoms."""
         return self.size.masked_fill(~self.sizes, -torch.inf).log_softmax(-1)
 
-    def _part(self, left: Tensor, last: Tensor, parts: Tensor) -> Tensor:
-        """(B, N + 1) log probabilities of the next part.
-
-        Args:
-            left: (B,) atoms that are not shared out yet, at least 1.
-            last: (B,) the part before, 0 before the first.
-            parts: (B, N + 1) how often each part has been chosen.
-        """
-        sizes = torch.arange(self.max_atoms + 1, device=left.device)
-        features = [one_hot(left, self.max_atoms + 1), one_hot(last, self.max_atoms + 1), parts]
+    def share_log_prob(self, state: ShareState) -> Tensor:
+        """Return the log probabilities (B, N + 1) of the next share."""
+        sizes = torch.arange(self.max_atoms + 1, device=state.left.device)
+        features = [
+            one_hot(state.left, self.max_atoms + 1),
+            one_hot(state.previous, self.max_atoms + 1),
+            state.chosen,
+        ]
         logits = self.parts(torch.cat(features, 1).to(self.size))
-        bound = torch.where(last > 0, last, self.max_atoms)
-        after = left[:, None] - sizes
-        # What is left must fit into the elements that are left, none with more than this part.
-        more = (self.most_elements - 1 - parts.sum(1))[:, None] * sizes
+        bound = torch.where(state.previous > 0, state.previous, self.max_atoms)
+        after = state.left[:, None] - sizes
+        # The remaining atoms must fit into the remaining elements, none with more than this share.
+        more = (self.most_elements - 1 - state.chosen.sum(1))[:, None] * sizes
         allowed = (sizes > 0) & (sizes <= bound[:, None]) & (after >= 0) & (after <= more)
         return logits.masked_fill(~allowed, -torch.inf).log_softmax(-1)
 
-    def element(
-        self, part: Tensor, last: Tensor, chosen: Tensor, left: Tensor, parts: Tensor
-    ) -> Tensor:
-        """(B, Z) log probabilities of the element of a part.
-
-        Args:
-            part: (B,) its atoms.
-            last: (B,) the element before if its part was equal, -1 otherwise.
-            chosen: (B, Z) atoms of the elements chosen so far.
-            left: (B, N + 1) how often each part has still to be given an element, this one too.
-            parts: (B, N + 1) how often each part occurs.
-        """
-        present = one_hot(part, self.max_atoms + 1)
-        before = one_hot(last + 1, NUM_SPECIES + 1)[:, 1:]
-        features = [chosen, chosen > 0, before, present, left, parts]
+    def element_log_prob(self, state: ElementState) -> Tensor:
+        """Return the log probabilities (B, Z) of the element of the next share."""
+        present = one_hot(state.share, self.max_atoms + 1)
+        before = one_hot(state.after + 1, NUM_SPECIES + 1)[:, 1:]
+        counts = state.counts
+        features = [counts, counts > 0, before, present, state.left, state.shares]
         logits = self.elements(torch.cat(features, 1).to(self.size))
-        free = self.known_elements & (chosen == 0)
-        free = free & (torch.arange(NUM_SPECIES, device=last.device) > last[:, None])
-        # Parts as large as this one take elements further on: enough must be free there.
-        above = free.flip(1).cumsum(1).flip(1)
-        allowed = free & (above >= left.gather(1, part[:, None]))
+        free = self.known_elements & (counts == 0)
+        index = torch.arange(NUM_SPECIES, device=counts.device)
+        free = free & (index > state.after[:, None])
+        # Equal shares take elements further on: enough of them must be free there.
+        allowed = enough_above(free, state.left.gather(1, state.share[:, None]))
         return logits.masked_fill(~allowed, -torch.inf).log_softmax(-1)
 
     def log_prob(self, counts: Tensor) -> Tensor:
-        """(B,) log probability of compositions ``counts`` (B, Z), nats."""
+        """Return the log probability (B,) of compositions ``counts`` (B, Z), nats."""
         known = self.known_elements[None].expand(len(counts), -1) | (counts == 0)
         possible = known.all(1) & ((counts > 0).sum(1) <= self.most_elements)
         possible = possible & self.sizes[counts.sum(1).long()]
         total = counts.new_full((len(counts),), -torch.inf)
         if possible.any():
-            total = total.masked_scatter(possible, self._log_prob(counts[possible]))
+            shares, elements = elements_in_order(counts[possible])
+            log = self.log_prob_of_shares(shares) + self._log_prob_of_elements(shares, elements)
+            total = total.masked_scatter(possible, log)
         return total
 
-    def _log_prob(self, counts: Tensor) -> Tensor:
-        written = _Written.of(counts)
-        part, element = written.part, written.element
-        live = part > 0
-        kinds = one_hot(part, self.max_atoms + 1) * live[..., None]
-        before = _before(kinds)
-        chosen = _before(one_hot(element, NUM_SPECIES) * part[..., None])
-        equal = (_previous(part) == part) & live
-        last = torch.where(equal, _previous(element), -1)
-        parts = kinds.sum(1, keepdim=True).expand_as(kinds)
-        log = self.element(
-            part[live], last[live], chosen[live], (parts - before)[live], parts[live]
-        )
-        by_element = log.gather(1, element[live][:, None])[:, 0]
-        places = torch.zeros_like(part, dtype=by_element.dtype)
-        return self.log_prob_of_shares(part) + places.masked_scatter(live, by_element).sum(1)
-
     def log_prob_of_shares(self, shares: Tensor) -> Tensor:
-        """(R,) log probability of ``shares`` (R, K) int64 in falling order, zeros after the last.
+        """Return the log probability (R,) of ``shares`` (R, K), whichever the elements are.
 
-        That is of N and of how the atoms are shared, whichever the elements are.
+        ``shares`` are int64 in falling order, zeros after the last; N is part of the probability.
         """
         live, size = shares > 0, shares.sum(1)
-        before = _before(one_hot(shares, self.max_atoms + 1) * live[..., None])
+        chosen = _before(one_hot(shares, self.max_atoms + 1) * live[..., None])
         left = size[:, None] - _before(shares)
-        log = self._part(left[live], _previous(shares)[live], before[live])
-        by_part = log.gather(1, shares[live][:, None])[:, 0]
-        places = torch.zeros_like(shares, dtype=by_part.dtype)
-        return self._size()[size] + places.masked_scatter(live, by_part).sum(1)
+        log = self.share_log_prob(ShareState(left[live], _previous(shares)[live], chosen[live]))
+        return self._size()[size] + _sum_over_live(log, shares, live)
+
+    def _log_prob_of_elements(self, shares: Tensor, elements: Tensor) -> Tensor:
+        """Return the log probability (B,) of ``elements`` (B, K), given their shares (B, K)."""
+        live = shares > 0
+        histogram = one_hot(shares, self.max_atoms + 1) * live[..., None]
+        total = histogram.sum(1, keepdim=True).expand_as(histogram)
+        counts = _before(one_hot(elements, NUM_SPECIES) * shares[..., None])
+        equal = (_previous(shares) == shares) & live
+        after = torch.where(equal, _previous(elements), -1)
+        state = ElementState(
+            shares[live],
+            after[live],
+            counts[live],
+            (total - _before(histogram))[live],
+            total[live],
+        )
+        return _sum_over_live(self.element_log_prob(state), elements, live)
 
     @torch.no_grad()
     def sample(self, uniform: Tensor) -> Tensor:
-        """(B, Z) counts of atoms from uniform numbers (B, :attr:`draws`) in [0, 1)."""
-        draw = iter(uniform.unbind(1))
-        size = choose(self._size().expand(len(uniform), -1), next(draw))
-        left, part, parts = size, torch.zeros_like(size), one_hot(size, self.max_atoms + 1) * 0
-        rows = []
-        for _ in range(int(self.most_elements)):
-            log = self._part(left.clamp(min=1), part, parts)
-            part = torch.where(left > 0, choose(log, next(draw)), 0)
-            parts = parts + one_hot(part, self.max_atoms + 1) * (part > 0)[:, None]
-            left = left - part
-            rows.append(part)
-        draw = iter(uniform[:, 1 + self.max_atoms :].unbind(1))
-        counts = uniform.new_zeros(len(uniform), NUM_SPECIES)
-        last, before, todo = torch.full_like(size, -1), torch.zeros_like(size), parts
-        for part in rows:
-            open_ = (part > 0).nonzero()[:, 0]
-            if not len(open_):
+        """Return counts (B, Z) from uniform numbers (B, :attr:`draws`) in [0, 1)."""
+        shares = self._sample_shares(uniform[:, : 1 + self.max_atoms])
+        draws = uniform[:, 1 + self.max_atoms :]
+        assignment = ElementAssignment(shares, self.max_atoms)
+        for position in range(shares.shape[1]):
+            rows = assignment.rows(position)
+            if not len(rows):
                 break
-            own = part[open_]
-            equal = torch.where(own == before[open_], last[open_], -1)
-            log = self.element(own, equal, counts[open_], todo[open_], parts[open_])
-            element = choose(log, next(draw)[open_])
-            counts[open_, element] = own.to(counts)
-            last, before = last.index_put((open_,), element), part
-            todo = todo - one_hot(part, self.max_atoms + 1) * (part > 0)[:, None]
-        return counts
+            log = self.element_log_prob(assignment.state(position, rows))
+            assignment.assign(position, rows, choose(log, draws[rows, position]))
+        return assignment.counts
+
+    def _sample_shares(self, uniform: Tensor) -> Tensor:
+        """Return shares (B, K), zeros after the last, from uniform numbers (B, N + 1)."""
+        left = choose(self._size().expand(len(uniform), -1), uniform[:, 0])
+        share, chosen = torch.zeros_like(left), one_hot(left, self.max_atoms + 1) * 0
+        shares = []
+        for position in range(int(self.most_elements)):
+            log = self.share_log_prob(ShareState(left.clamp(min=1), share, chosen))
+            share = torch.where(left > 0, choose(log, uniform[:, 1 + position]), 0)
+            chosen = chosen + one_hot(share, self.max_atoms + 1) * (share > 0)[:, None]
+            left = left - share
+            shares.append(share)
+        return torch.stack(shares, 1)
+
+
+def _sum_over_live(log: Tensor, chosen: Tensor, live: Tensor) -> Tensor:
+    """Return the sums (B,) of the ``log`` (L, C) of the ``chosen`` (B, K) classes.
+
+    ``log`` has a row for each position of ``live`` (B, K).
+    """
+    values = log.gather(1, chosen[live][:, None])[:, 0]
+    total = torch.zeros_like(chosen, dtype=values.dtype)
+    return total.masked_scatter(live, values).sum(1)
 
 
 def choose(log: Tensor, draw: Tensor) -> Tensor:
-    """(B,) a class of each row of log probabilities (B, C), from uniform numbers (B,).
+    """Return a class (B,) for each row of log probabilities (B, C), from uniform numbers (B,).
 
-    Never one of probability zero.
+    A class of probability zero is never chosen.
     """
     edges = log.exp().cumsum(-1)
     chosen = torch.searchsorted(edges, (draw * edges[:, -1])[:, None], right=True).squeeze(1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -12,7 +12,13 @@ from torch.nn.functional import one_hot
 from cdvae.constraints import Constraints
 from cdvae.errors import InfeasibleError
 from cdvae.geometry.elements import NUM_SPECIES, symbol
-from cdvae.prior.composition_prior import CompositionPrior, choose
+from cdvae.prior.composition_prior import (
+    CompositionPrior,
+    ElementAssignment,
+    ElementState,
+    choose,
+    enough_above,
+)
 from cdvae.prior.partitions import Stoichiometry, falling, partitions
 
 PARTICLES = 16
@@ -164,50 +170,54 @@ class ConditionalComposition:
         return free
 
     def _elements(self, shares: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
-        """Elements for ``shares`` (B, K): (B, Z) counts and (B,) log p(elements)/q(elements)."""
-        prior, draw = self._prior, iter(uniform.unbind(1))
-        parts = one_hot(shares, prior.max_atoms + 1).sum(1)
-        parts[:, 0] = 0
-        required, weight = self._share_out(parts, draw)
-        counts = torch.zeros(len(shares), NUM_SPECIES, device=self._device)
-        last, before, left = shares.new_full((len(shares),), -1), shares[:, 0] * 0, parts
-        index = torch.arange(NUM_SPECIES, device=self._device)
-        for part, number in zip(shares.unbind(1), draw, strict=True):
-            live = (part > 0).nonzero()[:, 0]
-            if not len(live):
-                break
-            own, needs = part[live], required[live]
-            follows = torch.where(own == before[live], last[live], -1)
-            log = prior.element(own, follows, counts[live], left[live], parts[live])
-            mine = needs == own[:, None]  # required elements that get as many atoms
-            places = left[live].gather(1, own[:, None])
-            free = self._free() & (counts[live] == 0) & (index > follows[:, None])
-            free = free & (mine | (needs == 0))
-            above = free.flip(1).cumsum(1).flip(1)
-            allowed = free & (above >= places)
-            # Equal shares are given to rising elements, so no required one may be passed by.
-            first = torch.where(mine, index, NUM_SPECIES).amin(1, keepdim=True)
-            allowed = allowed & (index <= first)
-            forced = mine.sum(1, keepdim=True) == places
-            allowed = allowed & (~forced | (index == first))
-            proposal = log.masked_fill(~allowed, -torch.inf).log_softmax(1)
-            element = choose(proposal, number[live])
-            gain = (log - proposal).gather(1, element[:, None])[:, 0]
-            weight = weight.index_add(0, live, gain)
-            counts[live, element] = own.to(counts)
-            required = required.index_put((live, element), torch.zeros_like(own))
-            last, before = last.index_put((live,), element), part
-            left = left - one_hot(part, prior.max_atoms + 1) * (part > 0)[:, None]
-        return counts, weight
+        """Draw elements for ``shares`` (B, K).
 
-    def _share_out(self, parts: Tensor, draw: Iterator[Tensor]) -> tuple[Tensor, Tensor]:
-        """Which share each required element gets: (B, Z) atoms, and (B,) −log probability."""
-        required = torch.zeros(len(parts), NUM_SPECIES, dtype=torch.int64, device=self._device)
-        weight = torch.zeros(len(parts), device=self._device)
-        left = parts.clone()
-        for number in sorted(self._constraints.include):
+        Return the counts (B, Z) and log p(elements)/q(elements) (B,).
+        """
+        prior, include = self._prior, len(self._constraints.include)
+        required, weight = self._assign_required(shares, uniform[:, :include])
+        draws = uniform[:, include:]
+        assignment = ElementAssignment(shares, prior.max_atoms)
+        for position in range(shares.shape[1]):
+            rows = assignment.rows(position)
+            if not len(rows):
+                break
+            state = assignment.state(position, rows)
+            log = prior.element_log_prob(state)
+            allowed = self._allowed_elements(state, required[rows])
+            proposal = log.masked_fill(~allowed, -torch.inf).log_softmax(1)
+            element = choose(proposal, draws[rows, position])
+            gain = (log - proposal).gather(1, element[:, None])[:, 0]
+            weight = weight.index_add(0, rows, gain)
+            required = required.index_put((rows, element), torch.zeros_like(element))
+            assignment.assign(position, rows, element)
+        return assignment.counts, weight
+
+    def _allowed_elements(self, state: ElementState, required: Tensor) -> Tensor:
+        """Return (B, Z) bool: the elements that the next share may get under the constraints.
+
+        ``required`` (B, Z) are the shares of the required elements that have none yet, 0 elsewhere.
+        """
+        index = torch.arange(NUM_SPECIES, device=self._device)
+        needed = state.left.gather(1, state.share[:, None])
+        fits = required == state.share[:, None]  # required elements of this share
+        free = self._free() & (state.counts == 0) & (index > state.after[:, None])
+        free = free & (fits | (required == 0))
+        # Equal shares get rising elements, so the next share must not pass a required element.
+        first = torch.where(fits, index, NUM_SPECIES).amin(1, keepdim=True)
+        allowed = enough_above(free, needed) & (index <= first)
+        forced = fits.sum(1, keepdim=True) == needed
+        return allowed & (~forced | (index == first))
+
+    def _assign_required(self, shares: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+        """Draw the share of each required element: (B, Z) atoms, and −log probability (B,)."""
+        required = torch.zeros(len(shares), NUM_SPECIES, dtype=torch.int64, device=self._device)
+        weight = torch.zeros(len(shares), device=self._device)
+        left = one_hot(shares, self._prior.max_atoms + 1).sum(1)
+        left[:, 0] = 0
+        for number, draw in zip(sorted(self._constraints.include), uniform.unbind(1), strict=True):
             log = left.log().log_softmax(1)
-            share = choose(log, next(draw))
+            share = choose(log, draw)
             required[:, number - 1] = share
             weight = weight - log.gather(1, share[:, None])[:, 0]
             left = left - one_hot(share, left.shape[1])

@@ -20,7 +20,7 @@ from cdvae.geometry.elements import NUM_SPECIES
 from cdvae.prior.composition_prior import CompositionPrior
 
 
-class _Block(nn.Module):
+class _FlowBlock(nn.Module):
     """Residual layer, modulated by time and composition."""
 
     def __init__(self, width: int) -> None:
@@ -58,7 +58,7 @@ class LatentPrior(nn.Module):
         self.elements = nn.Sequential(
             nn.Linear(NUM_SPECIES + 1, width), nn.SiLU(), nn.Linear(width, width)
         )
-        self.blocks = nn.ModuleList(_Block(width) for _ in range(blocks))
+        self.blocks = nn.ModuleList(_FlowBlock(width) for _ in range(blocks))
         self.leave = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, components))
 
     def forward(self, x: Tensor, t: Tensor, counts: Tensor) -> Tensor:

@@ -10,11 +10,9 @@ import numpy as np
 
 from cdvae.errors import InfeasibleError
 from cdvae.symmetry.operations import Operations, conventional, primitive
-from cdvae.symmetry.site_assignment import Stoichiometry, has_sites
+from cdvae.symmetry.site_assignment import has_sites
+from cdvae.symmetry.site_solver import MAX_STRAIN, Stoichiometry, cell_setting
 from cdvae.symmetry.wyckoff import Position, positions
-
-TOLERANCE = 0.01
-"""Relative change of the metric at which a given cell still counts as one of the group's."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +32,12 @@ class Group:
         """
         if lattice is None:
             return _group(number, True)
-        for is_primitive in (False, True):
-            group = _group(number, is_primitive)
-            if group._best(lattice)[0] < TOLERANCE:
-                return group
-        raise InfeasibleError(
-            f"lattice: neither a conventional nor a primitive cell of space group {number}"
-        )
+        setting = cell_setting(number, lattice.tolist())
+        if setting is None:
+            raise InfeasibleError(
+                f"lattice: neither a conventional nor a primitive cell of space group {number}"
+            )
+        return _group(number, setting == "primitive")
 
     def has_sites(self, shares: Stoichiometry) -> bool:
         """Whether so many atoms of each element find sites in the cell."""
@@ -64,7 +61,7 @@ class Group:
     def choices(self, lattice: np.ndarray) -> np.ndarray:
         """(C, 3, 3) every choice of axes in which ``lattice`` is a cell of the group."""
         amount, _ = self._strains(lattice)
-        return _bases()[amount < TOLERANCE]
+        return _bases()[amount < MAX_STRAIN]
 
     def _best(self, lattice: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         """Strain, basis and symmetric metric in the axes of ``ops`` of the best choice of axes."""

@@ -22,7 +22,7 @@ _IMAGES = np.array(list(itertools.product((-1, 0, 1), repeat=3)))
 
 
 @dataclass(frozen=True)
-class Placed:
+class Placement:
     """A crystal on Wyckoff positions; the atoms of an orbit follow each other."""
 
     frac_coords: np.ndarray  # (N, 3)
@@ -32,12 +32,12 @@ class Placed:
 
 
 @dataclass(frozen=True)
-class Plan:
+class WyckoffPlan:
     """What stays of a symmetric crystal whichever sites its atoms take."""
 
     group: Group
     basis: np.ndarray  # (3, 3) from the coordinates of the group to those in the cell
-    shares: tuple[int, ...]  # atoms of each element
+    stoichiometry: tuple[int, ...]  # atoms of each element
     lattice: np.ndarray  # (3, 3) Å, rows
 
     @cached_property
@@ -45,12 +45,12 @@ class Plan:
         """The operations in the coordinates of the cell."""
         return self.group.ops.changed(self.basis)
 
-    def place(self, rng: np.random.Generator) -> Placed:
+    def draw_placement(self, rng: np.random.Generator) -> Placement:
         """Atoms on random sites, with atoms apart from each other if a few tries find such."""
-        length_scale = (abs(np.linalg.det(self.lattice)) / sum(self.shares)) ** (1 / 3)
+        length_scale = (abs(np.linalg.det(self.lattice)) / sum(self.stoichiometry)) ** (1 / 3)
         best, widest = None, -1.0
         for _ in range(TRIES):
-            taken = draw_sites(self.group.positions, self.shares, rng)
+            taken = draw_sites(self.group.positions, self.stoichiometry, rng)
             sites = [(element, number) for element, own in enumerate(taken) for number in own]
             frac_coords = np.concatenate([self._orbit(number, rng) for _, number in sites])
             apart = _closest(frac_coords, self.lattice) / length_scale
@@ -61,7 +61,7 @@ class Plan:
         assert best is not None
         sites, frac_coords = best
         sizes = [self.group.positions[number].multiplicity for _, number in sites]
-        return Placed(
+        return Placement(
             frac_coords,
             np.repeat([element for element, _ in sites], sizes),
             np.repeat(np.arange(len(sites)), sizes),
@@ -72,7 +72,7 @@ class Plan:
         """(M, 3) the images of a random site of that position, in the cell."""
         position, ops = self.group.positions[number], self.group.ops
         # A whole number of periods of the lattice along every direction of freedom.
-        site = position.base / GRID + position.freedom @ (position.stabiliser * rng.random(3))
+        site = position.base / GRID + position.freedom @ (position.stabilizer * rng.random(3))
         first = position.first
         images = ops.rotation[first] @ site + ops.translation[first] / GRID
         return images @ self.basis.T % 1.0
@@ -81,7 +81,7 @@ class Plan:
         """The mean over the group of the steps that its operations carry to each atom."""
         rotation = self.ops.rotation
         back = np.rint(np.linalg.inv(rotation))
-        total = 3 * sum(self.shares)
+        total = 3 * sum(self.stoichiometry)
         projector = np.zeros((total, total))
         start = 0
         for number in numbers:

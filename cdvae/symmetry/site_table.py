@@ -1,7 +1,8 @@
-"""What the front end knows of space groups: ``python -m cdvae.symmetry.site_table``.
+"""Write the table of `cdvae.symmetry.site_solver`: ``python -m cdvae.symmetry.site_table``.
 
-For each group the number of Wyckoff positions of its primitive cell that hold their atoms once, by
-how many these are, and the multiplicities of those where any number of such sets has room.
+``groups`` holds for each space group the Wyckoff positions of its primitive cell, the number of
+primitive cells in the conventional one, and the places of its two settings in ``averages``.
+``averages`` holds the different averages of a metric over the rotations of a group.
 """
 
 from __future__ import annotations
@@ -11,12 +12,18 @@ import sys
 from collections import Counter
 from typing import Any
 
-from cdvae.symmetry.operations import primitive
+import numpy as np
+
+from cdvae.symmetry.operations import Operations, centring, conventional, primitive
+from cdvae.symmetry.site_solver import COMMON_ORDER, COMPONENTS
 from cdvae.symmetry.wyckoff import positions
 
 
 def sites_of(number: int) -> dict[str, Any]:
-    """``fixed``: {multiplicity: positions}, ``free``: [multiplicity, …]."""
+    """Return ``fixed``: {multiplicity: positions} and ``free``: [multiplicity, …].
+
+    A fixed position holds its atoms once; the others have room for any number of such sets.
+    """
     found = positions(primitive(number))
     fixed = Counter(one.multiplicity for one in found if not one.free)
     return {
@@ -25,6 +32,46 @@ def sites_of(number: int) -> dict[str, Any]:
     }
 
 
+def average_of(ops: Operations) -> list[list[int]]:
+    """Return the average of Rᵀ M R over the rotations as a (6, 6) matrix, times COMMON_ORDER.
+
+    Rows and columns are the components of a symmetric matrix in the order of COMPONENTS.
+    """
+    rows = np.zeros((6, 6))
+    for column, (j, k) in enumerate(COMPONENTS):
+        metric = np.zeros((3, 3))
+        metric[j, k] = metric[k, j] = 1.0
+        mean = np.einsum("gji,jk,gkl->il", ops.rotation, metric, ops.rotation) / len(ops)
+        rows[:, column] = [mean[i, m] for i, m in COMPONENTS]
+    whole = np.rint(rows * COMMON_ORDER)
+    assert np.allclose(whole, rows * COMMON_ORDER)
+    return whole.astype(int).tolist()  # type: ignore[no-any-return]
+
+
+def table() -> str:
+    """Return the text of ``space_groups.json``."""
+    averages: list[list[list[int]]] = []
+
+    def place(ops: Operations) -> int:
+        average = average_of(ops)
+        if average not in averages:
+            averages.append(average)
+        return averages.index(average)
+
+    groups = []
+    for number in range(1, 231):
+        entry = {
+            **sites_of(number),
+            "centring": centring(number),
+            "conventional": place(conventional(number)),
+            "primitive": place(primitive(number)),
+        }
+        groups.append(f'  "{number}": {json.dumps(entry)}')
+    listed = ",\n".join(f"  {json.dumps(average)}" for average in averages)
+    return (
+        '{\n "groups": {\n' + ",\n".join(groups) + '\n },\n "averages": [\n' + listed + "\n ]\n}\n"
+    )
+
+
 if __name__ == "__main__":
-    lines = [f' "{number}": {json.dumps(sites_of(number))}' for number in range(1, 231)]
-    sys.stdout.write("{\n" + ",\n".join(lines) + "\n}\n")
+    sys.stdout.write(table())

@@ -1,8 +1,9 @@
-"""The Wyckoff positions of a group of operations, found from the operations alone."""
+"""The Wyckoff positions of a space group, computed from its operations."""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,62 +13,86 @@ from cdvae.symmetry.operations import GRID, Operations
 
 @dataclass(frozen=True)
 class Position:
-    """Sites x with the same symmetry: ``base`` + ``freedom`` u for any u, and their images.
+    """A Wyckoff position: the sites ``base`` + ``freedom`` u for any u, and their images.
 
-    Every site of the position is left alone by ``stabiliser`` operations, and the ``multiplicity``
-    operations with number ``first`` carry it to its different images.
+    ``stabilizer`` operations fix each site; the operations with the numbers ``first`` carry it to
+    its ``multiplicity`` different images.
     """
 
     base: np.ndarray  # (3,) int64 24ths, a site without further symmetry
     freedom: np.ndarray  # (3, 3) projector
-    stabiliser: int
+    stabilizer: int
     first: np.ndarray  # (M,) int64
     images: np.ndarray  # (G, M) int64: operation g carries image m to image images[g, m]
 
     @property
     def multiplicity(self) -> int:
-        """Atoms in the cell."""
+        """The number of atoms in the cell."""
         return len(self.first)
 
     @property
     def free(self) -> bool:
-        """Whether a site may move: then there is room for any number of atoms."""
+        """Whether a site has a degree of freedom: the position holds any number of atoms."""
         return bool(self.freedom.any())
 
 
 def positions(ops: Operations) -> list[Position]:
-    """All Wyckoff positions, the least numerous first.
+    """Return all Wyckoff positions, the lowest multiplicity first.
 
-    The sites of a grid of 24ths meet every position at a point without further symmetry. Two of
-    them belong to one position if an operation or a translation of the lattice carries the points
-    that are fixed by the operations of one to those of the other.
+    A grid of 24ths meets every position at a point without further symmetry. Two points belong to
+    one position if an operation or a translation of the lattice carries the points that are fixed
+    by the operations of the one to those of the other.
     """
     grid = np.indices((GRID,) * 3).reshape(3, -1).T  # (P, 3), point number (x·24 + y)·24 + z
-    away = grid[:, None] - (np.einsum("gij,pj->pgi", ops.rotation, grid) + ops.translation)
-    fixed = (away % GRID == 0).all(-1)  # (P, G)
-    shift = np.where(fixed[..., None], away // GRID, 0).astype(np.int8)
-    keys = np.concatenate([fixed[..., None], shift], -1).reshape(len(grid), -1).astype(np.int8)
-    # Rows as single values: sorting bytes is much faster than sorting rows.
-    packed = np.ascontiguousarray(keys).view(np.dtype((np.void, keys.shape[1]))).ravel()
-    _, first, kind = np.unique(packed, return_index=True, return_inverse=True)
-    group = _Groups(len(first))
-    number = {packed[point].tobytes(): i for i, point in enumerate(first)}
-    place = np.array([GRID * GRID, GRID, 1])
-    for i, point in enumerate(first):
-        carried = (ops.rotation @ grid[point] + ops.translation) % GRID
-        for other in set(kind[carried @ place].tolist()):
-            group.join(i, other)
-        for step in itertools.product((-1, 0, 1), repeat=3):
-            moved = shift[point] + fixed[point][:, None] * (step - ops.rotation @ step)
-            key = np.concatenate([fixed[point][:, None], moved], 1).astype(np.int8).tobytes()
+    fixed, shift = _site_symmetry(ops, grid)
+    packed = _packed(fixed, shift)
+    # One point stands for all points that the same operations fix with the same translations.
+    _, representatives, kind = np.unique(packed, return_index=True, return_inverse=True)
+    number = {packed[point].tobytes(): i for i, point in enumerate(representatives)}
+    classes = _DisjointSets(len(representatives))
+    for i, point in enumerate(representatives):
+        for other in _kinds_of_images(ops, grid[point], kind):
+            classes.join(i, other)
+        for key in _keys_of_translations(ops, fixed[point], shift[point]):
             if key in number:
-                group.join(i, number[key])
-    chosen = [first[i] for i in range(len(first)) if group.root(i) == i]
-    found = [_position(ops, grid[point], fixed[point]) for point in chosen]
-    return sorted(found, key=lambda one: (one.multiplicity, np.trace(one.freedom)))
+                classes.join(i, number[key])
+    chosen = [representatives[i] for i in range(len(representatives)) if classes.root(i) == i]
+    wyckoff = [_position(ops, grid[point], fixed[point]) for point in chosen]
+    return sorted(wyckoff, key=lambda one: (one.multiplicity, np.trace(one.freedom)))
+
+
+def _site_symmetry(ops: Operations, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return which operations fix each point, (P, G) bool, and by which translation, (P, G, 3)."""
+    away = grid[:, None] - (np.einsum("gij,pj->pgi", ops.rotation, grid) + ops.translation)
+    fixed = (away % GRID == 0).all(-1)
+    return fixed, np.where(fixed[..., None], away // GRID, 0).astype(np.int8)
+
+
+def _packed(fixed: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    """Return the site symmetry of each point as a single value (P,).
+
+    Sorting bytes is much faster than sorting rows.
+    """
+    rows = np.concatenate([fixed[..., None], shift], -1).reshape(len(fixed), -1).astype(np.int8)
+    return np.ascontiguousarray(rows).view(np.dtype((np.void, rows.shape[1]))).ravel()
+
+
+def _kinds_of_images(ops: Operations, point: np.ndarray, kind: np.ndarray) -> set[int]:
+    """Return the ``kind`` (P,) of the grid points that the operations carry ``point`` (3,) to."""
+    images = (ops.rotation @ point + ops.translation) % GRID
+    numbers = images @ np.array([GRID * GRID, GRID, 1])
+    return set(kind[numbers].tolist())
+
+
+def _keys_of_translations(ops: Operations, fixed: np.ndarray, shift: np.ndarray) -> Iterator[bytes]:
+    """Yield the packed site symmetries of a point moved by each short lattice translation."""
+    for step in itertools.product((-1, 0, 1), repeat=3):
+        moved = shift + fixed[:, None] * (step - ops.rotation @ step)
+        yield np.concatenate([fixed[:, None], moved], 1).astype(np.int8).tobytes()
 
 
 def _position(ops: Operations, base: np.ndarray, fixed: np.ndarray) -> Position:
+    """Return the position of the site ``base`` (3,), which the ``fixed`` (G,) operations fix."""
     carried = (ops.rotation @ base + ops.translation) % GRID
     sites, first = np.unique(carried, axis=0, return_index=True)
     again = (np.einsum("gij,mj->gmi", ops.rotation, sites) + ops.translation[:, None]) % GRID
@@ -77,8 +102,8 @@ def _position(ops: Operations, base: np.ndarray, fixed: np.ndarray) -> Position:
     return Position(base, freedom, int(fixed.sum()), first, same.argmax(-1))
 
 
-class _Groups:
-    """Disjoint sets of the numbers 0 … n − 1."""
+class _DisjointSets:
+    """Disjoint sets of the numbers 0 … n − 1 (union-find)."""
 
     def __init__(self, n: int) -> None:
         self._parent = list(range(n))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -13,7 +13,8 @@ from cdvae.config import TrainConfig
 from cdvae.data.dataset import CrystalDataset
 from cdvae.nn.autoencoder import CDVAE
 from cdvae.training.schedule import batches
-from cdvae.training.training_run import Run
+from cdvae.training.trainer import CHECKPOINT_SECONDS, append_row
+from cdvae.training.training_run import AutoencoderRun
 from cdvae.training.validation import validate
 
 LOG_EVERY = 50
@@ -26,60 +27,68 @@ def train(
     validation: CrystalDataset,
     folder: Path,
     init: Path | None = None,
+    *,
+    on_step: Callable[[int], None] | None = None,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> CDVAE:
-    """The averaged model after ``config.optimizer.steps`` steps.
+    """Return the averaged model after ``config.optimizer.steps`` steps.
 
-    ``folder`` holds ``state.safetensors``, written every two minutes and resumed from if it is
-    there, and the curves ``train.csv`` and ``validation.csv``. A fresh run begins with the weights
-    of the model folder ``init`` where names and shapes agree.
+    Args:
+        config: the settings of the run.
+        data: training crystals.
+        validation: crystals for the validation curve.
+        folder: keeps ``state.safetensors``, from which an interrupted run resumes, and the curves
+            ``train.csv`` and ``validation.csv``.
+        init: a model folder; a fresh run starts with its weights where names and shapes agree.
+        on_step: called with the number of steps done; may raise to stop.
+        checkpoint_seconds: time between two checkpoints.
 
     Raises:
         DataError: the data, ``init`` or the state in ``folder`` does not fit the configuration.
     """
-    run = Run(config, data, folder, init)
-    settings, place = config.optimizer, run.place
+    run = AutoencoderRun(config, data, folder, init, checkpoint_seconds)
+    trainer, process, settings = run.trainer, run.process, config.optimizer
     if settings.compile:
         for part in (run.model.encoder, run.model.decoder):
             part.backbone.interact = torch.compile(part.backbone.interact, dynamic=True)
-    crystals, properties = data.crystals.to(place.device), data.properties.to(place.device)
+    crystals, properties = data.crystals.to(process.device), data.properties.to(process.device)
     bar = tqdm(
-        initial=run.step,
+        initial=trainer.step,
         total=settings.steps,
-        disable=place.rank > 0,
+        disable=process.rank > 0,
         unit="step",
         mininterval=1,
     )
-    sizes, objective = data.crystals.num_atoms, run.objective()
-    for rows in batches(sizes, settings, place.rank, place.peers, run.step):
-        if run.step == settings.freeze_encoder_after:
-            objective = run.objective()
-        rows = rows.to(place.device)
-        total, terms = objective(crystals.select(rows), properties[rows], run.rng)
-        norm = run.update(total)
+    loss = run.loss()
+    for rows in batches(
+        data.crystals.num_atoms,
+        settings.batch_size,
+        settings.seed,
+        range(trainer.step, settings.steps),
+        process.rank,
+        process.peers,
+    ):
+        if trainer.step == settings.freeze_encoder_after:
+            loss = run.loss()
+        rows = rows.to(process.device)
+        total, terms = loss(crystals.select(rows), properties[rows], trainer.generator())
+        norm = trainer.update(total)
         bar.update()
-        if place.rank > 0:
+        if process.rank > 0:
             continue
-        last = run.step == settings.steps
-        if run.step % LOG_EVERY == 0:
-            _append(folder / "train.csv", {"step": run.step, "norm": norm, **terms.detached()})
+        last = trainer.step == settings.steps
+        if trainer.step % LOG_EVERY == 0:
+            row = {"step": trainer.step, "norm": norm, **terms.detached()}
+            append_row(folder / "train.csv", row)
             bar.set_postfix(total=f"{float(total.detach()):.3f}")
-        if run.step % VALIDATE_EVERY == 0 or last:
-            figures = validate(run.average.module, validation, config, place.device)
-            _append(folder / "validation.csv", {"step": run.step, **figures})
-        run.save(now=last)
+        if trainer.step % VALIDATE_EVERY == 0 or last:
+            figures = validate(run.averaged, validation, config, process.device)
+            append_row(folder / "validation.csv", {"step": trainer.step, **figures})
+        trainer.save(now=last)
+        if on_step:
+            on_step(trainer.step)
     bar.close()
-    if place.peers > 1:
+    if process.peers > 1:
         distributed.barrier()  # rank 0 may still be writing
         distributed.destroy_process_group()
-    result: CDVAE = run.average.module
-    return result.eval()
-
-
-def _append(path: Path, row: dict[str, float]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(row))
-        if fresh:
-            writer.writeheader()
-        writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
+    return run.averaged.eval()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -45,16 +45,30 @@ class LossTerms:
     sites: Tensor  # squared error of the neighbor density that z gives to each element
     kl: Tensor  # nats
     elements: Tensor  # cross-entropy of the element that an atom's code says, nats
-    places: Tensor  # squared error of the phases that the codes say, unit circles
+    phases: Tensor  # squared error of the phases that the codes say, unit circles
     kl_atom_latents: Tensor  # nats an atom above FREE_NATS
 
     def total(self, weights: LossWeights) -> Tensor:
-        """The weighted sum that training minimizes."""
-        return torch.stack([getattr(self, k) * w for k, w in asdict(weights).items()]).sum()
+        """Return the weighted sum that training minimizes."""
+        return torch.stack(
+            [
+                self.num_atoms * weights.num_atoms,
+                self.lattice * weights.lattice,
+                self.composition * weights.composition,
+                self.properties * weights.properties,
+                self.coordinates * weights.coordinates,
+                self.atom_types * weights.atom_types,
+                self.sites * weights.sites,
+                self.kl * weights.kl,
+                self.elements * weights.elements,
+                self.phases * weights.phases,
+                self.kl_atom_latents * weights.kl_atom_latents,
+            ]
+        ).sum()
 
     def detached(self) -> dict[str, float]:
-        """The numbers, for logs."""
-        return {field.name: float(getattr(self, field.name).detach()) for field in fields(self)}
+        """Return the terms as numbers, for logs."""
+        return {name: float(term.detach()) for name, term in vars(self).items()}
 
 
 def _per_crystal(values: Tensor, crystals: CrystalBatch) -> Tensor:
@@ -111,7 +125,7 @@ def element_loss(model: CDVAE, atom_latents: Tensor, crystals: CrystalBatch) -> 
     )
 
 
-def place_loss(model: CDVAE, atom_latents: Tensor, crystals: CrystalBatch) -> Tensor:
+def phase_loss(model: CDVAE, atom_latents: Tensor, crystals: CrystalBatch) -> Tensor:
     """Squared error of the phases along the axes of the cell; zero without codes.
 
     1 for codes that say nothing. The denoising losses alone find the use of phases only slowly.
@@ -173,7 +187,7 @@ def compute_loss(
         sites=site_loss(model, z, crystals, neighbor_density(graph)),
         kl=posterior.z.kl().mean(),
         elements=element_loss(model, atom_latents, crystals),
-        places=place_loss(model, atom_latents, crystals),
+        phases=phase_loss(model, atom_latents, crystals),
         kl_atom_latents=(_per_crystal(posterior.atom_latents.kl(), crystals) - FREE_NATS).clamp(
             min=0
         ),

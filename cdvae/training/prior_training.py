@@ -1,17 +1,19 @@
-"""Fit of the prior over z, once the encoder is fixed."""
+"""Training of the prior over z, once the encoder is frozen; resumable."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from cdvae.config import PriorConfig
 from cdvae.prior.latent_prior import LatentPrior
+from cdvae.training.schedule import one_cycle
+from cdvae.training.trainer import CHECKPOINT_SECONDS, Trainer, ema_decay
 
-WEIGHTS = {"flow": 1.0, "composition": 0.1}
+FLOW_WEIGHT, COMPOSITION_WEIGHT = 1.0, 0.1
 
 
 def fit_prior(
@@ -20,23 +22,27 @@ def fit_prior(
     max_atoms: int,
     config: PriorConfig,
     on_step: Callable[[int, dict[str, float]], None],
+    path: Path | None = None,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> LatentPrior:
-    """A prior trained on the posterior means of the training crystals.
+    """Return a prior trained on the posterior means of the training crystals.
 
     Args:
         mean: (N, D) of the posterior over z of each training crystal.
         counts: (N, Z) their compositions.
-        max_atoms: largest cell that the model makes.
+        max_atoms: largest number of atoms in a cell.
         config: size and schedule.
         on_step: called with the number of steps done and the losses: ``flow``,
-            a squared error, and ``composition``, nats.
+            a squared error, and ``composition``, nats; may raise to stop.
+        path: the file from which an interrupted run resumes; None: no file.
+        checkpoint_seconds: time between two checkpoints.
 
     Raises:
+        DataError: the file is not a training state.
         ValueError: there are fewer crystals or latent dimensions than components.
     """
     device = mean.device
     counts = counts.to(device)
-    rng = torch.Generator(device).manual_seed(config.seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         prior = LatentPrior(
@@ -46,34 +52,37 @@ def fit_prior(
     prior.mean.copy_(mean.mean(0))
     prior.axes.copy_(_axes(mean - prior.mean, config.components))
     prior.composition.restrict_to(counts)
-    # The average looks back over a tenth of the run, at most over a thousand steps.
-    decay = min(0.999, max(0.0, 1 - 10 / config.steps))
-    average = AveragedModel(prior, multi_avg_fn=get_ema_multi_avg_fn(decay))
-    optimizer = torch.optim.AdamW(
-        prior.parameters(), config.learning_rate, weight_decay=config.weight_decay
+    trainer = Trainer(
+        prior,
+        torch.optim.AdamW(
+            prior.parameters(), config.learning_rate, weight_decay=config.weight_decay
+        ),
+        path,
+        seed=config.seed,
+        schedule=lambda step: one_cycle(step, config.steps, config.learning_rate),
+        ema_decay=ema_decay(config.steps),
+        max_norm=1.0,
+        checkpoint_seconds=checkpoint_seconds,
     )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, config.learning_rate, total_steps=config.steps, pct_start=0.05
-    )
-    for step in range(config.steps):
+    devices = [device] if device.type == "cuda" else []
+    while trainer.step < config.steps:
+        rng = trainer.generator()
         rows = torch.randint(len(counts), (config.batch_size,), generator=rng, device=device)
-        losses = {
-            "flow": prior.flow_loss(mean[rows], counts[rows], rng),
-            "composition": -prior.composition.log_prob(counts[rows]).mean(),
-        }
-        optimizer.zero_grad(set_to_none=True)
-        sum(WEIGHTS[name] * loss for name, loss in losses.items()).backward()
-        torch.nn.utils.clip_grad_norm_(prior.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        average.update_parameters(prior)
-        on_step(step + 1, {name: float(loss.detach()) for name, loss in losses.items()})
-    result: LatentPrior = average.module
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(trainer.step_seed)  # of the dropout, which takes no generator
+            flow = prior.flow_loss(mean[rows], counts[rows], rng)
+            composition = -prior.composition.log_prob(counts[rows]).mean()
+        trainer.update(FLOW_WEIGHT * flow + COMPOSITION_WEIGHT * composition)
+        trainer.save(now=trainer.step == config.steps)
+        losses = {"flow": float(flow.detach()), "composition": float(composition.detach())}
+        on_step(trainer.step, losses)
+    result = trainer.result
+    assert isinstance(result, LatentPrior)
     return result.eval().requires_grad_(False)
 
 
 def _axes(centred: Tensor, components: int) -> Tensor:
-    """(K, D) the principal axes of ``centred`` (N, D), each as long as the deviation along it."""
+    """Return the principal axes (K, D) of ``centred`` (N, D), as long as the deviations."""
     n, dimensions = centred.shape
     if components > min(n, dimensions):
         raise ValueError(f"{components} components of {n} latents of {dimensions} dimensions")

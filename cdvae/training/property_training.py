@@ -1,27 +1,30 @@
-"""Fit of the property property model, apart from the autoencoder; resumable."""
+"""Training of the property model, which is independent of the autoencoder; resumable."""
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from cdvae.compute import default_device
-from cdvae.config import PropertyModelConfig, TrainConfig
+from cdvae.config import TrainConfig
 from cdvae.data.dataset import CrystalDataset
 from cdvae.errors import DataError
 from cdvae.nn.property_model import PropertyModel
-from cdvae.training.checkpoint import load_state, optimizer_tensors, restore_optimizer, save_state
+from cdvae.training.checkpoint import load_state
 from cdvae.training.graph_cache import Graphs
+from cdvae.training.schedule import batches, linear_cosine
+from cdvae.training.trainer import (
+    CHECKPOINT_SECONDS,
+    Trainer,
+    averaged_weights,
+    ema_decay,
+)
 
 FILE = "property_model.safetensors"
-CHECKPOINT_SECONDS = 120
 VALIDATE_EVERY = 1000
 CHUNK_CRYSTALS = 128
 SIZE_GROUP = 8
@@ -30,34 +33,6 @@ HUBER = 0.1
 """Standard deviations above which an error counts linearly: the goal is a small mean error."""
 
 OnStep = Callable[[int, float], None]
-
-
-def one_cycle(step: int, steps: int) -> float:
-    """Share of the peak learning rate: linear warm-up over a twentieth, then a cosine to zero."""
-    warm_up = max(1, steps // 20)
-    if step < warm_up:
-        return (step + 1) / warm_up
-    return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
-
-
-def batches(num_atoms: Tensor, config: PropertyModelConfig, start: int) -> Iterator[Tensor]:
-    """Crystal indices of the steps from ``start`` on, the same after a resume.
-
-    Every epoch shuffles anew; crystals of similar size share a batch.
-    """
-    size = config.batch_size
-    per_epoch = len(num_atoms) // size
-    if per_epoch == 0:
-        raise DataError(f"{len(num_atoms)} training crystals are fewer than a batch of {size}")
-    for step in range(start, config.steps):
-        epoch, within = divmod(step, per_epoch)
-        if within == 0 or step == start:
-            rng = torch.Generator().manual_seed(config.seed * 1_000_003 + epoch)
-            order = torch.randperm(len(num_atoms), generator=rng)[: per_epoch * size]
-            groups = order.split(SIZE_GROUP * size)
-            ordered = torch.cat([g[num_atoms[g].argsort(stable=True)] for g in groups])
-            parts = ordered.view(per_epoch, size)[torch.randperm(per_epoch, generator=rng)]
-        yield parts[within]
 
 
 def property_model_loss(predicted: Tensor, target: Tensor) -> Tensor:
@@ -90,21 +65,20 @@ def fit_property_model(
     validation: CrystalDataset,
     folder: Path,
     on_step: OnStep,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> tuple[PropertyModel, dict[str, float]]:
-    """The averaged property model and its mean absolute errors on ``validation``.
-
-    ``folder`` keeps ``property_model.safetensors``, written every two minutes and at the end, and
-    resumed from if it is there. Its meta holds the errors along the way.
+    """Return the averaged property model and its mean absolute errors on ``validation``.
 
     Args:
         config: the settings of the run.
         data: training crystals with properties, NaN where unknown.
-        validation: crystals to measure on; they choose nothing here.
-        folder: of the run's state.
+        validation: crystals for the errors; they influence nothing else.
+        folder: keeps ``property_model.safetensors``, from which an interrupted run resumes.
         on_step: called with the number of steps done and the loss; may raise to stop.
+        checkpoint_seconds: time between two checkpoints.
 
     Raises:
-        DataError: there are fewer crystals than a batch, or the state is of another kind.
+        DataError: there are fewer crystals than a batch, or the file is not a training state.
     """
     settings, device = config.property_model, torch.device(default_device())
     with torch.random.fork_rng(devices=[]):
@@ -112,20 +86,23 @@ def fit_property_model(
         model = PropertyModel(settings.backbone, len(config.model.properties))
     model.fit_scalers(data.crystals, data.properties)
     model.to(device)
-    # The average looks back over a tenth of the run, at most over a thousand steps.
-    decay = min(0.999, max(0.0, 1 - 10 / settings.steps))
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
-    optimizer = torch.optim.AdamW(
-        model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+    trainer = Trainer(
+        model,
+        torch.optim.AdamW(
+            model.parameters(),
+            settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            fused=True,
+        ),
+        folder / FILE,
+        seed=settings.seed,
+        schedule=lambda step: {"lr": settings.learning_rate * linear_cosine(step, settings.steps)},
+        ema_decay=ema_decay(settings.steps),
+        max_norm=1.0,
+        checkpoint_seconds=checkpoint_seconds,
     )
-    path, step, curve = folder / FILE, 0, []
-    if path.exists():
-        groups, meta = load_state(path)
-        model.load_state_dict(groups["model"])
-        average.load_state_dict(groups["average"])
-        restore_optimizer(optimizer, groups["optimizer"])
-        step, curve = meta["step"], meta["curve"]
-    if step == settings.steps:
+    curve = trainer.meta.setdefault("curve", [])
+    if trainer.step == settings.steps:
         return load_property_model(config, folder)
 
     crystals, target = data.crystals.to(device), model.target(data.properties.to(device))
@@ -133,50 +110,41 @@ def fit_property_model(
     unseen = Graphs(model, validation.crystals.to(device))
     if settings.compile:
         model.backbone.interact = torch.compile(model.backbone.interact, dynamic=True)
-    saved = time.monotonic()
-    for rows in batches(data.crystals.num_atoms, settings, step):
+    steps = range(trainer.step, settings.steps)
+    for rows in batches(
+        data.crystals.num_atoms,
+        settings.batch_size,
+        settings.seed,
+        steps,
+        pool_batches=SIZE_GROUP,
+    ):
         rows = rows.to(device)
-        for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate * one_cycle(step, settings.steps)
         loss = property_model_loss(model(crystals.select(rows), graphs.select(rows)), target[rows])
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        average.update_parameters(model)
-        step += 1
-        last = step == settings.steps
-        if step % VALIDATE_EVERY == 0 or last:
-            curve.append({"step": step, "mae": mean_errors(average.module, unseen, validation)})
-        if last or time.monotonic() - saved > CHECKPOINT_SECONDS:
-            groups = {
-                "model": model.state_dict(),
-                "average": average.state_dict(),
-                "optimizer": optimizer_tensors(optimizer),
-            }
-            save_state(path, groups, {"step": step, "curve": curve})
-            saved = time.monotonic()
-        on_step(step, float(loss.detach()))
+        trainer.update(loss)
+        last = trainer.step == settings.steps
+        if trainer.step % VALIDATE_EVERY == 0 or last:
+            averaged = trainer.result
+            assert isinstance(averaged, PropertyModel)
+            curve.append({"step": trainer.step, "mae": mean_errors(averaged, unseen, validation)})
+        trainer.save(now=last)
+        on_step(trainer.step, float(loss.detach()))
     return load_property_model(config, folder)
 
 
 def load_property_model(
     config: TrainConfig, folder: Path
 ) -> tuple[PropertyModel, dict[str, float]]:
-    """The averaged property model in a run's folder and its mean absolute errors on validation
-    data.
+    """Return the averaged property model of a run and its mean absolute errors on validation data.
 
     Raises:
-        DataError: there is none, or its training is not finished.
+        DataError: there is no state in ``folder``, or its training is not finished.
     """
     groups, meta = load_state(folder / FILE)
     if meta["step"] < config.property_model.steps:
         raise DataError(
-            f"{folder}: property model after {meta['step']} of {config.property_model.steps}"
+            f"{folder}: the property model has done {meta['step']} of"
+            f" {config.property_model.steps} steps"
         )
     property_model = PropertyModel(config.property_model.backbone, len(config.model.properties))
-    prefix = "module."
-    property_model.load_state_dict(
-        {k[len(prefix) :]: v for k, v in groups["average"].items() if k.startswith(prefix)}
-    )
+    property_model.load_state_dict(averaged_weights(groups))
     return property_model.eval().requires_grad_(False), meta["curve"][-1]["mae"]

@@ -1,4 +1,4 @@
-"""What a training run does at each step: its learning rate, and which crystals it sees."""
+"""The learning rate and the batch of each step of a training run."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from cdvae.config import OptimizerConfig
 from cdvae.errors import DataError
 
 SORT_BATCHES = 16
+"""Batches that are sorted by size together."""
 
 
 def learning_rate(step: int, config: OptimizerConfig) -> float:
-    """Linear warm-up, then a cosine to ``lr_final_ratio`` of the peak."""
+    """Return the learning rate: linear warm-up, then a cosine to ``lr_final_ratio`` of the peak."""
     if step < config.warmup_steps:
         return config.learning_rate * (step + 1) / config.warmup_steps
     share = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
@@ -23,28 +24,66 @@ def learning_rate(step: int, config: OptimizerConfig) -> float:
     return config.learning_rate * (config.lr_final_ratio + (1 - config.lr_final_ratio) * cosine)
 
 
-def batches(
-    num_atoms: Tensor, config: OptimizerConfig, rank: int, peers: int, start: int
-) -> Iterator[Tensor]:
-    """Crystal indices of this process for the steps from ``start`` on, the same after a resume.
+def linear_cosine(step: int, steps: int) -> float:
+    """Return the share of the peak learning rate: warm-up over a twentieth, then a cosine to 0."""
+    warm_up = max(1, steps // 20)
+    if step < warm_up:
+        return (step + 1) / warm_up
+    return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
 
-    Crystals of about the same size share a batch, because rows are padded to the largest: batches
-    are cut from pools of SORT_BATCHES batches sorted by size, and then shuffled.
+
+def one_cycle(step: int, steps: int, peak: float) -> dict[str, float | tuple[float, float]]:
+    """Return the settings of AdamW as ``OneCycleLR`` sets them, from the step alone.
+
+    The learning rate rises from 1/25 of the peak over a twentieth of the run and falls to 4e-6 of
+    it, both along a cosine; the first moment's decay falls from 0.95 to 0.85 and rises again.
+    """
+    top, last = 0.05 * steps - 1, steps - 1
+    low, end = peak / 25, peak / 25 / 1e4
+    if step <= top or last == top:
+        share = step / top
+        rate, beta = _cosine(low, peak, share), _cosine(0.95, 0.85, share)
+    else:
+        share = (step - top) / (last - top)
+        rate, beta = _cosine(peak, end, share), _cosine(0.85, 0.95, share)
+    return {"lr": rate, "betas": (beta, 0.999)}
+
+
+def _cosine(start: float, end: float, share: float) -> float:
+    return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
+
+
+def batches(
+    num_atoms: Tensor,
+    batch_size: int,
+    seed: int,
+    steps: range,
+    rank: int = 0,
+    peers: int = 1,
+    pool_batches: int = SORT_BATCHES,
+) -> Iterator[Tensor]:
+    """Yield the crystal indices of this process for ``steps``; they depend on the step alone.
+
+    Crystals of similar size share a batch, because rows are padded to the largest: batches are cut
+    from pools of ``pool_batches`` batches sorted by size, and then shuffled. Every epoch shuffles
+    anew.
+
+    Raises:
+        DataError: there are fewer crystals than a batch.
     """
     size = len(num_atoms)
-    width = config.batch_size * peers
+    width = batch_size * peers
     per_epoch = size // width
     if per_epoch == 0:
         raise DataError(
-            f"{size} training crystals are fewer than a batch of {config.batch_size}"
-            f" on {peers} processes"
+            f"{size} training crystals are fewer than a batch of {batch_size} on {peers} processes"
         )
-    for step in range(start, config.steps):
+    for step in steps:
         epoch, within = divmod(step, per_epoch)
-        if within == 0 or step == start:
-            rng = torch.Generator().manual_seed(config.seed * 1_000_003 + epoch)
+        if within == 0 or step == steps.start:
+            rng = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
             order = torch.randperm(size, generator=rng)[: per_epoch * width]
-            pools = order.split(SORT_BATCHES * width)
+            pools = order.split(pool_batches * width)
             order = torch.cat([p[num_atoms[p].argsort(stable=True)] for p in pools])
             order = order.view(per_epoch, width)[torch.randperm(per_epoch, generator=rng)]
         yield order[within, rank::peers]

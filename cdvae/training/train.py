@@ -12,7 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from cdvae.compute import available_threads, configure
-from cdvae.config import TrainConfig, build_prior, load_config
+from cdvae.config import TrainConfig, load_config
 from cdvae.data.dataset import CrystalDataset, load_cache
 from cdvae.errors import DataError
 from cdvae.geometry.crystal import element_counts
@@ -20,7 +20,6 @@ from cdvae.nn.autoencoder import CDVAE
 from cdvae.nn.encoder import Posterior
 from cdvae.nn.property_model import PropertyModel
 from cdvae.prior.latent_prior import LatentPrior
-from cdvae.training.checkpoint import load_state, save_state
 from cdvae.training.encode import encode_all
 from cdvae.training.loop import train
 from cdvae.training.prior_training import fit_prior
@@ -49,10 +48,10 @@ def train_network(config: TrainConfig, folder: Path, run: Path, init: Path | Non
 
 
 def train_prior(config: TrainConfig, folder: Path, run: Path) -> tuple[LatentPrior, Posterior]:
-    """The prior, and the posterior of the training crystals that it was fitted to.
+    """Return the prior, and the posterior of the training crystals that it was fitted to.
 
-    It can be fitted as soon as the encoder is fixed, beside the decoder's own phase, and is kept in
-    ``prior.safetensors``; if that file is there, it is read.
+    The prior can be fitted as soon as the encoder is frozen, while the decoder is still in
+    training. ``prior.safetensors`` in ``run`` keeps its state; a finished one is read.
 
     Raises:
         DataError: the encoder of ``run`` is still in training.
@@ -64,16 +63,10 @@ def train_prior(config: TrainConfig, folder: Path, run: Path) -> tuple[LatentPri
         )
     data = load_split(folder, "train", config)
     posterior = encode_all(network, data)
-    path = run / "prior.safetensors"
-    if path.exists():
-        groups, _ = load_state(path)
-        prior = build_prior(config)
-        prior.load_state_dict(groups["prior"])
-        return prior.eval().requires_grad_(False), posterior
     with tqdm(total=config.prior.steps, unit="step", desc="prior", mininterval=1) as bar:
 
         def on_step(step: int, losses: dict[str, float]) -> None:
-            bar.update()
+            bar.update(step - bar.n)
             if step % 100 == 0:
                 bar.set_postfix({name: f"{loss:.4f}" for name, loss in losses.items()})
 
@@ -83,8 +76,8 @@ def train_prior(config: TrainConfig, folder: Path, run: Path) -> tuple[LatentPri
             config.model.max_atoms,
             config.prior,
             on_step,
+            run / "prior.safetensors",
         )
-    save_state(path, {"prior": prior.state_dict()}, {"network_step": step})
     return prior, posterior
 
 

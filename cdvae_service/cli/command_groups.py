@@ -21,7 +21,7 @@ Fields = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Task:
+class TaskOptions:
     """What every request may say."""
 
     model: Model = None
@@ -49,7 +49,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Atoms:
+class AtomOptions:
     """Which atoms a crystal shall have."""
 
     composition: Annotated[str | None, typer.Option(help="Exactly, e.g. SrTiO3.")] = None
@@ -72,7 +72,7 @@ class Atoms:
 
 
 @dataclass(frozen=True)
-class Delivery:
+class DeliveryOptions:
     """Where the job runs, and where its crystals go."""
 
     idempotency_key: Once = None
@@ -91,7 +91,7 @@ class Delivery:
             follow(client, job, Output(self.as_json, self.png, self.out), self.no_wait)
 
 
-def expanded(command: Callable[..., None]) -> Callable[..., None]:
+def with_option_groups(command: Callable[..., None]) -> Callable[..., None]:
     """``command`` with the fields of its dataclass parameters, all optional, as its own options.
 
     Typer has no groups of options: it reads a function's signature, so the function that it gets

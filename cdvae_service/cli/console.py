@@ -17,9 +17,14 @@ from cdvae_service.models.store_errors import StoreError
 Progress = Callable[[int, int], None]
 Stage = Callable[[str], Progress]
 Store = Annotated[
-    str, typer.Option("--store", envvar="CDVAE_MODEL_STORE", help="Folder or URL of the models.")
+    str | None,
+    typer.Option(
+        "--store",
+        envvar="CDVAE_MODEL_STORE",
+        help="Folder or URL of the models.",
+        show_default="./model_store, or the models of this installation",
+    ),
 ]
-DEFAULT_STORE = "model_store"
 ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="name, name@version or a folder.")]
 Sampler = Annotated[str, typer.Option(help="ancestral or langevin.")]
 Nfe = Annotated[
@@ -60,16 +65,17 @@ def errors() -> Iterator[None]:
         raise typer.Exit(1) from error
 
 
-def load(reference: str, store: str) -> Any:
+def load(reference: str, store: str | None) -> Any:
     """The trained model of a name, name@version or folder, on the best device there is."""
+    folder = find(reference, store)  # before torch, whose import takes seconds
     from cdvae.compute import configure, default_device
     from cdvae.model_folder import load_model
 
     configure()
-    return load_model(find(reference, store), default_device())
+    return load_model(folder, default_device())
 
 
-def find(reference: str, store: str) -> Path:
+def find(reference: str, store: str | None) -> Path:
     """The model folder of a name, name@version or folder; raises StoreError."""
     folder = Path(reference)
     if (folder / "card.json").is_file():
@@ -78,10 +84,15 @@ def find(reference: str, store: str) -> Path:
     return models.path(*models.resolve(reference))
 
 
-def opened(store: str) -> LocalStore:
-    """The store at a folder or URL, as it is now; raises StoreError."""
+def opened(store: str | None) -> LocalStore:
+    """Return the store at a folder or URL, as it is now; raises StoreError without a model."""
     models = open_store(store, Path(os.environ.get("CDVAE_HOME", ".cdvae")) / "models")
     models.refresh()
+    if not models.names():
+        raise StoreError(
+            f"no models in {store or models.folder}: copy some there with `cdvae models pull`, or "
+            "name another folder or URL with --store or CDVAE_MODEL_STORE"
+        )
     return models
 
 

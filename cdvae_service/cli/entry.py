@@ -12,6 +12,8 @@ import typer
 from cdvae_service.cli.operations import doctor, model_commands
 from cdvae_service.cli.remote import job_commands, task_commands
 
+# Child processes do not put the working directory on their path: its modules are the user's.
+os.environ["PYTHONSAFEPATH"] = "1"
 # torch reads this when it is imported: idle threads spin only briefly.
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 

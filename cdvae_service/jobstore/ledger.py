@@ -75,7 +75,7 @@ def now() -> tuple[str, str]:
     return f"{seconds:.6f}", datetime.fromtimestamp(seconds, UTC).strftime(_RQ_MOMENT)
 
 
-class Absences:
+class FailureDetector:
     """Who counts as dead: a worker whose presence was missing at every look for `ABSENCE` seconds.
 
     One look is not enough: presences also vanish, all at once, with a restart of Redis that

@@ -2,18 +2,20 @@
 
 from pathlib import Path
 
+from cdvae_service.models.discovery import find_store
 from cdvae_service.models.local_store import LocalStore
 
 
-def open_store(place: str, cache: Path) -> LocalStore:
-    """The store at `place`: a folder, or a URL (`s3://…`, `file://…`) that is copied to `cache`.
+def open_store(place: str | None, cache: Path) -> LocalStore:
+    """Return the store at `place`: a folder, or a URL (`s3://…`, `file://…`) copied to `cache`.
 
-    Raises StoreError where the packages for such a URL are missing.
+    Without a place it is the store that `find_store` finds. Raises StoreError where it finds none,
+    or where the packages for such a URL are missing.
     """
+    if not place:
+        return LocalStore(find_store())
     if "://" not in place:
         return LocalStore(Path(place))
-    from cdvae_service.models.remote_store import (
-        RemoteStore,  # needs fsspec, which a local store does without
-    )
+    from cdvae_service.models.remote_store import RemoteStore  # needs fsspec
 
     return RemoteStore(place, cache)

@@ -3,20 +3,20 @@
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cdvae_schema.cards import ModelCard
 from cdvae_schema.result_files import write_whole
 from cdvae_service.models.checksums import verify
 from cdvae_service.models.local_store import ALIAS, CARD, WEIGHTS, LocalStore
-from cdvae_service.models.store_errors import BrokenModelError, StoreError
+from cdvae_service.models.store_errors import BrokenModelError, StoreError, UnknownModelError
 
 Fetch = Callable[[str, Path], None]
 
 
 def add(store: LocalStore, source: Path) -> ModelCard:
-    """Copies the model folder `source` into the store, under the name and version of its card.
+    """Copy the model folder `source` into the store, under the name and version of its card.
 
     Raises BrokenModelError for a damaged folder and StoreError for a version that is there already.
     """
@@ -42,6 +42,23 @@ def add(store: LocalStore, source: Path) -> ModelCard:
     return card
 
 
+def pull(origin: LocalStore, reference: str, target: LocalStore) -> bool:
+    """Copy a `name@version` between stores; return whether `target` did not have it already.
+
+    The alias `default` is copied too, once `target` has the model that it refers to.
+    Raises StoreError.
+    """
+    name, version = origin.resolve(reference)
+    new = version not in target.versions(name)
+    if new:
+        add(target, origin.path(name, version))
+    default = origin.default()
+    if default is not None and not (target.folder / ALIAS).exists():
+        with suppress(UnknownModelError):
+            set_default(target, default)
+    return new
+
+
 @contextmanager
 def checked_copy(parent: Path, card: ModelCard, fetch: Fetch) -> Iterator[Path]:
     """A folder below `parent` with the card's files, each brought by `fetch` and then checked.
@@ -60,6 +77,6 @@ def checked_copy(parent: Path, card: ModelCard, fetch: Fetch) -> Iterator[Path]:
 
 
 def set_default(store: LocalStore, reference: str) -> None:
-    """Points the alias `default` to `reference`; raises UnknownModelError."""
+    """Point the alias `default` to `reference`; raises UnknownModelError."""
     store.resolve(reference)
     write_whole(store.folder / ALIAS, f"{reference}\n")

@@ -5,6 +5,10 @@ class StoreError(Exception):
     """Base of the errors of this package; their texts are fit for a client."""
 
 
+class NoStoreError(StoreError):
+    """No setting names a store, and none of the usual places has one."""
+
+
 class UnknownModelError(StoreError, LookupError):
     """No model answers to the reference."""
 

@@ -1,6 +1,6 @@
 """The store of results: a directory, or an object store such as S3 through fsspec.
 
-App and workers see the same store. Whatever goes wrong with it raises StoreError.
+App and workers see the same store. Whatever goes wrong with it raises ResultStoreError.
 """
 
 import contextlib
@@ -22,12 +22,12 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class StoreError(Exception):
+class ResultStoreError(Exception):
     """The store does not do what it should: full, unreachable, forbidden; the text says why."""
 
 
 def _store_errors(*passed: type[Exception]) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Turn whatever a method raises into StoreError, but for errors that say what they mean."""
+    """Turn a method's errors into ResultStoreError, except ValueError and those in `passed`."""
 
     meant: tuple[type[Exception], ...] = (ValueError, *passed)
 
@@ -39,7 +39,7 @@ def _store_errors(*passed: type[Exception]) -> Callable[[Callable[P, R]], Callab
             except meant:
                 raise
             except Exception as error:  # every object store has its own
-                raise StoreError(f"{type(error).__name__}: {error}") from error
+                raise ResultStoreError(f"{type(error).__name__}: {error}") from error
 
         return guarded
 

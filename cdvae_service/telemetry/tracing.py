@@ -1,4 +1,4 @@
-"""OpenTelemetry traces, from an HTTP request to the job in its work-horse; optional.
+"""OpenTelemetry traces, from an HTTP request to the job in its executor; optional.
 
 Without the extra `telemetry`, or without `OTEL_EXPORTER_OTLP_ENDPOINT`, all of this does nothing.
 """
@@ -39,7 +39,7 @@ def export_traces(service: str) -> None:
 def flush_traces() -> None:
     """Send what has not been sent yet; a collector that does not answer is given three seconds.
 
-    Python's own exit would do it, but front end and work-horse end by a signal and by `os._exit`.
+    Python's own exit would do it, but front end and executor end by a signal and by `os._exit`.
     """
     flush = getattr(trace.get_tracer_provider(), "force_flush", None)  # without an exporter: none
     if flush is not None:

@@ -110,7 +110,7 @@ CRYSTALS = Board(
         Panel("Workers", "By state, as they announce themselves.", "short", (
             Query("max by (state) (cdvae_workers)", "{{state}}"),
         ), stacked=True),
-        Panel("GPU memory", "Most that a worker's horse has allocated, and what its GPU has.",
+        Panel("GPU memory", "Most that a worker's executor has allocated, and what its GPU has.",
               "bytes", (
             Query("cdvae_gpu_memory_bytes", "{{instance}}"),
             Query("cdvae_gpu_memory_total_bytes", "{{instance}} in all"),

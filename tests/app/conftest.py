@@ -27,7 +27,7 @@ from cdvae_schema.wire import (
     worker_key,
 )
 from cdvae_service.results.result_store import DirectoryStore
-from worker.supervisor.leases import Ledger
+from worker.supervisor.leases import Leases
 
 CARD: dict[str, Any] = {
     "name": "tiny",
@@ -154,7 +154,7 @@ class StandInWorker:
         self.redis = redis
         self.store = DirectoryStore(home / "results")
         self.name = name
-        self.ledger = Ledger(redis, name)
+        self.ledger = Leases(redis, name)
 
     def announce(
         self, models: tuple[str, ...] = ("tiny@1",), state: str = "idle", relax: bool = False

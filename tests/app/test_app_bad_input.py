@@ -498,7 +498,7 @@ def test_reconstruct_refuses(client: TestClient, body: Any, pointer: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "query", ["seed=x", "num_candidates=0", "steps=5", "sampler=slow", "priority=urgent"]
+    "query", ["seed=x", "num_candidates=0", "nfe=5", "sampler=slow", "priority=urgent"]
 )
 def test_reconstruct_refuses_bad_parameters(client: TestClient, query: str) -> None:
     headers = {"Content-Type": "chemical/x-cif"}

@@ -341,7 +341,7 @@ def test_a_full_queue_refuses_with_a_time(make_client: MakeClient, redis_url: st
 
 def test_too_many_requests_at_once_are_refused(make_client: MakeClient, redis_url: str) -> None:
     client = make_client(redis_url=redis_url, max_in_flight=1)
-    gate = client.app.state.services.gate  # type: ignore[attr-defined]
+    gate = client.app.state.services.limiter  # type: ignore[attr-defined]
     with gate.admitted():
         refused = client.get("/models")
         problem(refused, 503)

@@ -8,7 +8,7 @@ from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
 from app.background import end, keep_doing
-from app.queue.job_notifier import Changes
+from app.queue.job_notifier import JobNotifier
 from cdvae_schema.wire import changed_channel
 
 LONG = 10.0  # s; nothing here waits so long
@@ -19,15 +19,15 @@ def heard(redis: Redis) -> set[str]:
     return {channel.decode() for channel in redis.pubsub_channels()}
 
 
-def run(url: str, scene: Callable[[Changes], Awaitable[None]]) -> None:
-    """Plays a scene beside a listening `Changes`."""
+def run(url: str, scene: Callable[[JobNotifier], Awaitable[None]]) -> None:
+    """Plays a scene beside a listening `JobNotifier`."""
 
     async def play() -> None:
         async with AsyncRedis.from_url(url) as redis:
-            changes = Changes(redis)
-            listening = asyncio.create_task(keep_doing(changes.listen, 0.05))
+            notifier = JobNotifier(redis)
+            listening = asyncio.create_task(keep_doing(notifier.listen, 0.05))
             try:
-                await scene(changes)
+                await scene(notifier)
             finally:
                 await end([listening])
 
@@ -42,10 +42,10 @@ async def soon(holds: Callable[[], bool]) -> None:
 
 
 def test_only_jobs_that_are_waited_for_are_listened_to(redis_client: Redis, redis_url: str) -> None:
-    async def scene(changes: Changes) -> None:
+    async def scene(notifier: JobNotifier) -> None:
         await soon(lambda: changed_channel("") in heard(redis_client))
         assert changed_channel("a") not in heard(redis_client)
-        async with changes.watch("a") as one, changes.watch("a") as other:
+        async with notifier.subscribe("a") as one, notifier.subscribe("a") as other:
             await soon(lambda: changed_channel("a") in heard(redis_client))
             asyncio.get_running_loop().call_later(0.2, publish, "b", "a")
             begun = time.monotonic()
@@ -61,14 +61,14 @@ def test_only_jobs_that_are_waited_for_are_listened_to(redis_client: Redis, redi
 
 
 def test_who_waits_is_told_after_a_lost_connection_too(redis_client: Redis, redis_url: str) -> None:
-    async def scene(changes: Changes) -> None:
-        async with changes.watch("a") as watch:
+    async def scene(notifier: JobNotifier) -> None:
+        async with notifier.subscribe("a") as subscription:
             await soon(lambda: changed_channel("a") in heard(redis_client))
             redis_client.client_kill_filter(_type="pubsub")
             await soon(lambda: changed_channel("a") in heard(redis_client))
             redis_client.publish(changed_channel("a"), "")
             begun = time.monotonic()
-            await watch.wait(LONG)
+            await subscription.wait(LONG)
             assert time.monotonic() - begun < LONG / 2
 
     run(redis_url, scene)
@@ -77,10 +77,10 @@ def test_who_waits_is_told_after_a_lost_connection_too(redis_client: Redis, redi
 def test_a_watch_that_is_cancelled_leaves_nothing_behind(
     redis_client: Redis, redis_url: str
 ) -> None:
-    async def scene(changes: Changes) -> None:
+    async def scene(notifier: JobNotifier) -> None:
         async def wait() -> None:
-            async with changes.watch("a") as watch:
-                await watch.wait(LONG)
+            async with notifier.subscribe("a") as subscription:
+                await subscription.wait(LONG)
 
         waiting = asyncio.create_task(wait())
         await soon(lambda: changed_channel("a") in heard(redis_client))

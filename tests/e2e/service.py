@@ -98,7 +98,7 @@ class Service:
         end = time.monotonic() + timeout
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            if line.strip() == "ready":
+            if line.startswith("ready: "):
                 return
             assert time.monotonic() < end
         raise AssertionError(f"it ended: {self.log.read_text()}")
@@ -116,11 +116,11 @@ class Service:
         (found,) = [p for p in self.processes() if p.cmdline()[-1] == "worker"]
         return found
 
-    def horses(self) -> list[psutil.Process]:
+    def executors(self) -> list[psutil.Process]:
         return self.worker().children()
 
-    def horse(self) -> psutil.Process:
-        (found,) = self.horses()
+    def executor(self) -> psutil.Process:
+        (found,) = self.executors()
         return found
 
     def wait_until(self, condition: Callable[[], Any], timeout: float = 60.0) -> None:

@@ -17,7 +17,7 @@ from tests.e2e.service import CDVAE, Service, environment
 def test_a_signal_ends_everything(tmp_path: Path, number: int) -> None:
     service = Service(tmp_path)
     service.start()
-    # API, worker, work-horse and Redis.
+    # API, worker, executor and Redis.
     processes = service.processes()
     assert len(processes) == 4
     service.submit("/generate", {"num_samples": 5000})

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import psutil
 import pytest
 
-from app.cores import ALL
+from cdvae_service.cli.stack.core_pinning import ALL
 from tests.e2e.service import Service
 
 PROCESSES = 3

@@ -84,7 +84,7 @@ def test_a_job_goes_on_there_after_its_process_was_killed(service: Service) -> N
     job = service.submit("/generate", body)
     service.wait_until(lambda: "chunk-00000.json" in objects(job))
     assert service.status(job)["state"] == "running"
-    service.horse().kill()
+    service.executor().kill()
     assert service.wait(job)["state"] == "succeeded"
     assert service.result(job).json["crystals"] == service.result(reference).json["crystals"]
 

@@ -110,15 +110,15 @@ def test_cancel(service: Service) -> None:
     assert service.wait(running, timeout=10)["state"] == "cancelled"
 
 
-def test_a_job_whose_horse_is_killed_is_tried_once_more(service: Service) -> None:
+def test_a_job_whose_executor_is_killed_is_tried_once_more(service: Service) -> None:
     before = service.submit("/generate", {"num_samples": 2})
     assert service.wait(before)["state"] == "succeeded"
     job = service.submit("/generate", LONG)
     after = service.submit("/generate", {"num_samples": 2})
     started = service.wait(job, "running")["started_at"]
-    service.horse().kill()
+    service.executor().kill()
     service.wait_until(lambda: service.started_again(job, started))
-    service.horse().kill()
+    service.executor().kill()
     status = service.wait(job, timeout=30)
     assert status["state"] == "failed"
     assert status["error"]["code"] == "worker_lost"
@@ -130,11 +130,11 @@ def test_a_killed_worker_is_replaced_and_its_job_goes_on(service: Service) -> No
     job = service.submit("/generate", LONG)
     after = service.submit("/generate", {"num_samples": 2})
     started = service.wait(job, "running")["started_at"]
-    worker, horse = service.worker(), service.horse()
+    worker, executor = service.worker(), service.executor()
     worker.kill()
     service.wait_until(lambda: service.started_again(job, started))
     assert service.worker() != worker
-    assert not horse.is_running()
+    assert not executor.is_running()
     service.call("DELETE", f"/jobs/{job}")
     assert service.wait(job, timeout=10)["state"] == "cancelled"
     assert service.wait(after)["state"] == "succeeded"

@@ -1,4 +1,4 @@
-"""One trace from a client's request through front end and queue into the work-horse."""
+"""One trace from a client's request through front end and queue into the executor."""
 
 import threading
 from collections.abc import Iterator

@@ -21,7 +21,7 @@ from cdvae_schema.wire import FIELD_ATTEMPTS, LEASES_KEY
 from cdvae_service.cli.stack.redis_server import RedisServer
 from cdvae_service.cli.stack.stack import free_port
 from tests.worker.conftest import BEHAVIOURS
-from tests.worker.laboratory import Lab, horses, wait_until
+from tests.worker.laboratory import Lab, executors, wait_until
 
 FINAL = ("succeeded", "failed", "cancelled")
 
@@ -172,8 +172,8 @@ def holder(site: Site, job: str) -> subprocess.Popen[bytes]:
 
 
 def family(worker: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    """A worker and its work-horses."""
-    return [psutil.Process(worker.pid), *horses(worker)]
+    """A worker and its executors."""
+    return [psutil.Process(worker.pid), *executors(worker)]
 
 
 def events(lines: Iterator[str]) -> Iterator[tuple[str, str, str]]:

@@ -5,12 +5,14 @@ import math
 import torch
 
 from cdvae.diffusion.noise import NoiseSchedule
-from cdvae.diffusion.samplers.ancestral import Ancestral, Plan
+from cdvae.diffusion.samplers.ancestral import Ancestral, AncestralPlan
 from cdvae.geometry.crystal import CrystalBatch
 from cdvae.inference.restarts import BestOfN, RestartPolicy, SampleBatch
 
 PLAN = RestartPolicy(
-    Ancestral(NoiseSchedule(2.0, 0.01), Plan.for_reconstruction(5)), attempts=3, accept_below=0.1
+    Ancestral(NoiseSchedule(2.0, 0.01), AncestralPlan.for_reconstruction(5)),
+    attempts=3,
+    accept_below=0.1,
 )
 PLANS = [PLAN] * 4
 

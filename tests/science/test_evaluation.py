@@ -261,7 +261,7 @@ def test_command_writes_the_numbers_of_generation(
 ) -> None:
     source, out = write_csv(tmp_path / "data.csv", data), tmp_path / "out.json"
     options = ["tiny", "--task", "gen", "--data", str(source), "--out", str(out), "--limit", "6"]
-    options += ["--sampler", "ancestral", "--steps", "2", "--store", str(store)]
+    options += ["--sampler", "ancestral", "--nfe", "2", "--store", str(store)]
     options += ["--home", str(tmp_path / "home")]
     refused = run(*options)
     assert refused.exit_code == 1
@@ -278,7 +278,7 @@ def test_command_writes_the_numbers_of_generation(
     assert not math.isnan(facts["cov_recall"])
     assert facts["command"] == (
         "cdvae evaluate tiny --task gen --data data.csv --train data.csv --limit 6"
-        " --sampler ancestral --steps 2 --seed 0"
+        " --sampler ancestral --nfe 2 --seed 0"
     )
     assert list((tmp_path / "home" / "fingerprints").glob("*.npz"))
 
@@ -288,7 +288,7 @@ def test_command_writes_the_numbers_of_reconstruction(
 ) -> None:
     source, out = write_csv(tmp_path / "data.csv", data), tmp_path / "out.json"
     options = ["--task", "recon", "--data", str(source), "--out", str(out), "--limit", "3"]
-    done = run("tiny", *options, "--steps", "2", "--store", str(store))
+    done = run("tiny", *options, "--nfe", "2", "--store", str(store))
     assert done.exit_code == 0, done.output
     facts = json.loads(out.read_text(encoding="utf-8"))
     assert 0 <= facts["match_rate_gated"] <= facts["match_rate"] <= 1

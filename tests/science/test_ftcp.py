@@ -205,21 +205,19 @@ class StopError(Exception):
     """Stands for a machine that goes down."""
 
 
-def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path, monkeypatch):
+@pytest.mark.parametrize("at", [3, 4])  # the end of an epoch, and within one
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path, at):
     data = perovskites(20)  # three batches an epoch, the last of four
     whole = ftcp_training.train_network(config(), data, tmp_path / "whole").state_dict()
-    update = ftcp_training.Run.update
-    monkeypatch.setattr(ftcp_training, "CHECKPOINT_SECONDS", 0)
 
-    def stop_in_the_second_epoch(run, *batch):
-        if run.step == 4:
+    def stop(step):
+        if step == at:
             raise StopError
-        update(run, *batch)
 
-    monkeypatch.setattr(ftcp_training.Run, "update", stop_in_the_second_epoch)
     with pytest.raises(StopError):
-        ftcp_training.train_network(config(), data, tmp_path / "cut")
-    monkeypatch.setattr(ftcp_training.Run, "update", update)
+        ftcp_training.train_network(
+            config(), data, tmp_path / "cut", on_step=stop, checkpoint_seconds=0
+        )
     resumed = ftcp_training.train_network(config(), data, tmp_path / "cut").state_dict()
     assert all(torch.equal(resumed[name], whole[name]) for name in whole)
     curves = [(tmp_path / run / "train.csv").read_text() for run in ("whole", "cut")]

@@ -19,13 +19,12 @@ from cdvae.metrics.validity import composition_valid, species_counts, structure_
 from cdvae.model_folder import TrainedModel, load_model
 from cdvae.nn.encoder import Latents
 from cdvae.optimization import composition_search
-from cdvae.optimization.composition_filter import Admission
-from cdvae.optimization.objective import Objective, goal_of
+from cdvae.optimization.composition_filter import CompositionFilter
+from cdvae.optimization.objective import PropertyObjective, combine_objectives
 from cdvae.optimization.optimize import DECODINGS, optimize
 from cdvae.optimization.substitution import key, neighbors, neutral
-from cdvae.optimization.trajectory import Optimized
-from cdvae.optimization.trajectory import Path as SearchPath
-from cdvae.optimization.trust_region import Trust
+from cdvae.optimization.trajectory import SearchResult, Trajectory
+from cdvae.optimization.trust_region import TrustRegion
 from cdvae.prior.composition_prior import CompositionPrior
 from cdvae.testing import perovskites, write_tiny_model
 
@@ -60,9 +59,9 @@ def seeds(n: int) -> list[int]:
     return [crystal_seed(5, i) for i in range(n)]
 
 
-def run(model: TrainedModel, starts: Tensor, own: list[int], **changed: object) -> Optimized:
+def run(model: TrainedModel, starts: Tensor, own: list[int], **changed: object) -> SearchResult:
     options = {
-        "objectives": [Objective("band_gap", "minimize")],
+        "objectives": [PropertyObjective("band_gap", "minimize")],
         "steps": 12,
         "learning_rate": 0.1,
         "patience": None,
@@ -98,28 +97,28 @@ def wide(monkeypatch: pytest.MonkeyPatch, changes: int) -> None:
 
 def weighed(model: TrainedModel, noise: Tensor, counts: Tensor) -> Tensor:
     """(M,) the band gap that the heads promise for each composition at that noise (K,)."""
-    goal = goal_of(model, [Objective("band_gap", "minimize")])
+    goal = combine_objectives(model, [PropertyObjective("band_gap", "minimize")])
     latents = model.prior.sample_from_noise(
         noise.expand(len(counts), -1), counts, composition_search.FLOW_STEPS
     )
     misread = (read_counts(model.network.heads, latents) != counts).any(1)
-    return goal.cost(goal.read(latents)) + composition_search.MISREAD * misread
+    return goal.cost(goal.predict(latents)) + composition_search.MISREAD * misread
 
 
 def best_within(
     model: TrainedModel, own: Tensor, noise: Tensor, floor: float, **changed: Any
 ) -> Tensor:
     """(Z,) where a search for a small band gap goes from ``own`` (Z,)."""
-    goal = goal_of(model, [Objective("band_gap", "minimize")])
+    goal = combine_objectives(model, [PropertyObjective("band_gap", "minimize")])
     allowed = changed.get("allowed", lambda counts: counts.sum(1) > 0)
-    found = composition_search.Reach(model, goal, allowed).best(
+    found = composition_search.CompositionSearch(model, goal, allowed).best(
         noise[None], own[None], [floor], [changed.get("tabu", set())]
     )
     return found[0]
 
 
 @pytest.mark.parametrize("changes", [1, 2])
-def test_reach_finds_the_best_composition_that_may_be(
+def test_the_composition_search_finds_the_best_composition_that_may_be(
     model: TrainedModel, monkeypatch: pytest.MonkeyPatch, changes: int
 ) -> None:
     """Against all that there are; with two changes what lies between need not be neutral."""
@@ -140,7 +139,7 @@ def test_reach_finds_the_best_composition_that_may_be(
         torch.testing.assert_close(weighed(model, noise, found[None])[0], lowest)
 
 
-def test_reach_keeps_to_what_is_likely_allowed_and_new(
+def test_the_composition_search_keeps_to_what_is_likely_allowed_and_new(
     model: TrainedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wide(monkeypatch, 1)
@@ -175,46 +174,52 @@ def test_noise_of_a_latent_is_carried_back_to_it(model: TrainedModel) -> None:
 def test_goal_is_in_the_units_of_the_card(model: TrainedModel) -> None:
     latents = model.reference.latents[:5]
     values = predict(model, latents)["band_gap"]
-    goal = goal_of(model, [Objective("band_gap", "target", float(values[2]))])
-    cost = goal.cost(goal.read(latents))
+    goal = combine_objectives(model, [PropertyObjective("band_gap", "target", float(values[2]))])
+    cost = goal.cost(goal.predict(latents))
     assert cost.argmin() == 2
     assert cost[2] == pytest.approx(0, abs=1e-9)
     assert cost.argsort().tolist() == (values - values[2]).abs().argsort().tolist()
     order = values.argsort().tolist()
-    low, high = (goal_of(model, [Objective("band_gap", d)]) for d in ("minimize", "maximize"))
-    assert low.cost(low.read(latents)).argsort().tolist() == order
-    assert high.cost(high.read(latents)).argsort().tolist() == order[::-1]
+    low, high = (
+        combine_objectives(model, [PropertyObjective("band_gap", d)])
+        for d in ("minimize", "maximize")
+    )
+    assert low.cost(low.predict(latents)).argsort().tolist() == order
+    assert high.cost(high.predict(latents)).argsort().tolist() == order[::-1]
 
 
 def test_objectives_add_up_by_weight(model: TrainedModel) -> None:
     """In standard deviations of the data, squared for a target."""
     latents = model.reference.latents[:5]
-    both = [Objective("formation_energy", "target", 0.1, 2.0), Objective("band_gap", "maximize")]
-    goal = goal_of(model, both)
-    read = goal.read(latents)
+    both = [
+        PropertyObjective("formation_energy", "target", 0.1, 2.0),
+        PropertyObjective("band_gap", "maximize"),
+    ]
+    goal = combine_objectives(model, both)
+    read = goal.predict(latents)
     mean, std = model.network.heads.property_mean, model.network.heads.property_std
     values = predict(model, latents)
     energy = (values["formation_energy"] - 0.1) / std[0]
     gap = (values["band_gap"] - mean[1]) / std[1]
     torch.testing.assert_close(goal.cost(read), 2 * energy.square() - gap)
     columns = {name: column.tolist() for name, column in values.items()}
-    torch.testing.assert_close(goal.standardized(columns), read, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(goal.in_units(read)[:, 1], values["band_gap"])
+    torch.testing.assert_close(goal.standardize(columns), read, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(goal.in_card_units(read)[:, 1], values["band_gap"])
 
 
 @pytest.mark.parametrize(
     "objectives",
     [
         [],
-        [Objective("color", "minimize")],
-        [Objective("band_gap", "sideways")],
-        [Objective("band_gap", "target")],
-        [Objective("band_gap", "minimize", 1.0)],
-        [Objective("band_gap", "minimize"), Objective("band_gap", "maximize")],
-        [Objective("band_gap", "minimize", weight=0.0)],
+        [PropertyObjective("color", "minimize")],
+        [PropertyObjective("band_gap", "sideways")],
+        [PropertyObjective("band_gap", "target")],
+        [PropertyObjective("band_gap", "minimize", 1.0)],
+        [PropertyObjective("band_gap", "minimize"), PropertyObjective("band_gap", "maximize")],
+        [PropertyObjective("band_gap", "minimize", weight=0.0)],
     ],
 )
-def test_nonsense_is_refused(model: TrainedModel, objectives: list[Objective]) -> None:
+def test_nonsense_is_refused(model: TrainedModel, objectives: list[PropertyObjective]) -> None:
     with pytest.raises(ValueError, match=r"direction|property|objective|weight"):
         run(model, model.reference.latents[:1], [1], objectives=objectives)
 
@@ -223,12 +228,12 @@ def test_nonsense_is_refused(model: TrainedModel, objectives: list[Objective]) -
 def test_best_is_the_best_valid_decoding(
     model: TrainedModel, direction: str, value: float | None
 ) -> None:
-    objectives = [Objective("band_gap", direction, value)]
+    objectives = [PropertyObjective("band_gap", direction, value)]
     found = run(model, model.reference.latents[:4], seeds(4), objectives=objectives)
     assert found.nfe.tolist() == [3 * DECODINGS] * 4
     best = found.best()
     assert len(best) == 4
-    for crystal, path in zip(best.split(), found.paths, strict=True):
+    for crystal, path in zip(best.split(), found.trajectories, strict=True):
         assert len(path.decodings) == DECODINGS
         cost = [_badness(model, decoding, value) for decoding in path.decodings]
         lowest = min(cost)
@@ -238,7 +243,7 @@ def test_best_is_the_best_valid_decoding(
         reached = [
             _value(model, path.decodings[_first_best(cost[: n + 1])]) for n in range(DECODINGS)
         ]
-        assert [value for (value,) in path.trajectory] == pytest.approx(reached, abs=1e-4)
+        assert [value for (value,) in path.values] == pytest.approx(reached, abs=1e-4)
 
 
 def _first_best(cost: list[tuple[bool, float]]) -> int:
@@ -261,7 +266,9 @@ def test_starts_do_not_know_of_each_other(model: TrainedModel) -> None:
     starts = model.reference.latents[:3]
     together = run(model, starts, seeds(3))
     alone = run(model, starts[1:2], seeds(3)[1:2])
-    for a, b in zip(together.paths[1].decodings, alone.paths[0].decodings, strict=True):
+    for a, b in zip(
+        together.trajectories[1].decodings, alone.trajectories[0].decodings, strict=True
+    ):
         assert a is not None
         assert b is not None
         assert a.atomic_numbers.tolist() == b.atomic_numbers.tolist()
@@ -290,45 +297,45 @@ def test_progress_covers_every_step_and_may_stop_the_search(
 
 def test_a_path_prefers_valid_crystals_and_counts_lost_ones() -> None:
     crystal = perovskites(1).crystals
-    path = SearchPath()
-    assert not path.add(None, False, 0.0, ())
+    path = Trajectory()
+    path.add_rejected()
     assert not path.add(crystal, False, -9.0, (-0.9,))
     assert path.best == 1
     assert path.add(crystal, True, 3.0, (0.3,))
     assert not path.add(crystal, False, -9.0, (-0.9,))
     assert not path.add(crystal, True, 3.0, (0.3,))
     assert path.add(crystal, True, 2.0, (0.2,))
-    assert [value for (value,) in path.trajectory] == [-0.9, 0.3, 0.3, 0.3, 0.2]
+    assert [value for (value,) in path.values] == [-0.9, 0.3, 0.3, 0.3, 0.2]
     assert path.first is crystal
     assert (path.best, len(path.decodings)) == (5, 6)
     with pytest.raises(NonFiniteSampleError) as caught:
-        Optimized([path, SearchPath([None])], 1).best()
+        SearchResult([path, Trajectory([None])], 1).best()
     assert caught.value.indices == (1,)
 
 
 def test_a_trust_region_follows_what_crystals_hold() -> None:
-    trust = Trust(0.2, None)
-    trust.moved(before=1.0, predicted=0.0, after=0.2, improved=True)  # 80 % of the promise
+    trust = TrustRegion(0.2, None)
+    trust.update(before=1.0, predicted=0.0, after=0.2, improved=True)  # 80 % of the promise
     assert trust.radius == pytest.approx(0.3)
-    trust.moved(before=0.2, predicted=-0.8, after=-0.3, improved=True)  # half of it
+    trust.update(before=0.2, predicted=-0.8, after=-0.3, improved=True)  # half of it
     assert trust.radius == pytest.approx(0.3)
-    trust.moved(before=-0.3, predicted=-1.3, after=-0.4, improved=True)  # a tenth
+    trust.update(before=-0.3, predicted=-1.3, after=-0.4, improved=True)  # a tenth
     assert trust.radius == pytest.approx(0.15)
-    trust.moved(before=-0.4, predicted=-2.0, after=-0.4, improved=False)
+    trust.update(before=-0.4, predicted=-2.0, after=-0.4, improved=False)
     assert trust.radius == pytest.approx(0.075)
-    trust.moved(before=math.inf, predicted=-1.0, after=3.0, improved=True)  # the first valid one
+    trust.update(before=math.inf, predicted=-1.0, after=3.0, improved=True)  # the first valid one
     assert trust.radius == pytest.approx(0.075)
-    assert not trust.over
+    assert not trust.exhausted
 
 
 def test_a_search_is_over_after_moves_without_progress() -> None:
-    trust = Trust(0.2, 2)
-    trust.moved(before=1.0, predicted=0.0, after=1.0, improved=False)
-    trust.moved(before=1.0, predicted=0.0, after=0.5, improved=True)
-    trust.moved(before=0.5, predicted=0.0, after=0.495, improved=True)
-    assert not trust.over
-    trust.moved(before=0.495, predicted=0.0, after=0.495, improved=False)
-    assert trust.over
+    trust = TrustRegion(0.2, 2)
+    trust.update(before=1.0, predicted=0.0, after=1.0, improved=False)
+    trust.update(before=1.0, predicted=0.0, after=0.5, improved=True)
+    trust.update(before=0.5, predicted=0.0, after=0.495, improved=True)
+    assert not trust.exhausted
+    trust.update(before=0.495, predicted=0.0, after=0.495, improved=False)
+    assert trust.exhausted
 
 
 def test_starts_that_do_not_improve_are_left(model: TrainedModel) -> None:
@@ -337,17 +344,17 @@ def test_starts_that_do_not_improve_are_left(model: TrainedModel) -> None:
     whole = run(model, starts, seeds(4))
     seen: list[tuple[int, int]] = []
     short = run(model, starts, seeds(4), patience=2, on_step=lambda *at: seen.append(at))
-    lengths = [len(path.decodings) for path in short.paths]
+    lengths = [len(path.decodings) for path in short.trajectories]
     assert min(lengths) < DECODINGS
     assert short.nfe.tolist() == [3 * length for length in lengths]
-    for path, full, length in zip(short.paths, whole.paths, lengths, strict=True):
-        assert len(path.trajectory) == length
-        values = [value for (value,) in full.trajectory[:length]]
-        assert [value for (value,) in path.trajectory] == pytest.approx(values, abs=1e-3)
+    for path, full, length in zip(short.trajectories, whole.trajectories, lengths, strict=True):
+        assert len(path.values) == length
+        values = [value for (value,) in full.values[:length]]
+        assert [value for (value,) in path.values] == pytest.approx(values, abs=1e-3)
     assert seen[-1][0] == seen[-1][1]
 
 
-def constrained(model: TrainedModel, **constraints: Any) -> Optimized:
+def constrained(model: TrainedModel, **constraints: Any) -> SearchResult:
     """From the given crystals 0 to 3, with the codes of their atoms."""
     starts = encode(model, perovskites(4).crystals).means()
     return optimize(
@@ -355,16 +362,16 @@ def constrained(model: TrainedModel, **constraints: Any) -> Optimized:
         starts,
         seeds(4),
         SAMPLER,
-        objectives=[Objective("band_gap", "minimize")],
+        objectives=[PropertyObjective("band_gap", "minimize")],
         steps=4,
         learning_rate=0.1,
-        admission=Admission(model, Constraints(**constraints)),
+        composition_filter=CompositionFilter(model, Constraints(**constraints)),
     )
 
 
-def decoded(found: Optimized) -> list[set[tuple[int, int]]]:
+def decoded(found: SearchResult) -> list[set[tuple[int, int]]]:
     """The (atomic number, atoms) of every crystal of a search."""
-    crystals = [one for path in found.paths for one in path.decodings if one is not None]
+    crystals = [one for path in found.trajectories for one in path.decodings if one is not None]
     counts = [element_counts(crystal)[0] for crystal in crystals]
     return [{(int(z) + 1, int(one[z])) for z in one.nonzero()} for one in counts]
 
@@ -393,12 +400,12 @@ def test_a_start_that_is_not_admitted_begins_next_to_where_it_was(model: Trained
     given = perovskites(4).crystals
     counts = element_counts(given)
     forbidden = int(given.atomic_numbers[0])
-    admission = Admission(model, Constraints(exclude=frozenset({forbidden})))
+    composition_filter = CompositionFilter(model, Constraints(exclude=frozenset({forbidden})))
     latents = encode(model, given).means()
-    moved, now = admission.admit(latents, counts, seeds(4))
+    moved, now = composition_filter.project(latents, counts, seeds(4))
     fine = counts[:, forbidden - 1] == 0
     assert not fine[0]
-    assert admission.allows(now).all()
+    assert composition_filter.allows(now).all()
     assert now[fine].equal(counts[fine])
     assert moved.z[fine].equal(latents.z[fine])
     assert moved.num_atom_latents.tolist() == [5 * one for one in fine.tolist()]
@@ -408,4 +415,4 @@ def test_a_start_that_is_not_admitted_begins_next_to_where_it_was(model: Trained
     before = model.prior.invert(latents.z, counts)
     torch.testing.assert_close(noise, before, atol=1e-2, rtol=1e-2)
     with pytest.raises(InfeasibleError, match="composition"):
-        Admission(model, Constraints(composition={92: 1, 8: 2}))
+        CompositionFilter(model, Constraints(composition={92: 1, 8: 2}))

@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -77,6 +78,26 @@ def test_fitted_prior_finds_compositions_and_latents() -> None:
     noise = torch.randn(64, 6, generator=torch.Generator().manual_seed(3))
     error = (prior.sample_from_noise(noise, counts) - mean).norm(dim=1)
     assert error.median() < 0.5 * mean.sub(mean.mean(0)).norm(dim=1).median()
+
+
+def test_a_resumed_fit_ends_with_the_weights_of_an_uninterrupted_one(tmp_path: Path) -> None:
+    counts = element_counts(perovskites(32).crystals)
+    mean = torch.randn(32, 6, generator=torch.Generator().manual_seed(5))
+    config = PriorConfig(components=4, width=16, blocks=1, steps=40, batch_size=8)
+    whole = fit_prior(mean, counts, 5, config, lambda *done: None)
+    path = tmp_path / "prior.safetensors"
+
+    def stop(step: int, losses: dict[str, float]) -> None:
+        if step == 17:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        fit_prior(mean, counts, 5, config, stop, path, checkpoint_seconds=0)
+    steps: list[int] = []
+    resumed = fit_prior(mean, counts, 5, config, lambda step, losses: steps.append(step), path)
+    assert steps == list(range(18, 41))
+    for name, value in whole.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], value), name
 
 
 def test_prior_draws_along_the_principal_components() -> None:

@@ -14,15 +14,15 @@ from cdvae.nn.backbone import BackboneConfig
 from cdvae.nn.encoder import Latents
 from cdvae.nn.property_model import PropertyModel
 from cdvae.testing import TINY_CONFIG, perovskites, write_tiny_model
-from cdvae.training import property_training
 from cdvae.training.graph_cache import Graphs
 from cdvae.training.property_training import (
-    batches,
+    SIZE_GROUP,
     fit_property_model,
     load_property_model,
     mean_errors,
     property_model_loss,
 )
+from cdvae.training.schedule import batches
 from tests.science.conftest import random_crystals
 
 
@@ -52,12 +52,6 @@ def config(tmp_path: Path) -> TrainConfig:
 
 def with_settings(config: TrainConfig, **settings: object) -> TrainConfig:
     return replace(config, property_model=replace(config.property_model, **settings))
-
-
-@pytest.fixture
-def _no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The state is written after every step."""
-    monkeypatch.setattr(property_training, "CHECKPOINT_SECONDS", -1)
 
 
 def test_values_depend_neither_on_frame_nor_on_origin(
@@ -158,11 +152,17 @@ def test_loss_is_huber_over_what_is_known() -> None:
 def test_an_epoch_sees_every_crystal_once_in_batches_of_similar_size(config: TrainConfig) -> None:
     num_atoms = torch.randint(1, 21, (800,), generator=torch.Generator().manual_seed(0))
     settings = with_settings(config, steps=250).property_model
-    epoch = list(batches(num_atoms, settings, 0))[:100]
+
+    def drawn(start: int) -> list[torch.Tensor]:
+        steps = range(start, settings.steps)
+        size, seed = settings.batch_size, settings.seed
+        return list(batches(num_atoms, size, seed, steps, pool_batches=SIZE_GROUP))
+
+    epoch = drawn(0)[:100]
     assert sorted(torch.cat(epoch).tolist()) == list(range(800))
     spread = torch.stack([num_atoms[rows].double().std() for rows in epoch]).mean()
     assert spread < 0.5 * num_atoms.double().std()
-    whole, resumed = list(batches(num_atoms, settings, 0)), list(batches(num_atoms, settings, 130))
+    whole, resumed = drawn(0), drawn(130)
     assert all(torch.equal(a, b) for a, b in zip(whole[130:], resumed, strict=True))
 
 
@@ -176,7 +176,6 @@ def test_it_learns_what_structure_and_elements_decide(config: TrainConfig, tmp_p
     assert errors["band_gap"] < 0.25 * spread[1]
 
 
-@pytest.mark.usefixtures("_no_wait")
 def test_an_interrupted_fit_ends_where_an_uninterrupted_one_does(
     config: TrainConfig, tmp_path: Path
 ) -> None:
@@ -188,8 +187,8 @@ def test_an_interrupted_fit_ends_where_an_uninterrupted_one_does(
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        fit_property_model(settings, data, data, tmp_path / "a", stop)
-    with pytest.raises(DataError, match="after 4 of 7"):
+        fit_property_model(settings, data, data, tmp_path / "a", stop, checkpoint_seconds=0)
+    with pytest.raises(DataError, match="4 of 7"):
         load_property_model(settings, tmp_path / "a")
     steps = []
     resumed, errors = fit_property_model(

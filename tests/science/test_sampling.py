@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cdvae.diffusion.noise import NoiseSchedule, remove_mean
-from cdvae.diffusion.samplers.ancestral import CORRECTION, Ancestral, Plan
+from cdvae.diffusion.samplers.ancestral import CORRECTION, Ancestral, AncestralPlan
 from cdvae.diffusion.samplers.langevin import Langevin
 from cdvae.diffusion.samplers.sampler import Sampler
 from cdvae.diffusion.samplers.species_assignment import assign_species
@@ -60,7 +60,7 @@ def generators(n: int = COPIES) -> list[torch.Generator]:
 
 
 SCHEDULE = NoiseSchedule(0.6 / float(CELL.norm(dim=-1).max()), 0.01)
-PLAN, UNCORRECTED = Plan(1, 20, 2, 14), Plan(1, 30, 0, 30)
+PLAN, UNCORRECTED = AncestralPlan(1, 20, 2, 14), AncestralPlan(1, 30, 0, 30)
 
 
 @pytest.mark.parametrize(
@@ -128,17 +128,21 @@ def test_stops_within_a_level_when_told_to(sampler: Sampler) -> None:
 
 
 @pytest.mark.parametrize("nfe", range(1, 131))
-@pytest.mark.parametrize("planned", [Plan.for_generation, Plan.for_reconstruction])
-def test_a_plan_makes_good_use_of_its_evaluations(planned: Callable[[int], Plan], nfe: int) -> None:
+@pytest.mark.parametrize(
+    "planned", [AncestralPlan.for_generation, AncestralPlan.for_reconstruction]
+)
+def test_a_plan_makes_good_use_of_its_evaluations(
+    planned: Callable[[int], AncestralPlan], nfe: int
+) -> None:
     plan = planned(nfe)
     assert nfe - plan.corrections <= plan.nfe <= nfe
     assert plan.above > 0 or plan.within > 0
-    assert plan.deterministic_tail == (planned is Plan.for_reconstruction)
+    assert plan.deterministic_tail == (planned == AncestralPlan.for_reconstruction)
 
 
 def test_settling_adds_no_noise_and_goes_where_each_level_expects_the_atoms() -> None:
     """Of data of width w the expected deviation at level σ is w² / (w² + σ²) of the noisy one."""
-    sampler = Ancestral(SCHEDULE, Plan(0, 0, 0, 6, deterministic_tail=True))
+    sampler = Ancestral(SCHEDULE, AncestralPlan(0, 0, 0, 6, deterministic_tail=True))
     crystals = start().select(range(100))  # none so far away that images matter
     found = sampler(NormalData(), crystals, generators(100))
     kept = (WIDTH**2 / (WIDTH**2 + sampler._ladder(crystals) ** 2)).prod(0)

@@ -1,10 +1,12 @@
 """The model that this repository ships does what its card says."""
 
 import os
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from cdvae.config import load_config
 from cdvae.data.dataset import CrystalDataset, load_cache
@@ -15,7 +17,7 @@ from cdvae.evaluation.task_reconstruction import reconstruct
 from cdvae.inference import SamplerSpec, crystal_seed, estimate
 from cdvae.model_folder import TrainedModel, load_model
 from cdvae.nn.encoder import Latents
-from cdvae.optimization.objective import Objective
+from cdvae.optimization.objective import PropertyObjective
 from cdvae.optimization.optimize import optimize
 from cdvae.restoring_force import restoring_force
 from cdvae_schema.cards import ModelCard
@@ -59,6 +61,21 @@ def test_every_card_can_be_used_and_says_what_the_model_does(folder: Path) -> No
         assert card.quality[task]["weights_sha256"] == card.weights_sha256
 
 
+WEIGHTS = {
+    "perov-5/2": "8fe4d116e74fe86e2848209546dc32ecf3acdaf3a8960ba6cc2bbd3c83c2f01a",
+    "carbon-24/1": "8603ad630920334799435d58a6af57613bc8f42b75d1ea6703d24c5935301f8f",
+    "mp-20/1": "8f4150bdfd207d4e7bab84298dc7fbcd16e7200d0c483eb0e81205ac8d00326e",
+}
+"""SHA-256 over the sorted digests of all tensors, from before the weights got their new keys."""
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_new_keys_hold_the_numbers_of_the_trained_weights(name: str) -> None:
+    tensors = load_file(STORE / name / "weights.safetensors").values()
+    digests = sorted(sha256(tensor.contiguous().numpy().tobytes()).digest() for tensor in tensors)
+    assert sha256(b"".join(digests)).hexdigest() == WEIGHTS[name]
+
+
 @pytest.mark.slow
 def test_generated_crystals_are_valid_and_diverse(model: TrainedModel) -> None:
     metrics = generate(model, 48, 3, FAST).metrics
@@ -75,11 +92,11 @@ def test_optimized_crystals_are_among_the_best_of_the_data(model: TrainedModel) 
         Latents.of(model.reference.latents[:16]),
         seeds,
         SamplerSpec("ancestral", 25),
-        objectives=[Objective("formation_energy", "minimize")],
+        objectives=[PropertyObjective("formation_energy", "minimize")],
         steps=20,
         learning_rate=0.05,
     )
-    assert all(path.valid for path in found.paths)
+    assert all(path.valid for path in found.trajectories)
     energy = estimate(model, found.best())["formation_energy"]
     limits = model.card["properties"]["formation_energy"]["percentiles"]
     # 5 % of the data are below the first.

@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 import spglib
 
+from cdvae import symmetry
 from cdvae.errors import InfeasibleError
 from cdvae.symmetry.group_cells import Group
 from cdvae.symmetry.operations import GRID, conventional, primitive
-from cdvae.symmetry.placement import Plan
+from cdvae.symmetry.placement import WyckoffPlan
 from cdvae.symmetry.site_assignment import draw_sites, has_sites
 from cdvae.symmetry.site_table import sites_of
 from cdvae.symmetry.wyckoff import positions
 
-TABLE = Path(__file__).parents[2] / "app" / "planning" / "space_groups.json"
+TABLE = Path(symmetry.__file__).with_name("space_groups.json")
 # Numbers of Wyckoff positions in the International Tables, volume A.
 POSITIONS = {1: 1, 2: 9, 12: 10, 43: 2, 62: 4, 139: 15, 160: 3, 166: 9, 194: 12, 225: 12, 227: 9}
 
@@ -28,9 +29,10 @@ def test_there_are_as_many_wyckoff_positions_as_in_the_tables(number: int) -> No
     found = positions(primitive(number))
     assert len(found) == POSITIONS[number]
     order = len(primitive(number))
-    assert all(one.multiplicity * one.stabiliser == order for one in found)
+    assert all(one.multiplicity * one.stabilizer == order for one in found)
     assert found[-1].multiplicity == order
-    assert sites_of(number) == json.loads(TABLE.read_text())[str(number)]
+    entry = json.loads(TABLE.read_text())["groups"][str(number)]
+    assert sites_of(number) == {name: entry[name] for name in ("fixed", "free")}
 
 
 @pytest.mark.parametrize("number", [5, 146, 194, 216, 229])
@@ -69,8 +71,8 @@ def test_atoms_on_their_sites_have_the_group(number: int, shares: tuple[int, ...
     metric, basis = group.fit(cell)
     lattice = np.linalg.cholesky(metric)
     assert np.isclose(np.linalg.det(lattice), abs(np.linalg.det(cell)))
-    plan = Plan(group, basis, shares, lattice)
-    placed = plan.place(rng)
+    plan = WyckoffPlan(group, basis, shares, lattice)
+    placed = plan.draw_placement(rng)
     assert np.bincount(placed.element).tolist() == list(shares)
 
     # Symmetric steps keep the group; a projection does nothing when done again.

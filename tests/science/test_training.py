@@ -12,8 +12,8 @@ from cdvae.model_folder import load_model
 from cdvae.testing import TINY_CONFIG, perovskites, write_tiny_model
 from cdvae.training.checkpoint import load_state
 from cdvae.training.loop import train
-from cdvae.training.schedule import batches, learning_rate
-from cdvae.training.training_run import Run
+from cdvae.training.schedule import batches, learning_rate, one_cycle
+from cdvae.training.training_run import AutoencoderRun
 
 
 def settings(tmp_path: Path, steps: int) -> TrainConfig:
@@ -44,6 +44,40 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path, data: CrystalDa
         assert torch.equal(value, groups["average"][f"module.{name}"]), name
 
 
+class StopError(Exception):
+    """Stands for a machine that goes down."""
+
+
+@pytest.mark.parametrize("at", [2, 3, 5])  # before, at and after the encoder is frozen
+def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
+    tmp_path: Path, data: CrystalDataset, at: int
+) -> None:
+    config = settings(tmp_path, 6)
+    whole = train(config, data, data, tmp_path / "whole")
+
+    def stop(step: int) -> None:
+        if step == at:
+            raise StopError
+
+    with pytest.raises(StopError):
+        train(config, data, data, tmp_path / "cut", on_step=stop, checkpoint_seconds=0)
+    resumed = train(config, data, data, tmp_path / "cut")
+    for name, value in whole.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], value), name
+
+
+def test_one_cycle_is_that_of_torch() -> None:
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.AdamW([parameter], 1.0)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=100, pct_start=0.05)
+    for step in range(100):
+        group, ours = optimizer.param_groups[0], one_cycle(step, 100, 2e-3)
+        assert ours["lr"] == pytest.approx(group["lr"], rel=1e-6, abs=1e-12)
+        assert ours["betas"] == pytest.approx(group["betas"])
+        optimizer.step()
+        schedule.step()
+
+
 def test_a_finished_run_is_not_trained_again(tmp_path: Path, data: CrystalDataset) -> None:
     run = tmp_path / "run"
     first = train(settings(tmp_path, 3), data, data, run)
@@ -57,15 +91,17 @@ def test_a_fresh_run_begins_with_the_weights_of_a_model_folder(
 ) -> None:
     folder = write_tiny_model(tmp_path / "store", seed=5)
     config = settings(tmp_path, 3)
-    begun = Run(config, data, tmp_path / "run", folder)
+    begun = AutoencoderRun(config, data, tmp_path / "run", folder)
     there = load_model(folder).network.state_dict()
     scalers = {f"heads.{of}_{what}" for of in ("lattice", "property") for what in ("mean", "std")}
     for name, value in begun.model.state_dict().items():
         assert torch.equal(value, there[name]) or name in scalers, name
-    with pytest.raises(DataError, match="no weights to begin with"):
-        Run(config, data, tmp_path / "run", tmp_path / "nowhere")
+    with pytest.raises(DataError, match="initial weights"):
+        AutoencoderRun(config, data, tmp_path / "run", tmp_path / "nowhere")
     train(config, data, data, tmp_path / "run")
-    Run(config, data, tmp_path / "run", tmp_path / "nowhere")  # resumed: the start is behind it
+    AutoencoderRun(
+        config, data, tmp_path / "run", tmp_path / "nowhere"
+    )  # resumed: the start is behind it
 
 
 def test_training_is_reproducible(tmp_path: Path, data: CrystalDataset) -> None:
@@ -80,7 +116,8 @@ def test_every_crystal_is_seen_once_an_epoch_over_all_processes(tmp_path: Path) 
     num_atoms = torch.randint(1, 21, (24,), generator=torch.Generator().manual_seed(0))
 
     def drawn(rank: int, peers: int, start: int = 0) -> list[torch.Tensor]:
-        return list(batches(num_atoms, config, rank, peers, start))
+        steps = range(start, config.steps)
+        return list(batches(num_atoms, config.batch_size, config.seed, steps, rank, peers))
 
     seen = torch.cat([torch.cat(drawn(rank, 2)[:3]) for rank in (0, 1)])
     assert sorted(seen.tolist()) == list(range(24))
@@ -92,7 +129,7 @@ def test_a_batch_holds_crystals_of_about_one_size(tmp_path: Path) -> None:
     num_atoms = torch.randint(1, 21, (24,), generator=torch.Generator().manual_seed(0))
     spread = [
         num_atoms[rows].max() - num_atoms[rows].min()
-        for rows in batches(num_atoms, config, 0, 1, 0)
+        for rows in batches(num_atoms, config.batch_size, config.seed, range(config.steps))
     ]
     assert max(spread) <= 6  # of a range of 19; six random ones span more than ten
 

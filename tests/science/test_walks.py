@@ -149,12 +149,12 @@ def test_compositions_wander_among_neutral_ones_of_the_prior(model: TrainedModel
     seen = set()
     for seed in range(20):
         rng = torch.Generator().manual_seed(seed)
-        found = latent_paths.wandered(start, prior, 2, rng)
+        found = latent_paths.step_compositions(start, prior, 2, rng)
         assert composition_valid(formula(found))
         assert bool(prior.known_elements[found > 0].all())
         seen.add(tuple(found.tolist()))
     assert len(seen) > 5
-    assert torch.equal(latent_paths.wandered(start, prior, 0, torch.Generator()), start)
+    assert torch.equal(latent_paths.step_compositions(start, prior, 0, torch.Generator()), start)
 
 
 def test_agreement_of_a_crystal_with_its_own_latent(model: TrainedModel) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cdvae.geometry.crystal import CrystalBatch
-from cdvae.nn.structure_factors import WAVES, PlaceReader, on_circle, turned_back, wave_steps, waves
+from cdvae.nn.structure_factors import WAVES, PhaseReader, on_circle, turned_back, wave_steps, waves
 from tests.science.conftest import random_crystals
 
 
@@ -17,9 +17,9 @@ def crystals() -> CrystalBatch:
 
 
 @pytest.fixture
-def reader() -> PlaceReader:
+def reader() -> PhaseReader:
     """One whose codes are the phases themselves."""
-    reader = PlaceReader(2 * WAVES, width=4, vectors=2).double().requires_grad_(False)
+    reader = PhaseReader(2 * WAVES, width=4, vectors=2).double().requires_grad_(False)
     reader.phases.weight.copy_(torch.eye(2 * WAVES))
     reader.phases.bias.zero_()
     return reader
@@ -30,7 +30,7 @@ def moved(crystals: CrystalBatch, step: torch.Tensor) -> CrystalBatch:
 
 
 def test_atoms_at_the_places_that_their_codes_say_have_phase_zero(
-    crystals: CrystalBatch, reader: PlaceReader
+    crystals: CrystalBatch, reader: PhaseReader
 ) -> None:
     origin = torch.rand(len(crystals), 3, generator=torch.Generator().manual_seed(1)).double()
     atom_latents = waves(moved(crystals, origin[crystals.batch])).flatten(1)
@@ -39,7 +39,7 @@ def test_atoms_at_the_places_that_their_codes_say_have_phase_zero(
     assert difference[..., 1].abs().max() < 1e-6
 
 
-def test_a_displaced_atom_sees_the_way_back(reader: PlaceReader) -> None:
+def test_a_displaced_atom_sees_the_way_back(reader: PhaseReader) -> None:
     large = 400  # atoms, so that one of them does not turn the mean
     frac_coords = torch.rand(large, 3, generator=torch.Generator().manual_seed(2)).double()
     crystal = CrystalBatch(

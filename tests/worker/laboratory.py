@@ -31,11 +31,12 @@ from cdvae_schema.wire import (
     worker_key,
 )
 from cdvae_service.results.result_store import DirectoryStore
+from tests.waiting import HANG_SECONDS
 
 WORKER = Path(__file__).with_name("misbehaving_worker.py")
 
 
-def wait_until(condition: Callable[[], Any], what: str, timeout: float = 40.0) -> Any:
+def wait_until(condition: Callable[[], Any], what: str, timeout: float = HANG_SECONDS) -> Any:
     """The first true value of `condition`."""
     end = time.monotonic() + timeout
     while time.monotonic() < end:
@@ -169,7 +170,7 @@ class Lab:
         outcome = self.redis.hget(job.key, FIELD_STATE)
         return str(outcome.decode()) if outcome else "nothing"
 
-    def end(self, job: Job, timeout: float = 40.0) -> str:
+    def end(self, job: Job, timeout: float = HANG_SECONDS) -> str:
         """The final state of the job."""
         final = ("succeeded", "cancelled", "failed")
         return str(
@@ -196,6 +197,6 @@ class Lab:
         return dict(json.loads(self.store.read(job.id, SUMMARY)))
 
 
-def horses(worker: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    """The work-horses of a worker."""
+def executors(worker: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """The executors of a worker."""
     return psutil.Process(worker.pid).children()

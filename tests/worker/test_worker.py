@@ -17,7 +17,7 @@ from cdvae_schema.crystal_records import (
 from cdvae_schema.formula import parse_formula
 from cdvae_schema.outcomes import ResultSummary
 from cdvae_schema.wire import FIELD_ATTEMPTS, LEASES_KEY, MAX_LOST, PATIENCE
-from tests.worker.laboratory import Lab, horses, wait_until
+from tests.worker.laboratory import Lab, executors, wait_until
 
 SRTIO3 = {
     "lattice": [[3.9, 0, 0], [0, 3.9, 0], [0, 0, 3.9]],
@@ -126,7 +126,7 @@ def test_reconstruct(lab: Lab) -> None:
     assert [(record.source, record.rank) for record in order] == [
         (source, rank) for source in (0, 1) for rank in (1, 2, 3)
     ]
-    assert 0 <= metrics["first"]["match_rate"] <= metrics["match_rate"]
+    assert 0 <= metrics["top1"]["match_rate"] <= metrics["match_rate"]
 
 
 def test_interpolate(lab: Lab) -> None:
@@ -201,7 +201,7 @@ def test_optimize_towards_a_target_has_no_success_rate(lab: Lab) -> None:
 
 
 def test_crystals_are_relaxed_where_that_is_asked_for(lab: Lab) -> None:
-    """The worker of these tests has a potential of its own: see `misbehaving_horse.Dense`."""
+    """The worker of these tests has a potential of its own: see `misbehaving_executor.Dense`."""
     assert [presence.relax for presence in lab.presences()] == [True]
     job = lab.submit("vary", "pairs", structures=[SRTIO3], num_samples=3, relax=True)
     assert lab.end(job) == "succeeded"
@@ -271,12 +271,12 @@ def test_a_job_over_its_time_stops_and_the_models_stay(
     lab: Lab, worker: subprocess.Popen[bytes]
 ) -> None:
     lab.end(lab.submit("generate"))
-    (horse,) = horses(worker)
+    (executor,) = executors(worker)
     job = lab.submit("generate", "slow", timeout=2, num_samples=4)
     assert lab.error(job).code == "timeout"
     assert len(lab.crystals(job)) == 2
     assert lab.end(lab.submit("generate")) == "succeeded"
-    assert horses(worker) == [horse]
+    assert executors(worker) == [executor]
 
 
 def test_a_job_that_ignores_its_time_limit_is_killed(lab: Lab) -> None:
@@ -288,7 +288,7 @@ def test_a_job_that_ignores_its_time_limit_is_killed(lab: Lab) -> None:
 
 def test_a_cancelled_job_keeps_what_is_done(lab: Lab, worker: subprocess.Popen[bytes]) -> None:
     lab.end(lab.submit("generate"))
-    (horse,) = horses(worker)
+    (executor,) = executors(worker)
     job = lab.submit("generate", "slow", num_samples=6)
     wait_until(lambda: lab.progress(job).get("samples_done") == "2", "the first chunk")
     assert lab.state(job) == "started"
@@ -299,7 +299,7 @@ def test_a_cancelled_job_keeps_what_is_done(lab: Lab, worker: subprocess.Popen[b
     assert summary["state"] == "cancelled"
     assert summary["metrics"]["num_samples"] == 2
     assert float(lab.progress(job)["fraction"]) < 1
-    assert horses(worker) == [horse]
+    assert executors(worker) == [executor]
 
 
 def test_a_wish_to_cancel_from_before_the_start_counts(lab: Lab) -> None:

@@ -1,13 +1,14 @@
-"""What jobs ask to be decoded, and the computation of several such wishes as one batch.
+"""The decoding that one job requests, and the computation of several requests as one batch.
 
-What goes wrong with one stays with it: its cancellation, its time limit, a crystal of its own that
-is not finite.
+A failure stays with the request that caused it: a cancellation, a time limit, a crystal that is not
+finite.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -20,93 +21,120 @@ from worker.model.engine import Engine
 log = logging.getLogger(__name__)
 
 
-class _NobodyWaitsError(Exception):
-    """All who asked for the batch have gone."""
+class _AllCancelledError(Exception):
+    """Every request of the batch is cancelled."""
 
 
 @dataclass(eq=False)
-class Wish:
-    """What one job asks for, and what it gets. Without latents they are drawn from the prior."""
+class DecodeRequest:
+    """The decoding that one job requests, and its result.
+
+    latents: drawn from the prior where None. progress: completed and total noise levels.
+    """
 
     engine: Engine
     latents: Latents | None
     seeds: Sequence[int]
     sampler: SamplerSpec
     fixed: Sequence[FixedAttributes | None]
-    level: tuple[int, int] = (0, 1)  # done, in all
-    over: threading.Event = field(default_factory=threading.Event)
-    abandoned: bool = False
+    progress: tuple[int, int] = (0, 1)
+    done: threading.Event = field(default_factory=threading.Event)
+    cancelled: bool = False
     decoded: Decoded | None = None
     error: BaseException | None = None
 
-    def goes_with(self, other: Wish) -> bool:
-        """Whether one batch may serve both."""
+    def can_batch_with(self, other: DecodeRequest) -> bool:
+        """Return whether one batch can serve both requests."""
         return self.engine is other.engine and self.sampler == other.sampler
 
-    def end(self, decoded: Decoded | None = None, error: BaseException | None = None) -> None:
-        """Give what was asked for, or say why not; only the first word counts."""
-        if not self.over.is_set():
+    def finish(self, decoded: Decoded | None = None, error: BaseException | None = None) -> None:
+        """Set the result or the error, unless the request has one already."""
+        if not self.done.is_set():
             self.decoded, self.error = decoded, error
-            self.over.set()
+            self.done.set()
 
 
-def compute(group: Sequence[Wish], pause: Callable[[], object] = lambda: None) -> None:
-    """End every wish of the group; `pause` is called after each level."""
-    group = [wish for wish in group if not wish.over.is_set()]
-    if not group:
-        return
-    places = _places(group)
-    try:
-        decoded = _decode(group, pause)
-    except _NobodyWaitsError:
-        return
-    except NonFiniteSampleError as error:
-        for wish, place in zip(group, places, strict=True):
-            own = [index - place.start for index in error.indices if index in place]
-            if own:
-                wish.end(error=NonFiniteSampleError(own))
-        compute(group, pause)
-    except BaseException as error:
-        if len(group) == 1:
-            group[0].end(error=error)
-        for wish in group:  # whose error it was shows when each is alone
-            compute([wish], pause)
-    else:
-        for wish, place in zip(group, places, strict=True):
-            wish.end(decoded.select(place))
+def compute(
+    requests: Sequence[DecodeRequest], on_level: Callable[[], object] = lambda: None
+) -> None:
+    """Finish every request; call `on_level` after each noise level.
+
+    A batch that fails is computed again without the requests that are to blame: those whose
+    crystals were not finite, or, after any other error, one request at a time.
+    """
+    pending = deque([list(requests)])
+    while pending:
+        batch = [request for request in pending.popleft() if not request.done.is_set()]
+        if not batch:
+            continue
+        try:
+            rows = _rows(batch)
+            decoded = _decode(batch, on_level)
+            for request, own in zip(batch, rows, strict=True):
+                request.finish(decoded.select(own))
+        except _AllCancelledError:
+            continue
+        except NonFiniteSampleError as error:
+            if _fail_non_finite(batch, rows, error):
+                pending.appendleft(batch)
+        except BaseException as error:
+            if len(batch) == 1:
+                batch[0].finish(error=error)
+            else:
+                pending.extendleft([request] for request in reversed(batch))
 
 
-def _places(group: Sequence[Wish]) -> list[range]:
-    """The rows of each wish in the batch."""
-    places, start = [], 0
-    for wish in group:
-        places.append(range(start, start + len(wish.seeds)))
-        start += len(wish.seeds)
-    return places
+def _rows(batch: Sequence[DecodeRequest]) -> list[range]:
+    """Return the rows of each request in the batch."""
+    rows, start = [], 0
+    for request in batch:
+        rows.append(range(start, start + len(request.seeds)))
+        start += len(request.seeds)
+    return rows
 
 
-def _decode(group: Sequence[Wish], pause: Callable[[], object]) -> Decoded:
-    def on_level(level: int, levels: int) -> None:
-        for wish in group:
-            wish.level = (level, levels)
-            if wish.abandoned:
-                wish.end(error=_NobodyWaitsError())
-        if all(wish.over.is_set() for wish in group):
-            raise _NobodyWaitsError
-        pause()
+def _fail_non_finite(
+    batch: Sequence[DecodeRequest], rows: Sequence[range], error: NonFiniteSampleError
+) -> bool:
+    """Fail the requests of these crystals; return whether the batch is smaller afterwards."""
+    for request, own in zip(batch, rows, strict=True):
+        indices = [index - own.start for index in error.indices if index in own]
+        if indices:
+            request.finish(error=NonFiniteSampleError(indices))
+    if any(request.done.is_set() for request in batch):
+        return True
+    for request in batch:  # the error names no crystal of the batch
+        request.finish(error=error)
+    return False
 
-    first = group[0]
-    log.debug("%d crystals for %d jobs", sum(len(wish.seeds) for wish in group), len(group))
-    drawn = [seed for wish in group if wish.latents is None for seed in wish.seeds]
-    prior = first.engine.sample_latents(drawn) if drawn else None
-    parts, row = [], 0
-    for wish in group:
-        if wish.latents is None:
-            assert prior is not None
-            parts.append(prior.select(range(row, row + len(wish.seeds))))
-            row += len(wish.seeds)
-        else:
-            parts.append(wish.latents)
-    seeds = [seed for wish in group for seed in wish.seeds]
-    fixed = [one for wish in group for one in wish.fixed]
-    return first.engine.decode(Latents.cat(parts), seeds, first.sampler, on_level, fixed)
+
+def _decode(batch: Sequence[DecodeRequest], on_level: Callable[[], object]) -> Decoded:
+    def note_level(level: int, levels: int) -> None:
+        for request in batch:
+            request.progress = (level, levels)
+            if request.cancelled:
+                request.finish(error=_AllCancelledError())
+        if all(request.done.is_set() for request in batch):
+            raise _AllCancelledError
+        on_level()
+
+    engine = batch[0].engine
+    log.debug("%d crystals for %d jobs", sum(len(one.seeds) for one in batch), len(batch))
+    seeds = [seed for request in batch for seed in request.seeds]
+    fixed = [own for request in batch for own in request.fixed]
+    return engine.decode(_latents(engine, batch), seeds, batch[0].sampler, note_level, fixed)
+
+
+def _latents(engine: Engine, batch: Sequence[DecodeRequest]) -> Latents:
+    """Return the latents of all requests; one call draws those that come from the prior."""
+    drawn = [seed for request in batch if request.latents is None for seed in request.seeds]
+    prior = engine.sample_latents(drawn) if drawn else None
+    latents, row = [], 0
+    for request in batch:
+        if request.latents is not None:
+            latents.append(request.latents)
+            continue
+        assert prior is not None
+        latents.append(prior.select(range(row, row + len(request.seeds))))
+        row += len(request.seeds)
+    return Latents.cat(latents)

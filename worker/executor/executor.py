@@ -1,4 +1,4 @@
-"""The work-horse: the process that holds the models and runs the jobs, each in a thread.
+"""The executor: the process that holds the models and runs the jobs, each in a thread.
 
 It is told what to do by JSON lines on its standard input (first its settings, then one line a
 job) and reports on the pipe whose number is its argument:
@@ -43,8 +43,8 @@ from cdvae_service.results.result_store import open_store
 from cdvae_service.telemetry.logs import NONE, configure_logging, job_in_logs
 from cdvae_service.telemetry.tracing import context_from, export_traces, flush_traces, tracer
 from worker.executor.job_control import LeaseLostError
-from worker.model.model_cache import LoadEngine, Models, load_engine
-from worker.results.analysis_pool import Checks
+from worker.model.model_cache import LoadEngine, ModelCache, load_engine
+from worker.results.analysis_pool import AnalysisPool
 from worker.results.job_relaxation import LoadPotential, Relaxer, find_potential
 from worker.supervisor.allowed_job import AllowedJob
 from worker.supervisor.executor_process import Message
@@ -61,7 +61,7 @@ of each is left. In a container of its own nothing changes.
 """
 
 
-class Horse(BaseWorker):
+class JobExecution(BaseWorker):
     """RQ's side of running a job: states, time limit, result, failure.
 
     A job whose lease has gone to another worker is left alone, and one whose end could not be
@@ -106,12 +106,14 @@ def main(
     from cdvae.compute import configure  # torch, which the parent's imports of this module spare
 
     configure(settings.threads)
-    checks = Checks(settings.threads)
+    checks = AnalysisPool(settings.threads)
     try:
-        models = Models(settings, load)
+        models = ModelCache(settings, load)
         models.preload()
     except (ModelStoreError, StoreError) as error:
-        log.error("no model to work with in %s: %s", settings.model_store, error)
+        log.error(
+            "no model to work with in %s: %s", settings.model_store or "the default store", error
+        )
         flush_traces()
         os._exit(os.EX_CONFIG)  # a busy machine takes longer to unload torch than the worker waits
     relaxer = Relaxer(potential(), settings.device)
@@ -135,8 +137,8 @@ def _read_in_background(commands: RawIOBase) -> queue.Queue[Message]:
 def _serve(
     settings: WorkerSettings,
     worker: str,
-    models: Models,
-    checks: Checks,
+    models: ModelCache,
+    checks: AnalysisPool,
     relaxer: Relaxer,
     messages: queue.Queue[Message],
     reports: BinaryIO,
@@ -180,18 +182,18 @@ def _functions(
     settings: WorkerSettings,
     worker: str,
     connection: Redis,
-    models: Models,
-    checks: Checks,
+    models: ModelCache,
+    checks: AnalysisPool,
     relaxer: Relaxer,
     report: Callable[[Message], None],
 ) -> dict[str, Callable[[Message], Message]]:
-    from worker.batching.dynamic_batcher import Together
+    from worker.batching.dynamic_batcher import DynamicBatcher
     from worker.executor import job_functions
-    from worker.executor.redis_sync import Exchange
+    from worker.executor.redis_sync import RedisSync
 
-    store, exchange = open_store(settings.home, settings.results_url), Exchange(connection, worker)
-    context = job_functions.Context(
-        store, connection, models, checks, relaxer, Together(), exchange, report
+    store, sync = open_store(settings.home, settings.results_url), RedisSync(connection, worker)
+    context = job_functions.JobContext(
+        store, connection, models, checks, relaxer, DynamicBatcher(), sync, report
     )
     return {
         name: partial(getattr(job_functions, kind), context) for kind, name in FUNCTIONS.items()
@@ -199,7 +201,7 @@ def _functions(
 
 
 def _perform(worker: str, connection: Redis, message: Message) -> None:
-    horse = Horse(
+    executor = JobExecution(
         [],
         name=worker,
         connection=connection,
@@ -207,12 +209,12 @@ def _perform(worker: str, connection: Redis, message: Message) -> None:
         serializer=JSONSerializer,
         prepare_for_work=False,
     )
-    horse.push_exc_handler(record_failure)  # type: ignore[no-untyped-call]
-    horse.log_job_description = False
+    executor.push_exc_handler(record_failure)  # type: ignore[no-untyped-call]
+    executor.log_job_description = False
     job = AllowedJob.load(message["job"], connection)
     execution = Execution(message["execution"], job.id, connection, worker)
     execution._job = job
-    horse.executions = {execution.id: execution}
+    executor.executions = {execution.id: execution}
     job_queue = Queue(
         job.origin, connection=connection, job_class=AllowedJob, serializer=JSONSerializer
     )
@@ -222,7 +224,7 @@ def _perform(worker: str, connection: Redis, message: Message) -> None:
     ):
         span.set_attribute("cdvae.job.id", job.id)
         log.info("starts, %s", job.description)
-        done = horse.perform_job(job, job_queue, execution)
+        done = executor.perform_job(job, job_queue, execution)
         log.info("ends, %s", "done" if done else "failed")
 
 

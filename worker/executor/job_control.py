@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from cdvae.errors import Cancelled
 
-# The share of a job's time that each stage is taken to need, in order; see `Control.stage`.
+# The share of a job's time that each stage is taken to need, in order; see `JobControl.stage`.
 # Relaxing a crystal takes seconds, sampling one a fraction of that.
 SHARES = {"starting": 0.0, "optimizing": 0.95, "sampling": 0.95, "relax": 9.0, "finishing": 0.05}
 
@@ -16,7 +16,7 @@ class LeaseLostError(Exception):
     """Somebody else has the job now, because this worker was taken for dead."""
 
 
-class Control:
+class JobControl:
     """Progress and cancellation of one job; nothing here waits for Redis.
 
     stages: the names of the stages that the job goes through, in order (keys of SHARES).
@@ -38,7 +38,7 @@ class Control:
         self._started = clock()
         self._stage = stages[0]
         self._fraction = 0.0
-        self._unwanted: Exception | None = None
+        self._stop_reason: Exception | None = None
 
     def stage(self, name: str) -> None:
         """Begin a stage."""
@@ -61,16 +61,16 @@ class Control:
 
     def check(self) -> None:
         """Raise Cancelled if somebody wants the job to stop, LeaseLostError if it is not ours."""
-        if self._unwanted is not None:
-            raise self._unwanted
+        if self._stop_reason is not None:
+            raise self._stop_reason
 
-    def told(self, *, cancel: bool, ours: bool) -> None:
+    def update(self, *, cancel: bool, ours: bool) -> None:
         """What Redis says: whether the job shall stop, and whether this worker has its lease."""
         if not ours:
             self.lost = True
-            self._unwanted = LeaseLostError(f"job {self.job_id}")
+            self._stop_reason = LeaseLostError(f"job {self.job_id}")
         elif cancel:
-            self._unwanted = Cancelled(f"job {self.job_id}")
+            self._stop_reason = Cancelled(f"job {self.job_id}")
 
     def progress(self) -> dict[str, str]:
         """How far the job is, as Redis has it."""

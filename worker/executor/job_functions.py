@@ -17,69 +17,69 @@ from rq.job import Job
 from cdvae_schema.job_specs import JobSpec
 from cdvae_schema.wire import FIELD_STATE
 from cdvae_service.results.result_store import ResultStore
-from worker.batching.dynamic_batcher import Together
-from worker.executor.job_control import Control
-from worker.executor.job_runner import Runner
-from worker.executor.redis_sync import Exchange
-from worker.model.model_cache import Models
-from worker.results.analysis_pool import Checks
+from worker.batching.dynamic_batcher import DynamicBatcher
+from worker.executor.job_control import JobControl
+from worker.executor.job_runner import JobRunner
+from worker.executor.redis_sync import RedisSync
+from worker.model.model_cache import ModelCache
+from worker.results.analysis_pool import AnalysisPool
 from worker.results.job_relaxation import Relaxer
-from worker.results.result_writer import ResultFolder
+from worker.results.result_writer import ResultWriter
 from worker.supervisor.executor_process import Message
 
 Payload = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Context:
+class JobContext:
     """What the jobs of one process share."""
 
     store: ResultStore
     connection: Redis
-    models: Models
-    checks: Checks
+    models: ModelCache
+    checks: AnalysisPool
     relaxer: Relaxer
-    together: Together
-    exchange: Exchange
+    together: DynamicBatcher
+    sync: RedisSync
     report: Callable[[Message], None]
 
 
-def generate(context: Context, payload: Payload) -> Payload:
+def generate(context: JobContext, payload: Payload) -> Payload:
     """Sample crystals from the prior."""
     return _run(context, payload, "generate", "sampling")
 
 
-def reconstruct(context: Context, payload: Payload) -> Payload:
+def reconstruct(context: JobContext, payload: Payload) -> Payload:
     """Encode crystals and decode them again."""
     return _run(context, payload, "reconstruct", "sampling")
 
 
-def optimize(context: Context, payload: Payload) -> Payload:
+def optimize(context: JobContext, payload: Payload) -> Payload:
     """Search for crystals with a better property."""
     return _run(context, payload, "optimize", "optimizing")
 
 
-def interpolate(context: Context, payload: Payload) -> Payload:
+def interpolate(context: JobContext, payload: Payload) -> Payload:
     """Walk from one crystal to another."""
     return _run(context, payload, "interpolate", "sampling")
 
 
-def vary(context: Context, payload: Payload) -> Payload:
+def vary(context: JobContext, payload: Payload) -> Payload:
     """Make crystals like a given one."""
     return _run(context, payload, "vary", "sampling")
 
 
-def _run(context: Context, payload: Payload, kind: str, stage: str) -> Payload:
+def _run(context: JobContext, payload: Payload, kind: str, stage: str) -> Payload:
     """The job's state and how many crystals it made; `stage`: what it is said to do meanwhile."""
     spec = JobSpec.model_validate(payload)
     if spec.kind != kind:
         raise ValueError(f"a {spec.kind} job was sent to {kind}")
     stages = ("starting", stage, *(["relax"] if spec.request.relax else []), "finishing")
-    control = Control(spec.id, spec.num_samples, stages)
-    with context.exchange.attend(control):
+    control = JobControl(spec.id, spec.num_samples, stages)
+    with context.sync.track(control):
         engine = context.models.get(spec.model)
-        folder = ResultFolder(context.store, spec.id)
-        runner = Runner(
+        folder = ResultWriter(context.store, spec.id)
+        runner = JobRunner(
             spec,
             engine,
             context.together,

@@ -20,16 +20,16 @@ from cdvae_schema.crystal_records import CrystalRecord
 from cdvae_schema.job_specs import JobSpec
 from cdvae_schema.outcomes import ResultSummary, Seconds
 from cdvae_schema.wire import QUEUES
-from worker.batching.dynamic_batcher import Together
-from worker.executor.job_control import Control
+from worker.batching.dynamic_batcher import DynamicBatcher
+from worker.executor.job_control import JobControl
 from worker.model.engine import Engine
-from worker.results.analysis import Finding, Origin, Part, find
-from worker.results.analysis_pool import Checks
+from worker.results.analysis import CrystalAnalysis, CrystalProvenance, CrystalSlice, analyze
+from worker.results.analysis_pool import AnalysisPool
 from worker.results.job_relaxation import Relaxer, relax_all, relaxation_metrics
 from worker.results.job_summary import chunk_message, evaluations_of, metrics_of
 from worker.results.provenance import provenance
 from worker.results.records import make_record
-from worker.results.result_writer import Chunk, ResultFolder
+from worker.results.result_writer import Chunk, ResultWriter
 from worker.supervisor.executor_process import Message
 from worker.tasks.decoding_tasks import TASKS
 from worker.tasks.task import Decode, Task
@@ -38,7 +38,7 @@ from worker.tasks.work_division import Work, resumed
 Report = Callable[[Message], None]
 
 
-class Runner:
+class JobRunner:
     """One job on one model. `run` does all of it and may be called once.
 
     It goes on after the chunks that are in `folder`: on the same kind of CPU no bit of a crystal
@@ -49,11 +49,11 @@ class Runner:
         self,
         spec: JobSpec,
         engine: Engine,
-        together: Together,
-        checks: Checks,
+        together: DynamicBatcher,
+        checks: AnalysisPool,
         relaxer: Relaxer,
-        control: Control,
-        folder: ResultFolder,
+        control: JobControl,
+        folder: ResultWriter,
         report: Report,
     ) -> None:
         self._spec, self._engine, self._control = spec, engine, control
@@ -64,13 +64,13 @@ class Runner:
         divided = engine.chunks(spec.num_samples, searched=spec.kind == "optimize")
         chunks = resumed(divided, finished)
         self._work = Work(spec.num_samples, chunks)
-        self._origin = Origin(
+        self._origin = CrystalProvenance(
             model=engine.reference,
             weights_sha256=engine.model.weights_sha256,
             seed=spec.seed,
             sampler=f"{spec.sampler.name} {spec.sampler.nfe}",
         )
-        self._findings = find(Part.of(folder.structures(), 0, self._origin))
+        self._findings = analyze(CrystalSlice.of(folder.structures(), 0, self._origin))
         self._queue_seconds = max(0.0, (datetime.now(UTC) - spec.created_at).total_seconds())
         self._sample_seconds = self._check_seconds = self._relax_seconds = 0.0
 
@@ -122,7 +122,7 @@ class Runner:
         if bad:
             raise NonFiniteSampleError(bad)
         records: list[CrystalRecord] = []
-        # Checks may take seconds; what is checked when the job is cancelled is kept.
+        # AnalysisPool may take seconds; what is checked when the job is cancelled is kept.
         findings = self._checks.findings(
             structures, crystals.start, self._origin, lambda: on_level(1, 1)
         )
@@ -162,13 +162,13 @@ class Runner:
         index: int,
         structure: Structure,
         predicted: dict[str, float],
-        finding: Finding,
+        finding: CrystalAnalysis,
     ) -> CrystalRecord:
         self._findings.append(finding)
         has_cell = finding.report.volume is not None
         novel = self._engine.is_novel(finding.fingerprint) if has_cell else None
         record = make_record(index, structure, finding, predicted, novel)
-        return task.complete(record, structure)
+        return task.finalize_record(record, structure)
 
     def _seconds(self) -> Seconds:
         return Seconds(
@@ -186,7 +186,7 @@ class Runner:
         equal = duplicates(self._folder.structures(), fingerprints)
         self._folder.mark_duplicates(equal)
         if task is not None:
-            self._folder.replace(task.settled(self._folder.records()))
+            self._folder.replace(task.finalize(self._folder.records()))
         records = self._folder.records()
         reports = [finding.report for finding in self._findings]
         metrics = metrics_of(records, reports, equal, self._engine.statistics())

@@ -14,7 +14,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from cdvae_schema.wire import CANCEL_TTL, LEASES_KEY, cancel_key, changed_channel, progress_key
-from worker.executor.job_control import Control
+from worker.executor.job_control import JobControl
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ EVERY = 0.2  # s
 OUTAGE_SECONDS = 2.0  # s without Redis before it is tried again
 
 
-class Exchange:
+class RedisSync:
     """Writes the progress of jobs and reads the wishes to cancel them, by a thread of its own.
 
     Dozens of small jobs wait for a batch at a time: each doing so for itself took a fifth of the
@@ -34,20 +34,20 @@ class Exchange:
     def __init__(self, connection: Redis, worker: str) -> None:
         self._connection = connection
         self._worker = worker.encode()
-        self._controls: list[Control] = []
-        self._written: WeakKeyDictionary[Control, dict[str, str]] = WeakKeyDictionary()
+        self._controls: list[JobControl] = []
+        self._written: WeakKeyDictionary[JobControl, dict[str, str]] = WeakKeyDictionary()
         self._changed = threading.Condition()
         # One at a time: what is older shall not come later.
-        self._talking = threading.Lock()
+        self._syncing = threading.Lock()
         self._silent_until = float("-inf")
-        threading.Thread(target=self._serve, name="exchange", daemon=True).start()
+        threading.Thread(target=self._serve, name="sync", daemon=True).start()
 
     @contextmanager
-    def attend(self, control: Control) -> Iterator[None]:
+    def track(self, control: JobControl) -> Iterator[None]:
         """Look after a job: it hears at once what is already wished, and its last progress is
         written before this returns.
         """
-        self._talk([control])
+        self._sync([control])
         with self._changed:
             self._controls.append(control)
             self._changed.notify()
@@ -56,7 +56,7 @@ class Exchange:
         finally:
             with self._changed:
                 self._controls.remove(control)
-            self._talk([control])
+            self._sync([control])
 
     def _serve(self) -> None:
         while True:
@@ -67,10 +67,10 @@ class Exchange:
             with self._changed:
                 controls = list(self._controls)
             if controls:
-                self._talk(controls)
+                self._sync(controls)
 
-    def _talk(self, controls: Sequence[Control]) -> None:
-        with self._talking:
+    def _sync(self, controls: Sequence[JobControl]) -> None:
+        with self._syncing:
             if time.monotonic() < self._silent_until:
                 return
             names = [control.job_id for control in controls]
@@ -93,7 +93,7 @@ class Exchange:
                 return
             self._written.update(news)
         for control, wish, holder in zip(controls, wishes, holders, strict=True):
-            control.told(cancel=wish is not None, ours=holder == self._worker)
+            control.update(cancel=wish is not None, ours=holder == self._worker)
 
 
 def _write(pipeline: Any, job_id: str, progress: dict[str, str], eta: str) -> None:

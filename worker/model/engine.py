@@ -13,15 +13,15 @@ from cdvae import inference
 from cdvae.constraints import Constraints
 from cdvae.geometry.crystal import CrystalBatch
 from cdvae.inference import ConstrainedPrior, Decoded, SamplerSpec
-from cdvae.inference.consistency import Consistency, consistency
+from cdvae.inference.consistency import DecodingConsistency, consistency
 from cdvae.inference.fixed_attributes import FixedAttributes
 from cdvae.metrics.fingerprint import Fingerprint
 from cdvae.metrics.novelty import KEYS, NoveltyIndex
 from cdvae.model_folder import TrainedModel
 from cdvae.nn.encoder import Latents, Posterior
 from cdvae.optimization import latent_paths
-from cdvae.optimization.composition_filter import Admission
-from cdvae.optimization.objective import Objective, goal_of
+from cdvae.optimization.composition_filter import CompositionFilter
+from cdvae.optimization.objective import PropertyObjective, combine_objectives
 from cdvae.optimization.optimize import optimize
 
 OnStep = Callable[[int, int], None]
@@ -93,9 +93,9 @@ class Engine:
         """The prior of crystals that meet the constraints; raises InfeasibleError."""
         return ConstrainedPrior(self.model, constraints)
 
-    def admission(self, constraints: Constraints) -> Admission:
+    def composition_filter(self, constraints: Constraints) -> CompositionFilter:
         """Which compositions a search may visit under the constraints; raises InfeasibleError."""
-        return Admission(self.model, constraints)
+        return CompositionFilter(self.model, constraints)
 
     def encode(self, crystals: CrystalBatch) -> Posterior:
         """The posterior of each crystal."""
@@ -131,7 +131,7 @@ class Engine:
         """(B,) between latents, see `cdvae.optimization.latent_paths.distance`."""
         return latent_paths.distance(self.model, z, other)
 
-    def consistency(self, latents: Latents, crystals: CrystalBatch) -> Consistency:
+    def consistency(self, latents: Latents, crystals: CrystalBatch) -> DecodingConsistency:
         """How far crystals agree with the latents that they were decoded from."""
         return consistency(self.model, latents, crystals)
 
@@ -146,12 +146,12 @@ class Engine:
         sampler: SamplerSpec,
         on_step: OnStep,
         *,
-        objectives: Sequence[Objective],
+        objectives: Sequence[PropertyObjective],
         steps: int,
         learning_rate: float,
         trust_radius: float,
         patience: int | None,
-        admission: Admission | None,
+        composition_filter: CompositionFilter | None,
     ) -> tuple[Decoded, list[Found]]:
         """The best crystal found from each start, and how it was found.
 
@@ -167,15 +167,15 @@ class Engine:
             learning_rate=learning_rate,
             trust_radius=trust_radius,
             patience=patience,
-            admission=admission,
+            composition_filter=composition_filter,
             on_step=on_step,
         )
         crystals = search.best()
         properties = inference.estimate(self.model, crystals)
         before = inference.estimate(self.model, search.first())
         found: list[Found] = []
-        for row, path in enumerate(search.paths):
-            columns = list(zip(*path.trajectory, strict=True))
+        for row, path in enumerate(search.trajectories):
+            columns = list(zip(*path.values, strict=True))
             found.append(
                 {
                     objective.prop: Progress(
@@ -190,11 +190,11 @@ class Engine:
         return Decoded(crystals, properties, search.nfe), found
 
     def cost(
-        self, objectives: Sequence[Objective], properties: Mapping[str, Sequence[float]]
+        self, objectives: Sequence[PropertyObjective], properties: Mapping[str, Sequence[float]]
     ) -> list[float]:
         """What the search makes small, of properties in the units of the card, by name."""
-        goal = goal_of(self.model, objectives)
-        return list(goal.cost(goal.standardized(properties)).tolist())
+        combined = combine_objectives(self.model, objectives)
+        return list(combined.cost(combined.standardize(properties)).tolist())
 
     def decode(
         self,

@@ -36,7 +36,7 @@ def model_store(settings: WorkerSettings) -> LocalStore:
     return open_store(settings.model_store, settings.home / "models")
 
 
-class Models:
+class ModelCache:
     """The models of one process, at most `settings.max_models` of them, least used go first.
 
     Jobs ask for them from threads of their own.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Origin:
+class CrystalProvenance:
     """What every crystal of a job has in common, for the provenance in its CIF."""
 
     model: str  # name@version
@@ -39,7 +39,7 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class Finding:
+class CrystalAnalysis:
     """What can be said of a crystal alone."""
 
     report: CrystalReport
@@ -48,27 +48,27 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Part:
+class CrystalSlice:
     """Some crystals of a job, as little as says it all: pickling a structure takes longer."""
 
     start: int  # index of the first
     crystals: Sequence[tuple[np.ndarray, list[Any], np.ndarray]]  # cell, Z, fractional
-    origin: Origin
+    origin: CrystalProvenance
 
     @staticmethod
-    def of(structures: Sequence[Structure], start: int, origin: Origin) -> Part:
+    def of(structures: Sequence[Structure], start: int, origin: CrystalProvenance) -> CrystalSlice:
         """The part of these crystals, whose indices begin at ``start``."""
         crystals = [
             (one.lattice.matrix, list(one.atomic_numbers), one.frac_coords) for one in structures
         ]
-        return Part(start, crystals, origin)
+        return CrystalSlice(start, crystals, origin)
 
 
-def find(part: Part) -> list[Finding]:
+def analyze(part: CrystalSlice) -> list[CrystalAnalysis]:
     """The findings of a part's crystals."""
     findings = []
     for index, (cell, atomic_numbers, sites) in enumerate(part.crystals, part.start):
         structure = Structure(Lattice(cell), atomic_numbers, sites)
         cif = write_cif(structure, part.origin.of(index))
-        findings.append(Finding(describe(structure), identify(structure), cif))
+        findings.append(CrystalAnalysis(describe(structure), identify(structure), cif))
     return findings

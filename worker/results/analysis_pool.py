@@ -21,7 +21,7 @@ from pymatgen.core.lattice import Lattice
 from pymatgen.core.structure import Structure
 
 from cdvae.metrics.crystal_report import describe
-from worker.results.analysis import Finding, Origin, Part, find
+from worker.results.analysis import CrystalAnalysis, CrystalProvenance, CrystalSlice, analyze
 
 PART = 16
 """Crystals that a process looks at in one call, some 40 ms."""
@@ -30,11 +30,11 @@ MOST = 4
 LOOK_SECONDS = 0.2  # s between two looks of a waiting job at its limit, its client
 
 
-class ChecksDiedError(Exception):
+class AnalysisDiedError(Exception):
     """Crystals whose checks end the process that makes them, twice."""
 
 
-class Checks:
+class AnalysisPool:
     """Findings of the crystals of all jobs of a process.
 
     threads: of torch. With one of them the crystals are looked at by the job itself: a worker
@@ -50,29 +50,29 @@ class Checks:
         self,
         structures: Sequence[Structure],
         start: int,
-        origin: Origin,
+        origin: CrystalProvenance,
         on_wait: Callable[[], None],
-    ) -> Iterator[Finding]:
+    ) -> Iterator[CrystalAnalysis]:
         """Of each crystal, in order, as they come; the first has the index ``start`` in its job.
 
         on_wait: called at least a few times a second; what it raises ends the search.
 
         Raises:
-            ChecksDiedError: a crystal ends the process that looks at it.
+            AnalysisDiedError: a crystal ends the process that looks at it.
         """
         if self._pool is None:
             for index, structure in enumerate(structures, start):
                 on_wait()
-                yield from find(Part.of([structure], index, origin))
+                yield from analyze(CrystalSlice.of([structure], index, origin))
             return
-        waiting: deque[tuple[Part, Future[list[Finding]]]] = deque()
+        waiting: deque[tuple[CrystalSlice, Future[list[CrystalAnalysis]]]] = deque()
         places = iter(range(0, len(structures), PART))
         # No more at a time than keeps all processes busy: what others ask for comes in between.
         ahead = self._processes + 1
         try:
             while True:
                 for i in islice(places, ahead - len(waiting)):
-                    part = Part.of(structures[i : i + PART], start + i, origin)
+                    part = CrystalSlice.of(structures[i : i + PART], start + i, origin)
                     waiting.append((part, self._submit(part)))
                 if not waiting:
                     return
@@ -87,14 +87,14 @@ class Checks:
             for _, future in waiting:
                 future.cancel()
 
-    def _submit(self, part: Part) -> Future[list[Finding]]:
+    def _submit(self, part: CrystalSlice) -> Future[list[CrystalAnalysis]]:
         with self._lock:
             assert self._pool is not None
             try:
-                return self._pool.submit(find, part)
+                return self._pool.submit(analyze, part)
             except BrokenProcessPool:
                 self._pool = _pool(self._processes)
-                return self._pool.submit(find, part)
+                return self._pool.submit(analyze, part)
 
 
 def _pool(processes: int) -> ProcessPoolExecutor:
@@ -107,7 +107,7 @@ def _pool(processes: int) -> ProcessPoolExecutor:
 
 
 def _begin() -> None:
-    """Get ready, and end with the work-horse, however that ends."""
+    """Get ready, and end with the executor, however that ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -116,7 +116,7 @@ def _begin() -> None:
         parent.join()
         os._exit(0)
 
-    threading.Thread(target=end, name="horse-watch", daemon=True).start()
+    threading.Thread(target=end, name="executor-watch", daemon=True).start()
     describe(Structure(Lattice.cubic(4), ["Cs"], [[0.0, 0.0, 0.0]]))
 
 
@@ -124,21 +124,23 @@ def _begun() -> None:
     """What a process does first."""
 
 
-def _result(future: Future[list[Finding]], on_wait: Callable[[], None]) -> list[Finding]:
+def _result(
+    future: Future[list[CrystalAnalysis]], on_wait: Callable[[], None]
+) -> list[CrystalAnalysis]:
     on_wait()
     while not wait([future], LOOK_SECONDS).done:
         on_wait()
     return future.result()
 
 
-def _find_apart(part: Part, on_wait: Callable[[], None]) -> list[Finding]:
+def _find_apart(part: CrystalSlice, on_wait: Callable[[], None]) -> list[CrystalAnalysis]:
     """The findings by a process that looks at nothing else: whose crystal it was shows then."""
     pool = _pool(1)
     try:
-        return _result(pool.submit(find, part), on_wait)
+        return _result(pool.submit(analyze, part), on_wait)
     except BrokenProcessPool as error:
         last = part.start + len(part.crystals) - 1
         text = f"the checks of crystals {part.start} to {last} ended their process twice"
-        raise ChecksDiedError(text) from error
+        raise AnalysisDiedError(text) from error
     finally:
         pool.shutdown(wait=False, cancel_futures=True)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from pymatgen.core.structure import Structure
 
     from cdvae.stability.relaxation import Potential, Relaxation
-    from worker.results.analysis import Origin
-    from worker.results.result_writer import ResultFolder
+    from worker.results.analysis import CrystalProvenance
+    from worker.results.result_writer import ResultWriter
 
 
 LoadPotential = Callable[[str], "Potential"]
@@ -60,7 +60,7 @@ class Relaxer:
         self,
         records: Sequence[CrystalRecord],
         structures: Sequence[Structure],
-        origin: Origin,
+        origin: CrystalProvenance,
         on_step: Callable[[int], None],
     ) -> list[CrystalRecord]:
         """The records with their relaxed crystals; as they are where that is impossible or makes no
@@ -83,8 +83,8 @@ class Relaxer:
 
 def relax_all(
     relaxer: Relaxer,
-    folder: ResultFolder,
-    origin: Origin,
+    folder: ResultWriter,
+    origin: CrystalProvenance,
     on_fraction: Callable[[float], None],
 ) -> None:
     """Relax a job's crystals chunk by chunk, but not those of a chunk where it has been done.
@@ -109,7 +109,9 @@ def relax_all(
         folder.replace(records)
 
 
-def _with(record: CrystalRecord, found: Relaxation, name: str, origin: Origin) -> CrystalRecord:
+def _with(
+    record: CrystalRecord, found: Relaxation, name: str, origin: CrystalProvenance
+) -> CrystalRecord:
     from cdvae.data.cif_writer import write_cif
 
     relaxed = Relaxed(

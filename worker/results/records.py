@@ -8,13 +8,13 @@ from pymatgen.core.structure import Structure
 
 from cdvae.metrics.crystal_report import CrystalReport, lattice_fields
 from cdvae_schema.crystal_records import CellParameters, CrystalRecord, SpaceGroup, Validity
-from worker.results.analysis import Finding
+from worker.results.analysis import CrystalAnalysis
 
 
 def make_record(
     index: int,
     structure: Structure,
-    finding: Finding,
+    finding: CrystalAnalysis,
     predicted: Mapping[str, float],
     novel: bool | None,
 ) -> CrystalRecord:

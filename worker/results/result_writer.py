@@ -53,7 +53,7 @@ class Chunk:
 
 
 @dataclass
-class ResultFolder:
+class ResultWriter:
     """The result of a job: `chunks` are those that an earlier attempt finished, then our own."""
 
     store: ResultStore

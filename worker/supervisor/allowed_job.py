@@ -30,7 +30,7 @@ class ForbiddenJobError(Exception):
 class AllowedJob(Job):
     """A job whose function is looked up in `functions` (by name) and takes one JSON object.
 
-    The table is empty in the worker process, which runs no jobs, and filled in the work-horse.
+    The table is empty in the worker process, which runs no jobs, and filled in the executor.
 
     attempts: processes that were lost with it; outcome: its state as it ended, or ''; request_id,
     trace: what follows it through logs and traces.

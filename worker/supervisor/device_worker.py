@@ -1,4 +1,4 @@
-"""The RQ worker of a device: jobs side by side, in a work-horse that keeps its models loaded."""
+"""The RQ worker of a device: jobs side by side, in an executor that keeps its models loaded."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from cdvae_schema.job_specs import JobError
 from cdvae_service.jobstore.ledger import ENDED
 from cdvae_service.results.result_store import open_store
 from worker.supervisor.allowed_job import AllowedJob
-from worker.supervisor.executor_process import HorseDiedError, Message
-from worker.supervisor.executor_worker import HorseStartError, HorseWorker
-from worker.supervisor.failures import forbidden, horse_lost, timed_out
+from worker.supervisor.executor_process import ExecutorDiedError, Message
+from worker.supervisor.executor_worker import ExecutorStartError, ExecutorWorker
+from worker.supervisor.failures import executor_lost, forbidden, timed_out
 from worker.supervisor.heartbeat import RENEW_EVERY
-from worker.supervisor.leases import Ledger, Verdict
-from worker.supervisor.orphan_recovery import Rescue
-from worker.supervisor.queue_listener import Doorbell
-from worker.supervisor.result_expiry import Expiry
-from worker.supervisor.running_jobs import Running, queues_with_room
+from worker.supervisor.leases import Leases, Verdict
+from worker.supervisor.orphan_recovery import OrphanRecovery
+from worker.supervisor.queue_listener import QueueListener
+from worker.supervisor.result_expiry import ResultExpiry
+from worker.supervisor.running_jobs import RunningJob, queues_with_room
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +35,8 @@ OUTAGE_SECONDS = 0.5  # s between two tries while Redis does not answer
 REDIS_GONE = (RedisConnectionError, RedisTimeoutError)
 
 
-class DeviceWorker(HorseWorker):
-    """Takes jobs off the queues and has its horse run them.
+class DeviceWorker(ExecutorWorker):
+    """Takes jobs off the queues and has its executor run them.
 
     RQ's worker without its loop: several jobs run at a time and share batches; a job is leased
     from the moment it leaves its queue (see `backplane.ledger`); the jobs of a dead worker are
@@ -48,17 +48,17 @@ class DeviceWorker(HorseWorker):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         settings = self.settings
-        self._ledger = Ledger(self.connection, self.name)
-        self._rescue = Rescue(self._ledger, self._ended)
+        self._ledger = Leases(self.connection, self.name)
+        self._rescue = OrphanRecovery(self._ledger, self._ended)
         store = open_store(settings.home, settings.results_url)
-        self._expiry = Expiry(self.connection, store, settings.result_ttl)
+        self._expiry = ResultExpiry(self.connection, store, settings.result_ttl)
         self._next_heartbeat = 0.0
-        self._running: dict[str, Running] = {}
+        self._running: dict[str, RunningJob] = {}
         # A job that nothing runs beside: it is next, or it runs.
         self._alone: AllowedJob | None = None
 
     def run(self) -> None:
-        """Work until a signal comes; raises HorseStartError where no model can be loaded."""
+        """Work until a signal comes; raises ExecutorStartError where no model can be loaded."""
         self.bootstrap(None)
         try:
             while self._running or not self._stop_requested:
@@ -66,8 +66,8 @@ class DeviceWorker(HorseWorker):
                     if not self._take():
                         self._wait()
                     self._look_around()
-                except HorseDiedError as death:
-                    self._give_back_all("retry", horse_lost(death.status))
+                except ExecutorDiedError as death:
+                    self._give_back_all("retry", executor_lost(death.status))
                 except REDIS_GONE as error:
                     log.warning("waiting for Redis: %s", error)
                     time.sleep(OUTAGE_SECONDS)
@@ -99,19 +99,19 @@ class DeviceWorker(HorseWorker):
         return True
 
     def _begin(self, job: AllowedJob) -> None:
-        """Give one leased job to the horse."""
+        """Give one leased job to the executor."""
         try:
             if not self._running:
-                self._ensure_horse()
-            assert self._horse is not None
+                self._ensure_executor()
+            assert self._executor is not None
             execution = self.prepare_execution(job)
             job.started_at = now()
             limit = job.timeout or self.queue_class.DEFAULT_TIMEOUT
-            self._running[job.id] = Running(job, execution, float(limit))
+            self._running[job.id] = RunningJob(job, execution, float(limit))
             if len(self._running) == 1:
                 self._announce("busy")
-            self._horse.send({"job": job.id, "execution": execution.id})
-        except (*REDIS_GONE, HorseStartError, StopRequested):
+            self._executor.send({"job": job.id, "execution": execution.id})
+        except (*REDIS_GONE, ExecutorStartError, StopRequested):
             self._end(job.id, "return", None)
             raise
 
@@ -125,13 +125,13 @@ class DeviceWorker(HorseWorker):
             return
         self.set_state(WorkerStatus.IDLE)
         self._announce("idle")
-        with Doorbell(self.connection) as doorbell:
+        with QueueListener(self.connection) as listener:
             while not self._stop_requested and not self._take():
                 self._look_around()
-                doorbell.wait(IDLE_SECONDS)
+                listener.wait(IDLE_SECONDS)
 
     def _look_around(self) -> None:
-        """Signs of life, jobs of the dead, results whose time is over, a horse that died idle."""
+        """Settle all jobs after their process ended."""
         try:
             self._beat()
             self._rescue.run()
@@ -143,19 +143,19 @@ class DeviceWorker(HorseWorker):
             log.warning("no heartbeat: Redis does not answer (%s)", error)
         self._listen(0.0)
         if not self._running:
-            self._ensure_horse()
+            self._ensure_executor()
         elif late := [one for one in self._running.values() if self._is_late(one)]:
-            self._kill_horse()
+            self._kill_executor()
             for one in late:
                 log.warning("job %s ignored its time limit; its process is killed", one.job.id)
                 self._end(one.job.id, "fail", timed_out(one.job))
             self._give_back_all("return", None)
         elif self._grace_is_over():
             log.warning("%d jobs are stopped: the worker shuts down", len(self._running))
-            self._kill_horse()
+            self._kill_executor()
             self._give_back_all("return", None)
 
-    def _is_late(self, one: Running) -> bool:
+    def _is_late(self, one: RunningJob) -> bool:
         return one.over_its_time(self.settings.timeout_grace)
 
     def _beat(self) -> None:
@@ -167,7 +167,7 @@ class DeviceWorker(HorseWorker):
             self.maintain_heartbeats(one.job, one.execution)
 
     def _handle(self, message: Message) -> str:
-        """Take note of one message of the horse; its name."""
+        """Take note of one message of the executor; its name."""
         event = super()._handle(message)
         if event == "done" and message["job"] in self._running:
             self._end(message["job"], "return", None)  # back to its queue unless it has ended
@@ -175,7 +175,7 @@ class DeviceWorker(HorseWorker):
 
     def _give_back_all(self, verdict: Verdict, problem: JobError | None) -> None:
         """What becomes of all jobs whose process is gone."""
-        self._drop_horse()
+        self._drop_executor()
         for job_id in list(self._running):
             self._end(job_id, verdict, problem)
 
@@ -190,7 +190,7 @@ class DeviceWorker(HorseWorker):
             log.warning("job %s goes back to its queue", job_id)
         if not self._running and not self._stop_requested:
             self.set_state(WorkerStatus.IDLE)
-            self._announce("starting" if self._horse is None else "idle")
+            self._announce("starting" if self._executor is None else "idle")
 
     def _grace_is_over(self) -> bool:
         requested = self._shutdown_requested_date

@@ -1,7 +1,7 @@
-"""The worker's side of its work-horse: a process that is started once and fed over a pipe.
+"""The worker's side of its executor: a process that is started once and fed over a pipe.
 
-The horse is spawned, never forked: forking after torch has started its threads hangs, and CUDA
-does not survive it. Messages are one JSON object a line. What the horse says is described in
+The executor is spawned, never forked: forking after torch has started its threads hangs, and CUDA
+does not survive it. Messages are one JSON object a line. What the executor says is described in
 `worker.executor.executor`; it ends by itself when its standard input closes, so it cannot outlive
 the worker.
 """
@@ -24,8 +24,8 @@ Message = dict[str, Any]
 EXIT_SECONDS = 5.0  # s, for a process to end by itself
 
 
-class HorseDiedError(Exception):
-    """The horse ended while something was expected of it; `status` is its exit status."""
+class ExecutorDiedError(Exception):
+    """The executor ended while something was expected of it; `status` is its exit status."""
 
     def __init__(self, status: int) -> None:
         super().__init__(describe_status(status))
@@ -40,8 +40,8 @@ def describe_status(status: int) -> str:
     return f"signal {name}" + (", perhaps out of memory" if -status == signal.SIGKILL else "")
 
 
-class HorseProcess:
-    """One running work-horse.
+class ExecutorProcess:
+    """One running executor.
 
     command: how to start it; config: its first message; environment: its whole environment.
     """
@@ -49,20 +49,20 @@ class HorseProcess:
     def __init__(
         self, command: Sequence[str], config: Message, environment: Mapping[str, str]
     ) -> None:
-        self._events, horse_end = os.pipe()
+        self._events, executor_end = os.pipe()
         try:
             self._process = subprocess.Popen(
-                [*command, str(horse_end)],
+                [*command, str(executor_end)],
                 stdin=subprocess.PIPE,
                 env=dict(environment),
-                pass_fds=(horse_end,),
+                pass_fds=(executor_end,),
                 process_group=0,
             )
         except BaseException:
             os.close(self._events)
             raise
         finally:
-            os.close(horse_end)
+            os.close(executor_end)
         os.set_blocking(self._events, False)
         self._poll = select.poll()
         self._poll.register(self._events, select.POLLIN | select.POLLHUP)
@@ -81,18 +81,18 @@ class HorseProcess:
         return self._process.poll() is None
 
     def send(self, message: Message) -> None:
-        """Send one message; raises HorseDiedError if nobody is there to read it."""
+        """Send one message; raises ExecutorDiedError if nobody is there to read it."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(message).encode() + b"\n")
             self._process.stdin.flush()
         except (BrokenPipeError, ConnectionResetError):
-            raise HorseDiedError(self._end()) from None
+            raise ExecutorDiedError(self._end()) from None
 
     def receive(self, timeout: float) -> Message | None:
         """The next message; None where none arrives within `timeout` seconds.
 
-        Raises HorseDiedError when the horse has ended and everything it said has been returned.
+        Raises ExecutorDiedError when the executor has ended and all its messages were returned.
         """
         end = time.monotonic() + timeout
         while not self._lines:
@@ -101,27 +101,27 @@ class HorseProcess:
                 return None
             chunk = os.read(self._events, 65536)
             if not chunk:
-                raise HorseDiedError(self._end())
+                raise ExecutorDiedError(self._end())
             *lines, self._rest = (self._rest + chunk).split(b"\n")
             self._lines.extend(lines)
         message: Message = json.loads(self._lines.popleft())
         return message
 
     def _end(self) -> int:
-        """The exit status of a horse that has closed its pipes, which it does on its way out."""
+        """Return the exit status of an executor that has closed its pipes."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             return self._process.wait(EXIT_SECONDS)
         return self.kill()
 
     def kill(self) -> int:
-        """Kill the horse and what it started; its exit status (its own, had it ended before)."""
+        """Kill the executor and what it started; its exit status (its own, had it ended before)."""
         if self._process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
         return self._process.wait()
 
     def close(self) -> None:
-        """End the horse: close its input, wait some seconds, then kill it; free the pipe."""
+        """End the executor: close its input, wait some seconds, then kill it; free the pipe."""
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()

@@ -1,4 +1,4 @@
-"""A worker with a work-horse: its start, its signals, its end."""
+"""A worker with an executor: its start, its signals, its end."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from rq.utils import now
 from rq.worker import Worker
 
 from worker.supervisor.allowed_job import AllowedJob
-from worker.supervisor.executor_process import HorseDiedError, HorseProcess, Message
+from worker.supervisor.executor_process import ExecutorDiedError, ExecutorProcess, Message
 from worker.supervisor.failures import record_failure
-from worker.supervisor.heartbeat import Presence, State
+from worker.supervisor.heartbeat import Heartbeat, State
 from worker.supervisor.worker_metrics import WorkerMetrics
 from worker.worker_settings import WorkerSettings
 
 log = logging.getLogger(__name__)
 
-HORSE_COMMAND = (sys.executable, "-m", "worker.executor.executor")
+EXECUTOR_COMMAND = (sys.executable, "-m", "worker.executor.executor")
 WORKER_TTL = 20  # s
 MAINTENANCE_INTERVAL = 2  # s
 TICK = 0.5  # s between two looks at signals, time limits and heartbeats
 
 
-class HorseStartError(RuntimeError):
-    """The work-horse could not be made ready; the log says why.
+class ExecutorStartError(RuntimeError):
+    """The executor could not be made ready; the log says why.
 
     `status` is its exit status, os.EX_CONFIG where trying again cannot help.
     """
@@ -43,8 +43,8 @@ class HorseStartError(RuntimeError):
         self.status = status
 
 
-class HorseWorker(Worker):
-    """An RQ worker whose horse is spawned once and kept, announced by its presence key."""
+class ExecutorWorker(Worker):
+    """An RQ worker whose executor is spawned once and kept, announced by its presence key."""
 
     job_class = AllowedJob
 
@@ -55,7 +55,7 @@ class HorseWorker(Worker):
         *,
         name: str,
         metrics: WorkerMetrics,
-        horse_command: Sequence[str] = HORSE_COMMAND,
+        executor_command: Sequence[str] = EXECUTOR_COMMAND,
     ) -> None:
         super().__init__(
             list(settings.queues),
@@ -70,9 +70,9 @@ class HorseWorker(Worker):
         )
         self.settings = settings
         self.metrics = metrics
-        self.presence = Presence(connection, name)
-        self._horse_command = tuple(horse_command)
-        self._horse: HorseProcess | None = None
+        self.heart = Heartbeat(connection, name)
+        self._executor_command = tuple(executor_command)
+        self._executor: ExecutorProcess | None = None
         self._grace = float(settings.shutdown_grace)
 
     @property
@@ -85,12 +85,12 @@ class HorseWorker(Worker):
         self._install_signal_handlers()  # type: ignore[no-untyped-call]
         super().bootstrap(*args, **kwargs)
         self._announce("starting")
-        self._ensure_horse()
+        self._ensure_executor()
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
         """Keep RQ's registration and our presence alive."""
         super().heartbeat(timeout, pipeline)
-        self.presence.renew()
+        self.heart.renew()
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
         """The handler of SIGTERM and SIGINT; a second one takes a running job's grace away.
@@ -104,29 +104,33 @@ class HorseWorker(Worker):
             self._grace = 0.0
         self._stop_requested = True
 
-    def _ensure_horse(self) -> None:
-        """Return when a horse is ready for jobs; raises HorseStartError if none can be had."""
-        if self._horse is not None and self._horse.alive() and self._horse.ready:
+    def _ensure_executor(self) -> None:
+        """Return when an executor is ready for jobs; raises ExecutorStartError otherwise."""
+        if self._executor is not None and self._executor.alive() and self._executor.ready:
             return
-        self._drop_horse()
+        self._drop_executor()
         self._announce("starting")
         config = {"worker": self.name, "settings": self.settings.model_dump(mode="json")}
-        horse = self._horse = HorseProcess(self._horse_command, config, self._environment())
+        executor = self._executor = ExecutorProcess(
+            self._executor_command, config, self._environment()
+        )
         end = time.monotonic() + self.settings.load_timeout
         try:
-            while not horse.ready:
-                message = horse.receive(TICK)
+            while not executor.ready:
+                message = executor.receive(TICK)
                 if message is not None:
                     self._handle(message)
                 self.heartbeat()
                 if self._stop_requested:
                     raise StopRequested
                 if time.monotonic() > end:
-                    raise HorseStartError(f"no model loaded in {self.settings.load_timeout:.0f} s")
-        except HorseDiedError as death:
-            self._drop_horse()
-            raise HorseStartError(
-                f"the work-horse could not start: {death}", death.status
+                    raise ExecutorStartError(
+                        f"no model loaded in {self.settings.load_timeout:.0f} s"
+                    )
+        except ExecutorDiedError as death:
+            self._drop_executor()
+            raise ExecutorStartError(
+                f"the executor could not start: {death}", death.status
             ) from death
 
     def _environment(self) -> dict[str, str]:
@@ -139,58 +143,58 @@ class HorseWorker(Worker):
         }
 
     def _handle(self, message: Message) -> str:
-        """Take note of one message of the horse; its name."""
+        """Take note of one message of the executor; its name."""
         event = str(message["event"])
         if event in ("ready", "done", "models"):
-            assert self._horse is not None
-            self._horse.ready = True
+            assert self._executor is not None
+            self._executor.ready = True
             self.metrics.know(message["models"])
-            self.presence.models = message["models"]
-            self.presence.device = message["device"]
-            self.presence.relax = message["relax"]
+            self.heart.models = message["models"]
+            self.heart.device = message["device"]
+            self.heart.relax = message["relax"]
         elif event == "chunk":
             self.metrics.chunk_done(message)
         return event
 
     def _listen(self, seconds: float) -> None:
-        """Take note of the next thing that the horse says, if it does so within so many seconds.
+        """Take note of the next thing that the executor says, if it does so within so many seconds.
 
         Of one thing: what ends a batch ends a hundred jobs, each a millisecond's work, and an
-        urgent job shall not wait for all of them. Raises HorseDiedError if it died.
+        urgent job shall not wait for all of them. Raises ExecutorDiedError if it died.
         """
-        message = None if self._horse is None else self._horse.receive(seconds)
+        message = None if self._executor is None else self._executor.receive(seconds)
         if message is not None:
             self._handle(message)
 
     def _announce(self, state: State) -> None:
-        self.presence.state = state
+        self.heart.state = state
         if state == "starting":
-            self.presence.models = []
-        self.presence.announce()
+            self.heart.models = []
+        self.heart.announce()
 
-    def kill_horse(self, sig: int = 9) -> None:
-        """Kill the horse, for RQ's cold shutdown and its `kill-horse` command."""
-        if self._horse is not None:
-            self._horse.kill()
+    def kill_executor(self, sig: int = 9) -> None:
+        """Kill the executor, for RQ's cold shutdown and its `kill-executor` command."""
+        if self._executor is not None:
+            self._executor.kill()
 
-    def wait_for_horse(self) -> tuple[None, None, None]:
+    def wait_for_executor(self) -> tuple[None, None, None]:
         """RQ waits after its kill; ours has waited already."""
         return None, None, None
 
-    def _kill_horse(self) -> None:
-        self.kill_horse()
-        self._drop_horse()
+    def _kill_executor(self) -> None:
+        self.kill_executor()
+        self._drop_executor()
 
-    def _drop_horse(self) -> None:
-        if self._horse is not None:
-            self._horse.close()
-            self._horse = None
+    def _drop_executor(self) -> None:
+        if self._executor is not None:
+            self._executor.close()
+            self._executor = None
 
     def teardown(self) -> None:
         """Leave no process and no registration behind."""
-        self._drop_horse()
+        self._drop_executor()
         try:
-            self.presence.leave()
+            self.heart.leave()
             super().teardown()  # type: ignore[no-untyped-call]
         except RedisError as error:
             log.warning("could not sign off: Redis does not answer (%s)", error)

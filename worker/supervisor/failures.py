@@ -12,14 +12,14 @@ from cdvae.errors import InfeasibleError, ModelStoreError, NonFiniteSampleError
 from cdvae_schema.job_specs import JobError
 from cdvae_schema.wire import FIELD_ERROR
 from cdvae_service.jobstore.ledger import LOST
-from cdvae_service.results.result_store import StoreError
+from cdvae_service.results.result_store import ResultStoreError
 from worker.results.job_relaxation import NoPotentialError
 from worker.supervisor.allowed_job import ForbiddenJobError
 from worker.supervisor.executor_process import describe_status
 
 
-def horse_lost(status: int) -> JobError:
-    """The error of a job whose work-horses died; `status` is how the last one ended."""
+def executor_lost(status: int) -> JobError:
+    """The error of a job whose executors died; `status` is how the last one ended."""
     how = f"{LOST.detail} The last one: {describe_status(status)}."
     return JobError(code=LOST.code, detail=how)
 
@@ -67,7 +67,7 @@ def explain(error: BaseException | None, job: Job) -> JobError:
         )
     if isinstance(error, ForbiddenJobError | DeserializationError):
         return forbidden()
-    if isinstance(error, StoreError):
+    if isinstance(error, ResultStoreError):
         return JobError(
             code="storage_failed",
             detail="The crystals could not be stored: the disk is full or the store unreachable.",

@@ -18,7 +18,7 @@ RENEW_EVERY = 2.0  # s; several renewals fit into the time to live
 State = Literal["starting", "idle", "busy"]
 
 
-class Presence:
+class Heartbeat:
     """The presence key of the worker `name`; every change and every few seconds it is renewed."""
 
     def __init__(self, connection: Redis, name: str) -> None:

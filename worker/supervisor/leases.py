@@ -33,7 +33,7 @@ def connect(url: str) -> Redis:
     )
 
 
-class Ledger:
+class Leases:
     """Takes and gives back jobs in the name of `worker`."""
 
     def __init__(self, connection: Redis, worker: str) -> None:

@@ -10,24 +10,24 @@ import logging
 import time
 from collections.abc import Callable
 
-from cdvae_service.jobstore.ledger import ENDED, LOST, Absences
-from worker.supervisor.leases import Ledger
+from cdvae_service.jobstore.ledger import ENDED, LOST, FailureDetector
+from worker.supervisor.leases import Leases
 
 log = logging.getLogger(__name__)
 
 EVERY = 1.0  # s
 
 
-class Rescue:
+class OrphanRecovery:
     """Has the jobs of dead workers tried again, or failed where that was done before.
 
     ended: told the id of every job that has ended, of which nobody else is told.
     """
 
-    def __init__(self, ledger: Ledger, ended: Callable[[str], None]) -> None:
+    def __init__(self, ledger: Leases, ended: Callable[[str], None]) -> None:
         self._ledger = ledger
         self._ended = ended
-        self._absences = Absences()
+        self._absences = FailureDetector()
         self._next = 0.0
 
     def run(self) -> None:

@@ -10,7 +10,7 @@ from redis import Redis
 from cdvae_schema.wire import QUEUED_CHANNEL
 
 
-class Doorbell:
+class QueueListener:
     """Rings when a job joins a queue; for use in a `with` block.
 
     Whoever looks at the queues after entering the block misses nothing by waiting afterwards.
@@ -21,7 +21,7 @@ class Doorbell:
             ignore_subscribe_messages=True
         )
 
-    def __enter__(self) -> Doorbell:
+    def __enter__(self) -> QueueListener:
         self._pubsub.subscribe(QUEUED_CHANNEL)
         self._pubsub.get_message(timeout=1.0)  # the confirmation
         return self

@@ -8,14 +8,14 @@ import time
 from redis import Redis
 from rq.job import Job
 
-from cdvae_service.results.result_store import ResultStore, StoreError
+from cdvae_service.results.result_store import ResultStore, ResultStoreError
 
 log = logging.getLogger(__name__)
 
 EVERY = 600.0  # s
 
 
-class Expiry:
+class ResultExpiry:
     """Removes the results of jobs that Redis has forgotten and that are older than `ttl` seconds.
 
     Both must hold: a job's folder may appear before its first chunk, and an emptied Redis must not
@@ -36,5 +36,5 @@ class Expiry:
                 if age > self._ttl and not self._connection.exists(Job.key_for(job_id)):
                     self._store.remove(job_id)
                     log.info("removed the results of job %s", job_id)
-        except StoreError as error:
+        except ResultStoreError as error:
             log.warning("cannot remove old results: %s", error)

@@ -20,8 +20,8 @@ RESERVED_SHARE = 8
 
 
 @dataclass(frozen=True)
-class Running:
-    """A job that the work-horse runs."""
+class RunningJob:
+    """A job that the executor runs."""
 
     job: Job
     execution: Execution
@@ -42,7 +42,7 @@ class Running:
 
 
 def queues_with_room(
-    running: Sequence[Running], queues: Sequence[str], max_concurrent_jobs: int
+    running: Sequence[RunningJob], queues: Sequence[str], max_concurrent_jobs: int
 ) -> Sequence[str]:
     """The queues from which one more job may be taken.
 

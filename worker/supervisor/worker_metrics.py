@@ -1,7 +1,7 @@
 """Prometheus metrics of a worker, on a port of their own.
 
-They live in the worker process, not in the work-horse, and are kept in the files of
-prometheus-client's multiprocess mode: neither a new horse nor a new worker starts from zero.
+They live in the worker process, not in the executor, and are kept in the files of
+prometheus-client's multiprocess mode: neither a new executor nor a new worker starts from zero.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from cdvae_service.models.store_errors import StoreError
 from cdvae_service.telemetry.logs import configure_logging
 from worker.model.model_cache import model_store
 from worker.supervisor.device_worker import DeviceWorker
-from worker.supervisor.executor_worker import HORSE_COMMAND, HorseStartError
+from worker.supervisor.executor_worker import EXECUTOR_COMMAND, ExecutorStartError
 from worker.supervisor.leases import connect
 from worker.supervisor.worker_metrics import start as start_metrics
 from worker.worker_settings import WorkerSettings
@@ -28,7 +28,7 @@ log = logging.getLogger("worker.supervisor.worker_process")
 REDIS_WAIT = 60.0  # s; then the supervisor should know that something is wrong
 
 
-def main(horse_command: Sequence[str] = HORSE_COMMAND) -> int:
+def main(executor_command: Sequence[str] = EXECUTOR_COMMAND) -> int:
     """Work until told to stop; the exit status is 0 after that and another after a failure.
 
     os.EX_CONFIG says that starting again cannot help: there is no usable model.
@@ -49,13 +49,13 @@ def main(horse_command: Sequence[str] = HORSE_COMMAND) -> int:
     )
     name = f"{socket.gethostname()}-{secrets.token_hex(4)}"
     worker = DeviceWorker(
-        connection, settings, name=name, metrics=metrics, horse_command=horse_command
+        connection, settings, name=name, metrics=metrics, executor_command=executor_command
     )
     try:
         worker.run()
     except StopRequested:  # while the models were being loaded
         worker.teardown()
-    except HorseStartError as error:
+    except ExecutorStartError as error:
         log.error("%s", error)
         worker.teardown()
         return os.EX_CONFIG if error.status == os.EX_CONFIG else 1

@@ -84,7 +84,7 @@ class Reconstruct(Task):
             )
         return decoded
 
-    def complete(self, record: CrystalRecord, structure: Structure) -> CrystalRecord:
+    def finalize_record(self, record: CrystalRecord, structure: Structure) -> CrystalRecord:
         source, _ = source_and_candidate(record.index, self._candidates)
         rmse = match(self._inputs[source], structure)
         return ReconstructedRecord(
@@ -96,7 +96,7 @@ class Reconstruct(Task):
             rank=None,
         )
 
-    def settled(self, records: Sequence[CrystalRecord]) -> Sequence[CrystalRecord]:
+    def finalize(self, records: Sequence[CrystalRecord]) -> Sequence[CrystalRecord]:
         """With the ranks of the candidates of each source."""
         candidates: defaultdict[int, list[ReconstructedRecord]] = defaultdict(list)
         for record in records:
@@ -111,10 +111,10 @@ class Reconstruct(Task):
     def metrics(self, records: Sequence[CrystalRecord]) -> dict[str, Any]:
         """An input counts as matched if any of its candidates matches; RMSE of the best one.
 
-        `first` is the same for the candidates of rank 1 alone.
+        `top1` is the same for the candidates of rank 1 alone.
         """
         own = [record for record in records if isinstance(record, ReconstructedRecord)]
-        return {**_matches(own), "first": _matches([one for one in own if one.rank == 1])}
+        return {**_matches(own), "top1": _matches([one for one in own if one.rank == 1])}
 
     def order(self, records: Sequence[CrystalRecord]) -> list[int] | None:
         """By source; the best candidate first."""

@@ -10,7 +10,7 @@ from pymatgen.core.structure import Structure
 
 from cdvae.inference import Decoded, SamplerSpec, crystal_seed
 from cdvae.nn.encoder import Latents
-from cdvae.optimization.objective import Objective
+from cdvae.optimization.objective import PropertyObjective
 from cdvae_schema.crystal_records import CrystalRecord, ObjectiveOutcome, OptimizedRecord
 from cdvae_schema.job_specs import JobSpec, ResolvedOptimize
 from worker.model.engine import Engine, Found, OnStep
@@ -32,13 +32,13 @@ class Optimize(Task):
         self._request = request
         self._engine = engine
         self._objectives = [
-            Objective(one.property, one.direction, one.value, one.weight)
+            PropertyObjective(one.property, one.direction, one.value, one.weight)
             for one in request.objectives
         ]
         self._quantiles = engine.statistics()["property_quantiles"]
         self._card = engine.model.card["properties"]
         constraints = constraints_of(request)
-        self._admission = engine.admission(constraints) if constraints else None
+        self._composition_filter = engine.composition_filter(constraints) if constraints else None
         self._latents = self._starts(spec, engine)
         self._start_values = {
             name: values.tolist() for name, values in engine.predict(self._latents.z).items()
@@ -53,8 +53,8 @@ class Optimize(Task):
         if self._request.start == "prior":
             return engine.sample_latents([crystal_seed(spec.seed, i) for i in range(number)])
         latents = engine.data_latents()
-        if self._admission is not None:
-            fine = self._admission.admits(latents)
+        if self._composition_filter is not None:
+            fine = self._composition_filter.allows_latents(latents)
             latents = latents[fine] if fine.any() else latents
         return Latents.of(latents[draw_starts(len(latents), number, spec.seed)])
 
@@ -72,12 +72,12 @@ class Optimize(Task):
             learning_rate=request.learning_rate,
             trust_radius=request.trust_radius,
             patience=request.patience,
-            admission=self._admission,
+            composition_filter=self._composition_filter,
         )
         self._found |= zip(crystals, found, strict=True)
         return decoded
 
-    def complete(self, record: CrystalRecord, structure: Structure) -> CrystalRecord:
+    def finalize_record(self, record: CrystalRecord, structure: Structure) -> CrystalRecord:
         given = len(self._request.structures)
         outcomes = [self._outcome(objective.prop, record) for objective in self._objectives]
         first = outcomes[0]
@@ -133,7 +133,7 @@ class Optimize(Task):
         return rates
 
     def _reaches(self, record: CrystalRecord, percent: str) -> bool:
-        def reached(objective: Objective) -> bool:
+        def reached(objective: PropertyObjective) -> bool:
             value = record.predicted[objective.prop]
             if objective.direction == "minimize":
                 return bool(value <= self._card[objective.prop]["percentiles"][percent])

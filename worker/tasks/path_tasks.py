@@ -48,7 +48,7 @@ class Interpolate(Task):
         self._distances |= zip(crystals, rows, strict=True)
         return decoded
 
-    def complete(self, record: CrystalRecord, structure: Structure) -> CrystalRecord:
+    def finalize_record(self, record: CrystalRecord, structure: Structure) -> CrystalRecord:
         return InterpolatedRecord(
             **dict(record),
             position=self._positions[record.index],
@@ -81,7 +81,7 @@ class Vary(Task):
         self._distances |= zip(crystals, distances, strict=True)
         return decoded
 
-    def complete(self, record: CrystalRecord, structure: Structure) -> CrystalRecord:
+    def finalize_record(self, record: CrystalRecord, structure: Structure) -> CrystalRecord:
         return VariedRecord(
             **dict(record),
             distance=self._distances[record.index],

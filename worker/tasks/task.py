@@ -41,11 +41,11 @@ class Task(ABC):
     ) -> Decoded:
         """These crystals of the job; raises NonFiniteSampleError with indices of this batch."""
 
-    def complete(self, record: CrystalRecord, structure: Structure) -> CrystalRecord:
+    def finalize_record(self, record: CrystalRecord, structure: Structure) -> CrystalRecord:
         """The record with what is particular to this kind of job."""
         return record
 
-    def settled(self, records: Sequence[CrystalRecord]) -> Sequence[CrystalRecord]:
+    def finalize(self, records: Sequence[CrystalRecord]) -> Sequence[CrystalRecord]:
         """All records, with what only all of them together say."""
         return records
 

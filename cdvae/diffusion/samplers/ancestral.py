@@ -1,11 +1,11 @@
-"""The fast sampler: ancestral steps, and corrections where atoms find their sites."""
+"""The ancestral sampler, with corrections at the noise levels where atoms find their sites."""
 
 from __future__ import annotations
 
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -20,14 +20,18 @@ CORRECTOR_BAND = (0.5, 0.045)
 """Noise levels, in units of (V/N)^(1/3), between which an atom chooses its site."""
 CORRECTION = 1.5
 """Time of one correction, in units of the relaxation time σ² of its level."""
+CORRECTED_PLANS = ((6, 3, 4, 5), (2, 4, 6, 5), (1, 2, 2, 3))
+"""Corrections at each level of the band, levels above and below it, and fewest levels within it
+for which so many corrections are worth their cost; the first plan that fits is used."""
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Levels above, within and below the CORRECTOR_BAND, and the corrections at each level within.
+class AncestralPlan:
+    """Numbers of levels above, within and below the CORRECTOR_BAND.
 
-    With ``deterministic_tail`` those below add no noise: each of them moves every atom to where its
-    level expects it. Right where one place is looked for and no draw of many.
+    ``corrections`` take place at each level within the band. With ``deterministic_tail`` the levels
+    below it add no noise: each moves every atom to its expected site. This is right where the site
+    is determined, and wrong where it is a draw among many.
     """
 
     above: int
@@ -36,29 +40,35 @@ class Plan:
     below: int
     deterministic_tail: bool = False
 
-    @staticmethod
-    def for_generation(nfe: int) -> Plan:
-        """The plan for a number of nfe, at least 1; it uses no more of them."""
-        for plan in (Plan(3, 0, 6, 4), Plan(4, 0, 2, 6), Plan(2, 0, 1, 2)):
-            levels = (nfe - plan.nfe) // (1 + plan.corrections)
-            if levels >= (5 if plan.corrections > 1 else 3):  # many corrections want many levels
-                return replace(plan, within=levels)
-        outside = nfe // 3
-        return Plan(nfe - 2 * outside, outside, 0, outside)
+    @classmethod
+    def for_generation(cls, nfe: int) -> AncestralPlan:
+        """Return the plan for new crystals that uses at most ``nfe`` evaluations, at least 1.
 
-    @staticmethod
-    def for_reconstruction(nfe: int) -> Plan:
-        """The same for crystals whose latent says where their atoms are, which settle."""
+        The more corrections at each level, the better; but the band needs a few levels, too.
+        """
+        for corrections, above, below, fewest in CORRECTED_PLANS:
+            within = (nfe - above - below) // (1 + corrections)
+            if within >= fewest:
+                return cls(above, within, corrections, below)
+        return cls._uncorrected(nfe, deterministic_tail=False)
+
+    @classmethod
+    def for_reconstruction(cls, nfe: int) -> AncestralPlan:
+        """Return the plan for crystals whose atom latents determine the sites of their atoms."""
         below = max(2, nfe // 6)
         within = (nfe - below - 2) // 2
         if within >= 3:
-            return Plan(nfe - 2 * within - below, within, 1, below, deterministic_tail=True)
+            return cls(nfe - 2 * within - below, within, 1, below, deterministic_tail=True)
+        return cls._uncorrected(nfe, deterministic_tail=True)
+
+    @classmethod
+    def _uncorrected(cls, nfe: int, *, deterministic_tail: bool) -> AncestralPlan:
         outside = nfe // 3
-        return Plan(nfe - 2 * outside, outside, 0, outside, deterministic_tail=True)
+        return cls(nfe - 2 * outside, outside, 0, outside, deterministic_tail)
 
     @property
     def nfe(self) -> int:
-        """One a level and one a correction."""
+        """The network evaluations: one for each level and each correction."""
         return self.above + self.within * (1 + self.corrections) + self.below
 
 
@@ -71,22 +81,22 @@ class Ancestral:
     .. math:: x_{i+1} = x_i + (σ_i² − σ_{i+1}²) s(x_i, σ_i)
               + \sqrt{σ_{i+1}² (σ_i² − σ_{i+1}²) / σ_i²}\, ε,\qquad σ_L = 0
 
-    A correction mixes within a level: Langevin dynamics of time h σ² in one step, exact where the
-    density is a normal of width σ, as about the sites of a crystal, so that h may be large. Where
-    the data themselves are wider, their variance shrinks, at most by (1 + e^{−h})/2.
+    A correction mixes within a level: Langevin dynamics of time h σ² in one step. It is exact where
+    the density is a normal of width σ, as it is around the sites of a crystal, so h may be large.
+    Where the data are wider, their variance shrinks, at most by (1 + e^{−h})/2.
 
     .. math:: x ← x + (1 − e^{−h}) σ² s(x, σ) + σ \sqrt{1 − e^{−2h}}\, ε
 
-    Atoms choose their sites in a narrow band of noise levels. Without corrections what they have
-    chosen there cannot be taken back.
+    Atoms choose their sites in a narrow band of noise levels. Without corrections such a choice is
+    final.
     """
 
     schedule: NoiseSchedule
-    plan: Plan
+    plan: AncestralPlan
 
     @property
     def nfe(self) -> int:
-        """Those of the plan."""
+        """The network evaluations of the plan."""
         return self.plan.nfe
 
     @torch.no_grad()
@@ -102,7 +112,7 @@ class Ancestral:
         return self.run(score, start, self.noise(start, rngs), on_level, symmetry)
 
     def noise(self, crystals: CrystalBatch, rngs: Sequence[torch.Generator]) -> Tensor:
-        """(L, A, 3) what :meth:`run` adds at each evaluation, before it is scaled."""
+        """Return the unscaled noise (L, A, 3) that :meth:`run` adds at each evaluation."""
         return normal(crystals, rngs, self.nfe)
 
     def run(
@@ -113,17 +123,17 @@ class Ancestral:
         on_level: OnLevel | None = None,
         symmetry: Symmetry | None = None,
     ) -> CrystalBatch:
-        """The samples that ``noise`` (L, A, 3) leads to."""
+        """Return the samples that ``noise`` (L, A, 3) leads to."""
         crystals, batch = start, start.batch
         move = PositionUpdate(start, symmetry)
-        for i, (level, following) in enumerate(self._moves(start)):
+        for i, (level, next_level) in enumerate(self._levels(start)):
             output = score(crystals, level)
             sigma = level[batch, None]
-            if following is None:
-                kept = math.exp(-CORRECTION)
-                gap, spread = (1 - kept) * sigma**2, (1 - kept**2) ** 0.5 * sigma
+            if next_level is None:
+                decay = math.exp(-CORRECTION)
+                gap, spread = (1 - decay) * sigma**2, (1 - decay**2) ** 0.5 * sigma
             else:
-                below = following[batch, None]
+                below = next_level[batch, None]
                 gap = sigma**2 - below**2
                 spread = below / sigma * gap.sqrt()
             step = gap * output.shift + spread * noise[i]
@@ -132,8 +142,8 @@ class Ancestral:
                 on_level(i + 1, self.nfe)
         return crystals
 
-    def _moves(self, crystals: CrystalBatch) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """(B,) level of each evaluation and (B,) the level that it leads to, None to stay."""
+    def _levels(self, crystals: CrystalBatch) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Yield the level (B,) of each evaluation and the next one (B,), None for a correction."""
         plan, ladder = self.plan, self._ladder(crystals)
         nothing = torch.zeros_like(ladder[0])
         for i, (level, lower) in enumerate(itertools.pairwise([*ladder, nothing])):
@@ -143,7 +153,7 @@ class Ancestral:
             yield level, nothing if settles else lower
 
     def _ladder(self, crystals: CrystalBatch) -> Tensor:
-        """(L, B) descending levels, Å, with constant ratios above, within and below the band."""
+        """Return descending levels (L, B), Å, with constant ratios in each part of the ladder."""
         plan = self.plan
         top, bottom = self.schedule.ladder(crystals, 2).log()
         edges = [(crystals.length_scale * edge).log() for edge in CORRECTOR_BAND]
@@ -157,6 +167,6 @@ class Ancestral:
 
 
 def _between(start: Tensor, end: Tensor, levels: int) -> Tensor:
-    """(levels, B) from ``start`` (B,) on in even steps that would meet ``end`` (B,) next."""
+    """Return (levels, B) even steps from ``start`` (B,); the next one would be ``end`` (B,)."""
     place = torch.arange(levels, device=start.device)[:, None] / max(levels, 1)
     return start + (end - start) * place

@@ -13,7 +13,7 @@ from torch import Tensor
 from cdvae.diffusion.samplers.species_assignment import assign_species
 from cdvae.geometry.crystal import CrystalBatch
 from cdvae.geometry.torus import wrap
-from cdvae.symmetry.placement import Plan
+from cdvae.symmetry.placement import WyckoffPlan
 
 
 @dataclass(frozen=True)
@@ -55,14 +55,14 @@ class Symmetry:
         )
 
 
-def place(
-    crystals: CrystalBatch, plans: Sequence[Plan], rngs: Sequence[torch.Generator]
+def place_on_wyckoff(
+    crystals: CrystalBatch, plans: Sequence[WyckoffPlan], rngs: Sequence[torch.Generator]
 ) -> tuple[CrystalBatch, Symmetry]:
     """``crystals`` with their elements on random sites of ``plans``, one a crystal."""
     placed, atomic_numbers = [], []
     for plan, crystal, rng in zip(plans, crystals.split(), rngs, strict=True):
         seed = int(torch.randint(2**62, (1,), generator=rng))
-        placed.append(plan.place(np.random.default_rng(seed)))
+        placed.append(plan.draw_placement(np.random.default_rng(seed)))
         elements = crystal.atomic_numbers.unique()  # ascending, as the shares of the plan are
         atomic_numbers.append(elements[torch.from_numpy(placed[-1].element).to(elements.device)])
     frac_coords = torch.from_numpy(np.concatenate([one.frac_coords for one in placed])).to(

@@ -1,4 +1,4 @@
-"""`cdvae doctor`: what is wrong with an installation, and what to do about it."""
+"""`cdvae doctor`: faults of an installation, with remedies."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from pathlib import Path
 
 import typer
 
-from cdvae_service.cli.console import DEFAULT_STORE, Home, Store
+from cdvae_service.cli.console import Home, Store
 from cdvae_service.cli.operations.installation_checks import (
-    Finding,
+    CheckResult,
     check_device,
     check_home,
     check_models,
     check_packages,
-    check_python,
 )
 from cdvae_service.cli.operations.service_checks import check_redis, check_server
 from cdvae_service.cli.options import AsJson, Key, Server
@@ -29,30 +28,31 @@ DEFAULT_SERVER = "http://127.0.0.1:8000"
 def doctor(
     server: Server = None,
     key: Key = None,
-    store: Store = DEFAULT_STORE,
+    store: Store = None,
     home: Home = Path(".cdvae"),
     as_json: AsJson = False,
 ) -> None:
-    """Look for what is wrong with this installation; exit code 1 where something is."""
+    """Check this installation and its service; exit with status 1 for a fault."""
     from rich.console import Console
     from rich.markup import escape
 
     console = Console()
-    findings = []
-    for finding in _findings(server, key, store, home):
-        findings.append(finding)
+    results = []
+    for result in _check_all(server, key, store, home):
+        results.append(result)
         if not as_json:
-            remedy = f"\n    → {escape(finding.remedy)}" if finding.remedy else ""
-            line = f"{MARKS[finding.level]} {escape(finding.subject)}: {escape(finding.detail)}"
+            remedy = f"\n    → {escape(result.remedy)}" if result.remedy else ""
+            line = f"{MARKS[result.level]} {escape(result.subject)}: {escape(result.detail)}"
             console.print(line + remedy, soft_wrap=True, highlight=False)
     if as_json:
-        echo_json([asdict(finding) for finding in findings])
-    if any(finding.level == "fault" for finding in findings):
+        echo_json([asdict(result) for result in results])
+    if any(result.level == "fault" for result in results):
         raise typer.Exit(1)
 
 
-def _findings(server: str | None, key: str | None, store: str, home: Path) -> Iterator[Finding]:
-    yield from check_python()
+def _check_all(
+    server: str | None, key: str | None, store: str | None, home: Path
+) -> Iterator[CheckResult]:
     yield from check_packages()
     yield from check_device()
     yield from check_models(store)
@@ -62,5 +62,5 @@ def _findings(server: str | None, key: str | None, store: str, home: Path) -> It
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the command to the console program."""
+    """Add the command to the console program."""
     app.command(rich_help_panel=PANEL)(doctor)

@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cdvae_service.cli.console import DEFAULT_STORE, Store, errors, opened
+from cdvae_service.cli.console import Store, errors, opened
 from cdvae_service.models.checksums import read_card, verify
+from cdvae_service.models.discovery import FOLDER, installed_store
+from cdvae_service.models.local_store import LocalStore
 from cdvae_service.models.publish import add as publish
+from cdvae_service.models.publish import pull as copy
 from cdvae_service.models.publish import set_default
 from cdvae_service.models.store_errors import StoreError, UnknownModelError
 
 if TYPE_CHECKING:
     from cdvae_schema.cards import ModelCard
-    from cdvae_service.models.local_store import LocalStore
 
 QUALITY = {
     "valid": ("generation", "validity"),
@@ -27,7 +29,7 @@ models_app = typer.Typer(help="The model store: list, check, add.", no_args_is_h
 
 
 @models_app.command("list")
-def list_models(store: Store = DEFAULT_STORE) -> None:
+def list_models(store: Store = None) -> None:
     """Every version of every model; `*` marks what a request without a model gets."""
     from rich import box
     from rich.console import Console
@@ -53,7 +55,7 @@ def list_models(store: Store = DEFAULT_STORE) -> None:
 @models_app.command()
 def show(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="name or name@version.")],
-    store: Store = DEFAULT_STORE,
+    store: Store = None,
 ) -> None:
     """The card of a model as JSON."""
     with errors():
@@ -67,7 +69,7 @@ def verify_models(
     model: Annotated[
         list[str] | None, typer.Argument(metavar="[MODEL]…", help="name or name@version; all.")
     ] = None,
-    store: Store = DEFAULT_STORE,
+    store: Store = None,
 ) -> None:
     """Read every file of the models and compare the checksums with the cards."""
     with errors():
@@ -91,21 +93,45 @@ def add(
     default: Annotated[
         bool, typer.Option("--default", help="Make this version the alias `default`.")
     ] = False,
-    store: Store = DEFAULT_STORE,
+    store: Store = None,
 ) -> None:
     """Check a model folder and copy it into the store; running services take it up."""
     with errors():
+        store = store or FOLDER
         if "://" in store:
-            raise StoreError(f"{store} is only read here; add to the folder behind it")
-        models = opened(store)
+            raise StoreError(f"{store} is read-only: add the model to the folder behind the URL")
+        models = LocalStore(Path(store))
         card = publish(models, folder)
         if default:
             set_default(models, card.reference)
     typer.echo(f"{card.reference} added" + (", the default now" if default else ""))
 
 
+@models_app.command()
+def pull(
+    model: Annotated[
+        list[str] | None, typer.Argument(metavar="[MODEL]…", help="name or name@version; all.")
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            help="Folder or URL of a store.",
+            show_default="the models of this installation",
+        ),
+    ] = None,
+    to: Annotated[Path, typer.Option(help="Folder to copy to.")] = Path(FOLDER),
+) -> None:
+    """Check models and copy them into a folder; versions that it has already stay as they are."""
+    with errors():
+        origin, target = opened(source or str(installed_store())), LocalStore(to)
+        for reference in ["@".join(origin.resolve(one)) for one in model or origin.references()]:
+            typer.echo(f"{reference} {'copied' if copy(origin, reference, target) else 'kept'}")
+    typer.echo(f"the models are in {to.absolute()}")
+
+
 def register(app: typer.Typer) -> None:
-    """Adds the commands to the console program."""
+    """Add the commands to the console program."""
     app.add_typer(models_app, name="models")
 
 

@@ -8,7 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from cdvae_schema.requests import Direction
-from cdvae_service.cli.command_groups import Atoms, Delivery, Task, expanded
+from cdvae_service.cli.command_groups import (
+    AtomOptions,
+    DeliveryOptions,
+    TaskOptions,
+    with_option_groups,
+)
 from cdvae_service.cli.remote.remote_calls import EXIT_CODES, PANEL
 
 
@@ -20,9 +25,9 @@ def generate(
     spacegroup: Annotated[int | None, typer.Option(min=1, max=230, help="Number.")] = None,
     target: Annotated[str | None, typer.Option(help="PROPERTY=VALUE to aim at.")] = None,
     *,
-    atoms: Atoms,
-    task: Task,
-    delivery: Delivery,
+    atoms: AtomOptions,
+    task: TaskOptions,
+    delivery: DeliveryOptions,
 ) -> None:
     """Sample new crystals, as they are required to be."""
     fields = {
@@ -40,8 +45,8 @@ def reconstruct(
     files: Annotated[list[Path], typer.Argument(metavar="CIF…", help="CIF files.")],
     candidates: Annotated[int, typer.Option(min=1, help="Crystals for each given one.")] = 1,
     *,
-    task: Task,
-    delivery: Delivery,
+    task: TaskOptions,
+    delivery: DeliveryOptions,
 ) -> None:
     """Encode and decode given crystals."""
     fields = {**task.fields(), "num_candidates": candidates}
@@ -72,9 +77,9 @@ def optimize(
         int | None, typer.Option(min=1, help="Moves without progress that end a search.")
     ] = None,
     *,
-    atoms: Atoms,
-    task: Task,
-    delivery: Delivery,
+    atoms: AtomOptions,
+    task: TaskOptions,
+    delivery: DeliveryOptions,
 ) -> None:
     """Search crystals with a better property."""
     named = start is not None and start[0] in ("dataset", "prior")
@@ -100,8 +105,8 @@ def interpolate(
     ],
     points: Annotated[int, typer.Option(min=2, help="Crystals, both ends included.")] = 11,
     *,
-    task: Task,
-    delivery: Delivery,
+    task: TaskOptions,
+    delivery: DeliveryOptions,
 ) -> None:
     """Walk from one crystal to another."""
     fields = {**task.fields(), "num_points": points}
@@ -116,8 +121,8 @@ def vary(
         bool, typer.Option("--keep-composition", help="Vary cell and sites alone.")
     ] = False,
     *,
-    task: Task,
-    delivery: Delivery,
+    task: TaskOptions,
+    delivery: DeliveryOptions,
 ) -> None:
     """Make crystals like a given one."""
     fields = {
@@ -165,4 +170,4 @@ def _objective(text: str) -> dict[str, Any]:
 def register(app: typer.Typer) -> None:
     """Adds the commands to the console program."""
     for command in (generate, reconstruct, optimize, interpolate, vary):
-        app.command(epilog=EXIT_CODES, rich_help_panel=PANEL)(expanded(command))
+        app.command(epilog=EXIT_CODES, rich_help_panel=PANEL)(with_option_groups(command))

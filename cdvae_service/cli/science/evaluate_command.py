@@ -10,7 +10,6 @@ from typing import Annotated, Any
 import typer
 
 from cdvae_service.cli.console import (
-    DEFAULT_STORE,
     Home,
     ModelName,
     Nfe,
@@ -28,7 +27,7 @@ from cdvae_service.cli.console import stages as progress_bars
 RECON_GEN_CRYSTALS, OPT_CRYSTALS = 1000, 100
 
 
-class Task(StrEnum):
+class EvaluationTask(StrEnum):
     """What can be measured."""
 
     RECON = "recon"
@@ -39,14 +38,16 @@ class Task(StrEnum):
 def evaluate(
     model: ModelName,
     task: Annotated[
-        Task,
+        EvaluationTask,
         typer.Option(help="recon: reconstruction; gen: generation; opt: property optimization."),
     ],
     data: Annotated[
         Path,
         typer.Option(help="CSV (or .csv.gz): crystals to reconstruct, to compare, to start from."),
     ],
-    out: Annotated[Path, typer.Option(help="JSON file to write.")],
+    out: Annotated[
+        Path | None, typer.Option(help="File for the result, which is printed too (JSON).")
+    ] = None,
     limit: Annotated[
         int | None,
         typer.Option(min=1, help="Number of crystals: 1000; with opt 100 starts."),
@@ -66,22 +67,22 @@ def evaluate(
         tuple[float, float] | None,
         typer.Option(help="gen: structure and composition; by default those of the data set."),
     ] = None,
-    store: Store = DEFAULT_STORE,
+    store: Store = None,
     home: Home = Path(".cdvae"),
 ) -> None:
     """Measure a model; fractions are 0 to 1."""
-    number = limit or (OPT_CRYSTALS if task is Task.OPT else RECON_GEN_CRYSTALS)
+    number = limit or (OPT_CRYSTALS if task is EvaluationTask.OPT else RECON_GEN_CRYSTALS)
     with errors(), progress_bars() as stage:
         method, card, sampled_by = _method(model, store, sampler, nfe)
         referee = _referee(method, judge, store)
-        if task is Task.GEN:
+        if task is EvaluationTask.GEN:
             limits = coverage_thresholds
             figures = _generation(method, referee, data, number, seed, limits, train, home, stage)
         else:
             properties = referee.card["properties"]
             crystals = read(data, properties, stage("reading"), number)
             number = len(crystals)
-            if task is Task.RECON:
+            if task is EvaluationTask.RECON:
                 figures = _reconstruction(method, crystals, seed, stage)
             else:
                 figures = _optimization(method, referee, crystals, seed, stage)
@@ -101,13 +102,15 @@ def evaluate(
         "sampler": sampler if sampled_by else None,
         **figures,
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    typer.echo(json.dumps(facts, indent=2))
+    text = json.dumps(facts, indent=2)
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text + "\n", encoding="utf-8")
+    typer.echo(text)
 
 
 def _method(
-    reference: str, store: str, sampler: str, nfe: int | None
+    reference: str, store: str | None, sampler: str, nfe: int | None
 ) -> tuple[Any, dict[str, Any], list[str]]:
     """What is evaluated, its card, and the options that say how it samples, if it can be told."""
     folder = find(reference, store)
@@ -123,7 +126,7 @@ def _method(
     return CDVAEMethod(load(str(folder), store), SamplerSpec(sampler, nfe)), card, options
 
 
-def _referee(method: Any, judge: str | None, store: str) -> Any:
+def _referee(method: Any, judge: str | None, store: str | None) -> Any:
     """The model whose independent property model judges."""
     if judge:
         return load(judge, store)

@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from cdvae_service.cli.console import (
-    DEFAULT_STORE,
     ModelName,
     Nfe,
     Sampler,
@@ -80,12 +79,14 @@ def train(
 
 def sample(
     model: ModelName,
-    out: Annotated[Path, typer.Option(help="Folder for the CIF files and summary.json.")],
+    out: Annotated[Path, typer.Option(help="Folder for the CIF files and summary.json.")] = Path(
+        "out"
+    ),
     number: Annotated[int, typer.Option("-n", "--number", min=1, help="How many.")] = 16,
     seed: Seed = 0,
     sampler: Sampler = "ancestral",
     nfe: Nfe = None,
-    store: Store = DEFAULT_STORE,
+    store: Store = None,
 ) -> None:
     """Generate crystals into a folder, one CIF each."""
     from cdvae.data.cif_writer import write_cif
@@ -100,13 +101,14 @@ def sample(
             "model": f"{loaded.name}@{loaded.version}",
             "weights_sha256": loaded.weights_sha256,
             "seed": seed,
-            "sampler": f"{sampler} {result.metrics['nfe']:.3g}",
+            "sampler": sampler,
         }
         out.mkdir(parents=True, exist_ok=True)
         for i, structure in enumerate(result.structures):
-            text = write_cif(structure, {**origin, "index": i})
+            text = write_cif(structure, {**origin, "nfe": result.nfe[i], "index": i})
             (out / f"{i:05d}.cif").write_text(text, encoding="utf-8")
-    summary = {"metrics": result.metrics, "provenance": origin}
+    counts = {name: result.metrics[name] for name in ("nfe", "max_nfe")}
+    summary = {"metrics": result.metrics, "provenance": {**origin, **counts}}
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     typer.echo(f"{number} crystals → {out}")
 

@@ -12,7 +12,7 @@ import typer
 import uvicorn
 
 from app.api_settings import Settings
-from app.cores import keep_to_share, make_places
+from cdvae_service.cli.stack.core_pinning import keep_to_share, make_places
 from cdvae_service.cli.stack.exposure import ExposedError, check_exposure
 from cdvae_service.cli.stack.process import die_with_parent
 from cdvae_service.telemetry.logs import configure_logging

@@ -35,7 +35,7 @@ def serve(home: Path, host: str, port: int, redis_url: str | None) -> None:
     with stop_signals() as stopping:
         try:
             stack.start()
-            typer.echo(f"starting on {stack.url} (API description: {stack.url}/docs)")
+            typer.echo(f"starting on {stack.url}")
             _run(stack, stopping)
         except (StackError, RedisServerError) as error:
             typer.echo(f"cdvae serve: {error}", err=True)
@@ -53,4 +53,4 @@ def _run(stack: Stack, stopping: threading.Event) -> None:
             stack.check_start()
             ready = stack.ready()
             if ready:
-                typer.echo("ready")
+                typer.echo(f"ready: web page {stack.url}/, API reference {stack.url}/docs")

@@ -20,6 +20,8 @@ from typing import IO
 from cdvae_service.cli.stack.exposure import ExposedError, check_exposure
 from cdvae_service.cli.stack.process import die_with_parent, stop
 from cdvae_service.cli.stack.redis_server import RedisServer
+from cdvae_service.models.discovery import find_store
+from cdvae_service.models.store_errors import NoStoreError
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +111,8 @@ class Stack:
         """Start all processes; `ready` tells when they are usable. Raises StackError."""
         try:
             check_exposure(self.host, self.home)
-        except ExposedError as error:
+            store = os.environ.get("CDVAE_MODEL_STORE") or str(find_store())
+        except (ExposedError, NoStoreError) as error:
             raise StackError(str(error)) from error
         _check_port(self.host, self.port)
         self.home.mkdir(parents=True, exist_ok=True)
@@ -118,6 +121,7 @@ class Stack:
             self.redis.start()
         environment = os.environ | {
             "CDVAE_HOME": str(self.home),
+            "CDVAE_MODEL_STORE": store,
             "CDVAE_REDIS_URL": self.redis.url if self.redis is not None else self._redis_url or "",
         }
         cdvae = [sys.executable, "-m", "cdvae_service.cli.entry"]

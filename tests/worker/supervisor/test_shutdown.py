@@ -1,0 +1,74 @@
+"""How workers end, and what becomes of their jobs and processes then."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import psutil
+
+from tests.worker.laboratory import WORKER, Lab, executors, wait_until
+
+
+def test_an_idle_worker_ends_at_once(lab: Lab) -> None:
+    worker = lab.start_worker()
+    (executor,) = executors(worker)
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(10) == 0
+    assert lab.presences() == []
+    psutil.wait_procs([executor], timeout=5)
+    assert not executor.is_running()
+
+
+def test_a_running_job_goes_back_to_its_queue_and_is_done_by_the_next_worker(lab: Lab) -> None:
+    worker = lab.start_worker()
+    (executor,) = executors(worker)
+    waiting = lab.submit("generate", "slow", num_samples=6)
+    wait_until(lambda: lab.progress(waiting).get("samples_done") == "2", "the first chunk")
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(10) == 0
+    psutil.wait_procs([executor], timeout=5)
+    assert not executor.is_running()
+    assert lab.state(waiting) == "queued"
+    assert lab.queue().job_ids == [waiting.id]
+    assert lab.queue().started_job_registry.count == 0
+
+    next_worker = lab.start_worker()
+    wait_until(lambda: lab.progress(waiting).get("samples_done") == "4", "its own first chunk")
+    (executor,) = executors(next_worker)
+    lab.cancel(waiting)
+    assert lab.end(waiting) == "cancelled"
+    assert len(lab.crystals(waiting)) == 4
+
+    # A executor that dies while there is nothing to do is replaced before anybody notices.
+    executor.kill()
+    wait_until(lambda: executors(next_worker) not in ([], [executor]), "another executor")
+    assert lab.end(lab.submit("generate")) == "succeeded"
+
+    # Nor does an executor outlive a worker that could not end it.
+    (executor,) = executors(next_worker)
+    next_worker.kill()
+    next_worker.wait()
+    psutil.wait_procs([executor], timeout=5)
+    assert not executor.is_running()
+
+
+def test_a_worker_without_a_model_says_so_and_ends(lab: Lab) -> None:
+    variables = {
+        "CDVAE_HOME": str(lab.folder / "home"),
+        "CDVAE_REDIS_URL": lab.url,
+        "CDVAE_MODEL_STORE": str(lab.folder / "nowhere"),
+        "CDVAE_WORKER_METRICS_PORT": "0",
+    }
+    ended = subprocess.run(
+        [sys.executable, str(WORKER)],
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == os.EX_CONFIG
+    assert "nowhere" in ended.stderr
+    assert "no default model" in ended.stderr
+    assert "Traceback" not in ended.stderr
