@@ -1,6 +1,6 @@
 """Crystals an hour on one core, by model, through the whole service, and memory of its parts.
 
-    python benchmarks/capacity.py [--crystals 64] [--out FILE]
+    python -m benchmarks.service.capacity [--crystals 64] [--out FILE]
 
 A worker with one thread gets one job a model. What counts is the processor time of its executor:
 sampling, checks and files, without loading the model. Other work on the machine shows in it through
@@ -18,13 +18,13 @@ from pathlib import Path
 
 import psutil
 from redis import Redis
-from reporting import commit, hardware
-from running import Client, service
 
+from benchmarks.reporting import commit, hardware
+from benchmarks.service.running import Client, service
 from cdvae_service.cli.stack.stack import free_port
 from cdvae_service.models.local_store import LocalStore
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 JOBS = 50
 
 

@@ -1,6 +1,6 @@
 """The dashboards with the series of a real service: docs/dashboards/*.png.
 
-    python -m benchmarks.draw_dashboards [--minutes 5] [--out docs/dashboards]
+    python -m benchmarks.figures.draw_dashboards [--minutes 5] [--out docs/dashboards]
 
 Starts a service with the shipped models and the real Prometheus with the rules of deploy/, gives it
 jobs of all kinds, mistakes of clients, cancellations, a burst that has to queue, an executor that
@@ -29,7 +29,7 @@ import psutil
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
-from benchmarks.running import Client, service
+from benchmarks.service.running import Client, service
 from cdvae_service.cli.stack.stack import Stack, free_port
 from deploy.grafana.dashboards import BOARDS
 from deploy.grafana.panels import Board, Number, Panel, Query
@@ -38,7 +38,7 @@ from tests.deploy.prometheus import Prometheus
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 STEP = 2.0  # s between two points
 WINDOW = "20s"  # of rates, where Grafana takes four scrapes
 COLUMNS = 2
