@@ -38,7 +38,8 @@ TURNS = {
         "alone (only)": r"\balone\b(?! (?:in|on) )",
         "of its own": r"\bof (?:its|their|our|his|your) own\b",
         "whoever": r"\b(?:whoever|whatever|whichever)\b",
-        "is no N": r"(?<!there )\b(?:is|are|was|were) no (?!longer|more|less|fewer|later|other|such)\w+",
+        "is no N": r"(?<!there )\b(?:is|are|was|were) no "
+        r"(?!longer|more|less|fewer|later|other|such)\w+",
         "in the mean": r"\bin the mean\b",
         "by itself": r"\bby (?:itself|themselves)\b",
         "is over": r"\b(?:is|are|was|were|being) over\b(?! \d)",

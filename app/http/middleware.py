@@ -5,7 +5,7 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.http.concurrency import ALWAYS_SERVED
+from app.http.concurrency import UNLIMITED_PATHS
 from app.http.request_id import request_id
 from app.metrics.request_metrics import HttpMetrics
 from cdvae_service.telemetry.logs import request_in_logs
@@ -76,5 +76,5 @@ class Observer:
                 seconds = time.perf_counter() - started
                 route = _route(scope)
                 self.metrics.observe(method, route, status, seconds)
-                level = logging.DEBUG if scope["path"] in ALWAYS_SERVED else logging.INFO
+                level = logging.DEBUG if scope["path"] in UNLIMITED_PATHS else logging.INFO
                 logger.log(level, "%s %s %s %.0f ms", method, scope["path"], status, 1000 * seconds)

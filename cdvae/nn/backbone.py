@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from cdvae.geometry.crystal import CrystalBatch
 from cdvae.geometry.neighbors import NeighborSearch
+from cdvae.linear import Linear, linear
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Geometry:
 
 def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     """One hidden layer with SiLU."""
-    return nn.Sequential(nn.Linear(inputs, hidden), nn.SiLU(), nn.Linear(hidden, outputs))
+    return nn.Sequential(Linear(inputs, hidden), nn.SiLU(), Linear(hidden, outputs))
 
 
 def radial_basis(distance: Tensor, size: int) -> Tensor:
@@ -135,9 +136,9 @@ class Interaction(nn.Module):
         self.sizes = (s, v, v)
         self.norm = nn.LayerNorm(s)
         self.source = mlp(s, s, s + 2 * v)
-        self.filter = nn.Linear(config.radial, s + 2 * v, bias=False)
-        self.mix = nn.Linear(v, 2 * v, bias=False)
-        self.project = nn.Linear(v, s, bias=False)
+        self.filter = Linear(config.radial, s + 2 * v, bias=False)
+        self.mix = Linear(v, 2 * v, bias=False)
+        self.project = Linear(v, s, bias=False)
         self.update_norm = nn.LayerNorm(s)
         self.update_mlp = mlp(s + v, s, s + 2 * v)
         # About the expected number of neighbors: keeps sums over edges O(1).
@@ -150,10 +151,10 @@ class Interaction(nn.Module):
         own, along, carried = self.source(self.norm(s)).split(self.sizes, -1)
         by_scalar, by_vector, by_carried = self.filter.weight.split(self.sizes, 0)
         # Axes: crystal, target, source, (Cartesian,) channel; summed over the source.
-        ds = ((radial @ by_scalar.T) * own[:, None]).sum(2)
-        dv = ((vector @ by_vector.T) * along[:, None, :, None]).sum(2)
+        ds = (linear(radial, by_scalar) * own[:, None]).sum(2)
+        dv = (linear(vector, by_vector) * along[:, None, :, None]).sum(2)
         moved = carried[:, :, None] * v
-        dv = dv + ((radial @ by_carried.T)[:, :, :, None] * moved[:, None]).sum(2)
+        dv = dv + (linear(radial, by_carried)[:, :, :, None] * moved[:, None]).sum(2)
         s = s + ds * self.scale
         v = v + dv * self.scale
 

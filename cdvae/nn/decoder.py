@@ -14,6 +14,7 @@ from cdvae.diffusion.score import Score, ScoreOutput
 from cdvae.geometry.crystal import CrystalBatch
 from cdvae.geometry.elements import NUM_SPECIES
 from cdvae.geometry.neighbors import NeighborSearch
+from cdvae.linear import Linear
 from cdvae.nn.backbone import Backbone, BackboneConfig, geometry, mlp, neighbor_search
 from cdvae.nn.structure_factors import PhaseReader
 
@@ -59,7 +60,7 @@ class Decoder(nn.Module):
         self.latent = mlp(latent_dim, 2 * width, width)
         self.atom = mlp(3 * width, 2 * width, width)
         self.site = mlp(width, width, site_features)
-        self.context = nn.Linear(2 * width, config.layers * width)
+        self.context = Linear(2 * width, config.layers * width)
         self.backbone = Backbone(config)
         self.norm = nn.LayerNorm(width)
         self.gate = mlp(width, width, config.vectors)

@@ -12,6 +12,7 @@ from torch_geometric.utils import scatter
 from cdvae.geometry.crystal import CrystalBatch
 from cdvae.geometry.elements import NUM_SPECIES
 from cdvae.geometry.lattice import to_log_metric
+from cdvae.linear import Linear
 from cdvae.nn.backbone import Backbone, BackboneConfig, Geometry, geometry, mlp, neighbor_search
 from cdvae.nn.structure_factors import PhaseEncoder
 
@@ -129,8 +130,8 @@ class Encoder(nn.Module):
         self.readout = mlp(width, 2 * width, 2 * width)
         self.size = nn.Embedding(max_atoms + 1, width)
         self.cell = mlp(6, width, width)
-        self.hidden = nn.Linear(5 * width, 4 * width)
-        self.latent = nn.Sequential(nn.SiLU(), nn.Linear(4 * width, 2 * latent_dim))
+        self.hidden = Linear(5 * width, 4 * width)
+        self.latent = nn.Sequential(nn.SiLU(), Linear(4 * width, 2 * latent_dim))
         self.atom_latent = PhaseEncoder(width, 2 * atom_latent_dim) if atom_latent_dim else None
         if self.atom_latent is not None:
             with torch.no_grad():  # narrow from the start: what is drowned in noise is not learned

@@ -8,6 +8,7 @@ from torch_geometric.utils import scatter
 
 from cdvae.geometry.crystal import CrystalBatch
 from cdvae.geometry.elements import NUM_SPECIES
+from cdvae.linear import Linear
 from cdvae.nn.backbone import Backbone, BackboneConfig, Geometry, geometry, mlp, neighbor_search
 
 LENGTH_SCALE_RANGE = 5.0
@@ -33,7 +34,7 @@ class PropertyModel(nn.Module):
         self.backbone = Backbone(config)
         self.norm = nn.LayerNorm(width)
         self.atoms = mlp(width, width, width)
-        self.readout = nn.Sequential(nn.SiLU(), nn.Linear(width, num_properties))
+        self.readout = nn.Sequential(nn.SiLU(), Linear(width, num_properties))
         self.register_buffer("length_scale_mean", torch.zeros(()))
         self.register_buffer("length_scale_std", torch.ones(()))
         self.register_buffer("property_mean", torch.zeros(num_properties))

@@ -18,6 +18,7 @@ from torch.nn.functional import silu
 from torch_geometric.utils import scatter
 
 from cdvae.geometry.crystal import CrystalBatch
+from cdvae.linear import Linear
 from cdvae.nn.backbone import mlp
 
 
@@ -84,8 +85,8 @@ class PhaseEncoder(nn.Module):
     def __init__(self, width: int, outputs: int) -> None:
         super().__init__()
         inputs = (4 * WAVES + 2 * STEPS) * CHANNELS + width
-        self.amplitude = nn.Linear(width, CHANNELS)
-        self.enter = nn.Linear(inputs, 2 * HIDDEN)
+        self.amplitude = Linear(width, CHANNELS)
+        self.enter = Linear(inputs, 2 * HIDDEN)
         self.leave = mlp(HIDDEN + inputs, HIDDEN, outputs)
 
     def forward(self, atoms: Tensor, crystals: CrystalBatch) -> Tensor:
@@ -117,10 +118,10 @@ class PhaseReader(nn.Module):
 
     def __init__(self, atom_latent_dim: int, width: int, vectors: int) -> None:
         super().__init__()
-        self.phases = nn.Linear(atom_latent_dim, 2 * WAVES)
-        self.enter = nn.Linear(2 * WAVES + width, width)
-        self.leave = nn.Linear(width, width + 3 * vectors)
-        self.along = nn.Linear(WAVES, 3 * vectors, bias=False)
+        self.phases = Linear(atom_latent_dim, 2 * WAVES)
+        self.enter = Linear(2 * WAVES + width, width)
+        self.leave = Linear(width, width + 3 * vectors)
+        self.along = Linear(WAVES, 3 * vectors, bias=False)
         for parameter in self.leave.parameters():
             nn.init.zeros_(parameter)  # so that weights without codes remain a good start
 

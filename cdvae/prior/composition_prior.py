@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from cdvae.geometry.elements import NUM_SPECIES
+from cdvae.linear import Linear
 
 LAYERS = 2
 DROPOUT = 0.1
@@ -19,18 +20,18 @@ class _Residual(nn.Module):
 
     def __init__(self, inputs: int, width: int, outputs: int) -> None:
         super().__init__()
-        self.enter = nn.Linear(inputs, width)
+        self.enter = Linear(inputs, width)
         self.layers = nn.ModuleList(
             nn.Sequential(
                 nn.LayerNorm(width),
-                nn.Linear(width, width),
+                Linear(width, width),
                 nn.SiLU(),
                 nn.Dropout(DROPOUT),
-                nn.Linear(width, width),
+                Linear(width, width),
             )
             for _ in range(LAYERS)
         )
-        self.leave = nn.Sequential(nn.LayerNorm(width), nn.SiLU(), nn.Linear(width, outputs))
+        self.leave = nn.Sequential(nn.LayerNorm(width), nn.SiLU(), Linear(width, outputs))
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.enter(x)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from cdvae.geometry.elements import NUM_SPECIES
+from cdvae.linear import Linear
 
 TIME_FEATURES = 64
 
@@ -60,8 +61,8 @@ class _Attention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
+        self.qkv = Linear(width, 3 * width)
+        self.out = Linear(width, width)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
@@ -77,7 +78,7 @@ class _Block(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(width, elementwise_affine=False) for _ in "ab")
         self.attention = _Attention(width, heads)
         self.feed_forward = nn.Sequential(
-            nn.Linear(width, 4 * width), nn.GELU(approximate="tanh"), nn.Linear(4 * width, width)
+            Linear(width, 4 * width), nn.GELU(approximate="tanh"), Linear(4 * width, width)
         )
         # The modulation is shared among the blocks, which only add to it (PixArt-α, Chen et al.).
         self.offset = nn.Parameter(torch.randn(6, width) / width**0.5)
@@ -103,18 +104,18 @@ class LatentFlow(nn.Module):
         self.register_buffer("z_scale", torch.ones(()))
         self.register_buffer("atom_mean", torch.zeros(atom_latent_dim))
         self.register_buffer("atom_scale", torch.ones(()))
-        self.enter_z = nn.Linear(latent_dim, width)
-        self.enter_atoms = nn.Linear(atom_latent_dim, width)
-        self.elements = nn.Linear(NUM_SPECIES, width, bias=False)
-        self.size = nn.Linear(2, width)
+        self.enter_z = Linear(latent_dim, width)
+        self.enter_atoms = Linear(atom_latent_dim, width)
+        self.elements = Linear(NUM_SPECIES, width, bias=False)
+        self.size = Linear(2, width)
         self.time = nn.Sequential(
-            nn.Linear(2 * TIME_FEATURES, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
+            Linear(2 * TIME_FEATURES, width), nn.SiLU(), Linear(width, width), nn.SiLU()
         )
-        self.modulate = nn.Linear(width, 6 * width)
+        self.modulate = Linear(width, 6 * width)
         self.blocks = nn.ModuleList(_Block(width, config.heads) for _ in range(config.layers))
         self.norm = nn.LayerNorm(width)
-        self.leave_z = nn.Linear(width, latent_dim)
-        self.leave_atoms = nn.Linear(width, atom_latent_dim)
+        self.leave_z = Linear(width, latent_dim)
+        self.leave_atoms = Linear(width, atom_latent_dim)
         nn.init.normal_(self.elements.weight, std=0.3)
         for layer in (self.modulate, self.leave_z, self.leave_atoms):
             nn.init.zeros_(layer.weight)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from cdvae.geometry.elements import NUM_SPECIES
+from cdvae.linear import Linear, linear
 from cdvae.prior.composition_prior import CompositionPrior
 
 
@@ -26,10 +27,8 @@ class _FlowBlock(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
-        self.modulate = nn.Linear(width, 3 * width)
-        self.body = nn.Sequential(
-            nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width)
-        )
+        self.modulate = Linear(width, 3 * width)
+        self.body = nn.Sequential(Linear(width, 2 * width), nn.SiLU(), Linear(2 * width, width))
         nn.init.zeros_(self.modulate.weight)
         nn.init.zeros_(self.modulate.bias)
 
@@ -53,13 +52,13 @@ class LatentPrior(nn.Module):
         self.composition = CompositionPrior(max_atoms, width)
         self.register_buffer("mean", torch.zeros(latent_dim))
         self.register_buffer("axes", torch.eye(components, latent_dim))
-        self.enter = nn.Linear(components, width)
-        self.time = nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width))
+        self.enter = Linear(components, width)
+        self.time = nn.Sequential(Linear(64, width), nn.SiLU(), Linear(width, width))
         self.elements = nn.Sequential(
-            nn.Linear(NUM_SPECIES + 1, width), nn.SiLU(), nn.Linear(width, width)
+            Linear(NUM_SPECIES + 1, width), nn.SiLU(), Linear(width, width)
         )
         self.blocks = nn.ModuleList(_FlowBlock(width) for _ in range(blocks))
-        self.leave = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, components))
+        self.leave = nn.Sequential(nn.LayerNorm(width), Linear(width, components))
 
     def forward(self, x: Tensor, t: Tensor, counts: Tensor) -> Tensor:
         """(B, K) velocity at coordinates ``x`` (B, K) and time ``t`` (B,) in [0, 1].
@@ -87,7 +86,7 @@ class LatentPrior(nn.Module):
 
     def coordinates(self, z: Tensor) -> Tensor:
         """(B, K) of ``z`` (B, D) along the axes, in units of its spread over the training data."""
-        return (z - self.mean) @ (self.axes / self.axes.square().sum(1, keepdim=True)).T
+        return linear(z - self.mean, self.axes / self.axes.square().sum(1, keepdim=True))
 
     def sample_from_noise(self, noise: Tensor, counts: Tensor, steps: int = 5) -> Tensor:
         """(B, D) latents from standard normal ``noise`` (B, K), by Heun's method.
@@ -97,7 +96,7 @@ class LatentPrior(nn.Module):
         differentiated by both.
         """
         times = torch.linspace(0, 1, steps + 1, device=noise.device)
-        return self._flow(noise, counts, times) @ self.axes + self.mean
+        return linear(self._flow(noise, counts, times), self.axes.T) + self.mean
 
     def invert(self, z: Tensor, counts: Tensor, steps: int = 25) -> Tensor:
         """(B, K) the noise from which :meth:`sample_from_noise` reaches ``z`` (B, D)."""
