@@ -80,7 +80,7 @@ def work(client: Client, stop: threading.Event, seed: int) -> None:
                 number = draw.choice([1, 4, 16])
                 client.generate(model=model, num_samples=number, sampler=fast).wait()
             elif kind < 0.7:
-                client.reconstruct([SRTIO3], num_candidates=4, sampler=fast).wait()
+                client.reconstruct([SRTIO3["structure"]], num_candidates=4, sampler=fast).wait()
             elif kind < 0.8:
                 client.optimize("formation_energy", num_samples=2, steps=2, sampler=fast).wait()
             elif kind < 0.9:

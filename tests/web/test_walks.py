@@ -73,7 +73,9 @@ def test_a_walk_is_shown_in_its_order_between_its_ends(page: Page) -> None:
     page.keyboard.press("End")
     expect(page.get_by_text("Position 1.00 along the path", exact=True)).to_be_visible()
     captions = page.locator(".views figcaption")
-    expect(captions).to_have_text(["Given: SrTiO3", "Position 1.00 along the path", "Given: BaTiO3"])
+    expect(captions).to_have_text(
+        ["Given: SrTiO3", "Position 1.00 along the path", "Given: BaTiO3"]
+    )
     for view in page.locator(".view").all():
         expect(view).to_have_attribute("data-ready", re.compile("TiO3"))
         assert colors(view) > 200
