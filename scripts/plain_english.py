@@ -23,7 +23,14 @@ EXEMPT = (
     Path(__file__),  # it quotes the turns
     ROOT / "tests/language",
 )
-CHECKED = ("scripts", "cdvae_client", "cdvae_schema")
+CHECKED = (
+    "cdvae_client",
+    "cdvae_schema",
+    "scripts",
+    "README.md",
+    "CONTRIBUTING.md",
+    *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").glob("*.md")),
+)
 
 TURNS = {
     name: re.compile(pattern, re.IGNORECASE | re.MULTILINE)

@@ -1,4 +1,4 @@
-"""The scripts in benchmarks/: what they keep and print, and what they take away of the model."""
+"""The scripts in benchmarks/: their records, tables and commands."""
 
 import json
 import os
@@ -9,28 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
-from cdvae.config import load_config
-from cdvae.geometry.lattice import from_parameters
-from cdvae.geometry.torus import wrapped_normal_score
-from cdvae.nn.autoencoder import CDVAE, ModelConfig
-from cdvae.nn.backbone import BackboneConfig
-from cdvae.nn.decoder import Condition, Decoder
-from cdvae.testing import TINY_CONFIG, perovskites
+from benchmarks.quality import evaluations, reproduce_table, table_rows
+from benchmarks.quality.plots import principal_components
+from benchmarks.quality.reproduce_table import DATA, Subject
+from benchmarks.reporting import DOCUMENT, cached, insert, markdown, mean_sd
 from cdvae_service.models.store_errors import StoreError
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-import ablations
-import evaluations
-import reproduce_table
-import table_rows
-from plots import principal_components
-from reporting import DOCUMENT, cached, insert, markdown, mean_sd
-from reproduce_table import DATA, Subject
-from variants import FIXED_SIGMA, VARIANTS, UnconditionedDecoder, nearest_image_score
-
-SCRIPTS = Path(__file__).parents[2] / "benchmarks"
+ROOT = Path(__file__).parents[2]
 OURS = Subject("carbon-24", table_rows.OURS, "carbon-24@1", "aa", 2859, None, "aa")
 
 
@@ -204,7 +190,7 @@ def test_a_failure_does_not_stop_the_others_and_what_is_there_stays(
         Path(given["--out"]).write_text(json.dumps({"weights_sha256": weights}))
 
     monkeypatch.setattr(subprocess, "run", run)
-    monkeypatch.setattr("reporting.commit", lambda: "abc")
+    monkeypatch.setattr("benchmarks.reporting.commit", lambda: "abc")
     monkeypatch.setattr(reproduce_table, "RESULTS", results)
     arguments = ([OURS], ["recon", "opt"], [0, 1], tmp_path, tmp_path)
     failures = reproduce_table.measure_all(*arguments)
@@ -230,89 +216,6 @@ def test_the_data_sets_are_where_the_table_looks_for_them() -> None:
     for files in DATA.values():
         assert (Path(folder) / files.evaluated).is_file()
         assert (Path(folder) / files.train).is_file()
-
-
-def test_nearest_image_is_the_narrow_limit_of_the_wrapped_normal() -> None:
-    rng = torch.Generator().manual_seed(0)
-    lattice = from_parameters(torch.tensor([[4.0, 5.0, 6.0]]), torch.tensor([[80.0, 95, 70]]))
-    difference = 0.2 * torch.randn(50, 3, generator=rng)
-    cells = lattice.expand(50, 3, 3)
-    narrow, wide = torch.full((50,), 0.02), torch.full((50,), 3.0)
-    near = nearest_image_score(difference, cells, narrow)
-    assert near == pytest.approx(wrapped_normal_score(difference, cells, narrow), rel=1e-3)
-    # Brute force: the shortest of 343 images, back towards the clean atom.
-    steps = torch.cartesian_prod(*[torch.arange(-3.0, 4.0)] * 3)
-    images = (difference[:, None] + steps) @ lattice[0]
-    best = images[torch.arange(50), images.norm(dim=-1).argmin(1)]
-    assert near == pytest.approx(-best / 0.02, rel=1e-3, abs=1e-3)
-    apart = nearest_image_score(difference, cells, wide)
-    assert apart.norm() > 5 * wrapped_normal_score(difference, cells, wide).norm()
-
-
-def small_config() -> ModelConfig:
-    backbone = BackboneConfig(layers=1, scalars=16, vectors=4, radial=8)
-    return ModelConfig(8, 6, ("formation_energy",), backbone, backbone)
-
-
-def test_the_unconditioned_score_depends_on_sigma_by_a_factor_only() -> None:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        told = CDVAE(small_config()).eval().requires_grad_(False)
-        with VARIANTS["unconditioned"].active():
-            untold = CDVAE(small_config()).eval().requires_grad_(False)
-        z = torch.randn(4, 8)
-    assert type(untold.decoder) is UnconditionedDecoder
-    assert type(CDVAE(small_config()).decoder) is Decoder
-    untold.load_state_dict(told.state_dict())
-    crystals = perovskites(4, seed=2).crystals
-
-    none = torch.zeros(len(crystals.atomic_numbers), 0), torch.zeros(4)
-    condition = Condition(z, *none, crystals.num_atoms)
-
-    def score(model: CDVAE, sigma: float) -> np.ndarray:
-        return (sigma * model.score(condition, crystals, torch.full((4,), sigma)).shift).numpy()
-
-    assert np.abs(score(untold, 0.05)).max() > 1e-3
-    assert score(untold, 0.05) == pytest.approx(score(untold, 1.0), rel=1e-4, abs=1e-6)
-    assert score(untold, 1.0) == pytest.approx(score(told, FIXED_SIGMA), rel=1e-4, abs=1e-6)
-    assert score(told, 0.05) != pytest.approx(score(told, 1.0), rel=1e-2)
-
-
-def test_every_variant_gets_the_same_short_schedule(tmp_path: Path) -> None:
-    path = tmp_path / "tiny.toml"
-    path.write_text(TINY_CONFIG)
-    config = load_config(path)
-    short = ablations.budget(config, 3000, 500)
-    assert (short.optimizer.steps, short.optimizer.freeze_encoder_after, short.prior.steps) == (
-        3000,
-        3000,
-        500,
-    )
-    assert short.optimizer.ema_decay == pytest.approx(1 - 1 / 300)
-    assert (short.model, short.loss) == (config.model, config.loss)
-
-
-def test_table_of_the_ablations() -> None:
-    figures = dict.fromkeys((field for field, *_ in ablations.COLUMNS.values()), 1.0)
-    key = {
-        "command": "c",
-        "steps": 3000,
-        "batch_size": 64,
-        "prior_steps": 500,
-        "crystals": 200,
-        "seeds": [0, 1],
-    }
-    made = {
-        "key": key,
-        "date": "2026-11-23T00:00:00+00:00",
-        "hardware": "h",
-        "commit": "abc",
-        "figures": {"0": figures | {"match_rate": 0.9}, "1": figures | {"match_rate": 0.8}},
-    }
-    text = ablations.table({"baseline": made, "normal-prior": made})
-    assert "| as shipped | 85.0 ± 7.1 | 1.0000 ± 0.0000 | 100.0 ± 0.0 |" in text
-    assert "| N(0, I) instead of learned prior |" in text
-    assert "3,000 training steps of 64 crystals each" in text
 
 
 def test_curve_of_quality_has_a_row_for_each_number_of_evaluations(tmp_path: Path) -> None:
@@ -371,15 +274,13 @@ def test_principal_components_of_points_on_an_ellipse() -> None:
 @pytest.mark.parametrize(
     ("script", "words", "figure"),
     [
-        ("training_speed.py", "--steps 1", "crystals_a_second"),
-        ("sampling_speed.py", "--batch 2 --threads 1 --repeats 1 --langevin-steps 50", "threads_1"),
-        ("scaling.py", "--crystals 2 4 --atoms 5 10", "exponent_of_crystals"),
-        ("metrics_speed.py", "--crystals 8", "ratio"),
+        ("training_speed", "--steps 1", "crystals_a_second"),
+        ("sampling_speed", "--batch 2 --threads 1 --repeats 1 --langevin-steps 50", "threads_1"),
     ],
 )
 def test_the_scripts_that_measure_speed_run(script: str, words: str, figure: str) -> None:
-    program = [sys.executable, str(SCRIPTS / script), *words.split()]
-    done = subprocess.run(program, capture_output=True, text=True, timeout=300)
+    program = [sys.executable, "-m", f"benchmarks.speed.{script}", *words.split()]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=300, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)
     assert figures[figure]

@@ -27,7 +27,9 @@ def generate(page: Page, number: int, seed: int = 7) -> None:
     page.get_by_label("Crystals", exact=True).fill(str(number))
     page.get_by_text("Sampler, seed, priority").click()
     page.get_by_label("Seed").fill(str(seed))
-    page.get_by_label("Score evaluations").fill("25")  # a quarter: quick, and still crystals
+    page.get_by_label("Function evaluations (NFE)").fill(
+        "25"
+    )  # a quarter: quick, and still crystals
     submit(page)
 
 

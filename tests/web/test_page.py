@@ -68,7 +68,7 @@ def test_crystals_are_made_as_they_are_required_to_be(
     page: Page, watched: tuple[BrowserContext, Watched]
 ) -> None:
     watched[1].expected = ["status of 422"]
-    page.get_by_text("What the crystals must be").click()
+    page.get_by_text("Constraints").click()
     page.get_by_label("Formula").fill("SrTiO")
     page.get_by_label("Without elements").fill("Pb, Sr")
     submitted = page.get_by_role("button", name="Generate", exact=True)
@@ -108,9 +108,9 @@ def test_crystals_are_sorted_filtered_and_walked_through_by_keyboard(page: Page)
     labels = page.locator(".tile .group").evaluate_all("all => all.map(e => e.ariaLabel)")
     assert {label.split(",")[0] for label in labels} == {name}
     page.get_by_label("Space group").select_option("all")
-    page.get_by_label("Only where").select_option("density")
+    page.get_by_label("Range of").select_option("density")
     page.get_by_label("from").fill("1000")
-    expect(page.get_by_text("No crystal passes these filters.")).to_be_visible()
+    expect(page.get_by_text("No crystal matches these filters.")).to_be_visible()
     page.get_by_label("from").fill("")
 
     tiles.first.focus()
@@ -144,10 +144,10 @@ def test_a_dropped_cif_comes_back_beside_its_input(page: Page) -> None:
 def test_an_optimization_is_a_curve(page: Page) -> None:
     page.get_by_text("Optimize", exact=True).click()
     page.get_by_label("Crystals", exact=True).fill("2")
-    page.get_by_text("What the crystals must be").click()
+    page.get_by_text("Constraints").click()
     page.get_by_label("Without elements").fill("S, F")
     page.get_by_text("Sampler, seed, priority").click()
-    page.get_by_label("Score evaluations").fill("10")
+    page.get_by_label("Function evaluations (NFE)").fill("10")
     page.get_by_label("Seed").fill("1")
     submit(page, "Optimize")
     finished(page, timeout=4 * PATIENCE)
@@ -251,7 +251,7 @@ def test_without_webgl_crystals_are_drawn_flat(watched: tuple[BrowserContext, Wa
     page.goto("")
     generate(page, 1)
     finished(page)
-    expect(page.get_by_text("This browser shows no WebGL")).to_be_visible()
+    expect(page.get_by_text("WebGL is not available")).to_be_visible()
     assert colors(page.locator(".view")) > 20
 
 

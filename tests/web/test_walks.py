@@ -27,7 +27,7 @@ def choose(page: Page, task: str) -> None:
     """Chooses a task of the form and a sampler that is quick."""
     page.get_by_role("radio", name=task, exact=True).check()
     page.get_by_text("Sampler, seed, priority").click()
-    page.get_by_label("Score evaluations").fill("25")
+    page.get_by_label("Function evaluations (NFE)").fill("25")
     page.get_by_label("Seed").fill("7")
 
 
@@ -42,10 +42,10 @@ def test_a_walk_is_shown_in_its_order_between_its_ends(page: Page) -> None:
     page.get_by_label("Points", exact=True).fill("5")
     submit(page, "Interpolate")
     finished(page)
-    expect(page.get_by_role("heading", name="Walk from SrTiO₃ to BaTiO₃")).to_be_visible()
+    expect(page.get_by_role("heading", name="Interpolate from SrTiO₃ to BaTiO₃")).to_be_visible()
     expect(page.locator(".facts-line")).to_contain_text("5 points")
     expect(page.locator(".tile .place")).to_have_text(
-        [f"at {place} of the way" for place in ("0.00", "0.25", "0.50", "0.75", "1.00")]
+        [f"position {place} along the path" for place in ("0.00", "0.25", "0.50", "0.75", "1.00")]
     )
     formulas = page.locator(".tile .formula")
     expect(formulas.first).to_have_text("SrTiO3")
@@ -68,12 +68,14 @@ def test_a_walk_is_shown_in_its_order_between_its_ends(page: Page) -> None:
     headings = curves.first.locator("text").all_text_contents()
     assert {"SrTiO₃", "BaTiO₃"} <= set(headings)
 
-    expect(page.get_by_text("At 0.00 of the way", exact=True)).to_be_visible()
+    expect(page.get_by_text("Position 0.00 along the path", exact=True)).to_be_visible()
     crystals(page).first.focus()
     page.keyboard.press("End")
-    expect(page.get_by_text("At 1.00 of the way", exact=True)).to_be_visible()
+    expect(page.get_by_text("Position 1.00 along the path", exact=True)).to_be_visible()
     captions = page.locator(".views figcaption")
-    expect(captions).to_have_text(["Given: SrTiO3", "At 1.00 of the way", "Given: BaTiO3"])
+    expect(captions).to_have_text(
+        ["Given: SrTiO3", "Position 1.00 along the path", "Given: BaTiO3"]
+    )
     for view in page.locator(".view").all():
         expect(view).to_have_attribute("data-ready", re.compile("TiO3"))
         assert colors(view) > 200

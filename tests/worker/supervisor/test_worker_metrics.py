@@ -103,7 +103,15 @@ def test_a_port_that_is_taken_costs_the_metrics_alone(
 def test_counting_costs_little_of_sampling() -> None:
     """The benchmark on a job a tenth as long as the smallest that anybody would send."""
     ended = subprocess.run(
-        [sys.executable, "benchmarks/metrics_overhead.py", "--crystals", "4", "--steps", "10"],
+        [
+            sys.executable,
+            "-m",
+            "benchmarks.speed.metrics_overhead",
+            "--crystals",
+            "4",
+            "--steps",
+            "10",
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -32,10 +32,10 @@ async function problemOf(response) {
       retryAfter,
     });
   } catch {
-    const detail = `The service answered ${response.status} without saying why.`;
+    const detail = `The service answered ${response.status} without an explanation.`;
     return new Problem({
       status: response.status,
-      title: "Unexpected answer",
+      title: "Unexpected response",
       detail,
       requestId,
       retryAfter,
@@ -82,8 +82,8 @@ export const asProblem = (error) =>
     ? error
     : new Problem({
         status: 0,
-        title: "This page failed",
-        detail: "Reload it; the job is not touched by this.",
+        title: "Error in this page",
+        detail: "Reload the page; the job is not affected.",
       });
 
 /** Resolves after so many milliseconds, or throws AbortError. */

@@ -47,7 +47,7 @@ function emptyStore() {
   return h(
     "div",
     { class: "card empty" },
-    h("h2", {}, "There is no model yet"),
+    h("h2", {}, "No models yet"),
     h(
       "p",
       {},

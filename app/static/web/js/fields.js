@@ -21,7 +21,7 @@ const PRIORITIES = [
   ["bulk", "Bulk"],
 ];
 const COMPOSITIONS = [
-  ["no", "May change"],
+  ["no", "Allow changes"],
   ["yes", "Kept"],
 ];
 const LARGEST_SEED = 2 ** 53 - 1;
@@ -94,16 +94,16 @@ function generate(kit, card) {
 
 function reconstruct(kit, { limits }) {
   const most = Math.min(MOST_CANDIDATES, limits.max_num_samples);
-  const hint = "The first decodes the mean, the others draw around it";
+  const hint = "The first decodes the mean, the others decode draws";
   return [
     givenCrystals(kit, limits),
-    kit.count("num_candidates", "Candidates for each", 1, most, hint),
+    kit.count("num_candidates", "Candidates per crystal", 1, most, hint),
   ];
 }
 
 /** The crystals of the caller, as many as the model takes. */
 function givenCrystals(kit, limits, visible) {
-  const hint = `One or more crystals of ${cellSize(limits)} atoms a cell, up to ${whole(limits.max_structures)}`;
+  const hint = `One or more crystals of ${cellSize(limits)} atoms per cell, up to ${whole(limits.max_structures)}`;
   return kit.file("cif", "Crystals (CIF)", hint, visible);
 }
 
@@ -116,7 +116,7 @@ function optimize(kit, card) {
     kit.choice("direction", "Goal", DIRECTIONS),
     kit.number(
       "value",
-      { label: "Value to aim at", step: "any", hint: " " },
+      { label: "Target value", step: "any", hint: " " },
       ({ element, hint }) => {
         element.hidden = values.direction !== "target";
         hint.textContent = `In ${properties[values.property].unit}`;
@@ -124,18 +124,18 @@ function optimize(kit, card) {
     ),
     kit.choice("start", "Start from", STARTS),
     givenCrystals(kit, limits, () => values.start === "structures"),
-    kit.count("optimize_samples", "Crystals", 20, limits.max_num_samples, "One search for each"),
+    kit.count("optimize_samples", "Crystals", 20, limits.max_num_samples, "One search per crystal"),
     requiredAtoms(kit, card),
   ];
 }
 
 function interpolate(kit, { limits }) {
   const { values } = kit;
-  const crystal = `One crystal of ${cellSize(limits)} atoms a cell`;
+  const crystal = `One crystal of ${cellSize(limits)} atoms per cell`;
   return [
-    kit.file("first", "From (CIF)", `${crystal}, or a CIF that holds both ends`),
+    kit.file("first", "From (CIF)", `${crystal}, or a CIF with both ends`),
     kit.file("second", "To (CIF)", crystal, () => !holdsBoth(values.first)),
-    kit.count("num_points", "Points", 11, limits.max_num_samples, "Both ends are among them", 2),
+    kit.count("num_points", "Points", 11, limits.max_num_samples, "Including both ends", 2),
   ];
 }
 
@@ -143,10 +143,10 @@ function vary(kit, { limits }) {
   const strength = { min: 0.01, max: 1, step: 0.01, placeholder: "0.3" };
   const hint = "0.01: almost the same; 1: nothing in common but what is kept";
   return [
-    kit.file("cif", "Crystal (CIF)", `One crystal of ${cellSize(limits)} atoms a cell`),
+    kit.file("cif", "Crystal (CIF)", `One crystal of ${cellSize(limits)} atoms per cell`),
     kit.number("strength", { label: "Strength", hint, ...strength }),
     kit.choice("composition_kept", "Composition", COMPOSITIONS),
-    kit.count("num_samples", "Crystals", 16, limits.max_num_samples, "Variations of it"),
+    kit.count("num_samples", "Crystals", 16, limits.max_num_samples, "Number of variations"),
   ];
 }
 
@@ -167,12 +167,12 @@ function sampler(kit, { samplers }) {
     const { default_nfe, max_nfe, multiple_of } = samplers[values.sampler];
     place.replaceChildren(
       kit.number("sampler_steps", {
-        label: "Score evaluations",
+        label: "Function evaluations (NFE)",
         min: multiple_of,
         max: max_nfe,
         step: multiple_of,
         placeholder: `${default_nfe}`,
-        hint: `Of each crystal; up to ${whole(max_nfe)}`,
+        hint: `Per crystal; up to ${whole(max_nfe)}`,
       }),
     );
   }

@@ -9,12 +9,12 @@ export function quantities(card, records) {
   for (const [name, { unit }] of Object.entries(card?.properties ?? {}))
     found.set(name, [`${spoken(name)} (${unit})`, (record) => record.predicted[name]]);
   found.set("density", ["Density (g/cm³)", (record) => record.density]);
-  found.set("min_distance", ["Shortest contact (Å)", (record) => record.min_distance]);
+  found.set("min_distance", ["Shortest distance (Å)", (record) => record.min_distance]);
   found.set("volume", ["Volume per atom (Å³)", (record) => record.volume / record.num_atoms]);
   found.set("group", ["Space group", (record) => record.spacegroup?.number ?? null]);
-  if (records.some(isOfWalk)) found.set("position", ["Place on the way", (one) => one.position]);
+  if (records.some(isOfWalk)) found.set("position", ["Position along path", (one) => one.position]);
   if (records.some(isVariation))
-    found.set("distance", ["Distance from the given one", (one) => one.distance]);
+    found.set("distance", ["Distance from the original", (one) => one.distance]);
   if (records.some((record) => "rmse" in record))
     found.set("rmse", ["RMSE", (record) => record.rmse]);
   if (records.some((record) => "percentile" in record))
@@ -139,7 +139,7 @@ export function filterBar(card, onchange) {
       h(
         "div",
         { class: "joined" },
-        select("sort", "Sort by", [["given", "In order"], ...names]),
+        select("sort", "Sort by", [["given", "Job order"], ...names]),
         direction,
       ),
       select("validity", "Validity", [
@@ -156,7 +156,7 @@ export function filterBar(card, onchange) {
       h(
         "div",
         { class: "range" },
-        select("quantity", "Only where", names),
+        select("quantity", "Range of", names),
         bound("least", "from"),
         bound("most", "to"),
       ),
@@ -168,7 +168,7 @@ export function filterBar(card, onchange) {
           checked: wish.unique,
           onchange: (event) => set("unique", event.target.checked),
         }),
-        "Without repeats",
+        "Hide duplicates",
       ),
     );
   }

@@ -101,11 +101,11 @@ export function jobTitle({ request }) {
   }
   if (request.kind === "interpolate") {
     const [first, second] = request.structures;
-    return `Walk from ${tight(first.formula)} to ${tight(second.formula)}`;
+    return `Interpolate from ${tight(first.formula)} to ${tight(second.formula)}`;
   }
   if (request.kind === "vary")
     return `Vary ${tight(request.structures[0].formula)}, ${counted(request.num_samples, "crystal")}`;
-  const verb = { minimize: "Minimize", maximize: "Maximize", target: "Aim at" }[request.direction];
+  const verb = { minimize: "Minimize", maximize: "Maximize", target: "Target for" }[request.direction];
   const goal = request.direction === "target" ? `${fixed(request.value)} of the ` : "the ";
   return `${verb} ${goal}${request.property.replaceAll("_", " ")} of ${counted(request.num_samples, "crystal")}`;
 }

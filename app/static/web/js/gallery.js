@@ -80,7 +80,7 @@ export function gallery(card, onchoose) {
         : `${shown.length} of ${counted(records.length, "crystal")}`;
     list.replaceChildren(...shown.slice(0, limit).map(tile));
     if (shown.length === 0 && records.length > 0)
-      list.replaceChildren(h("p", { class: "soft none" }, "No crystal passes these filters."));
+      list.replaceChildren(h("p", { class: "soft none" }, "No crystal matches these filters."));
     more.hidden = shown.length <= limit;
     if (!shown.includes(current)) current = shown[0] ?? null;
     mark();

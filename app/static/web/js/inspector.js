@@ -66,7 +66,7 @@ export function inspector(jobId, card, given, signal) {
 
   const panel = h(
     "section",
-    { class: "card stack inspector", "aria-label": "Chosen crystal" },
+    { class: "card stack inspector", "aria-label": "Selected crystal" },
     title,
     views.element,
     controls,

@@ -120,10 +120,10 @@ export class JobPage {
           "div",
           { class: "card empty" },
           h("h2", {}, "No crystals"),
-          h("p", {}, "The job was cancelled before the first one was done."),
+          h("p", {}, "The job was cancelled before the first crystal was finished."),
         ),
       );
-    announce(`The job has ${this.status.state}. ${this.records.length} crystals.`);
+    announce(`The job is ${this.status.state}. ${this.records.length} crystals.`);
   }
 
   showFailure() {

@@ -82,12 +82,12 @@ export async function jobsView(outlet, signal) {
 
   function nothing() {
     return state
-      ? h("div", { class: "card empty" }, h("h2", {}, "No job is in this state"))
+      ? h("div", { class: "card empty" }, h("h2", {}, "No jobs in this state"))
       : h(
           "div",
           { class: "card empty" },
           h("h2", {}, "No jobs yet"),
-          h("p", {}, "What you submit appears here and is kept for a week."),
+          h("p", {}, "Your jobs appear here and are kept for a week."),
           h("a", { class: "button primary", href: "#/" }, "Make a request"),
         );
   }

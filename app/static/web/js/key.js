@@ -15,7 +15,7 @@ export function installKeyDialog(button, onChange) {
   const forget = h(
     "button",
     { type: "button", class: "danger", onclick: () => change("") },
-    "Forget it",
+    "Remove key",
   );
   const form = h(
     "form",
@@ -36,7 +36,7 @@ export function installKeyDialog(button, onChange) {
       h(
         "p",
         { class: "hint", id: "api-key-hint" },
-        "Whoever runs this service makes one with ",
+        "The operator of this service creates a key with ",
         h("code", {}, "cdvae keys create NAME"),
         ". It stays in this tab and is gone when you close it.",
       ),

@@ -8,7 +8,7 @@ export function modelPanel(card) {
   const { limits, data, quality } = card;
   const facts = [
     ["Trained on", `${whole(data.train ?? 0)} crystals of ${card.dataset}`],
-    ["Atoms in a cell", cellSize(limits)],
+    ["Atoms per cell", cellSize(limits)],
     ["Elements", whole(limits.elements.length)],
     ...measured(quality),
   ];
@@ -71,7 +71,7 @@ function periodicTable(elements) {
     {
       class: "periodic",
       role: "img",
-      "aria-label": `It knows ${elements.length} elements: ${elements.join(", ")}`,
+      "aria-label": `${elements.length} supported elements: ${elements.join(", ")}`,
     },
     cells,
   );

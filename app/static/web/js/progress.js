@@ -12,7 +12,7 @@ export function progressPanel() {
   const broken = h(
     "p",
     { class: "small fault", hidden: true },
-    "The connection is lost; the job is not. Trying again…",
+    "Connection lost; the job is not affected. Reconnecting…",
   );
   const element = h(
     "section",

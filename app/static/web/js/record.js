@@ -15,13 +15,13 @@ export function sourcesOf(record) {
 
 /** Where the crystal stands to what was given, in a few words; null where nothing is to be said. */
 export function whereabouts(record) {
-  if (isOfWalk(record)) return `at ${fixed(record.position)} of the way`;
+  if (isOfWalk(record)) return `position ${fixed(record.position)} along the path`;
   return isVariation(record) ? `${fixed(record.distance)} away` : null;
 }
 
 /** What became of the given crystal. */
 export function became(record) {
-  if (isOfWalk(record)) return `At ${fixed(record.position)} of the way`;
+  if (isOfWalk(record)) return `Position ${fixed(record.position)} along the path`;
   if (isVariation(record)) return `Varied: ${whereabouts(record)}`;
   if (!("matched" in record)) return "Optimized";
   return `Reconstructed: ${record.matched ? `matches, RMSE ${fixed(record.rmse, 4)}` : "does not match"}`;
@@ -37,10 +37,10 @@ function special(record) {
       ["Percentile of the data", fixed(record.percentile, 1)],
     ];
   if (isOfWalk(record))
-    return [["From the two ends", record.distances.map((one) => fixed(one)).join(", ")]];
+    return [["Distance from the two ends", record.distances.map((one) => fixed(one)).join(", ")]];
   if (isVariation(record))
     return [
-      ["From the given crystal", fixed(record.distance)],
+      ["Distance from the original", fixed(record.distance)],
       ["RMSE to it", record.rmse === null ? "no match" : fixed(record.rmse, 4)],
     ];
   return [];
@@ -60,10 +60,10 @@ export function factsOf(record, card) {
     ["a, b, c", `${fixed(a)}, ${fixed(b)}, ${fixed(c)} Å`],
     ["α, β, γ", `${fixed(alpha, 1)}, ${fixed(beta, 1)}, ${fixed(gamma, 1)}°`],
     ["Volume", `${fixed(record.volume, 1)} Å³`],
-    ["Shortest contact", `${fixed(record.min_distance)} Å`],
+    ["Shortest distance", `${fixed(record.min_distance)} Å`],
     ["Structure valid", yes(record.valid.structure)],
     ["Composition valid", yes(record.valid.composition)],
     ["New", record.novel === null ? "not known" : yes(record.novel)],
-    ["Number in the job", String(record.index)],
+    ["Index in the job", String(record.index)],
   ];
 }

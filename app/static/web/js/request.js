@@ -78,7 +78,7 @@ function interpolate(model, values) {
 function vary(model, values) {
   const { strength, num_samples } = values;
   const keep_composition = values.composition_kept === "yes" ? true : undefined;
-  return withJson("vary", [crystals(values)], ([cif]) =>
+  return withJson("variations", [crystals(values)], ([cif]) =>
     known({
       model,
       structure: { cif },

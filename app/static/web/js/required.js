@@ -32,7 +32,7 @@ export function requiredFields(kit, { limits, properties }) {
       hint: "a, b, c in Å, then α, β, γ in degrees",
     }),
     names.length > 0 &&
-      kit.choice("target_property", "Property to aim at", [[ANY, "None"], ...names]),
+      kit.choice("target_property", "Target property", [[ANY, "None"], ...names]),
     names.length > 0 &&
       kit.number(
         "target_value",
@@ -52,7 +52,7 @@ export function requiredAtoms(kit, { limits }) {
 
 function folded(values, ...fields) {
   const open = Object.keys(required(values)).length > 0;
-  const summary = h("summary", {}, "What the crystals must be");
+  const summary = h("summary", {}, "Constraints");
   return h("details", { open }, summary, h("div", { class: "stack" }, ...fields));
 }
 

@@ -48,7 +48,7 @@ export function searchCurve(request, records, unit, quantiles) {
       h(
         "span",
         {},
-        "Across: moves. The value is the model's own, read from the crystal decoded and encoded again; the gallery has that of the independent model.",
+        "Horizontal axis: moves. The property head reads the value from the re-encoded crystal; the gallery shows the property model's value.",
       ),
     ],
   });

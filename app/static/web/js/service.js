@@ -12,7 +12,7 @@ async function look() {
   const answer = await response.json();
   if (!response.ok) return ["bad", "not ready", answer.detail];
   const { live, with_model: ready } = answer.workers;
-  if (live === 0) return ["warn", "no worker", "Jobs are taken and wait until a worker is there."];
+  if (live === 0) return ["warn", "no worker", "Jobs are accepted and wait for a worker."];
   if (ready === 0) return ["warn", "worker starting"];
   return ["good", ready === 1 ? "1 worker ready" : `${ready} workers ready`];
 }

@@ -1,4 +1,4 @@
-// The present request as a command and as a program, to be copied.
+// The current request as a command and as a program, for copying.
 import { apiKey } from "./api.js";
 import { copy, h, segments } from "./dom.js";
 
@@ -44,35 +44,52 @@ function python(value) {
   return JSON.stringify(value);
 }
 
-/** The request as a program that waits for the job and keeps its crystals. */
-export function asPython(request, key = apiKey.get()) {
-  const { files, json } = request;
-  const reads = variables(files).map(
-    (name, i) => `${name} = Path(${JSON.stringify(files[i].name)}).read_text()`,
+/** The arguments of the client's method: the fields of the request, with the files as variables. */
+function clientArguments(request) {
+  const names = variables(request.files);
+  const list = `[${names.join(", ")}]`;
+  const [path, search = ""] = request.path.split("?");
+  const query = Object.fromEntries(new URLSearchParams(search));
+  if (path === "reconstruct") {
+    const { sampler, nfe, ...fields } = query;
+    const number = (value) => (/^\d+$/.test(value) ? Number(value) : value);
+    const chosen = { ...fields, sampler: { name: sampler, nfe: number(nfe) } };
+    return { first: [names[0]], fields: mapped(chosen, number) };
+  }
+  const { structure, structures, start, ...fields } = outline(request);
+  const first = structures ? [list] : structure ? [names[0]] : [];
+  if (query.property) first.push(python(query.property));
+  const from = start?.structures ? { start: list } : start ? { start: python(start) } : {};
+  return { first, fields: { ...mapped(fields), ...from } };
+}
+
+/** The fields as Python; `number` turns the strings of a query into numbers. */
+function mapped(fields, number = (value) => value) {
+  return Object.fromEntries(
+    Object.entries(fields).map(([name, value]) => [name, python(number(value))]),
   );
-  const body = json && [`request = ${unquoted(python(outline(request)), "")}`];
-  const client = key
-    ? [
-        `headers = {"Authorization": f"Bearer {os.environ['CDVAE_API_KEY']}"}`,
-        `client = httpx2.Client(base_url="${address("")}", headers=headers)`,
-      ]
-    : [`client = httpx2.Client(base_url="${address("")}")`];
-  const sent = json ? "json=request" : `content=cif, headers={"Content-Type": "${request.type}"}`;
+}
+
+/** The request as a program that waits for the job and keeps its crystals. */
+export function asPython(request) {
+  const path = request.path.split("?")[0];
+  const method = path === "variations" ? "vary" : path;
+  const { first, fields } = clientArguments(request);
+  const words = [...first, ...Object.entries(fields).map(([name, value]) => `${name}=${value}`)];
   return [
-    ...(key ? ["import os"] : []),
     "from pathlib import Path",
     "",
-    "import httpx2  # pip install httpx2",
+    "from cdvae_client import Client  # sends $CDVAE_API_KEY, if it is set",
     "",
-    ...reads,
-    ...(body ?? []),
-    ...client,
-    `answer = client.post("${request.path}", ${sent})`,
-    "job = answer.raise_for_status().json()",
-    `while job["state"] in ("queued", "running"):`,
-    `    job = client.get(f"jobs/{job['id']}", headers={"Prefer": "wait=30"}, timeout=60).json()`,
-    `crystals = client.get(f"jobs/{job['id']}/result", params={"format": "cif"})`,
-    `Path("result.cif").write_text(crystals.raise_for_status().text)`,
+    ...variables(request.files).map(
+      (name, i) => `${name} = Path(${JSON.stringify(request.files[i].name)})`,
+    ),
+    `with Client(${JSON.stringify(address(""))}) as client:`,
+    `    job = client.${method}(`,
+    ...words.map((word) => `        ${word},`),
+    "    )",
+    "    crystals = job.wait()",
+    `Path("result.cif").write_text("\\n".join(crystal.cif for crystal in crystals))`,
   ].join("\n");
 }
 

@@ -8,9 +8,9 @@ import { walkCurve } from "./walk-curve.js";
 
 const RATES = [
   ["validity", "Valid", "Structure and composition pass"],
-  ["structure_validity", "Structure valid", "No contact below 0.5 Å"],
+  ["structure_validity", "Structure valid", "No distance below 0.5 Å"],
   ["composition_validity", "Composition valid", "Charges balance (SMACT)"],
-  ["uniqueness", "Unique", "Repeat no earlier one"],
+  ["uniqueness", "Unique", "Not a duplicate"],
   ["novelty", "New", "Not in the training data"],
 ];
 const FEWEST = 4; // crystals; fewer make no distribution
@@ -30,13 +30,13 @@ export function tiles(request, metrics) {
   const own = [];
   if (request.kind === "reconstruct")
     own.push(
-      tile("Matched", percent(metrics.match_rate), "The input comes back"),
-      tile("RMSE", fixed(metrics.rmse, 4), "Of the matched, in cube roots of V/N"),
+      tile("Matched", percent(metrics.match_rate), "Input crystals reproduced"),
+      tile("RMSE", fixed(metrics.rmse, 4), "Of the matched, in units of (V/N)^(1/3)"),
     );
   if (request.kind === "vary")
-    own.push(tile("Distance", fixed(metrics.distance?.mean), "From the given one, mean"));
+    own.push(tile("Distance", fixed(metrics.distance?.mean), "From the original, mean"));
   for (const [p, rate] of Object.entries(metrics.success_rate ?? {}))
-    own.push(tile(`Best ${p} %`, percent(rate), "Of the searches end there"));
+    own.push(tile(`Best ${p} %`, percent(rate), "Of the searches reach it"));
   const shown = {
     generate: RATES,
     reconstruct: RATES.slice(0, 3),

@@ -65,14 +65,14 @@ export function crystalView(signal) {
     shown = wanted;
     element_.setAttribute(
       "aria-label",
-      `Crystal structure of ${wanted[1]}. Arrow keys turn it, plus and minus zoom, 0 resets the view.`,
+      `Crystal structure of ${wanted[1]}. Arrow keys rotate, plus and minus zoom, 0 resets the view.`,
     );
     await started;
     if (signal.aborted || shown !== wanted) return;
     if (!view)
       stage.replaceChildren(
         drawing(wanted[0]),
-        h("p", { class: "hint" }, "This browser shows no WebGL: the crystal is drawn flat."),
+        h("p", { class: "hint" }, "WebGL is not available: the crystal is drawn flat."),
       );
     else {
       const isOther = drawn?.[0] !== wanted[0] || drawn[2].supercell !== wanted[2].supercell;

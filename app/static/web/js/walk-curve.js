@@ -63,7 +63,7 @@ export function walkCurve(property, records, unit, isAlone) {
     key: [
       keyEntry("made", "a crystal"),
       known.every(isValid) ? null : keyEntry("hollow", "one that is not valid"),
-      h("span", {}, "Across: the place between the first given crystal (0) and the second (1)."),
+      h("span", {}, "Horizontal axis: position between the first crystal (0) and the second (1)."),
     ],
   });
 }

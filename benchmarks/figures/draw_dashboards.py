@@ -1,6 +1,6 @@
 """The dashboards with the series of a real service: docs/dashboards/*.png.
 
-    python -m benchmarks.draw_dashboards [--minutes 5] [--out docs/dashboards]
+    python -m benchmarks.figures.draw_dashboards [--minutes 5] [--out docs/dashboards]
 
 Starts a service with the shipped models and the real Prometheus with the rules of deploy/, gives it
 jobs of all kinds, mistakes of clients, cancellations, a burst that has to queue, an executor that
@@ -20,7 +20,6 @@ import re
 import tempfile
 import threading
 import time
-import urllib.error
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,8 @@ import psutil
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
-from benchmarks.running import Client, service
+from benchmarks.service.running import service
+from cdvae_client import CdvaeClientError, Client
 from cdvae_service.cli.stack.stack import Stack, free_port
 from deploy.grafana.dashboards import BOARDS
 from deploy.grafana.panels import Board, Number, Panel, Query
@@ -38,7 +38,7 @@ from tests.deploy.prometheus import Prometheus
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 STEP = 2.0  # s between two points
 WINDOW = "20s"  # of rates, where Grafana takes four scrapes
 COLUMNS = 2
@@ -71,25 +71,24 @@ SRTIO3 = {
 def work(client: Client, stop: threading.Event, seed: int) -> None:
     """A client that does something of everything until `stop`."""
     draw = random.Random(seed)
-    fast = {"sampler": {"name": "ancestral", "nfe": 20}}
+    fast = {"name": "ancestral", "nfe": 20}
     while not stop.is_set():
         kind = draw.random()
-        with contextlib.suppress(urllib.error.URLError):
+        with contextlib.suppress(CdvaeClientError):
             if kind < 0.55:
                 model = draw.choice(["perov-5", "perov-5", "carbon-24", "mp-20"])
-                body = {"model": model, "num_samples": draw.choice([1, 4, 16]), **fast}
-                client.done("/generate", body, poll=0.2)
+                number = draw.choice([1, 4, 16])
+                client.generate(model=model, num_samples=number, sampler=fast).wait()
             elif kind < 0.7:
-                client.done("/reconstruct", {"structures": [SRTIO3], "num_candidates": 4, **fast})
+                client.reconstruct([SRTIO3["structure"]], num_candidates=4, sampler=fast).wait()
             elif kind < 0.8:
-                body = {"num_samples": 2, "steps": 2, **fast}
-                client.done("/optimize?property=formation_energy", body, poll=0.2)
+                client.optimize("formation_energy", num_samples=2, steps=2, sampler=fast).wait()
             elif kind < 0.9:
-                client.call("POST", "/generate", {"num_samples": 0})
+                client.generate(num_samples=1_000_000)  # rejected
             else:
-                job = client.call("POST", "/generate", {"num_samples": 64, "priority": "bulk"})
+                job = client.generate(num_samples=64, priority="bulk")
                 stop.wait(1)
-                client.call("DELETE", f"/jobs/{job['id']}")
+                job.cancel()
         stop.wait(draw.uniform(0, 1.5))
 
 
@@ -103,9 +102,8 @@ def pause(stack: Stack, seconds: float) -> None:
 
 def burst(client: Client) -> None:
     """A burst of jobs that has to queue, and the death of an executor in mid-job."""
-    body = {"num_samples": 8, "priority": "normal", "sampler": {"name": "ancestral", "nfe": 40}}
     for _ in range(25):
-        client.call("POST", "/generate", body)
+        client.generate(num_samples=8, sampler={"name": "ancestral", "nfe": 40})
     family = psutil.Process().children(recursive=True)
     for executor in (p for p in family if "worker.executor.executor" in p.cmdline()):
         executor.kill()

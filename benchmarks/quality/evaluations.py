@@ -2,7 +2,7 @@
 
 How much the default sampler loses against `langevin`, and how much fewer evaluations lose.
 
-    python benchmarks/evaluations.py perov-5 --data <CDVAE_DATA>/perov_5/val.csv.gz
+    python -m benchmarks.quality.evaluations perov-5 --data <CDVAE_DATA>/perov_5/val.csv.gz
 
 The first crystals of a split are decoded from their posterior means, everything decoded, and as
 many new ones from the prior, by the `ancestral` sampler with each number of evaluations and for
@@ -21,8 +21,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib as mpl
-from reporting import RESULTS, ROOT, Record, cached, markdown, mean_sd, publish, sha256
 
+from benchmarks.reporting import RESULTS, ROOT, Record, cached, markdown, mean_sd, publish, sha256
 from cdvae.compute import available_threads
 from cdvae.data.dataset import CrystalDataset
 from cdvae.data.structures import to_structures

@@ -1,6 +1,6 @@
 """A soak: many small jobs while workers are killed and Redis is restarted at random.
 
-    python -m benchmarks.chaos --jobs 2000 --out benchmarks/chaos.json
+    python -m benchmarks.service.chaos --jobs 2000 --out benchmarks/service/chaos.json
 
 Everything runs on this machine in processes of its own, with a tiny model that is made for it. The
 run ends by itself: after the last job, or after `--minutes`. It then counts
@@ -256,7 +256,7 @@ def main() -> None:
     options = parser.parse_args()
     facts = run(options.jobs, options.minutes, options.workers, options.every, options.seed)
     facts["load_average"] = round(os.getloadavg()[0], 1)
-    facts["command"] = "python -m benchmarks.chaos " + " ".join(sys.argv[1:])
+    facts["command"] = "python -m benchmarks.service.chaos " + " ".join(sys.argv[1:])
     text = json.dumps(facts, indent=1)
     print(text)
     if options.out is not None:

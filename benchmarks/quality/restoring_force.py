@@ -1,6 +1,6 @@
 """Draws the learned score against the displacement of the atoms, and prints cosine and slope.
 
-python benchmarks/restoring_force.py MODEL_FOLDER DATA.csv.gz --out docs/restoring_force.png
+python -m benchmarks.quality.restoring_force MODEL_FOLDER DATA.csv.gz --out docs/restoring_force.png
 """
 
 from __future__ import annotations

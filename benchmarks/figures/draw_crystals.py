@@ -1,6 +1,6 @@
 """Draws the crystals of a folder of CIF files side by side.
 
-python benchmarks/draw_crystals.py out --out docs/crystals.png
+python -m benchmarks.figures.draw_crystals out --out docs/crystals.png
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Crystals an hour on one core, by model, through the whole service, and memory of its parts.
 
-    python benchmarks/capacity.py [--crystals 64] [--out FILE]
+    python -m benchmarks.service.capacity [--crystals 64] [--out FILE]
 
 A worker with one thread gets one job a model. What counts is the processor time of its executor:
 sampling, checks and files, without loading the model. Other work on the machine shows in it through
@@ -18,13 +18,14 @@ from pathlib import Path
 
 import psutil
 from redis import Redis
-from reporting import commit, hardware
-from running import Client, service
 
+from benchmarks.reporting import commit, hardware
+from benchmarks.service.running import service
+from cdvae_client import Client
 from cdvae_service.cli.stack.stack import free_port
 from cdvae_service.models.local_store import LocalStore
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 JOBS = 50
 
 
@@ -52,21 +53,19 @@ def redis_bytes_a_job(client: Client, url: str) -> int:
     with Redis.from_url(url) as redis:
         before = redis.info("memory")["used_memory"]
         for seed in range(JOBS):
-            body = {"num_samples": 1, "seed": seed, "sampler": {"name": "ancestral", "nfe": 1}}
-            assert client.done("/generate", body)["state"] == "succeeded"
+            sampler = {"name": "ancestral", "nfe": 1}
+            client.generate(num_samples=1, seed=seed, sampler=sampler).wait()
         return int((redis.info("memory")["used_memory"] - before) / JOBS)
 
 
 def measure(client: Client, model: str, crystals: int) -> dict[str, float]:
     """Numbers of one model."""
-    warm = {"model": model, "num_samples": 2, "seed": 1}
-    assert client.done("/generate", warm)["state"] == "succeeded"
+    client.generate(model=model, num_samples=2, seed=1).wait()
     before, begun = executor_seconds(), time.monotonic()
-    status = client.done("/generate", {**warm, "num_samples": crystals}, poll=0.5)
-    assert status["state"] == "succeeded", status
+    result = client.generate(model=model, num_samples=crystals, seed=1).wait()
     wall, cpu = time.monotonic() - begun, executor_seconds() - before
-    result = client.call("GET", f"/jobs/{status['id']}/result")
-    evaluations = result["provenance"]["nfe"]
+    assert result.provenance is not None
+    evaluations = result.provenance.nfe
     return {
         "crystals": crystals,
         "evaluations_a_crystal": evaluations,

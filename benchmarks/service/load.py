@@ -1,6 +1,6 @@
 """Load on one service: submissions and polls at fixed rates, then far more than it can take.
 
-    python -m benchmarks.load --seconds 60 --out benchmarks/load.json
+    python -m benchmarks.service.load --seconds 60 --out benchmarks/service/load.json
 
 Claims: 200 submissions and 500 polls a second are answered for a minute, a submission within 50 ms
 (99th percentile), none with an error; ten times as many submissions are refused with 429 or 503 and
@@ -26,8 +26,8 @@ from typing import Any
 
 import psutil
 
-from benchmarks.open_loop import Answers, Connections, at_rate, timed
-from benchmarks.running import service
+from benchmarks.service.open_loop import Answers, Connections, at_rate, timed
+from benchmarks.service.running import service
 from cdvae.testing import write_tiny_model
 from cdvae_service.cli.stack.stack import free_port
 
@@ -160,7 +160,7 @@ def main() -> int:
     facts["cores"] = os.cpu_count()
     facts["front_end_processes"] = options.processes
     facts["load_average_before"] = round(load, 1)
-    facts["command"] = "python -m benchmarks.load " + " ".join(sys.argv[1:])
+    facts["command"] = "python -m benchmarks.service.load " + " ".join(sys.argv[1:])
     text = json.dumps(facts, indent=1)
     print(text)
     if options.out is not None:

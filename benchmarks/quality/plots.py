@@ -3,7 +3,7 @@
 Claims: the heads read the properties from z; generated crystals are distributed like the data;
 the latents are ordered by energy.
 
-    python benchmarks/plots.py perov-5 --data <CDVAE_DATA>/perov_5/test.csv.gz --out docs/plots
+    python -m benchmarks.quality.plots perov-5 --data FILE.csv.gz --out docs/plots
 
 Writes NAME-parity.png (heads at the posterior means), NAME-distributions.png (density, and energy
 by the independent property model for both sets), NAME-latents.png (first two principal components
@@ -20,8 +20,8 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from reporting import commit, hardware
 
+from benchmarks.reporting import commit, hardware
 from cdvae.data.dataset import CrystalDataset
 from cdvae.data.structures import to_structures
 from cdvae.evaluation.judge import judged

@@ -1,4 +1,4 @@
-"""Requests that must be met exactly, for benchmarks/constraints.py: made, and read again."""
+"""Random and given constraints for `constraints.py`, and whether the crystals satisfy them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from timing import load
 
+from benchmarks.speed.timing import load
 from cdvae.constraints import Constraints
 from cdvae.data.dataset import load_cache
 from cdvae.data.structures import to_structures

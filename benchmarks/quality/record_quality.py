@@ -1,6 +1,6 @@
 """Puts measured numbers into a model card, each with the command that made it.
 
-python benchmarks/record_quality.py MODEL_FOLDER NAME=FILE.json [NAME=FILE.json ...]
+python -m benchmarks.quality.record_quality MODEL_FOLDER NAME=FILE.json [NAME=FILE.json ...]
 
 The files are those that `cdvae evaluate` writes; NAME is the entry of the card's "quality".
 """

@@ -2,7 +2,7 @@
 
 Claim: the metrics take at most 2 % of the time of sampling.
 
-    python benchmarks/metrics_overhead.py [--crystals 8] [--steps 100] [--out FILE]
+    python -m benchmarks.speed.metrics_overhead [--crystals 8] [--steps 100] [--out FILE]
 
 Processor time, so that other processes do not matter: of decoding one batch, and of what the
 metrics do for it (executor's message through a pipe, the counters in their files, the end of the
@@ -20,8 +20,7 @@ import time
 import urllib.request
 from pathlib import Path
 
-from reporting import commit, hardware
-
+from benchmarks.reporting import commit, hardware
 from cdvae.compute import configure
 from cdvae.inference import SamplerSpec, crystal_seed
 from cdvae_service.cli.stack.stack import free_port
@@ -29,7 +28,7 @@ from cdvae_service.models.local_store import LocalStore
 from worker.model.model_cache import load_engine
 from worker.supervisor.worker_metrics import WorkerMetrics, start
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 LIMIT = 0.02
 REPEATS = 2000
 SCRAPES = 50

@@ -1,6 +1,6 @@
 """Crystals a second: the default sampler against our own 5,000-step `langevin`, by batch.
 
-    python benchmarks/sampling_speed.py [--model NAME] [--batch 1 16 256] [--threads 1 2] [--out F]
+    python -m benchmarks.speed.sampling_speed [--model NAME] [--batch 1 16 256] [--threads 1 2]
 
 `langevin` is run for `--langevin-steps` evaluations of its 5,000 and scaled by their number: each
 costs the same. `ratio` is that of processor times. `share` divides the processor time of
@@ -14,8 +14,7 @@ import statistics
 from contextlib import ExitStack
 from typing import Any
 
-from timing import Seconds, Watch, arguments, emit, load, sample, timed
-
+from benchmarks.speed.timing import Seconds, Watch, arguments, emit, load, sample, timed
 from cdvae import inference
 from cdvae.compute import configure
 from cdvae.data.cif_writer import write_cif

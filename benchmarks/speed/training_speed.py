@@ -1,6 +1,6 @@
 """Crystals a second in training, and what a step is made of.
 
-    python benchmarks/training_speed.py [--config configs/perov-5.toml] [--steps 10] [--out FILE]
+    python -m benchmarks.speed.training_speed [--config configs/perov-5.toml] [--steps 10]
 
 Steps of the settings' batch on made-up perovskites, so no data set is needed: loss (encoder, heads,
 decoder on every noisy copy), gradients, optimizer. Nothing is compiled, so that the parts can be
@@ -14,8 +14,8 @@ import statistics
 from pathlib import Path
 
 import torch
-from timing import ROOT, arguments, emit, timed
 
+from benchmarks.speed.timing import ROOT, arguments, emit, timed
 from cdvae.compute import configure
 from cdvae.config import load_config
 from cdvae.diffusion.noise import NoiseSchedule

@@ -16,13 +16,12 @@ from threading import Lock, local
 from types import TracebackType
 from typing import Any
 
-from reporting import commit, hardware
-
+from benchmarks.reporting import commit, hardware
 from cdvae.inference import Decoded, SamplerSpec, crystal_seed, decode, sample_latents
 from cdvae.model_folder import TrainedModel, load_model
 from cdvae_service.models.local_store import LocalStore
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Draw how the decoder pulls displaced atoms back to their sites: the figure of "How it works".
 
-python benchmarks/draw_denoising.py model_store/perov-5/2 docs/figures/denoising.png
+python -m benchmarks.figures.draw_denoising model_store/perov-5/2 docs/figures/denoising.png
 """
 
 from __future__ import annotations

@@ -13,13 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from reporting import ROOT, UNKNOWN, Record, markdown, mean_sd
+from benchmarks.reporting import ROOT, UNKNOWN, Record, markdown, mean_sd
 
 OURS, FTCP = "this project", "FTCP, trained here"
 TASKS = {"recon": "Reconstruction", "gen": "Generation", "opt": "Property optimization"}
 # Tables of a task, and of the same with other numbers of crystals, as in the paper's coverage.
 MEASURED = {"recon": ["recon"], "gen": ["gen", "coverage"], "opt": ["opt"]}
-PUBLISHED = ROOT / "benchmarks" / "published.json"
+PUBLISHED = ROOT / "benchmarks" / "quality" / "published.json"
 
 Groups = Mapping[tuple[str, str, str], Sequence[Record]]
 

@@ -3,7 +3,7 @@
 Claim: what this project says of its reconstruction, generation and property optimization, beside
 the published numbers and a baseline that was trained and measured here.
 
-    CDVAE_DATA=<folder of the data sets> python benchmarks/reproduce_table.py \
+    CDVAE_DATA=<folder of the data sets> python -m benchmarks.quality.reproduce_table \
         [--ftcp perov-5=<FTCP folder>] [--models perov-5] [--tasks recon gen] [--seeds 0 1 2]
 
 Every number is one of `cdvae evaluate`: the newest version of each model in the store, official
@@ -26,9 +26,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from reporting import RESULTS, ROOT, Record, cached, publish, sha256
-from table_rows import FTCP, OURS, DataSet, collect, render
-
+from benchmarks.quality.table_rows import FTCP, OURS, DataSet, collect, render
+from benchmarks.reporting import RESULTS, ROOT, Record, cached, publish, sha256
 from cdvae_service.cli.console import find
 from cdvae_service.models.store_errors import StoreError
 

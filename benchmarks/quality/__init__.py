@@ -1,0 +1,1 @@
+"""Quality of the models: the tables and plots of docs/benchmarks.md."""

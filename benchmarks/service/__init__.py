@@ -1,0 +1,1 @@
+"""Load, capacity and fault tolerance of a running service."""
