@@ -21,7 +21,7 @@ class Settings(ServiceSettings):
     body_seconds: float = Field(
         default=60.0, gt=0, description="Seconds a client may take to send a body."
     )
-    parsers: int = Field(default=2, ge=1, description="Processes that parse bodies.")
+    parser_processes: int = Field(default=2, ge=1, description="Processes that parse bodies.")
     parse_seconds: float = Field(default=20.0, gt=0, description="Seconds to parse a body.")
     job_timeout: int = Field(default=24 * 3600, ge=1, description="Seconds a job may run.")
     max_wait: int = Field(default=60, ge=0, description="Longest `Prefer: wait`, seconds.")

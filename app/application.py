@@ -120,5 +120,5 @@ def _build_services(settings: Settings) -> Services:
         counters=counters,
         state=state,
         job_metrics=job_metrics,
-        parsers=ParserPool(settings.parsers, settings.parse_seconds),
+        parsers=ParserPool(settings.parser_processes, settings.parse_seconds),
     )

@@ -74,7 +74,7 @@ def sample_all(
             values = decoded.properties[name].tolist() if decoded else []
             by_row = dict(zip(finite_rows, values, strict=True))
             own += [by_row.get(i, math.nan) for i in range(len(rows))]
-        taken = dict(zip(kept, decoded.nfe.tolist(), strict=True)) if decoded else {}
+        taken = dict(zip(finite_rows, decoded.nfe.tolist(), strict=True)) if decoded else {}
         nfe += [taken.get(i, 0) for i in range(len(rows))]
     return Sampled(structures, predicted, nfe)
 

@@ -62,5 +62,6 @@ class Levels:
         if self._on_level:
             with self._lock:
                 self._done += Fraction(1, levels)
-                done = min(self._run * self._batches + self._done, self._runs * self._batches)
-                self._on_level(int(done * self.PARTS), self._runs * self._batches * self.PARTS)
+                every = Fraction(self._runs * self._batches)
+                done = min(self._run * self._batches + self._done, every)
+                self._on_level(int(done * self.PARTS), int(every * self.PARTS))

@@ -45,7 +45,7 @@ def average_of(ops: Operations) -> list[list[int]]:
         rows[:, column] = [mean[i, m] for i, m in COMPONENTS]
     whole = np.rint(rows * COMMON_ORDER)
     assert np.allclose(whole, rows * COMMON_ORDER)
-    return whole.astype(int).tolist()  # type: ignore[no-any-return]
+    return whole.astype(int).tolist()
 
 
 def table() -> str:

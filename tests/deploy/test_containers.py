@@ -40,7 +40,11 @@ def test_the_compose_file_fits_its_schema() -> None:
 def test_every_package_is_in_the_images() -> None:
     dockerfile = (ROOT / "Dockerfile").read_text()
     ignore = (ROOT / ".dockerignore").read_text().splitlines()
-    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"deploy", "scripts", "tests"}
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {
+        "deploy",
+        "scripts",
+        "tests",
+    }
     assert packages
     for package in packages:
         assert f"COPY {package} ./{package}\n" in dockerfile
