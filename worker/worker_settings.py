@@ -49,7 +49,7 @@ class WorkerSettings(ServiceSettings):
         default=10, description="Given to a running job at shutdown before it is requeued, s."
     )
     worker_metrics_host: str = Field(
-        default="127.0.0.1", description="Address for the metrics of the worker."
+        default="127.0.0.1", description="Address of the metrics server."
     )
     worker_metrics_port: NonNegativeInt = Field(default=9464, le=65535, description="0: off.")
 

@@ -70,7 +70,7 @@ function mapped(fields, number = (value) => value) {
   );
 }
 
-/** The request as a program that waits for the job and keeps its crystals. */
+/** The request as a program that writes each crystal to a CIF file. */
 export function asPython(request) {
   const path = request.path.split("?")[0];
   const method = path === "variations" ? "vary" : path;
@@ -88,8 +88,8 @@ export function asPython(request) {
     `    job = client.${method}(`,
     ...words.map((word) => `        ${word},`),
     "    )",
-    "    crystals = job.wait()",
-    `Path("result.cif").write_text("\\n".join(crystal.cif for crystal in crystals))`,
+    "    for crystal in job:",
+    `        Path(f"{crystal.index:05}-{crystal.reduced_formula}.cif").write_text(crystal.cif)`,
   ].join("\n");
 }
 
