@@ -97,6 +97,11 @@ class LatentFlow(nn.Module):
     ``z_scale`` (), ``atom_mean`` (K,) and ``atom_scale`` ().
     """
 
+    z_mean: Tensor
+    z_scale: Tensor
+    atom_mean: Tensor
+    atom_scale: Tensor
+
     def __init__(self, latent_dim: int, atom_latent_dim: int, config: LatentFlowConfig) -> None:
         super().__init__()
         width = config.width
@@ -215,7 +220,7 @@ def _time_features(t: Tensor) -> Tensor:
     return torch.cat([phase.sin(), phase.cos()], 1)
 
 
-def _time_steps(steps: int, like: Tensor) -> itertools.pairwise[Tensor]:
+def _time_steps(steps: int, like: Tensor) -> itertools.pairwise[tuple[Tensor, Tensor]]:
     """Pairs of times that lead from 0 to 1, denser towards the data."""
     u = torch.linspace(0, 1, steps + 1, dtype=like.dtype, device=like.device)
     return itertools.pairwise((1 - (1 - u) ** 1.5).unbind())

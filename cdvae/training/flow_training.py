@@ -7,11 +7,11 @@ for the model in a folder, and goes on where it stopped.
 from __future__ import annotations
 
 import argparse
-import csv
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -19,21 +19,21 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn.functional import one_hot
 from torch.nn.utils.rnn import pad_sequence
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from cdvae.compute import configure
 from cdvae.data.dataset import load_cache
+from cdvae.errors import DataError
 from cdvae.geometry.elements import NUM_SPECIES
 from cdvae.model_folder import load_model
 from cdvae.nn.encoder import Latent, Posterior
 from cdvae.prior.latent_flow import LatentFlow, LatentFlowConfig, LatentSet, LatentTime
-from cdvae.training.checkpoint import load_state, optimizer_tensors, restore_optimizer, save_state
+from cdvae.training.checkpoint import load_state, save_state
 from cdvae.training.encode import encode_all
+from cdvae.training.trainer import Trainer, append_row
 
 MICRO_BATCHES = 4
 """Parts of a batch, by size, so that few atoms are padding."""
-CHECKPOINT_SECONDS = 120
 LOG_EVERY, VALIDATE_EVERY = 100, 1000
 VALIDATION_CRYSTALS = 1024
 
@@ -143,127 +143,143 @@ def flow_losses(
     return z_error.sum(), (atom_error * present).sum()
 
 
+WEIGHTS = "flow"
+"""Group of the weights in a file of :func:`save_weights`."""
+
+
+def save_weights(flow: LatentFlow, path: Path, meta: Mapping[str, float]) -> None:
+    """Write the weights in half precision, to start another run from, and ``meta`` beside them."""
+    save_state(path, {WEIGHTS: {k: v.half() for k, v in flow.state_dict().items()}}, dict(meta))
+
+
+def load_weights(flow: LatentFlow, path: Path) -> dict[str, Any]:
+    """Load the weights in a file of :func:`save_weights` into ``flow``; return its ``meta``.
+
+    Raises:
+        DataError: the file is not such a file, or of a network of another size.
+    """
+    groups, meta = load_state(path)
+    try:
+        flow.load_state_dict({k: v.float() for k, v in groups[WEIGHTS].items()})
+    except (KeyError, RuntimeError) as error:
+        raise DataError(f"{path}: not the weights of this network ({error})") from error
+    return meta
+
+
 class FlowTraining:
-    """A run in a folder: ``latent_flow.safetensors``, ``train.csv`` and ``validation.csv``."""
+    """A run in a folder: ``latent_flow.safetensors``, ``flow_train.csv``, ``flow_validation.csv``.
+
+    Curves hold the step, the seconds of computation and the losses.
+    """
 
     def __init__(
-        self, data: LatentData, validation: LatentData, size: LatentFlowConfig,
-        config: FlowTrainConfig, folder: Path,
-    ) -> None:  # fmt: skip
-        self.data, self.validation, self.config, self.folder = data, validation, config, folder
+        self,
+        data: LatentData,
+        validation: LatentData,
+        size: LatentFlowConfig,
+        config: FlowTrainConfig,
+        folder: Path,
+        init: Path | None = None,
+    ) -> None:
+        """Resume from ``folder`` if it holds a state, else start from the weights in ``init``.
+
+        Raises:
+            DataError: the state or the weights belong to another network.
+        """
+        self._data, self._validation, self._config, self._folder = data, validation, config, folder
         z, atom_latents = data.posterior.z.mean, data.posterior.atom_latents.mean
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            self.flow = LatentFlow(z.shape[1], atom_latents.shape[1], size)
-        self.flow.fit_scalers(z, atom_latents)
-        self.average = AveragedModel(
-            self.flow, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=True
+            self._flow = LatentFlow(z.shape[1], atom_latents.shape[1], size)
+        self._flow.fit_scalers(z, atom_latents)
+        if init is not None:
+            load_weights(self._flow, init)
+        optimizer = torch.optim.AdamW(
+            self._flow.parameters(),
+            config.learning_rate,
+            weight_decay=config.weight_decay,
+            betas=(0.9, 0.99),
+            fused=True,
         )
-        self.optimizer = torch.optim.AdamW(
-            self.flow.parameters(), config.learning_rate, weight_decay=config.weight_decay,
-            betas=(0.9, 0.99), fused=True,
-        )  # fmt: skip
-        self.path, self.step, self.seconds = folder / "latent_flow.safetensors", 0, 0.0
-        if self.path.exists():
-            groups, meta = load_state(self.path)
-            self.flow.load_state_dict(groups["model"])
-            self.average.load_state_dict(groups["average"])
-            if "optimizer" in groups:
-                restore_optimizer(self.optimizer, groups["optimizer"])
-            self.step, self.seconds = meta["step"], meta["seconds"]
-
-    def save(self) -> None:
-        """Writes the state."""
-        groups = {
-            "model": self.flow.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": optimizer_tensors(self.optimizer),
-        }
-        save_state(self.path, groups, {"step": self.step, "seconds": self.seconds})
+        self._trainer = Trainer(
+            self._flow,
+            optimizer,
+            folder / "latent_flow.safetensors",
+            seed=config.seed,
+            schedule=self._schedule,
+            ema_decay=config.ema_decay,
+            max_norm=1.0,
+        )
+        self._trainer.meta.setdefault("seconds", 0.0)
 
     def run(self) -> LatentFlow:
-        """Trains up to the configured number of steps and returns the average."""
-        config = self.config
-        clock = saved = time.monotonic()
-        bar = tqdm(initial=self.step, total=config.steps, unit="step", mininterval=5)
+        """Train up to the configured number of steps and return the average."""
+        trainer, steps = self._trainer, self._config.steps
+        clock = time.monotonic()
+        bar = tqdm(initial=trainer.step, total=steps, unit="step", mininterval=5)
         for rows in self._batches():
-            rng = torch.Generator().manual_seed(1 + self.step + config.seed * 10**9)
-            z_loss, atom_loss = self._update(rows, rng)
-            self.step += 1
+            rng = trainer.generator()
+            losses = self._losses(rows, rng)
+            trainer.update(sum(losses.values(), torch.zeros(())))
             bar.update()
             now = time.monotonic()
-            self.seconds += now - clock
+            trainer.meta["seconds"] += now - clock
             clock = now
-            if self.step % LOG_EVERY == 0:
-                self._log("train.csv", {"z": z_loss, "atoms": atom_loss})
-            if self.step % VALIDATE_EVERY == 0:
-                self._log("validation.csv", self.validate())
-            if now - saved > CHECKPOINT_SECONDS or self.step == config.steps:
-                self.save()
-                saved = now
+            if trainer.step % LOG_EVERY == 0:
+                self._log("flow_train.csv", {name: float(x.detach()) for name, x in losses.items()})
+            if trainer.step % VALIDATE_EVERY == 0:
+                self._log("flow_validation.csv", self.validate())
+            trainer.save(now=trainer.step == steps)
         bar.close()
-        return self.average.module.eval()
+        flow: LatentFlow = cast(LatentFlow, trainer.result)
+        return flow.eval()
+
+    def _schedule(self, step: int) -> dict[str, float]:
+        warmup = min(1.0, (step + 1) / self._config.warmup_steps)
+        return {"lr": self._config.learning_rate * warmup}
 
     def _batches(self) -> Iterator[Tensor]:
-        """Rows of each step from ``self.step`` on; every epoch is a permutation of its own."""
-        number, size = len(self.data), self.config.batch_size
-        per_epoch = number // size
-        while self.step < self.config.steps:
-            epoch, first = divmod(self.step, per_epoch)
+        """Yield the rows of each step that is left; every epoch has its permutation."""
+        number, size = len(self._data), self._config.batch_size
+        for step in range(self._trainer.step, self._config.steps):
+            epoch, place = divmod(step, number // size)
             order = torch.randperm(number, generator=torch.Generator().manual_seed(epoch))
-            for i in range(first, per_epoch):
-                if self.step >= self.config.steps:
-                    return
-                yield order[i * size : (i + 1) * size]
+            yield order[place * size : (place + 1) * size]
 
-    def _update(self, rows: Tensor, rng: torch.Generator) -> tuple[float, float]:
-        """One step; the losses of z and of the atoms."""
-        config = self.config
-        # After a resumption without moments the rate rises anew as well.
-        rate = config.learning_rate * min(1.0, (self.step + 1) / config.warmup_steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        rows = rows[self.data.posterior.num_atoms[rows].argsort()]
-        atoms = int(self.data.posterior.num_atoms[rows].sum())
-        self.optimizer.zero_grad(set_to_none=True)
-        z_total = atom_total = 0.0
-        for part in rows.chunk(MICRO_BATCHES):
-            z, own = flow_losses(self.flow, self.data.batch(part, rng), rng)
-            (z / len(rows) + own / atoms).backward()
-            z_total += float(z.detach()) / len(rows)
-            atom_total += float(own.detach()) / atoms
-        torch.nn.utils.clip_grad_norm_(self.flow.parameters(), 1.0)
-        self.optimizer.step()
-        self.average.update_parameters(self.flow)
-        return z_total, atom_total
+    def _losses(self, rows: Tensor, rng: torch.Generator) -> dict[str, Tensor]:
+        """Return the losses of z and of the atom latents of the crystals ``rows``."""
+        sizes = self._data.posterior.num_atoms[rows]
+        rows = rows[sizes.argsort()]
+        parts = [
+            flow_losses(self._flow, self._data.batch(part, rng), rng)
+            for part in rows.chunk(MICRO_BATCHES)
+        ]
+        z, atoms = (torch.stack(losses).sum() for losses in zip(*parts, strict=True))
+        return {"z": z / len(rows), "atoms": atoms / sizes.sum()}
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Losses of the average on validation crystals, with the same noise every time."""
-        flow = self.average.module.eval()
-        rows = torch.arange(min(VALIDATION_CRYSTALS, len(self.validation)))
-        rows = rows[self.validation.posterior.num_atoms[rows].argsort()]
-        atoms = int(self.validation.posterior.num_atoms[rows].sum())
+        """Return the losses of the average on validation crystals, always with the same noise."""
+        flow = cast(LatentFlow, self._trainer.result).eval()
+        data = self._validation
+        rows = torch.arange(min(VALIDATION_CRYSTALS, len(data)))
+        sizes = data.posterior.num_atoms[rows]
         found = {"z": 0.0, "atoms": 0.0, "atoms_given_z": 0.0}
         rng = torch.Generator().manual_seed(0)
-        for part in rows.split(64):
-            batch = self.validation.batch(part, rng)
+        for part in rows[sizes.argsort()].split(64):
+            batch = data.batch(part, rng)
             t = torch.randn(len(part), generator=rng).sigmoid()
-            z, own = flow_losses(flow, batch, rng, LatentTime(t, t))
+            z, atoms = flow_losses(flow, batch, rng, LatentTime(t, t))
             _, given = flow_losses(flow, batch, rng, LatentTime(torch.ones_like(t), t))
             found["z"] += float(z) / len(rows)
-            found["atoms"] += float(own) / atoms
-            found["atoms_given_z"] += float(given) / atoms
+            found["atoms"] += float(atoms) / int(sizes.sum())
+            found["atoms_given_z"] += float(given) / int(sizes.sum())
         return found
 
     def _log(self, name: str, figures: dict[str, float]) -> None:
-        row = {"step": self.step, "seconds": round(self.seconds), **figures}
-        new = not (self.folder / name).exists()
-        with (self.folder / name).open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, row)
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
+        seconds = round(self._trainer.meta["seconds"])
+        row = {"step": self._trainer.step, "seconds": seconds, **figures}
+        append_row(self._folder / name, row)
 
 
 def main() -> None:
@@ -272,6 +288,7 @@ def main() -> None:
     parser.add_argument("model", type=Path, help="model folder whose encoder makes the latents")
     parser.add_argument("--data", type=Path, required=True, help="folder of the tensor caches")
     parser.add_argument("--state", type=Path, required=True, help="folder of the run's state")
+    parser.add_argument("--init", type=Path, help="weights that a fresh run starts from")
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--learning-rate", type=float, default=5e-4)
@@ -290,7 +307,7 @@ def main() -> None:
     )
     size = LatentFlowConfig(options.width, options.layers)
     options.state.mkdir(parents=True, exist_ok=True)
-    FlowTraining(parts[0], parts[1], size, config, options.state).run()
+    FlowTraining(parts[0], parts[1], size, config, options.state, options.init).run()
 
 
 if __name__ == "__main__":

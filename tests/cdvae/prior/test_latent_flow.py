@@ -3,9 +3,11 @@
 import itertools
 from pathlib import Path
 
+import pytest
 import torch
 from torch.nn.functional import one_hot
 
+from cdvae.errors import DataError
 from cdvae.geometry.elements import NUM_SPECIES
 from cdvae.nn.encoder import Latent, Posterior
 from cdvae.prior.latent_flow import LatentFlow, LatentFlowConfig, LatentSet, LatentTime
@@ -13,7 +15,9 @@ from cdvae.training.flow_training import (
     FlowTrainConfig,
     FlowTraining,
     LatentData,
+    load_weights,
     match_noise,
+    save_weights,
 )
 
 D, K = 5, 3
@@ -129,3 +133,14 @@ def test_a_run_resumes_where_it_stopped(tmp_path: Path) -> None:
     parts = training(tmp_path / "parts", 12).run().state_dict()
     for name, tensor in whole.items():
         torch.testing.assert_close(parts[name], tensor, rtol=0, atol=0)
+
+
+def test_weights_are_kept_in_half_precision(tmp_path: Path) -> None:
+    flow, path = random_flow().float(), tmp_path / "flow.safetensors"
+    save_weights(flow, path, {"step": 7})
+    copy = LatentFlow(D, K, SIZE)
+    assert load_weights(copy, path) == {"step": 7}
+    for name, tensor in flow.state_dict().items():
+        torch.testing.assert_close(copy.state_dict()[name], tensor, rtol=1e-3, atol=1e-3)
+    with pytest.raises(DataError, match=r"flow\.safetensors"):
+        load_weights(LatentFlow(D + 1, K, SIZE), path)
