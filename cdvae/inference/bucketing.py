@@ -48,20 +48,17 @@ class Levels:
     """Counts the noise levels of batches that run in several threads.
 
     The batches belong to attempt number ``run`` of at most ``runs``. They may have different
-    numbers of levels: every batch counts the same, and progress is reported in PARTS of a batch.
+    numbers of levels, and each batch counts the same.
     """
-
-    PARTS = 1000
 
     def __init__(self, batches: int, on_level: OnLevel | None, run: int, runs: int) -> None:
         self._batches, self._on_level, self._run, self._runs = batches, on_level, run, runs
-        self._done, self._lock = Fraction(0), threading.Lock()
+        self._done, self._lock = Fraction(0), threading.Lock()  # batches
 
     def one_more(self, level: int, levels: int) -> None:
-        """Count one of the ``levels`` of a batch."""
+        """Count one of the ``levels`` of a batch and report the progress in these units."""
         if self._on_level:
             with self._lock:
                 self._done += Fraction(1, levels)
-                every = Fraction(self._runs * self._batches)
-                done = min(self._run * self._batches + self._done, every)
-                self._on_level(int(done * self.PARTS), int(every * self.PARTS))
+                done = self._run * self._batches + self._done
+                self._on_level(int(done * levels), self._runs * self._batches * levels)

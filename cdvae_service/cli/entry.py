@@ -12,8 +12,6 @@ import typer
 from cdvae_service.cli.operations import doctor, model_commands
 from cdvae_service.cli.remote import job_commands, task_commands
 
-# Keeps the user's modules in the working directory off the path of child processes.
-os.environ["PYTHONSAFEPATH"] = "1"
 # torch reads this on import: idle threads spin only briefly.
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 

@@ -41,6 +41,7 @@ def test_every_package_is_in_the_images() -> None:
     dockerfile = (ROOT / "Dockerfile").read_text()
     ignore = (ROOT / ".dockerignore").read_text().splitlines()
     packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {
+        "benchmarks",
         "deploy",
         "scripts",
         "tests",

@@ -26,7 +26,12 @@ from worker.worker_settings import WorkerSettings
 
 log = logging.getLogger(__name__)
 
-EXECUTOR_COMMAND = (sys.executable, "-m", "worker.executor.executor")
+EXECUTOR_COMMAND = (
+    sys.executable,
+    "-P",
+    "-m",
+    "worker.executor.executor",
+)  # -P: cwd stays off the path
 WORKER_TTL = 20  # s
 MAINTENANCE_INTERVAL = 2  # s
 TICK = 0.5  # s between two looks at signals, time limits and heartbeats

@@ -124,7 +124,12 @@ class Stack:
             "CDVAE_MODEL_STORE": store,
             "CDVAE_REDIS_URL": self.redis.url if self.redis is not None else self._redis_url or "",
         }
-        cdvae = [sys.executable, "-m", "cdvae_service.cli.entry"]
+        cdvae = [
+            sys.executable,
+            "-P",
+            "-m",
+            "cdvae_service.cli.entry",
+        ]  # -P: cwd stays off the path
         api = [*cdvae, "api", "--host", self.host, "--port", str(self.port)]
         for name, command in (("api", api), ("worker", [*cdvae, "worker"])):
             self._children.append(Child(name, command, environment, self._log(name)))
