@@ -38,11 +38,11 @@ REDIS_GONE = (RedisConnectionError, RedisTimeoutError)
 class DeviceWorker(ExecutorWorker):
     """Takes jobs off the queues and has its executor run them.
 
-    RQ's worker without its loop: several jobs run at a time and share batches; a job is leased
-    from the moment it leaves its queue (see `backplane.ledger`); the jobs of a dead worker are
-    looked after within seconds; a job that runs when the worker is told to stop gets
-    `shutdown_grace` seconds and goes back to the front of its queue, to be continued after its
-    last finished chunk; an outage of Redis is waited out.
+    This is RQ's worker without its loop. Several jobs run at a time and share batches. A job is
+    leased from the moment it leaves its queue (`cdvae_service.jobstore.ledger`), and jobs of a dead
+    worker return to their queues within seconds. A running job gets `shutdown_grace` seconds when
+    the worker has to stop; then it goes back to the front of its queue, to be continued after its
+    last finished chunk. The worker waits until an outage of Redis ends.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -16,6 +16,7 @@ from rq.exceptions import StopRequested
 from rq.serializers import JSONSerializer
 from rq.utils import now
 from rq.worker import Worker
+from typing_extensions import override
 
 from worker.supervisor.allowed_job import AllowedJob
 from worker.supervisor.executor_process import ExecutorDiedError, ExecutorProcess, Message
@@ -26,12 +27,8 @@ from worker.worker_settings import WorkerSettings
 
 log = logging.getLogger(__name__)
 
-EXECUTOR_COMMAND = (
-    sys.executable,
-    "-P",
-    "-m",
-    "worker.executor.executor",
-)  # -P: cwd stays off the path
+# -P keeps the working directory off the path.
+EXECUTOR_COMMAND = (sys.executable, "-P", "-m", "worker.executor.executor")
 WORKER_TTL = 20  # s
 MAINTENANCE_INTERVAL = 2  # s
 TICK = 0.5  # s between two looks at signals, time limits and heartbeats
@@ -85,6 +82,7 @@ class ExecutorWorker(Worker):
         """Whether a signal ended, or will end, the work."""
         return self._shutdown_requested_date is not None
 
+    @override  # RQ calls it
     def bootstrap(self, *args: Any, **kwargs: Any) -> None:
         """Announce the worker, then load the models; jobs are taken only when that is done."""
         self._install_signal_handlers()  # type: ignore[no-untyped-call]
@@ -92,11 +90,13 @@ class ExecutorWorker(Worker):
         self._announce("starting")
         self._ensure_executor()
 
+    @override  # RQ calls it
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
         """Keep RQ's registration and our presence alive."""
         super().heartbeat(timeout, pipeline)
         self.heart.renew()
 
+    @override  # RQ calls it
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
         """The handler of SIGTERM and SIGINT; a second one takes a running job's grace away.
 
@@ -179,17 +179,19 @@ class ExecutorWorker(Worker):
             self.heart.models = []
         self.heart.announce()
 
-    def kill_executor(self, sig: int = 9) -> None:
-        """Kill the executor, for RQ's cold shutdown and its `kill-executor` command."""
+    @override  # RQ calls it
+    def kill_horse(self, sig: int = 9) -> None:
+        """Kill the executor: RQ's cold shutdown and its command `kill-horse` call this."""
         if self._executor is not None:
             self._executor.kill()
 
-    def wait_for_executor(self) -> tuple[None, None, None]:
-        """RQ waits after its kill; ours has waited already."""
+    @override  # RQ calls it
+    def wait_for_horse(self) -> tuple[None, None, None]:
+        """Return at once: RQ waits after its kill, but the kill has waited already."""
         return None, None, None
 
     def _kill_executor(self) -> None:
-        self.kill_executor()
+        self.kill_horse()
         self._drop_executor()
 
     def _drop_executor(self) -> None:
@@ -197,6 +199,7 @@ class ExecutorWorker(Worker):
             self._executor.close()
             self._executor = None
 
+    @override  # RQ calls it
     def teardown(self) -> None:
         """Leave no process and no registration behind."""
         self._drop_executor()
