@@ -26,6 +26,7 @@ from cdvae_client import (
 )
 from tests.cdvae_client import stub
 from tests.e2e.service import SRTIO3, Service
+from tests.waiting import HANG_SECONDS
 
 LONG = {"name": "langevin", "nfe": 5000}
 
@@ -129,7 +130,7 @@ def test_a_cancelled_job_says_so(service: Service) -> None:
             job.result()
         job.cancel()
         with pytest.raises(JobCancelledError):
-            job.wait(timeout=30)
+            job.wait(timeout=HANG_SECONDS)
         with pytest.raises(JobCancelledError):
             list(job)
         assert job.id in {one.id for one in client.jobs(state="cancelled")}

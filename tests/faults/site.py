@@ -20,6 +20,7 @@ from cdvae.testing import write_tiny_model
 from cdvae_schema.wire import FIELD_ATTEMPTS, LEASES_KEY
 from cdvae_service.cli.stack.redis_server import RedisServer
 from cdvae_service.cli.stack.stack import free_port
+from tests.waiting import HANG_SECONDS
 from tests.worker.conftest import BEHAVIOURS
 from tests.worker.laboratory import Lab, executors, wait_until
 
@@ -131,7 +132,9 @@ def status(client: httpx2.Client, job: str) -> dict[str, Any]:
     return found
 
 
-def wait_for(client: httpx2.Client, job: str, *states: str, timeout: float = 40) -> dict[str, Any]:
+def wait_for(
+    client: httpx2.Client, job: str, *states: str, timeout: float = HANG_SECONDS
+) -> dict[str, Any]:
     """The status when the job is in one of these states, by default a final one."""
     wanted = states or FINAL
 

@@ -12,7 +12,7 @@ from tests.needs import program
 STORE = Path(__file__).parents[2] / "model_store"
 # WebGL without a graphics card; as root, as CI is, Chromium runs without its sandbox only.
 ARGUMENTS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
-PATIENCE = 60_000  # ms for what a job has to do
+PATIENCE = 300_000  # ms for what a job has to do
 
 
 @pytest.fixture(scope="package")

@@ -15,6 +15,7 @@ from pymatgen.core.structure import Structure
 from app.auth.key_file import key_file
 from tests.e2e.service import SRTIO3, Service
 from tests.needs import program
+from tests.waiting import HANG_SECONDS
 
 from .conftest import PATIENCE, Watched
 from .looks import colors
@@ -206,7 +207,9 @@ def test_the_request_as_code_does_what_the_form_does(
     if language == "curl":
         program("curl", "Debian's curl")
     command = ["sh", "-c", code] if language == "curl" else [sys.executable, "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=tmp_path, timeout=HANG_SECONDS
+    )
     assert done.returncode == 0, done.stderr
     if language == "curl":
         assert service.wait(json.loads(done.stdout)["id"])["progress"]["samples_done"] == 2

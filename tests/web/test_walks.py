@@ -10,6 +10,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.e2e.service import SRTIO3, Service
 from tests.needs import program
+from tests.waiting import HANG_SECONDS
 
 from .conftest import Watched
 from .looks import colors
@@ -170,7 +171,9 @@ def test_the_request_as_code_reads_the_files(
         program("jq", "Debian's jq")
         code += " -H 'Prefer: wait=60' -H 'Accept: chemical/x-cif' -o result.cif"
     command = ["sh", "-c", code] if language == "curl" else [sys.executable, "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=tmp_path, timeout=HANG_SECONDS
+    )
     assert done.returncode == 0, done.stderr
     files = sorted(tmp_path.glob("result.cif" if language == "curl" else "0000*.cif"))
     made = "\n".join(file.read_text() for file in files)

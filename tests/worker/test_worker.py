@@ -17,6 +17,7 @@ from cdvae_schema.crystal_records import (
 from cdvae_schema.formula import parse_formula
 from cdvae_schema.outcomes import ResultSummary
 from cdvae_schema.wire import FIELD_ATTEMPTS, LEASES_KEY, MAX_LOST, PATIENCE
+from tests.waiting import HANG_SECONDS
 from tests.worker.laboratory import Lab, executors, wait_until
 
 SRTIO3 = {
@@ -293,7 +294,7 @@ def test_a_cancelled_job_keeps_what_is_done(lab: Lab, worker: subprocess.Popen[b
     wait_until(lambda: lab.progress(job).get("samples_done") == "2", "the first chunk")
     assert lab.state(job) == "started"
     lab.cancel(job)
-    assert lab.end(job, timeout=5) == "cancelled"
+    assert lab.end(job, timeout=HANG_SECONDS) == "cancelled"
     assert len(lab.crystals(job)) == 2
     summary = lab.summary(job)
     assert summary["state"] == "cancelled"
@@ -370,9 +371,9 @@ def test_jobs_of_a_dead_worker_are_seen_even_while_others_are_busy(lab: Lab) -> 
     for job in (lost, again):  # as if a worker had taken them
         lab.queue("bulk").remove(job)
         lab.redis.hset(LEASES_KEY, job.id, "gone")
-    assert lab.end(lost, timeout=15) == "failed"
+    assert lab.end(lost, timeout=HANG_SECONDS) == "failed"
     assert lab.error(lost).code == "worker_lost"
-    wait_until(lambda: lab.queue("bulk").job_ids == [again.id], "another try", timeout=15)
+    wait_until(lambda: lab.queue("bulk").job_ids == [again.id], "another try", timeout=HANG_SECONDS)
     assert lab.state(busy) == "started"
     lab.cancel(busy)
     assert lab.end(busy) == "cancelled"

@@ -19,6 +19,7 @@ from cdvae_schema.wire import ABSENCE, cancel_key
 from cdvae_service.results.result_store import DirectoryStore
 from tests.app.conftest import MakeClient, StandInWorker, record
 from tests.app.problem_documents import problem
+from tests.waiting import HANG_SECONDS
 
 
 def post(client: TestClient, **body: Any) -> str:
@@ -321,7 +322,7 @@ def test_a_job_that_was_taken_but_never_started_comes_back(
     path = post(client)
     assert path.endswith(str(worker.ledger.take(["normal"])))  # and the worker dies
     assert status(client, path).queue_position is None
-    end = time.monotonic() + 15
+    end = time.monotonic() + HANG_SECONDS
     while status(client, path).queue_position != 1 and time.monotonic() < end:
         time.sleep(0.1)
     assert status(client, path).queue_position == 1

@@ -8,6 +8,7 @@ from redis import Redis
 
 from cdvae.errors import Cancelled
 from cdvae_schema.wire import LEASES_KEY, cancel_key, changed_channel, progress_key
+from tests.waiting import HANG_SECONDS
 from worker.executor.job_control import JobControl, LeaseLostError
 from worker.executor.redis_sync import RedisSync
 
@@ -19,7 +20,7 @@ def progress(client: Redis, job_id: str) -> dict[str, str]:
 
 
 def soon(met: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
+    end = time.monotonic() + HANG_SECONDS
     while not met():
         assert time.monotonic() < end
         time.sleep(0.02)
@@ -60,14 +61,14 @@ def test_news_are_announced_and_nothing_else(redis_client: Redis) -> None:
     (control,) = leased(redis_client, "j")
     with redis_client.pubsub(ignore_subscribe_messages=True) as pubsub:
         pubsub.subscribe(changed_channel("j"))
-        pubsub.get_message(timeout=5)
+        pubsub.get_message(timeout=HANG_SECONDS)
         with RedisSync(redis_client, "w").track(control):
-            message = pubsub.get_message(timeout=5)
+            message = pubsub.get_message(timeout=HANG_SECONDS)
             assert message is not None
             assert message["channel"] == changed_channel("j").encode()
             assert pubsub.get_message(timeout=1.0) is None
             control.stage("sampling")
-            assert pubsub.get_message(timeout=5) is not None
+            assert pubsub.get_message(timeout=HANG_SECONDS) is not None
 
 
 def test_a_wish_to_cancel_reaches_the_job_that_it_is_for(redis_client: Redis) -> None:

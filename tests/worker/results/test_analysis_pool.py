@@ -14,6 +14,7 @@ from pymatgen.core.lattice import Lattice
 from pymatgen.core.structure import Structure
 
 from cdvae.errors import Cancelled
+from tests.waiting import HANG_SECONDS
 from worker.results.analysis import CrystalAnalysis, CrystalProvenance, CrystalSlice
 from worker.results.analysis_pool import PART, AnalysisDiedError, AnalysisPool
 
@@ -119,5 +120,5 @@ def test_processes_end_with_their_executor_however_it_ends() -> None:
         assert len(children) >= 2
         executor.kill()
         executor.wait()
-        _, alive = psutil.wait_procs(children, timeout=20)
+        _, alive = psutil.wait_procs(children, timeout=HANG_SECONDS)
         assert not alive, [one.cmdline() for one in alive]

@@ -17,7 +17,7 @@ def test_an_idle_worker_ends_at_once(lab: Lab) -> None:
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(10) == 0
     assert lab.presences() == []
-    psutil.wait_procs([executor], timeout=5)
+    psutil.wait_procs([executor], timeout=HANG_SECONDS)
     assert not executor.is_running()
 
 
@@ -37,7 +37,7 @@ def test_a_running_job_goes_back_to_its_queue_and_is_done_by_the_next_worker(lab
     wait_until(lambda: lab.progress(waiting).get("samples_done") == "2", "the first chunk")
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(10) == 0
-    psutil.wait_procs([executor], timeout=5)
+    psutil.wait_procs([executor], timeout=HANG_SECONDS)
     assert not executor.is_running()
     assert lab.state(waiting) == "queued"
     assert lab.queue().job_ids == [waiting.id]
@@ -59,7 +59,7 @@ def test_a_running_job_goes_back_to_its_queue_and_is_done_by_the_next_worker(lab
     (executor,) = executors(next_worker)
     next_worker.kill()
     next_worker.wait()
-    psutil.wait_procs([executor], timeout=5)
+    psutil.wait_procs([executor], timeout=HANG_SECONDS)
     assert not executor.is_running()
 
 
@@ -75,7 +75,7 @@ def test_a_worker_without_a_model_says_so_and_ends(lab: Lab) -> None:
         env=os.environ | variables,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANG_SECONDS,
         check=False,
     )
     assert ended.returncode == os.EX_CONFIG
