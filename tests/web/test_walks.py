@@ -191,7 +191,7 @@ def test_walks_keep_nobody_out(page: Page, service: Service, theme: str) -> None
     page.emulate_media(color_scheme=theme)
     for task, body in (
         ("interpolate", {"structures": [{"cif": SRTIO3 + BATIO3}], "num_points": 11}),
-        ("vary", {"structure": {"cif": SRTIO3}, "num_samples": 8}),
+        ("variations", {"structure": {"cif": SRTIO3}, "num_samples": 8}),
     ):
         page.goto("#/")
         choose(page, task.capitalize())
