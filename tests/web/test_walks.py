@@ -189,14 +189,18 @@ def test_the_request_as_code_reads_the_files(
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_walks_keep_nobody_out(page: Page, service: Service, theme: str) -> None:
     page.emulate_media(color_scheme=theme)
-    for task, body in (
-        ("interpolate", {"structures": [{"cif": SRTIO3 + BATIO3}], "num_points": 11}),
-        ("variations", {"structure": {"cif": SRTIO3}, "num_samples": 8}),
+    for label, path, body in (
+        (
+            "Interpolate",
+            "/interpolate",
+            {"structures": [{"cif": SRTIO3 + BATIO3}], "num_points": 11},
+        ),
+        ("Vary", "/variations", {"structure": {"cif": SRTIO3}, "num_samples": 8}),
     ):
         page.goto("#/")
-        choose(page, task.capitalize())
+        choose(page, label)
         accessible(page)
-        job = service.submit(f"/{task}", body)
+        job = service.submit(path, body)
         page.goto(f"#/jobs/{job}")
         finished(page)
         expect(page.locator(".view").first).to_have_attribute("data-ready", re.compile("TiO3"))
