@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 
@@ -13,6 +13,11 @@ from cdvae.symmetry.operations import Operations, conventional, primitive
 from cdvae.symmetry.site_assignment import has_sites
 from cdvae.symmetry.site_solver import MAX_STRAIN, Stoichiometry, cell_setting
 from cdvae.symmetry.wyckoff import Position, positions
+
+_UPPER = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))  # the order of `to_log_metric`
+
+STRAIN_RANGE = 0.3
+"""Strain above the least up to which a choice of axes is considered."""
 
 
 @dataclass(frozen=True)
@@ -43,16 +48,21 @@ class Group:
         """Whether so many atoms of each element find sites in the cell."""
         return has_sites(self.positions, shares)
 
-    def fit(self, lattice: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The cell of the group that is most like ``lattice``, as it is meant to be turned.
+    def fit(
+        self, lattice: np.ndarray, log_metric: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the cell of the group that is most like ``lattice``, in the likeliest axes.
 
-        The choice of axes with the least strain is taken; the volume stays.
+        The choice of axes with the least strain is taken; the volume stays. Several choices often
+        strain the cell alike: an orthorhombic cell can have its axes in any order. ``log_metric``
+        (6,) tells the cell to expect in the axes of the group, as `to_log_metric` gives it;
+        its volume does not count.
 
         Returns:
             metric: (3, 3) Å², products of the vectors of the cell.
             basis: (3, 3) int64, from the coordinates of ``ops`` to those in that cell.
         """
-        _, basis, metric = self._best(lattice)
+        _, basis, metric = self._best(lattice, log_metric)
         back = np.linalg.inv(basis)
         metric = back.T @ metric @ back
         before = np.linalg.det(lattice) ** 2
@@ -63,10 +73,18 @@ class Group:
         amount, _ = self._strains(lattice)
         return _bases()[amount < MAX_STRAIN]
 
-    def _best(self, lattice: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    def _best(
+        self, lattice: np.ndarray, log_metric: np.ndarray | None
+    ) -> tuple[float, np.ndarray, np.ndarray]:
         """Strain, basis and symmetric metric in the axes of ``ops`` of the best choice of axes."""
         amount, symmetric = self._strains(lattice)
-        best = int((amount > amount.min() + 1e-9).argmin())
+        cost = amount
+        if log_metric is not None:
+            near = np.flatnonzero(amount < amount.min() + STRAIN_RANGE)
+            away = _shape(symmetric[near]) - _matrix(log_metric)
+            cost = np.full(len(amount), np.inf)
+            cost[near] = amount[near] ** 2 + np.square(away).sum((1, 2))
+        best = int((cost > cost.min() + 1e-9).argmin())
         return float(amount[best]), _bases()[best], symmetric[best]
 
     def _strains(self, lattice: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -79,7 +97,7 @@ class Group:
         return np.sqrt(np.einsum("uij,uji->u", strain, strain).clip(min=0)), symmetric
 
 
-@lru_cache(maxsize=64)
+@cache
 def _group(number: int, is_primitive: bool) -> Group:
     ops = primitive(number) if is_primitive else conventional(number)
     return Group(number, ops, tuple(positions(ops)))
@@ -93,3 +111,19 @@ def _bases() -> np.ndarray:
     proper = every[np.rint(np.linalg.det(every)).astype(int) == 1]
     order = np.abs(proper - np.eye(3, dtype=int)).sum((1, 2)).argsort(kind="stable")
     return proper[order]
+
+
+def _shape(metric: np.ndarray) -> np.ndarray:
+    """Return ½ log of the metrics (U, 3, 3) at determinant 1."""
+    values, vectors = np.linalg.eigh(metric)
+    log = 0.5 * np.log(values)
+    log -= log.mean(1, keepdims=True)
+    return np.einsum("uij,uj,ukj->uik", vectors, log, vectors)
+
+
+def _matrix(log_metric: np.ndarray) -> np.ndarray:
+    """Return the symmetric matrix (3, 3) of six numbers, without its trace."""
+    matrix = np.zeros((3, 3))
+    matrix[_UPPER] = log_metric
+    matrix.T[_UPPER] = log_metric
+    return matrix - np.eye(3) * np.trace(matrix) / 3

@@ -43,6 +43,11 @@ def _hall_numbers() -> dict[int, int]:
     return numbers
 
 
+def hall_number(number: int) -> int:
+    """Return the Hall number of the standard setting of space group ``number``."""
+    return _hall_numbers()[number]
+
+
 @cache
 def conventional(number: int) -> Operations:
     """Those of the conventional cell of space group ``number`` (1 … 230), centring included."""
@@ -58,15 +63,21 @@ def conventional(number: int) -> Operations:
 @cache
 def primitive(number: int) -> Operations:
     """Return those of a primitive cell of space group ``number``."""
-    ops = conventional(number)
-    pure = (ops.rotation == np.eye(3, dtype=np.int64)).all((1, 2))
-    back = _to_primitive(ops.translation[pure])
+    ops, back = conventional(number), to_primitive(number)
     rotation = back @ ops.rotation @ np.linalg.inv(back)
     # Of the operations that differ by a centring vector, now a whole translation, one is kept.
     whole = np.rint(rotation).astype(np.int64)
     _, first = np.unique(whole.reshape(len(ops), 9), axis=0, return_index=True)
     first.sort()
     return Operations(whole[first], ops.translation[first] @ back.T % GRID)
+
+
+@cache
+def to_primitive(number: int) -> np.ndarray:
+    """Return the (3, 3) matrix from conventional coordinates to those of the primitive cell."""
+    ops = conventional(number)
+    pure = (ops.rotation == np.eye(3, dtype=np.int64)).all((1, 2))
+    return _to_primitive(ops.translation[pure])
 
 
 def centring(number: int) -> int:

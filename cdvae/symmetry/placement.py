@@ -39,6 +39,8 @@ class WyckoffPlan:
     basis: np.ndarray  # (3, 3) from the coordinates of the group to those in the cell
     stoichiometry: tuple[int, ...]  # atoms of each element
     lattice: np.ndarray  # (3, 3) Å, rows
+    sites: tuple[tuple[int, int], ...] | None = None
+    """(element, position) of each orbit; None to draw positions at random."""
 
     @cached_property
     def ops(self) -> Operations:
@@ -50,8 +52,7 @@ class WyckoffPlan:
         length_scale = (abs(np.linalg.det(self.lattice)) / sum(self.stoichiometry)) ** (1 / 3)
         best, widest = None, -1.0
         for _ in range(TRIES):
-            taken = draw_sites(self.group.positions, self.stoichiometry, rng)
-            sites = [(element, number) for element, own in enumerate(taken) for number in own]
+            sites = self.sites or self._random_sites(rng)
             frac_coords = np.concatenate([self._orbit(number, rng) for _, number in sites])
             apart = _closest(frac_coords, self.lattice) / length_scale
             if apart > widest:
@@ -67,6 +68,10 @@ class WyckoffPlan:
             np.repeat(np.arange(len(sites)), sizes),
             self._projector([number for _, number in sites]),
         )
+
+    def _random_sites(self, rng: np.random.Generator) -> tuple[tuple[int, int], ...]:
+        taken = draw_sites(self.group.positions, self.stoichiometry, rng)
+        return tuple((element, number) for element, own in enumerate(taken) for number in own)
 
     def _orbit(self, number: int, rng: np.random.Generator) -> np.ndarray:
         """Return (M, 3): the images of a random site of that position, in the cell."""

@@ -18,6 +18,9 @@ from typing import Any, Literal
 MAX_STRAIN = 0.01
 """Strain up to which a given cell counts as a cell of the group."""
 
+NUM_POSITIONS = 1731
+"""Wyckoff positions of all space groups."""
+
 Stoichiometry = tuple[int, ...]
 """Atoms of each element in the cell."""
 FixedPositions = tuple[tuple[int, int], ...]
@@ -36,6 +39,18 @@ def _table() -> dict[str, Any]:
     text = Path(__file__).with_name("space_groups.json").read_text(encoding="utf-8")
     table: dict[str, Any] = json.loads(text)
     return table
+
+
+def position_number(number: int, index: int) -> int:
+    """Return a number from 1 to NUM_POSITIONS for position `index` of space group `number`."""
+    return 1 + _positions_before()[number] + index
+
+
+@cache
+def _positions_before() -> dict[int, int]:
+    """Return how many positions all lower space groups have together."""
+    sizes = [int(_table()["groups"][str(number)]["positions"]) for number in range(1, 231)]
+    return dict(zip(range(1, 231), itertools.accumulate(sizes, initial=0), strict=False))
 
 
 def group_has_sites(number: int, counts: Sequence[int], cells: int = 1) -> bool:

@@ -20,13 +20,14 @@ from cdvae.symmetry.wyckoff import positions
 
 
 def sites_of(number: int) -> dict[str, Any]:
-    """Return ``fixed``: {multiplicity: positions} and ``free``: [multiplicity, …].
+    """Return ``positions``, ``fixed``: {multiplicity: positions} and ``free``: [multiplicity, …].
 
     A fixed position holds its atoms once; the others have room for any number of such sets.
     """
     found = positions(primitive(number))
     fixed = Counter(one.multiplicity for one in found if not one.free)
     return {
+        "positions": len(found),
         "fixed": {str(size): fixed[size] for size in sorted(fixed)},
         "free": sorted({one.multiplicity for one in found if one.free}),
     }
