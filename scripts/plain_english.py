@@ -24,8 +24,10 @@ EXEMPT = (
     ROOT / "tests/language",
 )
 CHECKED = (
+    "benchmarks",
     "cdvae_client",
     "cdvae_schema",
+    "deploy",
     "scripts",
     "README.md",
     "CONTRIBUTING.md",
