@@ -24,9 +24,15 @@ EXEMPT = (
     ROOT / "tests/language",
 )
 CHECKED = (
+    "benchmarks",
     "cdvae_client",
     "cdvae_schema",
+    "deploy",
     "scripts",
+    "tests/benchmarks",
+    "tests/conftest.py",
+    "tests/deploy",
+    "tests/e2e",
     "README.md",
     "CONTRIBUTING.md",
     *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").glob("*.md")),
