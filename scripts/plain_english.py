@@ -24,6 +24,8 @@ EXEMPT = (
     ROOT / "tests/language",
 )
 CHECKED = (
+    "baselines",
+    "cdvae",
     "cdvae_client",
     "cdvae_schema",
     "scripts",

@@ -1,4 +1,4 @@
-"""Crystals of a trained model, any number of them, and what is known of each."""
+"""Sample any number of crystals from a trained model and describe them."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Sampled:
-    """Crystals decoded in portions; None and NaN where sampling lost a crystal."""
+    """Sampled crystals; None and NaN stand for a crystal with non-finite coordinates."""
 
     structures: list[Structure | None]
     predicted: dict[str, list[float]]
-    nfe_per_crystal: list[int]  # 0 where sampling lost the crystal
+    nfe_per_crystal: list[int]  # 0 for a crystal that is None
 
     @property
     def nfe(self) -> float:
-        """Mean over the crystals."""
+        """The mean NFE of the crystals."""
         return sum(self.nfe_per_crystal) / len(self.nfe_per_crystal)
 
 
@@ -45,15 +45,15 @@ def sample_all(
     sampler: SamplerSpec,
     progress: Progress | None = None,
 ) -> Sampled:
-    """Crystals 0 … n − 1 of a seed, decoded portion by portion.
+    """Return crystals 0 … n − 1 of a seed, decoded portion by portion.
 
     Args:
         model: the trained model.
-        latents_of: the latents of a range of crystals.
-        n: how many.
+        latents_of: returns the latents of a range of crystals.
+        n: the number of crystals.
         seed: of the whole set; crystal i has ``crystal_seed(seed, i)``.
-        sampler: which sampler.
-        progress: called with (crystals done, n), fractions of a portion included.
+        sampler: the sampler and its NFE.
+        progress: called with (crystals done, n) after every noise level.
     """
     structures: list[Structure | None] = []
     predicted: dict[str, list[float]] = {name: [] for name in model.properties}
@@ -81,7 +81,7 @@ def sample_all(
 
 @dataclass(frozen=True)
 class Generated:
-    """New crystals with what is known of each and of all."""
+    """New crystals, the report of each and the metrics of all."""
 
     structures: list[Structure]
     reports: list[CrystalReport]
@@ -96,13 +96,13 @@ def generate(
     sampler: SamplerSpec,
     progress: Progress | None = None,
 ) -> Generated:
-    """``n`` crystals from the learned prior, their checks and their summary.
+    """Return ``n`` crystals from the learned prior with their reports and metrics.
 
-    The summary is the service's, against the training data that travel with the model; the paper's
-    measurement is :func:`cdvae.evaluation.task_generation.evaluate_generation`.
+    The metrics are those of the service and compare with the training statistics that are shipped
+    with the model; :func:`cdvae.evaluation.task_generation.evaluate_generation` has the paper's.
 
     Raises:
-        NonFiniteSampleError: sampling lost a crystal.
+        NonFiniteSampleError: a coordinate or cell is NaN or infinite.
     """
     started = time.perf_counter()
 
@@ -137,6 +137,6 @@ def _novel(
 
 
 def novelty_index(model: TrainedModel) -> NoveltyIndex:
-    """Return the fingerprints of the training crystals that travel with the model."""
+    """Return the fingerprints of the training crystals that are shipped with the model."""
     arrays = {name: tensor.cpu().numpy() for name, tensor in model.reference.tensors.items()}
     return NoveltyIndex.from_arrays(arrays)

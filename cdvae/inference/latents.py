@@ -19,7 +19,7 @@ from cdvae.nn.encoder import Latents, Posterior
 
 PRIOR_DRAWS = 10
 PRIOR_ROWS = 32
-"""Latents that a thread draws in one batch."""
+"""Number of latents that a thread draws in one batch."""
 
 
 @torch.no_grad()
@@ -28,8 +28,8 @@ def sample_latents(
 ) -> Latents:
     """Return latents for new crystals, from the learned prior or from N(0, I).
 
-    The learned prior draws a composition and then z for it. If the heads read another composition
-    from z, it is drawn again, at most PRIOR_DRAWS times.
+    The learned prior draws a composition and then z for it. z is drawn again if the heads read
+    another composition from it, at most PRIOR_DRAWS times in total.
     """
     if prior == "normal":
         noise = normal(seeds, model.config.model.latent_dim, "latent 0")
@@ -70,7 +70,7 @@ def encode(model: TrainedModel, crystals: CrystalBatch) -> Posterior:
 def sample_posterior(
     model: TrainedModel, posterior: Posterior, seeds: Sequence[int], width: Tensor | None = None
 ) -> Latents:
-    """Return one draw of each posterior, its deviation multiplied by ``width`` (B,), 1 if None."""
+    """Return a draw of each posterior, its deviation from the mean times ``width`` (B,) or 1."""
     width = torch.ones(len(seeds), device=model.device) if width is None else width.to(model.device)
     z, atom_latents, sizes = posterior.z, posterior.atom_latents, posterior.num_atoms.tolist()
     rngs = zip(sizes, generators(seeds, "codes of the posterior"), strict=True)

@@ -1,9 +1,8 @@
-"""Coverage fingerprints of many crystals, over processes; those of reference sets kept on disk.
+"""Coverage fingerprints of many crystals, computed by several processes and kept on disk.
 
 A cache is a folder of small files, one for each PART crystals, named by the sha256 of these
-crystals and of the featurizer's version. An interrupted computation goes on where it was, a changed
-data set or another version finds nothing, and a damaged file (the archive has checksums) is
-computed again.
+crystals and of the featurizer's version. An interrupted computation resumes from its files. A
+changed data set or version has other names, and damaged files (they have checksums) are replaced.
 """
 
 from __future__ import annotations
@@ -41,9 +40,9 @@ def coverage_fingerprints(
     """Return the fingerprints of all crystals, in order.
 
     Args:
-        structures: the crystals; None where a method made none.
-        cache: folder to read them from and to keep them in.
-        workers: processes that compute what the cache does not hold.
+        structures: the crystals; None for a failed one.
+        cache: folder to read the fingerprints from and to write them to; None: no cache.
+        workers: number of processes.
         progress: called with (crystals done, crystals).
 
     Raises:
@@ -86,13 +85,13 @@ def _key(structures: Sequence[Structure | None], featurizer: str) -> str:
 
 
 def _read(structures: Sequence[Structure | None], file: Path | None) -> np.ndarray | None:
-    """Return the rows kept in `file`; None if they are not there, damaged or of another shape."""
+    """Return the rows in `file`; None if it is missing, damaged or of another shape."""
     if file is None or not file.is_file():
         return None
     try:
         with np.load(io.BytesIO(file.read_bytes())) as archive:
             rows: np.ndarray = archive["rows"]
-    except Exception:  # a damaged archive raises many kinds, depending on the byte
+    except Exception:  # a damaged archive raises many types
         return None
     return rows if rows.shape == (len(structures), STRUCTURE + COMPOSITION) else None
 

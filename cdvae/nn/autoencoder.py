@@ -17,7 +17,7 @@ from cdvae.nn.heads import Attributes, Heads
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Sizes of the whole model and the range of noise that it is trained for."""
+    """Sizes of the model and the range of noise levels that it is trained for."""
 
     latent_dim: int
     max_atoms: int
@@ -25,13 +25,13 @@ class ModelConfig:
     encoder: BackboneConfig
     decoder: BackboneConfig
     head_width: int = 256
-    sigma_max: float = 0.4  # of the longest vector of the cell
+    sigma_max: float = 0.4  # in units of the longest cell vector
     sigma_min: float = 0.02  # Å
-    atom_latent_dim: int = 0  # size of the latent of each atom
+    atom_latent_dim: int = 0  # size of the latent of each atom; 0: no atom latents
 
 
 class CDVAE(nn.Module):
-    """Encoder, heads and decoder; knows neither losses nor samplers."""
+    """Encoder, heads and decoder, without losses and samplers."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class CDVAE(nn.Module):
     def latent_mse(self, condition: Condition, crystals: CrystalBatch) -> Tensor:
         """Return the mean squared distance (B,) of the latents of ``crystals`` from ``condition``.
 
-        It is zero for the crystal that was encoded. Atom latents count where the decoder uses them.
+        It is zero for the crystal that was encoded. Atom latents count if the decoder uses them.
         """
         posterior = self.encode(crystals)
         latent_mse = (posterior.z.mean - condition.z).square().mean(-1)

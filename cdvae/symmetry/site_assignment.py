@@ -1,4 +1,4 @@
-"""Which atoms take which Wyckoff positions."""
+"""Assignment of atoms to Wyckoff positions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cdvae.symmetry.wyckoff import Position
 
 
 def has_sites(positions: Sequence[Position], shares: Stoichiometry) -> bool:
-    """Whether atoms shared so among elements fill whole positions, without sharing a site."""
+    """Return True if elements with these numbers of atoms fill whole positions."""
     fixed = Counter(one.multiplicity for one in positions if not one.free)
     free = tuple(sorted({one.multiplicity for one in positions if one.free}))
     return fits(tuple(sorted(shares)), tuple(sorted(fixed.items())), free)
@@ -21,10 +21,12 @@ def has_sites(positions: Sequence[Position], shares: Stoichiometry) -> bool:
 def draw_sites(
     positions: Sequence[Position], shares: Stoichiometry, rng: np.random.Generator
 ) -> list[list[int]]:
-    """For each element the numbers of the positions it takes, with those with freedom repeated.
+    """Return random positions, by index, for each element; positions with freedom may repeat.
 
-    Every assignment that is possible may come, the multiplicities of each element at random.
-    ValueError where ``has_sites`` says that there is none.
+    Every possible assignment can occur.
+
+    Raises:
+        ValueError: there is no assignment (see :func:`has_sites`).
     """
     fixed = Counter(one.multiplicity for one in positions if not one.free)
     free = tuple(sorted({one.multiplicity for one in positions if one.free}))

@@ -1,4 +1,4 @@
-"""The sampler of the paper: annealed Langevin dynamics."""
+"""Annealed Langevin dynamics, the sampler of the paper."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Langevin:
 
     .. math:: x ← x + α s(x, σ) + \sqrt{2α}\, ε,\qquad α = r σ²
 
-    Around a normal of width σ the chain settles at variance σ²/(1 − r/2). The original's r = 1
-    doubles the variance and leaves that noise in the result; here r is small and the very last
-    evaluation is a step of σ² without noise.
+    For a normal of width σ the chain converges to the variance σ²/(1 − r/2). The original's r = 1
+    doubles the variance and leaves that noise in the result; here r is small, and the last
+    evaluation makes a step of σ² without noise.
     """
 
     schedule: NoiseSchedule
@@ -32,7 +32,7 @@ class Langevin:
 
     @property
     def nfe(self) -> int:
-        """``steps_per_level`` a level."""
+        """The NFE: ``steps_per_level`` at each level."""
         return self.levels * self.steps_per_level
 
     @torch.no_grad()

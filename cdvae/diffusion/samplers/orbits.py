@@ -1,4 +1,4 @@
-"""Crystals whose atoms keep to the orbits of a space group while they are sampled."""
+"""Sampling of symmetric crystals: atoms stay on the orbits of a space group."""
 
 from __future__ import annotations
 
@@ -18,24 +18,25 @@ from cdvae.symmetry.placement import WyckoffPlan
 
 @dataclass(frozen=True)
 class Symmetry:
-    """Of B crystals with N atoms each.
+    """The symmetry of B crystals with N atoms each.
 
-    The mean of the steps over the group is the orthogonal projection onto the symmetric steps: a
-    score becomes that of the density on symmetric crystals, and white noise is white noise there.
+    The average of a step over the group is its orthogonal projection onto the symmetric steps. It
+    turns a score into the score of the density on symmetric crystals, and white noise into white
+    noise on them.
     """
 
-    projector: Tensor  # (B, 3N, 3N) of fractional steps
+    projector: Tensor  # (B, 3N, 3N) acts on fractional steps
     orbit: Tensor  # (A,) int64, ascending within each crystal
 
     def project(self, step: Tensor) -> Tensor:
-        """Return (A, 3): the symmetric part of the fractional steps (A, 3)."""
+        """Return the symmetric part (A, 3) of the fractional steps (A, 3)."""
         flat_step = step.view(len(self.projector), -1, 1)
         return (self.projector @ flat_step).view_as(step)
 
     def assign(self, crystals: CrystalBatch, logits: Tensor) -> CrystalBatch:
-        """``crystals`` with elements exchanged between whole orbits of as many atoms.
+        """Return ``crystals`` with elements exchanged between orbits of equal size.
 
-        The likeliest assignment under ``logits`` (A, Z), as in :func:`assign_species`.
+        The assignment is the likeliest under ``logits`` (A, Z), as in :func:`assign_species`.
         """
         atomic_numbers = crystals.atomic_numbers.view(len(self.projector), -1).cpu().numpy().copy()
         scores = logits.view(*atomic_numbers.shape, -1).double().cpu().numpy()
@@ -58,12 +59,12 @@ class Symmetry:
 def place_on_wyckoff(
     crystals: CrystalBatch, plans: Sequence[WyckoffPlan], rngs: Sequence[torch.Generator]
 ) -> tuple[CrystalBatch, Symmetry]:
-    """``crystals`` with their elements on random sites of ``plans``, one a crystal."""
+    """Return ``crystals`` with their elements on random sites of ``plans``, one per crystal."""
     placed, atomic_numbers = [], []
     for plan, crystal, rng in zip(plans, crystals.split(), rngs, strict=True):
         seed = int(torch.randint(2**62, (1,), generator=rng))
         placed.append(plan.draw_placement(np.random.default_rng(seed)))
-        elements = crystal.atomic_numbers.unique()  # ascending, as the shares of the plan are
+        elements = crystal.atomic_numbers.unique()  # ascending, like the shares of the plan
         atomic_numbers.append(elements[torch.from_numpy(placed[-1].element).to(elements.device)])
     frac_coords = torch.from_numpy(np.concatenate([one.frac_coords for one in placed])).to(
         crystals.frac_coords
@@ -78,7 +79,7 @@ def place_on_wyckoff(
 
 
 def assign(crystals: CrystalBatch, symmetry: Symmetry | None, logits: Tensor) -> CrystalBatch:
-    """``crystals`` with their elements where ``logits`` (A, Z) want them, composition kept."""
+    """Return ``crystals`` with their elements reassigned to atoms by ``logits`` (A, Z)."""
     if symmetry is None:
         return assign_species(crystals, logits)
     return symmetry.assign(crystals, logits)

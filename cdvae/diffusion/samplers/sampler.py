@@ -1,4 +1,4 @@
-"""What every sampler is, and the pieces that all of them share."""
+"""The protocol of the samplers, and their common parts."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from cdvae.geometry.lattice import inverse
 from cdvae.geometry.torus import wrap
 
 OnLevel = Callable[[int, int], None]
-"""Called with (steps done, steps in all) of the sampler; it may raise to stop it."""
+"""Called with (evaluations done, evaluations in total); it may raise to stop the sampler."""
 
 
 class Sampler(Protocol):
-    """Moves crystals from noise to samples of a score's density; lattice and composition stay."""
+    """Moves atoms from noise to a sample of the score's density; keeps cell and composition."""
 
     @property
     def nfe(self) -> int:
-        """Score nfe that each crystal costs."""
+        """The NFE of each crystal."""
         ...
 
     def __call__(
@@ -38,17 +38,17 @@ class Sampler(Protocol):
         """Return the samples.
 
         Args:
-            score: the score, z and weights bound.
+            score: the score, with z and weights bound.
             start: B crystals at the highest noise level.
-            rngs: one CPU generator a crystal, so that no crystal depends on its batch.
+            rngs: one CPU generator per crystal, so that no crystal depends on its batch.
             on_level: called after every evaluation.
-            symmetry: what the crystals have from the start on and keep.
+            symmetry: the symmetry of ``start``, which the samples keep.
         """
         ...
 
 
 class PositionUpdate:
-    """Moves atoms by Cartesian steps in fixed cells; the lattice algebra is done once.
+    """Moves atoms by Cartesian steps in fixed cells; inverts the cells once.
 
     With a ``symmetry`` only the symmetric part of the steps is taken.
     """
@@ -58,7 +58,7 @@ class PositionUpdate:
         self._symmetry = symmetry
 
     def __call__(self, crystals: CrystalBatch, step: Tensor) -> CrystalBatch:
-        """``crystals`` with every atom moved by its ``step`` (A, 3) Å, less the common drift."""
+        """Return ``crystals`` after a ``step`` (A, 3) Å of the atoms, minus the mean step."""
         step = remove_mean(step, crystals)
         step = torch.einsum("ai,aij->aj", step, self._inverse)
         if self._symmetry is not None:
@@ -67,7 +67,7 @@ class PositionUpdate:
 
 
 def normal(crystals: CrystalBatch, rngs: Sequence[torch.Generator], steps: int) -> Tensor:
-    """Return (steps, A, 3): standard normal, each crystal's part from its own generator."""
+    """Return standard normal numbers (steps, A, 3), each crystal's from its generator."""
     sizes = zip(crystals.num_atoms.tolist(), rngs, strict=True)
     parts = [torch.randn(steps, n, 3, generator=rng) for n, rng in sizes]
     return torch.cat(parts, 1).to(crystals.frac_coords)
