@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cdvae.diffusion.samplers.sampler import Sampler
+from cdvae.diffusion.samplers.sampler import DiffusionSampler
 from cdvae.geometry.crystal import CrystalBatch
 
 AGREE = 0.01
@@ -32,7 +32,7 @@ class RestartPolicy:
     kept, because encoder and score err in different ways.
     """
 
-    sampler: Sampler
+    sampler: DiffusionSampler
     attempts: int
     accept_below: float  # latent_mse as in `cdvae.nn.autoencoder.CDVAE.latent_mse`
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from cdvae.diffusion.noise import NoiseSchedule
-from cdvae.diffusion.samplers.orbits import Symmetry, assign
-from cdvae.diffusion.samplers.sampler import OnLevel, PositionUpdate, normal
+from cdvae.diffusion.samplers.orbits import Symmetry
+from cdvae.diffusion.samplers.sampler import OnLevel, Update, normal, run_updates
 from cdvae.diffusion.score import Score
 from cdvae.geometry.crystal import CrystalBatch
 
@@ -108,39 +108,22 @@ class Ancestral:
         on_level: OnLevel | None = None,
         symmetry: Symmetry | None = None,
     ) -> CrystalBatch:
-        """See :class:`cdvae.diffusion.samplers.sampler.Sampler`."""
-        return self.run(score, start, self.noise(start, rngs), on_level, symmetry)
+        """See :class:`cdvae.diffusion.samplers.sampler.DiffusionSampler`."""
+        updates = self._updates(start, normal(start, rngs, self.nfe))
+        return run_updates(score, start, updates, self.nfe, on_level, symmetry)
 
-    def noise(self, crystals: CrystalBatch, rngs: Sequence[torch.Generator]) -> Tensor:
-        """Return the unscaled noise (L, A, 3) that :meth:`run` adds at its L evaluations."""
-        return normal(crystals, rngs, self.nfe)
-
-    def run(
-        self,
-        score: Score,
-        start: CrystalBatch,
-        noise: Tensor,
-        on_level: OnLevel | None = None,
-        symmetry: Symmetry | None = None,
-    ) -> CrystalBatch:
-        """Return the samples for the given ``noise`` (L, A, 3)."""
-        crystals, batch = start, start.batch
-        move = PositionUpdate(start, symmetry)
+    def _updates(self, start: CrystalBatch, noise: Tensor) -> Iterator[Update]:
+        """Yield the update of each evaluation, given unscaled ``noise`` (L, A, 3)."""
         for i, (level, next_level) in enumerate(self._levels(start)):
-            output = score(crystals, level)
-            sigma = level[batch, None]
+            sigma = level[start.batch, None]
             if next_level is None:
                 decay = math.exp(-CORRECTION)
-                gap, spread = (1 - decay) * sigma**2, (1 - decay**2) ** 0.5 * sigma
+                gain, spread = (1 - decay) * sigma**2, (1 - decay**2) ** 0.5 * sigma
             else:
-                below = next_level[batch, None]
-                gap = sigma**2 - below**2
-                spread = below / sigma * gap.sqrt()
-            step = gap * output.shift + spread * noise[i]
-            crystals = assign(move(crystals, step), symmetry, output.species_logits)
-            if on_level:
-                on_level(i + 1, self.nfe)
-        return crystals
+                below = next_level[start.batch, None]
+                gain = sigma**2 - below**2
+                spread = below / sigma * gain.sqrt()
+            yield level, gain, spread * noise[i]
 
     def _levels(self, crystals: CrystalBatch) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Yield the level (B,) of each evaluation and the next level, None for a correction."""

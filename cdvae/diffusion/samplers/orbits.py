@@ -10,7 +10,6 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from cdvae.diffusion.samplers.species_assignment import assign_species
 from cdvae.geometry.crystal import CrystalBatch
 from cdvae.geometry.torus import wrap
 from cdvae.symmetry.placement import WyckoffPlan
@@ -36,21 +35,21 @@ class Symmetry:
     def assign(self, crystals: CrystalBatch, logits: Tensor) -> CrystalBatch:
         """Return ``crystals`` with elements exchanged between orbits of equal size.
 
-        The assignment is the likeliest under ``logits`` (A, Z), as in :func:`assign_species`.
+        The assignment is the likeliest under ``logits`` (A, Z), as in `species_assignment`.
         """
         atomic_numbers = crystals.atomic_numbers.view(len(self.projector), -1).cpu().numpy().copy()
         scores = logits.view(*atomic_numbers.shape, -1).double().cpu().numpy()
         orbits = self.orbit.view(atomic_numbers.shape).cpu().numpy()
-        for own, score, orbit in zip(atomic_numbers, scores, orbits, strict=True):
-            _, first, size = np.unique(orbit, return_index=True, return_counts=True)
-            for many in np.unique(size):
-                alike = np.flatnonzero(size == many)
-                elements = own[first[alike]]
+        for numbers, score, orbit in zip(atomic_numbers, scores, orbits, strict=True):
+            _, first, sizes = np.unique(orbit, return_index=True, return_counts=True)
+            for size in np.unique(sizes):
+                equal = np.flatnonzero(sizes == size)
+                elements = numbers[first[equal]]
                 if len(set(elements.tolist())) > 1:
-                    gain = np.add.reduceat(score, first, 0)[alike][:, elements - 1]
+                    gain = np.add.reduceat(score, first, 0)[equal][:, elements - 1]
                     _, chosen = linear_sum_assignment(gain, maximize=True)
-                    for place, element in zip(alike, elements[chosen], strict=True):
-                        own[orbit == place] = element
+                    for index, element in zip(equal, elements[chosen], strict=True):
+                        numbers[orbit == index] = element
         return crystals.replace(
             atomic_numbers=torch.from_numpy(atomic_numbers).view(-1).to(crystals.atomic_numbers)
         )
@@ -76,10 +75,3 @@ def place_on_wyckoff(
     return crystals.replace(
         frac_coords=wrap(frac_coords), atomic_numbers=torch.cat(atomic_numbers)
     ), symmetry
-
-
-def assign(crystals: CrystalBatch, symmetry: Symmetry | None, logits: Tensor) -> CrystalBatch:
-    """Return ``crystals`` with their elements reassigned to atoms by ``logits`` (A, Z)."""
-    if symmetry is None:
-        return assign_species(crystals, logits)
-    return symmetry.assign(crystals, logits)
