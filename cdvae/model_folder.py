@@ -87,10 +87,10 @@ def load_model(folder: Path, device: str = "cpu") -> TrainedModel:
         contents = {name: (folder / name).read_bytes() for name in expected}
     except (OSError, ValueError, KeyError) as error:
         raise ModelStoreError(f"{folder}: {type(error).__name__}: {error}") from error
-    for name, wanted in expected.items():
-        digest = hashlib.sha256(contents[name]).hexdigest()
-        if digest != wanted:
-            raise ModelStoreError(f"{folder / name}: sha256 is {digest}, the card says {wanted}")
+    for name, digest in expected.items():
+        actual = hashlib.sha256(contents[name]).hexdigest()
+        if actual != digest:
+            raise ModelStoreError(f"{folder / name}: sha256 is {actual}, the card says {digest}")
     try:
         config = load_config(folder / "config.toml")
         weights = load(contents["weights.safetensors"])

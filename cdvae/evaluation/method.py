@@ -8,14 +8,14 @@ from typing import Protocol
 from pymatgen.core.structure import Structure
 
 from cdvae.data.dataset import CrystalDataset
+from cdvae.data.process_map import Progress
 from cdvae.data.structures import to_structures
-from cdvae.evaluation.sampling_protocol import Progress, sample_all
+from cdvae.evaluation.sampling_protocol import Sampled, sample_all, sample_new
 from cdvae.inference import (
     SamplerSpec,
     chunks,
     crystal_seed,
     encode,
-    sample_latents,
 )
 from cdvae.model_folder import TrainedModel
 from cdvae.nn.encoder import Latents
@@ -70,17 +70,16 @@ class CDVAEMethod:
         self, data: CrystalDataset, seed: int, progress: Progress | None = None
     ) -> list[Structure | None]:
         """Return one crystal for each of ``data``, decoded from its posterior mean."""
-        return self._decode(self.posterior_means(data), seed, progress)
+        latents = self.posterior_means(data)
+        return self._structures(
+            sample_all(self.model, latents.select, len(latents), seed, self.sampler, progress)
+        )
 
     def generate(
         self, n: int, seed: int, progress: Progress | None = None
     ) -> list[Structure | None]:
         """Return ``n`` crystals from the learned prior."""
-
-        def latents_of(rows: range) -> Latents:
-            return sample_latents(self.model, [crystal_seed(seed, i) for i in rows])
-
-        return self._sample(latents_of, n, seed, progress)
+        return self._structures(sample_new(self.model, n, seed, self.sampler, progress))
 
     def optimize(
         self, data: CrystalDataset, prop: str, seed: int, progress: Progress | None = None
@@ -112,18 +111,6 @@ class CDVAEMethod:
                 paths.append([None if c is None else to_structures(c)[0] for c in path.decodings])
         return paths
 
-    def _decode(
-        self, latents: Latents, seed: int, progress: Progress | None
-    ) -> list[Structure | None]:
-        return self._sample(latents.select, len(latents), seed, progress)
-
-    def _sample(
-        self,
-        latents_of: Callable[[range], Latents],
-        n: int,
-        seed: int,
-        progress: Progress | None,
-    ) -> list[Structure | None]:
-        sampled = sample_all(self.model, latents_of, n, seed, self.sampler, progress)
+    def _structures(self, sampled: Sampled) -> list[Structure | None]:
         self.nfe = sampled.nfe
         return sampled.structures

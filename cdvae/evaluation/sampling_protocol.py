@@ -10,6 +10,7 @@ from typing import Any
 
 from pymatgen.core.structure import Structure
 
+from cdvae.data.process_map import Progress
 from cdvae.data.structures import to_structures
 from cdvae.errors import NonFiniteSampleError
 from cdvae.inference import SamplerSpec, crystal_seed, decode_finite, portions, sample_latents
@@ -19,8 +20,6 @@ from cdvae.metrics.matching import duplicates
 from cdvae.metrics.novelty import NoveltyIndex
 from cdvae.model_folder import TrainedModel
 from cdvae.nn.encoder import Latents
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -70,13 +69,24 @@ def sample_all(
             dict(zip(finite_rows, to_structures(decoded.crystals), strict=True)) if decoded else {}
         )
         structures += [structures_by_row.get(i) for i in range(len(rows))]
-        for name, own in predicted.items():
+        for name, column in predicted.items():
             values = decoded.properties[name].tolist() if decoded else []
             by_row = dict(zip(finite_rows, values, strict=True))
-            own += [by_row.get(i, math.nan) for i in range(len(rows))]
+            column += [by_row.get(i, math.nan) for i in range(len(rows))]
         taken = dict(zip(finite_rows, decoded.nfe.tolist(), strict=True)) if decoded else {}
         nfe += [taken.get(i, 0) for i in range(len(rows))]
     return Sampled(structures, predicted, nfe)
+
+
+def sample_new(
+    model: TrainedModel, n: int, seed: int, sampler: SamplerSpec, progress: Progress | None = None
+) -> Sampled:
+    """Return ``n`` crystals from the prior, see :func:`sample_all`."""
+
+    def latents_of(rows: range) -> Latents:
+        return sample_latents(model, [crystal_seed(seed, i) for i in rows])
+
+    return sample_all(model, latents_of, n, seed, sampler, progress)
 
 
 @dataclass(frozen=True)
@@ -105,11 +115,7 @@ def generate(
         NonFiniteSampleError: a coordinate or cell is NaN or infinite.
     """
     started = time.perf_counter()
-
-    def latents_of(rows: range) -> Latents:
-        return sample_latents(model, [crystal_seed(seed, i) for i in rows])
-
-    sampled = sample_all(model, latents_of, n, seed, sampler, progress)
+    sampled = sample_new(model, n, seed, sampler, progress)
     seconds = time.perf_counter() - started
     structures = [structure for structure in sampled.structures if structure is not None]
     if len(structures) < n:

@@ -168,7 +168,7 @@ def _novel(
         index = novelty_index(judge)
         return [index.is_novel(identify(structure)) for structure in structures]
     known = known_crystals(structures, to_structures(train.crystals), workers, stage("novelty"))
-    return [not found for found in known]
+    return [not is_known for is_known in known]
 
 
 def _distinct(

@@ -15,10 +15,10 @@ from typing import Any
 from pymatgen.core.structure import Structure
 
 from cdvae.data.dataset import CrystalDataset
+from cdvae.data.process_map import Progress
 from cdvae.data.structures import to_structures
 from cdvae.evaluation.judge import judged
 from cdvae.evaluation.method import Method
-from cdvae.evaluation.sampling_protocol import Progress
 from cdvae.metrics.validity import composition_valid, species_counts, structure_valid
 from cdvae.model_folder import TrainedModel
 

@@ -6,9 +6,9 @@ import time
 from typing import Any
 
 from cdvae.data.dataset import CrystalDataset
+from cdvae.data.process_map import Progress
 from cdvae.data.structures import to_structures
 from cdvae.evaluation.method import CDVAEMethod, Method
-from cdvae.evaluation.sampling_protocol import Progress
 from cdvae.inference import predict
 from cdvae.metrics.matching import duplicates
 from cdvae.metrics.reconstruction_score import per_distinct, score_reconstruction

@@ -57,11 +57,6 @@ class CrystalBatch:
         return index.repeat_interleave(self.num_atoms, output_size=len(self.frac_coords))
 
     @property
-    def cart(self) -> Tensor:
-        """(A, 3) Cartesian coordinates, Å."""
-        return torch.einsum("ai,aij->aj", self.frac_coords, self.lattice[self.batch])
-
-    @property
     def volume(self) -> Tensor:
         """(B,) cell volumes, Å³."""
         return volume(self.lattice)

@@ -16,17 +16,6 @@ from cdvae.geometry.lattice import images_within
 
 
 @dataclass(frozen=True)
-class Edges:
-    """Directed edges source → target; each comes with its reverse."""
-
-    source: Tensor  # (E,) int64
-    target: Tensor  # (E,) int64
-    image: Tensor  # (E, 3) int64, cell of the source relative to the target's
-    vector: Tensor  # (E, 3) Å, from target to source: (frac_s + image - frac_t) @ lattice
-    length: Tensor  # (E,) Å
-
-
-@dataclass(frozen=True)
 class Pairs:
     """Directed edges source → target of a batch that is padded to N atoms per crystal."""
 
@@ -88,24 +77,6 @@ class NeighborSearch:
         length = squared.view(-1).index_select(0, hits).sqrt()
         pair = self.crystal.index_select(0, image) * (n * n) + (hits - image * (n * n))
         return Pairs(pair, image, nearest.view(b * n * n, 3), vector, length)
-
-
-def periodic_edges(crystals: CrystalBatch, cutoff: Tensor) -> Edges:
-    """Return all edges shorter than ``cutoff`` Å; a crystal may have none.
-
-    An atom is its own neighbor through an image, never at distance zero.
-
-    Args:
-        crystals: B crystals.
-        cutoff: (B,) Å, one radius a crystal.
-    """
-    search = NeighborSearch(crystals, cutoff)
-    found, n = search.pairs(crystals.frac_coords), search.largest
-    crystal = search.crystal[found.image]
-    target, source = found.pair // n % n, found.pair % n
-    image = search.offset[found.image] - found.nearest[found.pair].long()
-    first = search.first[crystal]
-    return Edges(first + source, first + target, image, found.vector.T, found.length)
 
 
 def _images(reach: Tensor) -> tuple[Tensor, Tensor]:

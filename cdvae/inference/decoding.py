@@ -122,8 +122,8 @@ class DecodeInputs:
         attributes = [None] * len(latents) if fixed is None else list(fixed)
         num_atoms = _num_atoms(model, latents.z, attributes)
         kinds: list[Kind] = [
-            "reconstructed" if n == coded else "generated" if one is None else "constrained"
-            for n, coded, one in zip(
+            "reconstructed" if n == num_latents else "generated" if one is None else "constrained"
+            for n, num_latents, one in zip(
                 num_atoms, latents.num_atom_latents.tolist(), attributes, strict=True
             )
         ]
@@ -206,10 +206,9 @@ def decode_finite(
     rows = list(range(len(seeds)))
     while rows:
         try:
-            own_seeds = [seeds[i] for i in rows]
+            chosen = latents.select(rows), [seeds[i] for i in rows]
             attributes = None if fixed is None else [fixed[i] for i in rows]
-            decoded = decode(model, latents.select(rows), own_seeds, sampler, on_level, attributes)
-            return rows, decoded
+            return rows, decode(model, *chosen, sampler, on_level, attributes)
         except NonFiniteSampleError as error:
             rows = [row for place, row in enumerate(rows) if place not in error.indices]
     return rows, None

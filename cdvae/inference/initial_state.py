@@ -138,13 +138,8 @@ def initial_state(
         nowhere = z.new_zeros(int(num_atoms.sum()), 3)
         crystals = CrystalBatch(nowhere, species_of(counts), cells, num_atoms)
         crystals, symmetry = place_on_wyckoff(crystals, plans, rngs)
-        atom_latents, has_atom_latents = (
-            z.new_zeros(len(nowhere), atom_latent_dim),
-            torch.zeros_like(num_atoms).bool(),
-        )
-        return InitialState(
-            crystals, Condition(z, atom_latents, has_atom_latents, num_atoms), symmetry
-        )
+        condition = condition_of(Latents.of(z), num_atoms, atom_latent_dim)
+        return InitialState(crystals, condition, symmetry)
     frac_coords = torch.cat(
         [torch.rand(n, 3, generator=rng) for n, rng in zip(sizes, rngs, strict=True)]
     )
@@ -152,8 +147,8 @@ def initial_state(
     condition = condition_of(latents, num_atoms, atom_latent_dim)
     atomic_numbers = crystals.atomic_numbers.clone()
     if atom_latent_dim and condition.has_atom_latents.any():
-        coded = condition.has_atom_latents[crystals.batch]
-        atomic_numbers[coded] = heads.species_logits(condition.atom_latents[coded]).argmax(-1) + 1
+        atoms = condition.has_atom_latents[crystals.batch]
+        atomic_numbers[atoms] = heads.species_logits(condition.atom_latents[atoms]).argmax(-1) + 1
     return InitialState(crystals.replace(atomic_numbers=atomic_numbers), condition)
 
 

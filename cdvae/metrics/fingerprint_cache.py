@@ -55,7 +55,7 @@ def coverage_fingerprints(
         part = structures[start : start + PART]
         parts.append((part, cache / f"{_key(part, current)}.npz" if cache else None))
     rows = [_read(*part) for part in parts]
-    missing = [i for i, found in enumerate(rows) if found is None]
+    missing = [i for i, part_rows in enumerate(rows) if part_rows is None]
     present = len(starts) - len(missing)
 
     def on_part(done: int, total: int) -> None:
@@ -65,8 +65,8 @@ def coverage_fingerprints(
     if cache and missing:
         cache.mkdir(parents=True, exist_ok=True)
     computed = parallel_map(_compute, [parts[i] for i in missing], workers, on_part, chunk_size=1)
-    for index, found in zip(missing, computed, strict=True):
-        rows[index] = found
+    for index, part_rows in zip(missing, computed, strict=True):
+        rows[index] = part_rows
     empty = np.empty((0, STRUCTURE + COMPOSITION))
     return CoverageFingerprints.from_rows(np.concatenate([empty, *rows]))
 

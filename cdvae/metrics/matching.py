@@ -7,7 +7,6 @@ import numpy as np
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core.structure import Structure
 
-from cdvae.data.process_map import Progress, parallel_map
 from cdvae.metrics.fingerprint import TOLERANCE, Fingerprint, identify
 from cdvae.metrics.validity import has_cell, species_counts
 
@@ -31,15 +30,6 @@ def match(reference: Structure, prediction: Structure) -> float | None:
     except _FAILURES:
         return None
     return None if distance is None else float(distance[0])
-
-
-def match_many(
-    pairs: Sequence[tuple[Structure, Structure]],
-    workers: int = 1,
-    progress: Progress | None = None,
-) -> list[float | None]:
-    """`match` of each (reference, prediction), spread over processes."""
-    return parallel_map(_match_pair, pairs, workers, progress, chunk_size=16)
 
 
 def primitive(structure: Structure) -> Structure | None:
@@ -71,23 +61,23 @@ class _Seen:
         self._indices: list[int] = []
         self._distances = np.empty(0)
 
-    def near(self, own: Fingerprint) -> list[int]:
+    def near(self, fingerprint: Fingerprint) -> list[int]:
         """Return the indices of the crystals whose fingerprints agree within the tolerance."""
         count = len(self._indices)
         if not count:
             return []
         known = self._distances[:count]
-        differences = np.abs(known - own.distances).reshape(count, -1).max(axis=1)
+        differences = np.abs(known - fingerprint.distances).reshape(count, -1).max(axis=1)
         return [self._indices[row] for row in np.flatnonzero(differences <= TOLERANCE)]
 
-    def add(self, index: int, own: Fingerprint) -> None:
+    def add(self, index: int, fingerprint: Fingerprint) -> None:
         count = len(self._indices)
         if count == len(self._distances):  # double the room
-            room = np.empty((max(4, 2 * count), *own.distances.shape))
+            room = np.empty((max(4, 2 * count), *fingerprint.distances.shape))
             if count:
                 room[:count] = self._distances
             self._distances = room
-        self._distances[count] = own.distances
+        self._distances[count] = fingerprint.distances
         self._indices.append(index)
 
 
@@ -119,26 +109,22 @@ def duplicates(
         return cells[index]
 
     result: list[int | None] = []
-    for index, own in enumerate(fingerprints):
+    for index, fingerprint in enumerate(fingerprints):
         on_step()
-        if own is None:
+        if fingerprint is None:
             result.append(None)
             continue
         near = (
             earlier
-            for earlier in seen[own.formula].near(own)
+            for earlier in seen[fingerprint.formula].near(fingerprint)
             if equivalent(cell(earlier), cell(index))
         )
         first = next(near, None)
         if first is None:
-            seen[own.formula].add(index, own)
+            seen[fingerprint.formula].add(index, fingerprint)
         result.append(first)
     return result
 
 
 def _fractions(structure: Structure) -> dict[int, float]:
     return {z: count / len(structure) for z, count in species_counts(structure).items()}
-
-
-def _match_pair(pair: tuple[Structure, Structure]) -> float | None:
-    return match(*pair)

@@ -26,19 +26,19 @@ class NoveltyIndex:
     def __len__(self) -> int:
         return self._size
 
-    def distance(self, own: Fingerprint | None) -> float:
+    def distance(self, entry: Fingerprint | None) -> float:
         """Return the difference to the nearest training crystal of the same reduced formula.
 
         It is infinite if there is none, and for None, which stands for atoms not separated.
         """
-        known = None if own is None else self._known.get(own.formula)
-        if own is None or known is None:
+        known = None if entry is None else self._known.get(entry.formula)
+        if entry is None or known is None:
             return float("inf")
-        return float(_differences(known, own.distances).min())
+        return float(np.abs(known - entry.distances).max(axis=(1, 2, 3)).min())
 
-    def is_novel(self, own: Fingerprint | None) -> bool:
+    def is_novel(self, entry: Fingerprint | None) -> bool:
         """Return True if no training crystal of the same formula is within the tolerance."""
-        return self.distance(own) > self.tolerance
+        return self.distance(entry) > self.tolerance
 
     @classmethod
     def from_structures(
@@ -86,7 +86,3 @@ class NoveltyIndex:
             KEYS: np.array(keys, dtype=np.int16).reshape(len(keys), width),
             VECTORS: np.concatenate(vectors).astype(np.float16),
         }
-
-
-def _differences(known: np.ndarray, own: np.ndarray) -> np.ndarray:
-    return np.abs(known - own).max(axis=(1, 2, 3))

@@ -98,7 +98,7 @@ def per_distinct(duplicates: Sequence[int | None], values: Sequence[float]) -> f
     copies: dict[int, list[float]] = {}
     for index, (first, value) in enumerate(zip(duplicates, values, strict=True)):
         copies.setdefault(index if first is None else first, []).append(value)
-    return sum(sum(own) / len(own) for own in copies.values()) / len(copies)
+    return sum(sum(group) / len(group) for group in copies.values()) / len(copies)
 
 
 def _detail(pair: tuple[Structure, Structure | None]) -> ReconstructionDetail:

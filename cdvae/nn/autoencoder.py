@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch_geometric.utils import scatter
 
-from cdvae.diffusion.score import ScoreOutput
 from cdvae.geometry.crystal import CrystalBatch
 from cdvae.nn.backbone import BackboneConfig
 from cdvae.nn.decoder import Condition, Decoder
 from cdvae.nn.encoder import Encoder, Posterior
-from cdvae.nn.heads import Attributes, Heads
+from cdvae.nn.heads import Heads
 
 
 @dataclass(frozen=True)
@@ -46,14 +45,6 @@ class CDVAE(nn.Module):
     def encode(self, crystals: CrystalBatch) -> Posterior:
         """Return the posterior over z of each crystal and over the latent of each atom."""
         return self.encoder(crystals, self.encoder.geometry(crystals))
-
-    def attributes(self, z: Tensor) -> Attributes:
-        """Return the attributes that the heads predict from latents (B, D)."""
-        return self.heads(z)
-
-    def score(self, condition: Condition, crystals: CrystalBatch, sigma: Tensor) -> ScoreOutput:
-        """Return the denoising score of ``crystals`` at noise level ``sigma`` (B,) Å."""
-        return self.decoder(condition, crystals, sigma)
 
     def latent_mse(self, condition: Condition, crystals: CrystalBatch) -> Tensor:
         """Return the mean squared distance (B,) of the latents of ``crystals`` from ``condition``.

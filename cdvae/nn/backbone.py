@@ -154,10 +154,10 @@ class Interaction(nn.Module):
 
         ``radial`` and ``vector`` are those of the :class:`Geometry`.
         """
-        own, along, carried = self.source(self.norm(s)).split(self.sizes, -1)
+        scalar, along, carried = self.source(self.norm(s)).split(self.sizes, -1)
         by_scalar, by_vector, by_carried = self.filter.weight.split(self.sizes, 0)
         # Axes: crystal, target, source, (Cartesian,) channel; summed over the source.
-        ds = (linear(radial, by_scalar) * own[:, None]).sum(2)
+        ds = (linear(radial, by_scalar) * scalar[:, None]).sum(2)
         dv = (linear(vector, by_vector) * along[:, None, :, None]).sum(2)
         moved = carried[:, :, None] * v
         dv = dv + (linear(radial, by_carried)[:, :, :, None] * moved[:, None]).sum(2)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -34,15 +33,6 @@ class Condition:
     atom_latents: Tensor  # (A, K); K is 0 for a model without atom latents
     has_atom_latents: Tensor  # (B,) bool: the decoder sees the atom latents, too
     num_atoms: Tensor  # (B,) int64
-
-    def select(self, crystals: Sequence[int]) -> Condition:
-        """Return those of the crystals with these indices."""
-        rows = list(crystals)
-        parts = self.atom_latents.split(self.num_atoms.tolist())
-        atom_latents = torch.cat([parts[i] for i in rows])
-        return Condition(
-            self.z[rows], atom_latents, self.has_atom_latents[rows], self.num_atoms[rows]
-        )
 
 
 class Decoder(nn.Module):
@@ -122,10 +112,12 @@ class _Bound:
         has_atom_latents = condition.has_atom_latents.repeat_interleave(condition.num_atoms)[
             :, None
         ].to(condition.z)
-        self._codes = condition.atom_latents * has_atom_latents
-        self._said: Tensor | None = None  # (A, S) features of the atom latents
+        self._atom_latents = condition.atom_latents * has_atom_latents
+        self._atom_features: Tensor | None = None  # (A, S) features of the atom latents
         if decoder.atom_latent is not None:
-            self._said = decoder.atom_latent(torch.cat([self._codes, 1 - has_atom_latents], 1))
+            self._atom_features = decoder.atom_latent(
+                torch.cat([self._atom_latents, 1 - has_atom_latents], 1)
+            )
         self._search: NeighborSearch | None = None
         self._pairs = condition.num_atoms.new_empty(0)
         self._table = self._latent[:0]
@@ -137,9 +129,9 @@ class _Bound:
             self._search = neighbor_search(crystals, config)
         batch = self._search.batch
         atoms, vectors = self._atoms(crystals, batch), None
-        if decoder.place is not None and self._said is not None:
-            atoms = atoms + self._said
-            scalars, vectors = decoder.place(self._codes, atoms, crystals)
+        if decoder.place is not None and self._atom_features is not None:
+            atoms = atoms + self._atom_features
+            scalars, vectors = decoder.place(self._atom_latents, atoms, crystals)
             atoms = atoms + scalars
         scalars, vectors = decoder.backbone(
             atoms,

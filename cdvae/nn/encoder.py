@@ -171,10 +171,6 @@ class Encoder(nn.Module):
             crystals.num_atoms,
         )
 
-    def pool(self, crystals: CrystalBatch, graph: Geometry) -> Tensor:
-        """Return means (B, 3S) over the atoms, equal for every cell of a crystal."""
-        return self._mean(*self._atoms(crystals, graph), crystals)
-
     def _atoms(self, crystals: CrystalBatch, graph: Geometry) -> tuple[Tensor, Tensor]:
         """Return the output of the network (A, S) and the element embeddings (A, S)."""
         elements = self.element_embedding(crystals.atomic_numbers - 1)

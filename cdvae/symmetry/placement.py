@@ -51,7 +51,9 @@ class WyckoffPlan:
         best, widest = None, -1.0
         for _ in range(TRIES):
             taken = draw_sites(self.group.positions, self.stoichiometry, rng)
-            sites = [(element, number) for element, own in enumerate(taken) for number in own]
+            sites = [
+                (element, number) for element, numbers in enumerate(taken) for number in numbers
+            ]
             frac_coords = np.concatenate([self._orbit(number, rng) for _, number in sites])
             apart = _closest(frac_coords, self.lattice) / length_scale
             if apart > widest:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections import Counter
 from typing import Any
 
 import numpy as np
 
 from cdvae.symmetry.operations import Operations, centring, conventional, primitive
+from cdvae.symmetry.site_assignment import multiplicities
 from cdvae.symmetry.site_solver import COMMON_ORDER, COMPONENTS
 from cdvae.symmetry.wyckoff import positions
 
@@ -24,12 +24,8 @@ def sites_of(number: int) -> dict[str, Any]:
 
     A fixed position can be filled once; the other positions can be filled any number of times.
     """
-    found = positions(primitive(number))
-    fixed = Counter(one.multiplicity for one in found if not one.free)
-    return {
-        "fixed": {str(size): fixed[size] for size in sorted(fixed)},
-        "free": sorted({one.multiplicity for one in found if one.free}),
-    }
+    fixed, free = multiplicities(positions(primitive(number)))
+    return {"fixed": {str(size): fixed[size] for size in sorted(fixed)}, "free": list(free)}
 
 
 def average_of(ops: Operations) -> list[list[int]]:

@@ -96,7 +96,7 @@ def property_loss(predicted: Tensor, target: Tensor) -> Tensor:
 
 def score_loss(model: CDVAE, condition: Condition, batch: NoisyBatch) -> tuple[Tensor, Tensor]:
     """Return the denoising losses: ½‖σ(s − s*)‖² of coordinates, cross-entropy of species."""
-    output = model.score(condition, batch.noisy, batch.sigma)
+    output = model.decoder(condition, batch.noisy, batch.sigma)
     error = (output.shift - batch.target) * batch.sigma[batch.clean.batch, None]
     coordinates = 0.5 * error.square().sum(-1)
     atom_types = cross_entropy(
@@ -161,7 +161,7 @@ def compute_loss(
     graph = model.encoder.geometry(crystals)
     posterior = model.encoder(crystals, graph)
     z, atom_latents = posterior.z.sample(rng), posterior.atom_latents.sample(rng)
-    heads = model.attributes(z)
+    heads = model.heads(z)
     copies = torch.arange(len(crystals), device=z.device).repeat(corruption.copies)
     repeated = crystals.select(copies)
     batch = corrupt(repeated, corruption.schedule.draw(repeated, rng), rng)

@@ -32,7 +32,7 @@ def validate(
     rng = torch.Generator(device).manual_seed(SEED)
     terms = compute_loss(model, crystals, properties, corruption, rng)
     posterior = model.encode(crystals)
-    heads = model.attributes(posterior.z.mean)
+    heads = model.heads(posterior.z.mean)
     counts = likeliest_counts(heads.count_logits, crystals.num_atoms)
     exact = (counts == element_counts(crystals)).all(-1)
     figures = terms.detached() | {"composition_exact": float(exact.float().mean())}
