@@ -49,7 +49,8 @@ def test_other_compositions_and_broken_cells_do_not_match(
 
 def test_processes_keep_the_order(perovskite: Structure, rocksalt: Structure) -> None:
     pairs = [(perovskite, perovskite), (perovskite, rocksalt), (rocksalt, rocksalt)] * 7
-    score = score_reconstruction(*zip(*pairs, strict=True), workers=2)
+    references, predictions = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    score = score_reconstruction(references, predictions, workers=2)
     assert [detail.rms is not None for detail in score.details] == [True, False, True] * 7
 
 
