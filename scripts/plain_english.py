@@ -24,7 +24,9 @@ EXEMPT = (
     ROOT / "tests/language",
 )
 CHECKED = (
+    "baselines",
     "benchmarks",
+    "cdvae",
     "cdvae_client",
     "cdvae_schema",
     "deploy",
