@@ -27,10 +27,10 @@ from cdvae_schema.wire import (
     JobDescriptor,
     idempotency_key,
 )
-from cdvae_service.jobstore.ledger import ENDED, LOST, now, source
+from cdvae_service.jobstore.ledger import LOST, now, pairs, source
 from cdvae_service.jobstore.rq_adapter import call_argument, job_fields, job_key
 
-SCRIPTS = ("submit", "status", "cancel", "admit", "rescue", "callback")
+SCRIPTS = ("submit", "status", "cancel", "admit", "presences", "rescue", "callback")
 
 
 class JobNotFoundError(LookupError):
@@ -184,17 +184,16 @@ class JobQueue:
             self._on_end(job.kind, job.request.model, "cancelled")
         return await self.status(job_id, owner)
 
-    async def rescue(self, dead: str) -> list[tuple[str, str]]:
-        """The jobs that the dead worker had, and what became of each: see `lua/common.lua`."""
-        reply = await self.scripts["rescue"](args=[dead, LOST.model_dump_json(), *now()])
-        texts = list(map(text, reply))
-        fates = list(zip(texts[::2], texts[1::2], strict=True))
-        for job_id, fate in fates:
-            if fate in ENDED:
-                await self._count(job_id)
-        return fates
+    async def presences(self) -> list[bytes]:
+        """Return the reply of the script `presences`, for `OrphanRecovery`."""
+        return list(await self.scripts["presences"]())
 
-    async def _count(self, job_id: str) -> None:
+    async def rescue(self, dead: str) -> list[tuple[str, str]]:
+        """Return the jobs that the dead worker had, and what became of each."""
+        return pairs(await self.scripts["rescue"](args=[dead, LOST.model_dump_json(), *now()]))
+
+    async def count(self, job_id: str) -> None:
+        """Report a job that ended here to `on_end`."""
         reply = await self.scripts["status"](args=[job_id, *FIELDS])
         job = QueuedJob.of(job_id, reply) if reply else None
         if job is not None:

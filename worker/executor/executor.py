@@ -28,30 +28,23 @@ import time
 from collections.abc import Callable
 from functools import partial
 from io import RawIOBase
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
-from rq.executions import Execution
-from rq.job import Job
-from rq.queue import Queue
-from rq.serializers import JSONSerializer
-from rq.timeouts import TimerDeathPenalty
-from rq.worker import BaseWorker
 
 from cdvae.errors import ModelStoreError
-from cdvae_schema.wire import FUNCTIONS, LEASES_KEY
+from cdvae_schema.wire import FUNCTIONS
+from cdvae_service.jobstore.rq_adapter import AllowedJob, run_job
 from cdvae_service.models.store_errors import StoreError
 from cdvae_service.results.result_store import open_store
 from cdvae_service.telemetry.logs import NONE, configure_logging, job_in_logs
 from cdvae_service.telemetry.tracing import context_from, export_traces, flush_traces, tracer
-from worker.executor.job_control import LeaseLostError
+from worker.executor_protocol import Message
 from worker.model.model_cache import LoadEngine, ModelCache, load_engine
 from worker.results.analysis_pool import AnalysisPool
 from worker.results.job_relaxation import LoadPotential, Relaxer, find_potential
-from worker.supervisor.allowed_job import AllowedJob
-from worker.supervisor.executor_process import Message
 from worker.supervisor.failures import record_failure
 from worker.supervisor.leases import connect
 from worker.worker_settings import WorkerSettings
@@ -63,31 +56,6 @@ NICENESS = 10
 """Who answers clients on the same cores goes first; beside other work that takes them all a tenth
 of each is left. In a container of its own nothing changes.
 """
-
-
-class JobExecution(BaseWorker):
-    """RQ's side of running a job: states, time limit, result, failure.
-
-    A job whose lease has gone to another worker is left alone, and one whose end could not be
-    written because Redis was gone is left `started`: the worker gives it back to its queue.
-    """
-
-    job_class = AllowedJob
-    death_penalty_class = TimerDeathPenalty  # signals reach the main thread alone
-
-    def handle_job_success(self, job: Job, *args: Any, **kwargs: Any) -> None:
-        """Record the success, if the job is still ours."""
-        if self.connection.hget(LEASES_KEY, job.id) != self.name.encode():
-            raise LeaseLostError(f"job {job.id}")
-        super().handle_job_success(job, *args, **kwargs)
-
-    def _finalize_failure(self, job: Job, *args: Any) -> None:
-        """Record the failure, if it is one of the job."""
-        kind, error, _ = args[-1]
-        if issubclass(kind, LeaseLostError | RedisConnectionError | RedisTimeoutError):
-            log.warning("its end is not recorded: %s: %s", kind.__name__, error)
-            return
-        super()._finalize_failure(job, *args)
 
 
 def main(
@@ -217,30 +185,14 @@ def _functions(
 
 
 def _perform(worker: str, connection: Redis, message: Message) -> None:
-    executor = JobExecution(
-        [],
-        name=worker,
-        connection=connection,
-        job_class=AllowedJob,
-        serializer=JSONSerializer,
-        prepare_for_work=False,
-    )
-    executor.push_exc_handler(record_failure)  # type: ignore[no-untyped-call]
-    executor.log_job_description = False
     job = AllowedJob.load(message["job"], connection)
-    execution = Execution(message["execution"], job.id, connection, worker)
-    execution._job = job
-    executor.executions = {execution.id: execution}
-    job_queue = Queue(
-        job.origin, connection=connection, job_class=AllowedJob, serializer=JSONSerializer
-    )
     with (
         job_in_logs(job.id, job.request_id or NONE),
         tracer.start_as_current_span("job", context_from(job.trace)) as span,
     ):
         span.set_attribute("cdvae.job.id", job.id)
         log.info("starts, %s", job.description)
-        done = executor.perform_job(job, job_queue, execution)
+        done = run_job(job, message["execution"], worker, record_failure)
         log.info("ends, %s", "done" if done else "failed")
 
 

@@ -6,14 +6,11 @@ import time
 from collections.abc import Callable
 
 from cdvae.errors import Cancelled
+from cdvae_service.jobstore.ledger import LeaseLostError
 
 # The share of a job's time that each stage is taken to need, in order; see `JobControl.stage`.
 # Relaxing a crystal takes seconds, sampling one a fraction of that.
 SHARES = {"starting": 0.0, "optimizing": 0.95, "sampling": 0.95, "relax": 9.0, "finishing": 0.05}
-
-
-class LeaseLostError(Exception):
-    """Somebody else has the job now, because this worker was taken for dead."""
 
 
 class JobControl:

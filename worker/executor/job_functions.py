@@ -12,21 +12,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from redis import Redis
-from rq.job import Job
 
 from cdvae.errors import Cancelled
 from cdvae_schema.job_specs import JobSpec
 from cdvae_schema.wire import FIELD_STATE
+from cdvae_service.jobstore.rq_adapter import job_key
 from cdvae_service.results.result_store import ResultStore
 from worker.batching.dynamic_batcher import DynamicBatcher
 from worker.executor.job_control import JobControl
 from worker.executor.job_runner import JobRunner
 from worker.executor.redis_sync import RedisSync
+from worker.executor_protocol import Message
 from worker.model.model_cache import ModelCache
 from worker.results.analysis_pool import AnalysisPool
 from worker.results.job_relaxation import Relaxer
 from worker.results.result_writer import ResultWriter
-from worker.supervisor.executor_process import Message
 
 Payload = dict[str, Any]
 
@@ -98,5 +98,5 @@ def _run(context: JobContext, payload: Payload, kind: str, stage: str) -> Payloa
 
 
 def _finished(context: JobContext, spec: JobSpec, state: str, crystals: int) -> Payload:
-    context.connection.hset(Job.key_for(spec.id), FIELD_STATE, state)
+    context.connection.hset(job_key(spec.id), FIELD_STATE, state)
     return {"state": state, "num_crystals": crystals}

@@ -23,6 +23,7 @@ from cdvae_schema.outcomes import ResultSummary, Seconds
 from cdvae_schema.wire import QUEUES
 from worker.batching.dynamic_batcher import DynamicBatcher
 from worker.executor.job_control import JobControl
+from worker.executor_protocol import Message
 from worker.model.engine import Engine
 from worker.results.analysis import CrystalAnalysis, CrystalProvenance, CrystalSlice, analyze
 from worker.results.analysis_pool import AnalysisPool
@@ -31,7 +32,6 @@ from worker.results.job_summary import chunk_message, evaluations_of, metrics_of
 from worker.results.provenance import provenance
 from worker.results.records import make_record
 from worker.results.result_writer import Chunk, ResultWriter
-from worker.supervisor.executor_process import Message
 from worker.tasks.decoding_tasks import TASKS
 from worker.tasks.task import Decode, Task
 from worker.tasks.work_division import Work, resumed

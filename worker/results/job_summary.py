@@ -9,10 +9,10 @@ import torch
 
 from cdvae.metrics.crystal_report import CrystalReport, summarize
 from cdvae_schema.crystal_records import CrystalRecord
+from worker.executor_protocol import Message
 from worker.model.engine import Engine
 from worker.results.records import is_valid
 from worker.results.result_writer import Chunk
-from worker.supervisor.executor_process import Message
 
 
 def metrics_of(

@@ -8,8 +8,8 @@ import time
 
 from redis import Redis
 from redis.exceptions import RedisError
-from rq.job import Job
 
+from cdvae_service.jobstore.rq_adapter import job_key
 from cdvae_service.results.result_store import ResultStore, ResultStoreError
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class ResultExpiry:
         """Remove all results that have expired."""
         try:
             for job_id, age in self._store.ages():
-                if age > self._ttl and not self._connection.exists(Job.key_for(job_id)):
+                if age > self._ttl and not self._connection.exists(job_key(job_id)):
                     self._store.remove(job_id)
                     log.info("removed the results of job %s", job_id)
         except (ResultStoreError, RedisError, ValueError) as error:

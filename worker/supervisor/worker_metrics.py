@@ -10,6 +10,7 @@ import logging
 import os
 import socket
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 
 from prometheus_client import (
@@ -21,14 +22,15 @@ from prometheus_client import (
     values,
 )
 from prometheus_client.multiprocess import MultiProcessCollector
-from rq.exceptions import DeserializationError, NoSuchJobError
-from rq.job import JobStatus
-from rq.utils import now
 
 from cdvae_schema.wire import FUNCTIONS
+from cdvae_service.jobstore.rq_adapter import (
+    AllowedJob,
+    DeserializationError,
+    NoSuchJobError,
+)
 from cdvae_service.models.local_store import LocalStore
-from worker.supervisor.allowed_job import AllowedJob
-from worker.supervisor.executor_process import Message
+from worker.executor_protocol import Message
 
 log = logging.getLogger(__name__)
 
@@ -125,18 +127,15 @@ class WorkerMetrics:
             model = self._label(job.args[0]["model"]) if kind != _UNKNOWN else _UNKNOWN
         except (NoSuchJobError, DeserializationError, LookupError, TypeError):
             return
-        status = job.get_status(refresh=False)
-        if status not in (JobStatus.FINISHED, JobStatus.FAILED):
+        if not job.ended:
             return
-        state = "failed"
-        if status == JobStatus.FINISHED:
-            state = job.outcome or "succeeded"
+        state = "failed" if job.failed else job.outcome or "succeeded"
         self._finished.labels(kind, model, state).inc()
         if job.started_at is None:  # it was lost with workers that had not begun it
             return
         if job.enqueued_at is not None:
             self._queue_seconds.observe((job.started_at - job.enqueued_at).total_seconds())
-        ended = job.ended_at or now()
+        ended = job.ended_at or datetime.now(UTC)
         self._run_seconds.labels(kind, model).observe((ended - job.started_at).total_seconds())
 
     def _label(self, model: object) -> str:

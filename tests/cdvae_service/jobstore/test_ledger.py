@@ -20,7 +20,8 @@ from cdvae_schema.wire import (
     WORKERS_KEY,
     worker_key,
 )
-from cdvae_service.jobstore.ledger import ENDED, LOST, FailureDetector, now, source
+from cdvae_service.jobstore.ledger import ENDED, LOST, now, source
+from cdvae_service.jobstore.orphan_recovery import FailureDetector
 from worker.supervisor.leases import Leases
 
 FINAL = {"finished", "failed", "canceled"}

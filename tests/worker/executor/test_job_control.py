@@ -3,7 +3,8 @@
 import pytest
 
 from cdvae.errors import Cancelled
-from worker.executor.job_control import JobControl, LeaseLostError
+from cdvae_service.jobstore.ledger import LeaseLostError
+from worker.executor.job_control import JobControl
 
 STAGES = ("starting", "sampling", "finishing")
 

@@ -7,7 +7,7 @@ from pymatgen.core.lattice import Lattice
 from pymatgen.core.structure import Structure
 
 from cdvae.errors import Cancelled
-from worker.executor.job_control import LeaseLostError
+from cdvae_service.jobstore.ledger import LeaseLostError
 from worker.executor.job_runner import CANCEL_SECONDS, compare
 
 CELL = Structure(Lattice.cubic(4), ["Cs", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])

@@ -8,8 +8,9 @@ from redis import Redis
 
 from cdvae.errors import Cancelled
 from cdvae_schema.wire import LEASES_KEY, cancel_key, changed_channel, progress_key
+from cdvae_service.jobstore.ledger import LeaseLostError
 from tests.waiting import HANG_SECONDS
-from worker.executor.job_control import JobControl, LeaseLostError
+from worker.executor.job_control import JobControl
 from worker.executor.redis_sync import RedisSync
 
 STAGES = ("starting", "sampling", "finishing")

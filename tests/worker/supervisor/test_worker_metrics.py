@@ -14,8 +14,8 @@ from rq.job import JobStatus
 from rq.serializers import JSONSerializer
 
 from cdvae_schema.wire import FIELD_STATE, FUNCTIONS
+from cdvae_service.jobstore.rq_adapter import AllowedJob
 from cdvae_service.models.local_store import LocalStore
-from worker.supervisor.allowed_job import AllowedJob
 from worker.supervisor.worker_metrics import WorkerMetrics, start
 
 ROOT = Path(__file__).parents[3]
