@@ -101,8 +101,6 @@ class DeviceWorker:
             self._heart.announce()
             while self._running or self.state is not State.DRAINING:
                 self.step()
-            if self._isolated is not None:
-                self._end(self._isolated.id, "return", None)
         finally:
             self._leave()
 
@@ -110,6 +108,8 @@ class DeviceWorker:
         """Do the work of the current state once, then what is due in every state."""
         if self._stop.requested and self.state is not State.DRAINING:
             self._change(State.DRAINING)
+            if self._isolated is not None and self._isolated.id not in self._running:
+                self._end(self._isolated.id, "return", None)
         try:
             match self.state:
                 case State.LOADING:
