@@ -22,7 +22,6 @@ from app.metrics.request_metrics import HttpMetrics, JobMetrics
 from app.model_cards import ModelStore
 from app.optimade import optimade_routes
 from app.planning.parser_pool import ParserPool
-from app.queue.job_notifier import JobNotifier
 from app.queue.job_queue import JobQueue
 from app.routes import health_routes, job_routes, model_routes, page_routes, submission_routes
 from app.webhooks.outbound import Sender
@@ -115,7 +114,7 @@ def _build_services(settings: Settings) -> Services:
         settings=settings,
         models=models,
         queue=queue,
-        notifier=JobNotifier(queue.redis),
+        notifier=queue.notifier(),
         store=open_store(settings.home, settings.results_url),
         keys=key_file(settings.home),
         limiter=concurrency.ConcurrencyLimiter(settings.max_in_flight, settings.max_waiting),
