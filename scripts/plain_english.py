@@ -26,7 +26,10 @@ EXEMPT = (
 CHECKED = (
     "cdvae_client",
     "cdvae_schema",
+    "cdvae_service/jobstore",
+    "cdvae_service/telemetry",
     "scripts",
+    "worker",
     "README.md",
     "CONTRIBUTING.md",
     *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").glob("*.md")),

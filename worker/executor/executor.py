@@ -1,16 +1,7 @@
 """The executor: the process that holds the models and runs the jobs, each in a thread.
 
-It is told what to do by JSON lines on its standard input (first its settings, then one line a
-job) and reports on the pipe whose number is its argument:
-
-    {"event": "ready", ...}              the models are loaded
-    {"event": "chunk", ...}              see worker.supervisor.worker_metrics
-    {"event": "batch", "crystals": ...}  a batch of decodings starts
-    {"event": "done", "job": ..., ...}   the job is settled in Redis
-    {"event": "models", ...}             a new version was loaded between jobs
-
-`ready`, `done` and `models` also have `models`, `device` and `relax` (a potential is installed).
-It ends when its input closes, even in the middle of a job: then the worker is gone.
+`worker.executor_protocol` describes its input and its reports. It ends when its input
+closes, even in the middle of a job, because the supervisor has ended then.
 """
 
 from __future__ import annotations
@@ -53,8 +44,8 @@ log = logging.getLogger("worker.executor.executor")
 
 FOLLOW_SECONDS = 5.0  # s between two looks at the model store for new versions
 NICENESS = 10
-"""Who answers clients on the same cores goes first; beside other work that takes them all a tenth
-of each is left. In a container of its own nothing changes.
+"""The front end and the supervisor on the same cores take precedence. Where other programs keep all
+cores busy, a tenth of each is left for the executor; in a separate container nothing changes.
 """
 
 
@@ -63,7 +54,7 @@ def main(
 ) -> None:
     """Serve jobs until the input closes.
 
-    load: makes a model ready to use; potential: finds how to load the interatomic potential.
+    load: loads a model. potential: returns the function that loads the interatomic potential.
     """
     os.nice(NICENESS)
     reports = os.fdopen(int(sys.argv[1]), "wb", buffering=0)
@@ -93,7 +84,7 @@ def main(
 
 
 def _read_in_background(commands: RawIOBase) -> queue.Queue[Message]:
-    """The messages to come. The process ends with its input, whatever it is doing then."""
+    """Return the queue of messages; the process ends with its input, even during a job."""
     messages: queue.Queue[Message] = queue.Queue()
 
     def read() -> None:

@@ -1,8 +1,8 @@
-"""The functions that RQ calls, by name; see `cdvae_schema.wire.FUNCTIONS`.
+"""The functions that jobs call by name; see `cdvae_schema.wire.FUNCTIONS`.
 
 Each takes a `JobSpec` as a JSON object and returns a small JSON object; the crystals are files
-(`cdvae_schema.job_results`). An exception fails the job with the code that
-`worker.supervisor.failures` gives it.
+(`cdvae_schema.job_results`). An exception fails the job; `worker.supervisor.failures` chooses the
+code.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Payload = dict[str, Any]
 
 @dataclass(frozen=True)
 class JobContext:
-    """What the jobs of one process share."""
+    """The services that the jobs of one process share."""
 
     store: ResultStore
     connection: Redis
@@ -61,17 +61,17 @@ def optimize(context: JobContext, payload: Payload) -> Payload:
 
 
 def interpolate(context: JobContext, payload: Payload) -> Payload:
-    """Walk from one crystal to another."""
+    """Make crystals between two given ones."""
     return _run(context, payload, "interpolate", "sampling")
 
 
 def vary(context: JobContext, payload: Payload) -> Payload:
-    """Make crystals like a given one."""
+    """Make variations of a given crystal."""
     return _run(context, payload, "vary", "sampling")
 
 
 def _run(context: JobContext, payload: Payload, kind: str, stage: str) -> Payload:
-    """The job's state and how many crystals it made; `stage`: what it is said to do meanwhile."""
+    """Run a job; return its state and number of crystals. stage: shown while crystals are made."""
     spec = JobSpec.model_validate(payload)
     if spec.kind != kind:
         raise ValueError(f"a {spec.kind} job was sent to {kind}")

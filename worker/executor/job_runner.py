@@ -45,8 +45,8 @@ CANCEL_SECONDS = 2.0  # s that the search for duplicates may take after a cancel
 class JobRunner:
     """One job on one model. `run` does all of it and may be called once.
 
-    It goes on after the chunks that are in `folder`: on the same kind of CPU no bit of a crystal
-    depends on its chunk, nor on what other jobs have decoded beside it.
+    It resumes after the chunks that are in `folder`. On the same kind of CPU no bit of a crystal
+    depends on its chunk, or on the jobs that share its batches.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class JobRunner:
         self._sample_seconds = self._check_seconds = self._relax_seconds = 0.0
 
     def run(self) -> State:
-        """Make, check and store the crystals; what is finished when the job is cancelled is kept.
+        """Make, check and store the crystals; a cancelled job keeps those that are finished.
 
         Raises NonFiniteSampleError with the indices of the job's crystals.
         """
@@ -126,7 +126,7 @@ class JobRunner:
         if bad:
             raise NonFiniteSampleError(bad)
         records: list[CrystalRecord] = []
-        # AnalysisPool may take seconds; what is checked when the job is cancelled is kept.
+        # The analysis may take seconds; a cancelled job keeps the crystals that are analyzed.
         findings = self._checks.findings(
             structures,
             crystals.start,
@@ -158,7 +158,7 @@ class JobRunner:
         self._report(chunk_message(self._engine, self._folder.chunks[-1]))
 
     def _relax(self) -> None:
-        """Relax all crystals but those of chunks where an earlier attempt has done it."""
+        """Relax the crystals, except in chunks that an earlier attempt relaxed."""
         self._control.stage("relax")
         begun = time.perf_counter()
         relax_all(self._relaxer, self._folder, self._origin, self._control.level)

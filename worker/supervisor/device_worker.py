@@ -260,7 +260,7 @@ class DeviceWorker:
             self._executor.close()
             self._executor = None
 
-    # What is due in every state
+    # Work in every state
 
     def _maintain(self) -> None:
         """Renew the heartbeats, look after orphaned jobs and expired results."""

@@ -11,7 +11,7 @@ from cdvae_schema.wire import QUEUED_CHANNEL
 
 
 class QueueListener:
-    """Wakes up when a job joins a queue.
+    """Waits until a job joins a queue.
 
     `open` it before you look at the queues: then `wait` returns at once for a job that joins
     between the look and the wait.

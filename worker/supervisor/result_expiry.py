@@ -1,4 +1,4 @@
-"""Removes results after their time to live; the jobs in Redis expire on their own."""
+"""Removal of results after their time to live; Redis removes the jobs itself."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ EVERY = 600.0  # s
 class ResultExpiry:
     """Removes the results of jobs that Redis has forgotten and that are older than `ttl` seconds.
 
-    Both conditions are needed: a job's folder may appear before its first chunk, and an emptied
-    Redis must not cost the results of the last days.
+    Both conditions are needed: a job's folder may appear before its first chunk, and the results of
+    the last days must survive the loss of Redis.
 
     A sweep lists every stored result, which takes minutes in a large object store. It therefore
     runs in a thread, and never delays the heartbeat of the worker.

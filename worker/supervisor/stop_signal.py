@@ -38,10 +38,10 @@ class StopSignal:
 
     @property
     def requested(self) -> bool:
-        """Whether the worker was told to stop."""
+        """True after a request to stop."""
         return self._requested_at is not None
 
     @property
     def grace_ended(self) -> bool:
-        """Whether running jobs have had their time."""
+        """True when the time of running jobs has ended."""
         return self._requested_at is not None and self._clock() - self._requested_at >= self._grace

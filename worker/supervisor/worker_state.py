@@ -1,4 +1,4 @@
-"""The states of a worker and the transitions between them."""
+"""The state machine of a worker."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import Enum, auto
 
 
 class State(Enum):
-    """What a worker does."""
+    """The states of a worker."""
 
     LOADING = auto()
     """An executor loads its models. There are no running jobs."""

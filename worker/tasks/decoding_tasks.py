@@ -25,11 +25,11 @@ from worker.tasks.task import Decode, Task
 from worker.tasks.work_division import source_and_candidate
 
 DRAWN_TOGETHER = 16
-"""Latents that are drawn between two looks at whether the job is still wanted."""
+"""Latents drawn between two checks for cancellation."""
 
 
 class Generate(Task):
-    """Crystals from the prior, or from what constraints leave of it."""
+    """Crystals from the prior, under constraints if there are any."""
 
     def __init__(self, spec: JobSpec, engine: Engine, decode: Decode) -> None:
         assert isinstance(spec.request, ResolvedGenerate)
@@ -56,7 +56,7 @@ class Generate(Task):
 
 
 class Reconstruct(Task):
-    """Candidates for given crystals: the first decodes the posterior's mean, the others draws."""
+    """Candidates for given crystals, from the posterior: the first from its mean, then from draws."""
 
     def __init__(self, spec: JobSpec, engine: Engine, decode: Decode) -> None:
         assert isinstance(spec.request, ResolvedReconstruct)
@@ -97,7 +97,7 @@ class Reconstruct(Task):
         )
 
     def finalize(self, records: Sequence[CrystalRecord]) -> Sequence[CrystalRecord]:
-        """With the ranks of the candidates of each source."""
+        """Return the records with the ranks of the candidates of each source."""
         candidates: defaultdict[int, list[ReconstructedRecord]] = defaultdict(list)
         for record in records:
             assert isinstance(record, ReconstructedRecord)
@@ -110,15 +110,15 @@ class Reconstruct(Task):
         return [record.model_copy(update={"rank": ranks[record.index]}) for record in records]
 
     def metrics(self, records: Sequence[CrystalRecord]) -> dict[str, Any]:
-        """An input counts as matched if any of its candidates matches; RMSE of the best one.
+        """Return the match rate and RMSE; the best of an input's candidates counts.
 
-        `top1` is the same for the candidates of rank 1 alone.
+        `top1` counts only the candidates of rank 1.
         """
         own = [record for record in records if isinstance(record, ReconstructedRecord)]
         return {**_matches(own), "top1": _matches([one for one in own if one.rank == 1])}
 
     def order(self, records: Sequence[CrystalRecord]) -> list[int] | None:
-        """By source; the best candidate first."""
+        """Return the crystals by source, the best candidate first."""
         if self._candidates == 1:
             return None
         own = [record for record in records if isinstance(record, ReconstructedRecord)]
@@ -126,14 +126,16 @@ class Reconstruct(Task):
 
 
 def _selection_score(record: ReconstructedRecord) -> tuple[bool, float]:
-    """Smaller is better; what is invalid comes last. Of the three numbers the score_residual orders
-    the candidates most nearly as their true RMSE does (docs/lab-notebook/2026-11.md).
+    """Return a sort key: valid crystals first, then by score_residual.
+
+    Of the three measures of consistency, its order is closest to that of the true RMSE
+    (docs/lab-notebook/2026-11.md).
     """
     return not is_valid(record), record.consistency.score_residual
 
 
 def _matches(records: Sequence[ReconstructedRecord]) -> dict[str, float | None]:
-    """The share of the sources that are matched, and the mean RMSE of their best candidates."""
+    """Return the share of matched sources and the mean RMSE of their best candidates."""
     best: dict[int, float | None] = {}
     for record in records:
         known = [x for x in (best.get(record.source), record.rmse) if x is not None]

@@ -1,6 +1,6 @@
 """An RQ job that can run our functions and nothing else.
 
-RQ imports whatever dotted name a job carries, so anybody who can write to Redis could run
+RQ imports any dotted name that a job carries, so anybody who can write to Redis could run
 `os.system`, even with the JSON serializer. Here a name is only a key of a table of functions.
 """
 
@@ -61,12 +61,12 @@ class AllowedJob(Job):
 
     @property
     def ended(self) -> bool:
-        """Whether the job succeeded or failed, as of the last `refresh`."""
+        """True if the job succeeded or failed, as of the last `refresh`."""
         return self.get_status(refresh=False) in ("finished", "failed")
 
     @property
     def failed(self) -> bool:
-        """Whether the job failed, as of the last `refresh`."""
+        """True if the job failed, as of the last `refresh`."""
         return self.get_status(refresh=False) == "failed"
 
     @property
