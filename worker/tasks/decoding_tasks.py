@@ -56,7 +56,7 @@ class Generate(Task):
 
 
 class Reconstruct(Task):
-    """Candidates for given crystals, from the posterior: the first from its mean, then from draws."""
+    """Candidates for given crystals, from the posterior: first its mean, then draws."""
 
     def __init__(self, spec: JobSpec, engine: Engine, decode: Decode) -> None:
         assert isinstance(spec.request, ResolvedReconstruct)

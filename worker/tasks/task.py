@@ -16,7 +16,7 @@ from worker.model.engine import OnStep
 
 
 class Decode(Protocol):
-    """`Engine.decode` in batches shared with other jobs; without latents it draws from the prior."""
+    """`Engine.decode` in batches shared with other jobs; without latents, draws of the prior."""
 
     def __call__(
         self,
