@@ -1,4 +1,4 @@
-"""Progress of a job, and the wish to stop it."""
+"""Progress and cancellation of a job."""
 
 import pytest
 
