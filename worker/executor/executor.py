@@ -69,7 +69,7 @@ def main(
     from cdvae.compute import configure  # torch, which the parent's imports of this module spare
 
     configure(settings.threads)
-    checks = AnalysisPool(settings.threads)
+    analysis = AnalysisPool(settings.threads)
     try:
         models = ModelCache(settings, load)
         models.preload()
@@ -80,7 +80,7 @@ def main(
         flush_traces()
         os._exit(os.EX_CONFIG)  # a busy machine takes longer to unload torch than the worker waits
     relaxer = Relaxer(potential(), settings.device)
-    _serve(settings, first["worker"], models, checks, relaxer, messages, reports)
+    _serve(settings, first["worker"], models, analysis, relaxer, messages, reports)
 
 
 def _read_in_background(commands: RawIOBase) -> queue.Queue[Message]:
@@ -106,7 +106,7 @@ def _serve(
     settings: WorkerSettings,
     worker: str,
     models: ModelCache,
-    checks: AnalysisPool,
+    analysis: AnalysisPool,
     relaxer: Relaxer,
     messages: queue.Queue[Message],
     reports: BinaryIO,
@@ -133,7 +133,9 @@ def _serve(
         finally:
             state("done", job=message["job"])
 
-    AllowedJob.functions = _functions(settings, worker, connection, models, checks, relaxer, report)
+    AllowedJob.functions = _functions(
+        settings, worker, connection, models, analysis, relaxer, report
+    )
     state("ready")
 
     def follow() -> None:
@@ -154,7 +156,7 @@ def _functions(
     worker: str,
     connection: Redis,
     models: ModelCache,
-    checks: AnalysisPool,
+    analysis: AnalysisPool,
     relaxer: Relaxer,
     report: Callable[[Message], None],
 ) -> dict[str, Callable[[Message], Message]]:
@@ -168,7 +170,7 @@ def _functions(
         report({"event": "batch", "crystals": crystals})
 
     context = job_functions.JobContext(
-        store, connection, models, checks, relaxer, DynamicBatcher(note_batch), sync, report
+        store, connection, models, analysis, relaxer, DynamicBatcher(note_batch), sync, report
     )
     return {
         name: partial(getattr(job_functions, kind), context) for kind, name in FUNCTIONS.items()
@@ -182,9 +184,9 @@ def _perform(worker: str, connection: Redis, message: Message) -> None:
         tracer.start_as_current_span("job", context_from(job.trace)) as span,
     ):
         span.set_attribute("cdvae.job.id", job.id)
-        log.info("starts, %s", job.description)
+        log.info("started: %s", job.description)
         done = run_job(job, message["execution"], worker, record_failure)
-        log.info("ends, %s", "done" if done else "failed")
+        log.info("ended: %s", "done" if done else "failed")
 
 
 if __name__ == "__main__":

@@ -38,9 +38,9 @@ class JobContext:
     store: ResultStore
     connection: Redis
     models: ModelCache
-    checks: AnalysisPool
+    analysis: AnalysisPool
     relaxer: Relaxer
-    together: DynamicBatcher
+    batcher: DynamicBatcher
     sync: RedisSync
     report: Callable[[Message], None]
 
@@ -86,8 +86,8 @@ def _run(context: JobContext, payload: Payload, kind: str, stage: str) -> Payloa
         runner = JobRunner(
             spec,
             engine,
-            context.together,
-            context.checks,
+            context.batcher,
+            context.analysis,
             context.relaxer,
             control,
             folder,

@@ -53,17 +53,17 @@ class JobRunner:
         self,
         spec: JobSpec,
         engine: Engine,
-        together: DynamicBatcher,
-        checks: AnalysisPool,
+        batcher: DynamicBatcher,
+        analysis: AnalysisPool,
         relaxer: Relaxer,
         control: JobControl,
         folder: ResultWriter,
         report: Report,
     ) -> None:
         self._spec, self._engine, self._control = spec, engine, control
-        self._decode: Decode = partial(together.decode, engine, spec.priority == QUEUES[0])
+        self._decode: Decode = partial(batcher.decode, engine, spec.priority == QUEUES[0])
         self._folder, self._report = folder, report
-        self._checks, self._relaxer = checks, relaxer
+        self._analysis, self._relaxer = analysis, relaxer
         nfe = [one for chunk in folder.chunks for one in chunk.nfe]
         finished = [chunk.crystals for chunk in folder.chunks]
         divided = engine.chunks(spec.num_samples, searched=spec.kind == "optimize")
@@ -127,7 +127,7 @@ class JobRunner:
             raise NonFiniteSampleError(bad)
         records: list[CrystalRecord] = []
         # The analysis may take seconds; a cancelled job keeps the crystals that are analyzed.
-        findings = self._checks.findings(
+        findings = self._analysis.findings(
             structures,
             crystals.start,
             decoded.nfe.tolist(),

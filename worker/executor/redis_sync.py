@@ -87,14 +87,14 @@ class RedisSync:
                     pipeline.hmget(LEASES_KEY, names)
                     for control, progress in news.items():
                         _write(pipeline, control.job_id, progress, control.eta_seconds())
-                    wishes, holders, *_ = pipeline.execute()
+                    cancellations, holders, *_ = pipeline.execute()
             except RedisError as error:
                 log.warning("jobs continue without Redis: %s", error)
                 self._silent_until = time.monotonic() + OUTAGE_SECONDS
                 return
             self._written.update(news)
-        for control, wish, holder in zip(controls, wishes, holders, strict=True):
-            control.update(cancel=wish is not None, ours=holder == self._worker)
+        for control, cancel, holder in zip(controls, cancellations, holders, strict=True):
+            control.update(cancel=cancel is not None, ours=holder == self._worker)
 
 
 def _write(pipeline: Any, job_id: str, progress: dict[str, str], eta: str) -> None:

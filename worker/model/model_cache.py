@@ -88,11 +88,13 @@ class ModelCache:
         """
         try:
             self._store.refresh()
-            meant = {reference: self._store.resolve(reference) for reference in self._followed}
+            current = {reference: self._store.resolve(reference) for reference in self._followed}
             changed = [
-                reference for reference in meant if meant[reference] != self._followed[reference]
+                reference
+                for reference in current
+                if current[reference] != self._followed[reference]
             ]
-            self._followed = meant
+            self._followed = current
             for reference in changed:
                 self.get(reference)
         except (StoreError, ModelStoreError) as error:

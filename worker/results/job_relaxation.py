@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 LoadPotential = Callable[[str], "Potential"]
 
-TOGETHER = 16
+BATCH_CRYSTALS = 16
 """Crystals in one evaluation of the potential."""
 POLL_INTERVAL = 0.2  # s between two calls of `on_step` by a job that waits for the potential
 
@@ -104,8 +104,8 @@ def relax_all(
     for chunk in folder.chunks:
         if any(record.relaxed for record in chunk.records):
             continue
-        for start in range(0, len(chunk.records), TOGETHER):
-            part = slice(start, start + TOGETHER)
+        for start in range(0, len(chunk.records), BATCH_CRYSTALS):
+            part = slice(start, start + BATCH_CRYSTALS)
             own, structures = chunk.records[part], chunk.structures[part]
             first = own[0].index
 

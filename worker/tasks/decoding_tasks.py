@@ -24,7 +24,7 @@ from worker.tasks.requirements import constraints_of
 from worker.tasks.task import Decode, Task
 from worker.tasks.work_division import source_and_candidate
 
-DRAWN_TOGETHER = 16
+DRAWS_PER_CHECK = 16
 """Latents drawn between two checks for cancellation."""
 
 
@@ -43,9 +43,9 @@ class Generate(Task):
         if self._prior is None:
             return self._decode(None, seeds, sampler, on_step)
         parts = []
-        for start in range(0, len(seeds), DRAWN_TOGETHER):
+        for start in range(0, len(seeds), DRAWS_PER_CHECK):
             on_step(0, 1)
-            parts.append(self._prior.draw(seeds[start : start + DRAWN_TOGETHER]))
+            parts.append(self._prior.draw(seeds[start : start + DRAWS_PER_CHECK]))
         drawn = Drawn.cat(parts)
         try:
             decoded = self._decode(drawn.latents, drawn.seeds, sampler, on_step, drawn.fixed)
@@ -66,7 +66,7 @@ class Reconstruct(Task):
         self._engine = engine
         self._inputs = to_structures(inputs)
         self._posterior = engine.encode(inputs)
-        self._agreements: dict[int, Consistency] = {}
+        self._consistency: dict[int, Consistency] = {}
 
     def decode(
         self, crystals: range, seeds: Sequence[int], sampler: SamplerSpec, on_step: OnStep
@@ -79,7 +79,7 @@ class Reconstruct(Task):
         found = self._engine.consistency(latents, decoded.crystals)
         rows = zip(crystals, *(column.tolist() for column in found.columns()), strict=True)
         for index, latent_mse, score_residual, property_gap in rows:
-            self._agreements[index] = Consistency(
+            self._consistency[index] = Consistency(
                 latent_mse=latent_mse, score_residual=score_residual, property_gap=property_gap
             )
         return decoded
@@ -92,7 +92,7 @@ class Reconstruct(Task):
             source=source,
             matched=rmse is not None,
             rmse=rmse,
-            consistency=self._agreements[record.index],
+            consistency=self._consistency[record.index],
             rank=None,
         )
 

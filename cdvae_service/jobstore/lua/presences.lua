@@ -1,5 +1,5 @@
--- The workers that announced themselves or hold a job, and whether they show signs of life.
--- The answer: pairs of a name and '1' (its presence key exists) or '0'
+-- List the workers that announced themselves or hold a job.
+-- The reply: pairs of a name and '1' (its presence key exists) or '0'
 local answer, seen = {}, {}
 for _, names in ipairs({redis.call('SMEMBERS', WORKERS_KEY), redis.call('HVALS', LEASES_KEY)}) do
   for _, name in ipairs(names) do
