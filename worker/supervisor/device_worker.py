@@ -14,7 +14,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from cdvae_schema.job_specs import JobError
 from cdvae_service.jobstore.rq_adapter import AllowedJob, NoSuchJobError, WorkerRegistration
 from cdvae_service.results.result_store import open_store
-from worker.executor_protocol import Message
+from worker.supervisor.executor_link import ExecutorLink
 from worker.supervisor.executor_process import ExecutorDiedError, ExecutorProcess
 from worker.supervisor.failures import executor_lost, forbidden, timed_out
 from worker.supervisor.heartbeat import RENEW_EVERY, Heartbeat, PresenceState
@@ -43,17 +43,6 @@ PRESENCE: dict[State, PresenceState] = {
 }
 
 
-class ExecutorStartError(RuntimeError):
-    """The executor did not get ready; the log says why.
-
-    status: its exit status, os.EX_CONFIG where another try cannot help.
-    """
-
-    def __init__(self, message: str, status: int = 1) -> None:
-        super().__init__(message)
-        self.status = status
-
-
 class DeviceWorker:
     """A state machine (`State`) whose loop takes jobs and listens to the executor.
 
@@ -79,8 +68,6 @@ class DeviceWorker:
         self.state = State.LOADING
         self._connection = connection
         self._settings = settings
-        self._metrics = metrics
-        self._start_executor = start_executor
         self._stop = stop
         self._registration = WorkerRegistration(connection, name, settings.queues)
         self._heart = Heartbeat(connection, name, metrics.error)
@@ -89,8 +76,8 @@ class DeviceWorker:
         store = open_store(settings.home, settings.results_url)
         self._expiry = ResultExpiry(connection, store, settings.result_ttl)
         self._listener = QueueListener(connection)
-        self._executor: ExecutorProcess | None = None
-        self._load_until = self._next_heartbeat = 0.0
+        self._executor = ExecutorLink(start_executor, settings.load_timeout, metrics, self._heart)
+        self._next_heartbeat = 0.0
         self._running: dict[str, RunningJob] = {}
         self._isolated: AllowedJob | None = None  # the job of State.ISOLATING
 
@@ -153,24 +140,13 @@ class DeviceWorker:
     # The work of each state
 
     def _load(self) -> None:
-        """Start an executor, or wait for its models; raises ExecutorStartError if it ends."""
-        if self._executor is None:
-            self._executor = self._start_executor()
-            self._load_until = time.monotonic() + self._settings.load_timeout
-        try:
-            self._listen(LOADING_SECONDS)
-        except ExecutorDiedError as death:
-            raise ExecutorStartError(
-                f"the executor did not start: {death}", death.status
-            ) from death
-        if self._executor.ready:
+        """Start an executor, or wait for its models; raises ExecutorStartError."""
+        if self._executor.load(LOADING_SECONDS):
             self._change(State.IDLE if self._isolated is None else State.ISOLATING)
-        elif time.monotonic() > self._load_until:
-            raise ExecutorStartError(f"no model loaded in {self._settings.load_timeout:.0f} s")
 
     def _look_for_work(self) -> None:
         """Take a job, or wait for one."""
-        self._check_executor()
+        self._executor.check()
         self._listener.open()
         if not self._take():
             self._listener.wait(IDLE_SECONDS)
@@ -178,16 +154,9 @@ class DeviceWorker:
     def _isolate(self) -> None:
         """Begin the isolated job as soon as no other job runs."""
         if not self._running and self._isolated is not None:
-            self._check_executor()
+            self._executor.check()
             self._begin(self._isolated)
         self._listen(BUSY_SECONDS)
-
-    def _check_executor(self) -> None:
-        """Raise ExecutorDiedError if the executor ended without a job; no job is to blame then."""
-        assert self._executor is not None
-        self._listen(0.0)
-        if not self._executor.alive():
-            raise ExecutorDiedError(self._executor.kill())
 
     def _take(self) -> bool:
         """Begin one more job, if there is one and room for it; return whether one was taken."""
@@ -211,7 +180,6 @@ class DeviceWorker:
 
     def _begin(self, job: AllowedJob) -> None:
         """Give one leased job to the executor."""
-        assert self._executor is not None
         try:
             self._running[job.id] = RunningJob(job, self._registration.begin(job))
             if self.state is State.IDLE:
@@ -221,44 +189,11 @@ class DeviceWorker:
             self._end(job.id, "return", None)
             raise
 
-    # The executor
-
     def _listen(self, seconds: float) -> None:
-        """Handle the next message of the executor, if one arrives within `seconds`.
-
-        It handles only one: the end of a batch ends a hundred jobs, each a millisecond's work, and
-        an urgent job must not wait for all of them. Raises ExecutorDiedError.
-        """
-        message = None if self._executor is None else self._executor.receive(seconds)
-        if message is not None:
-            self._handle(message)
-
-    def _handle(self, message: Message) -> None:
-        event = message["event"]
-        if event in ("ready", "done", "models"):
-            assert self._executor is not None
-            self._executor.ready = True
-            self._metrics.know(message["models"])
-            self._heart.models = message["models"]
-            self._heart.device = message["device"]
-            self._heart.relax = message["relax"]
-        if event == "done" and message["job"] in self._running:
-            self._end(message["job"], "return", None)  # back to its queue unless it has ended
-        elif event == "chunk":
-            self._metrics.chunk_done(message)
-        elif event == "batch":
-            self._metrics.batch_started(message["crystals"])
-
-    def _lose_executor(self) -> None:
-        """Free what an executor that died or was killed leaves; another one is loaded next."""
-        self._drop_executor()
-        if self.state is not State.DRAINING:
-            self._change(State.LOADING)
-
-    def _drop_executor(self) -> None:
-        if self._executor is not None:
-            self._executor.close()
-            self._executor = None
+        """Handle the next message of the executor; raises ExecutorDiedError."""
+        job_id = self._executor.listen(seconds)
+        if job_id in self._running:
+            self._end(job_id, "return", None)  # back to its queue unless it has ended
 
     # Work in every state
 
@@ -285,7 +220,7 @@ class DeviceWorker:
         grace = self._settings.timeout_grace
         late = [one.job for one in self._running.values() if one.exceeds_limit(grace)]
         stopping = self.state is State.DRAINING and self._stop.grace_ended
-        if self._executor is None or not self._running or not (late or stopping):
+        if not self._running or not (late or stopping):
             return
         self._executor.kill()
         self._lose_executor()
@@ -295,6 +230,12 @@ class DeviceWorker:
         if stopping:
             log.warning("%d jobs are stopped: the worker shuts down", len(self._running))
         self._end_all("return", None)
+
+    def _lose_executor(self) -> None:
+        """Free what an executor that died or was killed leaves; another one is loaded next."""
+        self._executor.close()
+        if self.state is not State.DRAINING:
+            self._change(State.LOADING)
 
     # The end of jobs
 
@@ -315,7 +256,7 @@ class DeviceWorker:
     def _leave(self) -> None:
         """Leave no process and no registration behind."""
         self._listener.close()
-        self._drop_executor()
+        self._executor.close()
         try:
             self._heart.leave()
             self._registration.leave()

@@ -17,7 +17,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from cdvae_service.models.store_errors import StoreError
 from cdvae_service.telemetry.logs import configure_logging
 from worker.model.model_cache import model_store
-from worker.supervisor.device_worker import DeviceWorker, ExecutorStartError
+from worker.supervisor.device_worker import DeviceWorker
+from worker.supervisor.executor_link import ExecutorStartError
 from worker.supervisor.executor_process import EXECUTOR_COMMAND, start_executor
 from worker.supervisor.leases import connect
 from worker.supervisor.stop_signal import StopSignal

@@ -15,7 +15,8 @@ from rq.serializers import JSONSerializer
 from cdvae_schema.job_specs import JobError
 from cdvae_schema.wire import FIELD_ATTEMPTS, FIELD_ERROR, FUNCTIONS, LEASES_KEY, WORKERS_KEY
 from cdvae_service.models.local_store import LocalStore
-from worker.supervisor.device_worker import DeviceWorker, ExecutorStartError
+from worker.supervisor.device_worker import DeviceWorker
+from worker.supervisor.executor_link import ExecutorStartError
 from worker.supervisor.executor_process import ExecutorDiedError
 from worker.supervisor.stop_signal import StopSignal
 from worker.supervisor.worker_metrics import WorkerMetrics
@@ -67,6 +68,7 @@ class Bench:
     home: Path
     time: float = 0.0
     executors: list[ScriptedExecutor] = field(default_factory=list)
+    on_start: Callable[["Bench"], None] = lambda bench: None
 
     def __post_init__(self) -> None:
         self.stop = StopSignal(GRACE, lambda: self.time)
@@ -81,6 +83,7 @@ class Bench:
 
     def start(self) -> ScriptedExecutor:
         self.executors.append(ScriptedExecutor())
+        self.on_start(self)
         return self.executors[-1]
 
     @property
@@ -253,14 +256,7 @@ def dead(bench: Bench) -> None:
 def test_the_end_while_the_models_are_loaded(
     bench: Bench, event: Callable[[Bench], None], status: int | None
 ) -> None:
-    start = bench.start
-
-    def start_and_go_wrong() -> ScriptedExecutor:
-        executor = start()
-        event(bench)
-        return executor
-
-    bench.worker._start_executor = start_and_go_wrong  # type: ignore[assignment]
+    bench.on_start = event
     if status is None:
         bench.worker.run()
     else:
