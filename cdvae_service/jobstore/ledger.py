@@ -10,8 +10,14 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.resources import files
 
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
 from cdvae_schema import wire
 from cdvae_schema.job_specs import JobError
+
+REDIS_GONE = (RedisConnectionError, RedisTimeoutError)
+"""The errors of an outage of Redis."""
 
 LOST = JobError(
     code="worker_lost",

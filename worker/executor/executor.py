@@ -22,11 +22,10 @@ from io import RawIOBase
 from typing import BinaryIO
 
 from redis import Redis
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from cdvae.errors import ModelStoreError
 from cdvae_schema.wire import FUNCTIONS
+from cdvae_service.jobstore.ledger import REDIS_GONE
 from cdvae_service.jobstore.rq_adapter import AllowedJob, run_job
 from cdvae_service.models.store_errors import StoreError
 from cdvae_service.results.result_store import open_store
@@ -126,7 +125,7 @@ def _serve(
     def perform(message: Message) -> None:
         try:
             _perform(worker, connection, message)
-        except (RedisConnectionError, RedisTimeoutError) as error:
+        except REDIS_GONE as error:
             log.warning("cannot begin job %s: %s", message["job"], error)
         except Exception:
             log.exception("job %s", message["job"])

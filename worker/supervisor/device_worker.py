@@ -7,11 +7,10 @@ import time
 from collections.abc import Callable
 
 from redis import Redis
-from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from cdvae_schema.job_specs import JobError
+from cdvae_service.jobstore.ledger import REDIS_GONE
 from cdvae_service.jobstore.rq_adapter import AllowedJob, NoSuchJobError, WorkerRegistration
 from cdvae_service.results.result_store import open_store
 from worker.supervisor.executor_link import ExecutorLink
@@ -34,7 +33,6 @@ LOADING_SECONDS = 0.5  # s between two looks at signals while the models are loa
 IDLE_SECONDS = 1.0  # s between two looks at the queues, should no announcement come
 BUSY_SECONDS = 0.05  # s between two looks at the queues while jobs run
 OUTAGE_SECONDS = 0.5  # s between two tries while Redis does not answer
-REDIS_GONE = (RedisConnectionError, RedisTimeoutError)
 PRESENCE: dict[State, PresenceState] = {
     State.LOADING: "starting",
     State.IDLE: "idle",

@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from functools import partial
 
 from redis import Redis
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from cdvae_service.jobstore.ledger import REDIS_GONE
 from cdvae_service.models.store_errors import StoreError
 from cdvae_service.telemetry.logs import configure_logging
 from worker.model.model_cache import model_store
@@ -74,7 +73,7 @@ def _wait_for(connection: Redis) -> bool:
         try:
             connection.ping()
             return True
-        except (RedisConnectionError, RedisTimeoutError) as error:
+        except REDIS_GONE as error:
             log.warning("waiting for Redis: %s", error)
             time.sleep(1.0)
     return False

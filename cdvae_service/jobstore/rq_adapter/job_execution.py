@@ -7,8 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 from redis import Redis
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 from rq.executions import Execution
 from rq.job import Job
 from rq.queue import Queue
@@ -16,13 +14,12 @@ from rq.serializers import JSONSerializer
 from typing_extensions import override
 
 from cdvae_schema.wire import LEASES_KEY
-from cdvae_service.jobstore.ledger import LeaseLostError
+from cdvae_service.jobstore.ledger import REDIS_GONE, LeaseLostError
 from cdvae_service.jobstore.rq_adapter.allowed_job import AllowedJob
 from cdvae_service.jobstore.rq_adapter.quiet_worker import QuietWorker
 
 log = logging.getLogger(__name__)
 
-NotRecorded = (LeaseLostError, RedisConnectionError, RedisTimeoutError)
 OnError = Callable[[AllowedJob, BaseException], None]
 
 
@@ -50,7 +47,7 @@ class JobExecution(QuietWorker):
     @override
     def _finalize_failure(self, job: Job, *args: Any) -> None:
         kind, error, _ = args[-1]
-        if issubclass(kind, NotRecorded):
+        if issubclass(kind, (LeaseLostError, *REDIS_GONE)):
             log.warning("the end of job %s is not recorded: %s: %s", job.id, kind.__name__, error)
             return
         super()._finalize_failure(job, *args)
