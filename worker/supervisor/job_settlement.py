@@ -49,7 +49,7 @@ class JobSettlement:
                     log.warning("job %s is left to other workers: %s", job_id, trouble)
                     return
                 time.sleep(RETRY_SECONDS)
-        if error is not None:
+        if error is not None and fate != "over":  # "over": the job had ended before
             log.warning("job %s: %s: %s", job_id, fate, error.detail)
         if fate == "requeued":
             log.warning("job %s goes back to its queue", job_id)
