@@ -75,9 +75,7 @@ async def limited(request: Request) -> Caller:
     services = await get_services(request)
     per_minute = caller.key.requests_per_minute
     burst = max(1, per_minute * BURST_SECONDS // 60)
-    wait = await services.queue.scripts["admit"](
-        args=[f"cdvae:rate:{caller.owner}", 60 / per_minute, burst]
-    )
+    wait = await services.queue.admit(caller.owner, 60 / per_minute, burst)
     if wait:
         detail = f"Rate limit exceeded: {per_minute} requests per minute."
         raise ApiError(429, detail, headers={"Retry-After": str(math.ceil(wait / 1000))})

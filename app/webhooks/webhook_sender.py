@@ -7,7 +7,6 @@ receiver may get the same `webhook-id` twice. Signatures follow Standard Webhook
 
 import asyncio
 import logging
-import time
 from datetime import UTC, datetime
 
 import httpcore2
@@ -16,12 +15,9 @@ from standardwebhooks import Webhook
 from app.auth.key_file import KeyFile
 from app.background import end
 from app.queue.job_queue import JobNotFoundError, JobQueue
-from app.queue.job_status import text
 from app.webhooks.outbound import MAX_CONNECTIONS, TOTAL_SECONDS, BlockedError, Sender
 from cdvae_schema.base import StrictModel, Timestamp
 from cdvae_schema.job_specs import JobStatus
-from cdvae_schema.wire import FIELD_CALLBACK, FIELD_CALLBACK_TRIES, FIELD_OWNER, WEBHOOKS_KEY
-from cdvae_service.jobstore.rq_adapter import job_key
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +48,7 @@ class Webhooks:
         room = CONCURRENT_DELIVERIES - len(self._deliveries)
         if room == 0:
             return
-        args = [time.time(), CLAIM_SECONDS, room]
-        for job_id in map(text, await self._queue.scripts["callback"](args=args)):
+        for job_id in await self._queue.callbacks.claim(CLAIM_SECONDS, room):
             delivery = asyncio.create_task(self._deliver(job_id))
             self._deliveries.add(delivery)
             delivery.add_done_callback(self._deliveries.discard)
@@ -66,16 +61,15 @@ class Webhooks:
         try:
             retry_after = await self._try(job_id)
             if retry_after is None:
-                await self._queue.redis.zrem(WEBHOOKS_KEY, job_id)
+                await self._queue.callbacks.remove(job_id)
             else:
-                await self._queue.redis.zadd(WEBHOOKS_KEY, {job_id: time.time() + retry_after})
+                await self._queue.callbacks.postpone(job_id, retry_after)
         except Exception:
             log.exception("the delivery of job %s failed; it is due again later", job_id)
 
     async def _try(self, job_id: str) -> float | None:
         """Return the seconds until the next attempt; None if there is none."""
-        redis, key = self._queue.redis, job_key(job_id)
-        url, owner = (text(v or b"") for v in await redis.hmget(key, FIELD_CALLBACK, FIELD_OWNER))
+        url, owner = await self._queue.callbacks.target(job_id)
         kept = self._keys.keys().get(owner)
         if not url or kept is None or kept.revoked_at is not None:
             return None
@@ -87,7 +81,7 @@ class Webhooks:
         if outcome is None:
             log.info("delivered the callback of job %s", job_id)
             return None
-        tries = await redis.hincrby(key, FIELD_CALLBACK_TRIES, 1)
+        tries = await self._queue.callbacks.count_failure(job_id)
         final = tries > len(DELAYS) or outcome == str(GONE)
         # The URL may hold secrets of the receiver; it is not logged.
         log.warning("callback of job %s failed, try %d: %s", job_id, tries, outcome)
