@@ -24,8 +24,10 @@ EXEMPT = (
     ROOT / "tests/language",
 )
 CHECKED = (
+    "app",
     "cdvae_client",
     "cdvae_schema",
+    "cdvae_service",
     "scripts",
     "README.md",
     "CONTRIBUTING.md",

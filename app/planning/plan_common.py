@@ -1,4 +1,4 @@
-"""What the plans of all kinds of jobs share: model cards, defaults, limits, the `JobSpec` itself.
+"""Functions that the plans of all kinds of jobs share: model cards, defaults, limits.
 
 Plans run before anything is queued and raise ApiError for invalid requests. All but
 `plan_generate` run in a parser process (`app/planning/parser_pool.py`), so their arguments and
