@@ -37,7 +37,7 @@ class JobNotFoundError(LookupError):
     """The job does not exist, has expired, or belongs to another owner."""
 
 
-class RefusedError(Exception):
+class RejectedJobError(Exception):
     """The job is not taken: `reason` is 'conflict', 'quota' or 'full'."""
 
     def __init__(self, reason: str) -> None:
@@ -103,7 +103,7 @@ class JobQueue:
     async def submit(self, spec: JobSpec, origin: Origin) -> JobStatus:
         """Queue the job and return its status; a repeated request returns its first job.
 
-        Raises RefusedError.
+        Raises RejectedJobError.
         """
         once = idempotency_key(origin.owner, origin.key_digest) if origin.key_digest else ""
         fields = self._fields(spec, origin)
@@ -125,7 +125,7 @@ class JobQueue:
         )
         outcome, *found = reply
         if not found:
-            raise RefusedError(text(outcome))
+            raise RejectedJobError(text(outcome))
         job_id, view = found
         return self.described(text(job_id), origin.owner, view)
 

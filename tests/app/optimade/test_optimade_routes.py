@@ -138,7 +138,7 @@ def test_a_wrong_filter_is_the_clients_mistake(client: TestClient) -> None:
     assert client.get("/optimade/v1/extensions/docs").status_code == 404
 
 
-class Caller:
+class ValidatorClient:
     """What the validator sends requests with."""
 
     def __init__(self, client: TestClient) -> None:
@@ -158,7 +158,7 @@ class Caller:
 def test_the_validator_of_the_standard_passes(client: TestClient, worker: StandInWorker) -> None:
     finish(client, worker, RECORDS)
     finish(client, worker, RECORDS)
-    validator = ImplementationValidator(client=Caller(client), respond_json=True)
+    validator = ImplementationValidator(client=ValidatorClient(client), respond_json=True)
     validator.validate_implementation()
     results = validator.results
     assert validator.valid, results.failure_messages

@@ -29,7 +29,7 @@ class Receiver(ThreadingHTTPServer):
     """Takes callbacks on the loopback interface; answers with `statuses` one after another."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(("127.0.0.1", 0), ReceiverHandler)
         self.statuses: list[int] = []
         self.received: list[tuple[dict[str, str], bytes]] = []
 
@@ -38,7 +38,7 @@ class Receiver(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}/hook?secret=1"
 
 
-class Handler(BaseHTTPRequestHandler):
+class ReceiverHandler(BaseHTTPRequestHandler):
     server: Receiver
 
     def do_POST(self) -> None:
