@@ -133,7 +133,7 @@ def test_a_dropped_cif_comes_back_beside_its_input(page: Page) -> None:
     expect(page.get_by_text("two.cif", exact=True)).to_be_visible()
     submit(page, "Reconstruct")
     finished(page)
-    expect(page.get_by_text("Given: SrTiO3")).to_be_visible()
+    expect(page.get_by_text("Input: SrTiO3")).to_be_visible()
     expect(page.get_by_text("Reconstructed: matches")).to_be_visible()
     views = page.locator(".view")
     expect(views).to_have_count(2)

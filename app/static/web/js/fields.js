@@ -94,7 +94,7 @@ function generate(kit, card) {
 
 function reconstruct(kit, { limits }) {
   const most = Math.min(MOST_CANDIDATES, limits.max_num_samples);
-  const hint = "The first decodes the mean, the others decode draws";
+  const hint = "The first decodes the mean latent, the others decode samples";
   return [
     givenCrystals(kit, limits),
     kit.count("num_candidates", "Candidates per crystal", 1, most, hint),

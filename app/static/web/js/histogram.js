@@ -73,7 +73,7 @@ export function histogram({ title, unit, values, quantiles, distance = null }) {
   const median = quantile(values, 0.5);
   const sentence =
     `Median ${fixed(median)} ${unit}` +
-    (quantiles ? `, of the training data ${fixed(quantiles[50])}` : "");
+    (quantiles ? `; training data ${fixed(quantiles[50])}` : "");
   return h(
     "figure",
     { class: "chart" },

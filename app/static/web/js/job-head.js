@@ -25,7 +25,7 @@ export function jobHead(status, provenance, buttons) {
     ...requirements(request),
     ...reach(request),
     request.model,
-    `${name}, ${nfe} evaluations`,
+    `${name}, ${nfe} NFE`,
     `seed ${request.seed}`,
   ];
   if (provenance) {

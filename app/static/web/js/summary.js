@@ -31,12 +31,12 @@ export function tiles(request, metrics) {
   if (request.kind === "reconstruct")
     own.push(
       tile("Matched", percent(metrics.match_rate), "Input crystals reproduced"),
-      tile("RMSE", fixed(metrics.rmse, 4), "Of the matched, in units of (V/N)^(1/3)"),
+      tile("RMSE", fixed(metrics.rmse, 4), "Mean over matches, in units of (V/N)^(1/3)"),
     );
   if (request.kind === "vary")
-    own.push(tile("Distance", fixed(metrics.distance?.mean), "From the original, mean"));
+    own.push(tile("Distance", fixed(metrics.distance?.mean), "Mean distance from the original"));
   for (const [p, rate] of Object.entries(metrics.success_rate ?? {}))
-    own.push(tile(`Best ${p} %`, percent(rate), "Of the searches reach it"));
+    own.push(tile(`Best ${p} %`, percent(rate), "Searches that reach it"));
   const shown = {
     generate: RATES,
     reconstruct: RATES.slice(0, 3),

@@ -44,7 +44,7 @@ export function crystalViews(given, signal) {
       const { label } = given[number];
       const { view, caption } = side(place);
       view.show(inputs[number], label, options);
-      caption.textContent = `Given: ${label}`;
+      caption.textContent = `Input: ${label}`;
     });
     return [crystal, ...shown.map((number) => inputs[number])];
   }
