@@ -1,4 +1,4 @@
-"""Walks through the latent space on the page: their forms, and what is shown of them."""
+"""Interpolation and variations on the page: forms and results."""
 
 import re
 import subprocess
@@ -25,7 +25,7 @@ DROP = """text => {
 
 
 def choose(page: Page, task: str) -> None:
-    """Chooses a task of the form and a sampler that is quick."""
+    """Choose a task and a quick sampler in the form."""
     page.get_by_role("radio", name=task, exact=True).check()
     page.get_by_text("Sampler, seed, priority").click()
     page.get_by_label("Function evaluations (NFE)").fill("25")
@@ -144,7 +144,7 @@ def test_a_fault_is_said_at_its_field(page: Page, watched: tuple[BrowserContext,
     expect(fault).to_have_text("/structure/cif: one crystal is needed, not 2")
     page.get_by_label("Strength").fill("2")
     page.get_by_role("button", name="Vary", exact=True).click()
-    expect(page.get_by_label("Strength")).to_be_focused()  # the browser says what is wrong with it
+    expect(page.get_by_label("Strength")).to_be_focused()  # the browser reports the error
     expect(page).not_to_have_url(re.compile("jobs"))
 
 

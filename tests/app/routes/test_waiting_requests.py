@@ -1,4 +1,4 @@
-"""Requests that are repeated, held, compared, listed, streamed."""
+"""Idempotency keys, `Prefer: wait`, entity tags, lists, event streams, overload."""
 
 import json
 import threading
@@ -22,7 +22,7 @@ def post(client: TestClient, headers: dict[str, str] | None = None, **body: Any)
 
 
 def complete(worker: StandInWorker, state: str = "succeeded") -> str:
-    """Takes the next job and finishes it; its id."""
+    """Take the next job, finish it and return its id."""
     worker.announce()
     job, _ = worker.take()
     worker.write(job, [[record(0), record(1)], [record(2), record(3)]], state=state)
@@ -31,7 +31,7 @@ def complete(worker: StandInWorker, state: str = "succeeded") -> str:
 
 
 class Later:
-    """Does something in a moment, in a thread, and raises here what it raised there."""
+    """Run a function in a thread after a moment; raise its exception at the end."""
 
     def __init__(self, what: Any) -> None:
         self._thread = threading.Timer(0.5, self._run)

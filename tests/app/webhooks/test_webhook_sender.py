@@ -1,4 +1,4 @@
-"""Callbacks: signed, tried again, never sent where they must not go."""
+"""Callbacks are signed, retried, and sent to allowed hosts only."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ from tests.app.problem_documents import problem
 
 
 class Receiver(ThreadingHTTPServer):
-    """Takes callbacks on the loopback interface; answers with `statuses` one after another."""
+    """Receive callbacks on the loopback interface and answer with `statuses` in turn."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), ReceiverHandler)
@@ -81,7 +81,7 @@ def hooked(
     lab_key: tuple[str, ApiKey],
     monkeypatch: pytest.MonkeyPatch,
 ) -> TestClient:
-    """A client of a service that may call the receiver, and soon calls it again."""
+    """Client of a service that may call the receiver and retries quickly."""
     monkeypatch.setattr(webhook_sender, "DELAYS", (0, 0, 0))
     return make_client(redis_url=redis_url, callback_hosts=["127.0.0.1"])
 

@@ -1,4 +1,4 @@
-"""The two stores of results do the same: a directory, and an S3-compatible service."""
+"""Both stores of results behave the same: a directory and an S3-compatible service."""
 
 import os
 import time
@@ -47,7 +47,7 @@ def test_every_object_store_says_when_a_file_was_written(
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
-    """The URL of a bucket on a server of this machine that speaks S3."""
+    """Yield the URL of a bucket on a local S3-compatible server."""
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
