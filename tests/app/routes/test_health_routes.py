@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from app.dependencies import Services
 from app.model_cards import ModelStore
 from cdvae_schema.wire import FIELD_ATTEMPTS, MAX_LOST
 from cdvae_service.models.local_store import LocalStore
@@ -166,11 +167,19 @@ def test_jobs_that_end_in_the_front_end_are_counted_once(
     while ended(clients, "failed") == [0, 0]:
         assert time.monotonic() < end
         time.sleep(0.2)
-    time.sleep(2)  # both have looked again
+    for client in clients:  # each front end looks again
+        assert client.portal is not None
+        assert client.portal.call(services_of(client).queue.rescue, worker.name) == []
     for client in clients:
         assert client.get(f"/jobs/{lost}").json()["error"]["code"] == "worker_lost"
     assert ended(clients, "failed") == [0, 1]
     assert ended(clients, "cancelled") == [0, 1]
+
+
+def services_of(client: TestClient) -> Services:
+    """Return the services of the client's application."""
+    services: Services = client.app.state.services  # type: ignore[attr-defined]
+    return services
 
 
 def ended(clients: list[TestClient], state: str) -> list[float]:

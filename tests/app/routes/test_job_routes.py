@@ -285,9 +285,9 @@ def test_failures_have_a_code_and_a_sentence(
     assert failed.error.detail in answer["detail"]
 
 
-def wait_for(client: TestClient, path: str, state: str, seconds: float = 15.0) -> JobStatus:
+def wait_for(client: TestClient, path: str, state: str) -> JobStatus:
     """Wait until the job is in this state and return its status."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + HANG_SECONDS
     while time.monotonic() < end:
         found = status(client, path)
         if found.state == state:
