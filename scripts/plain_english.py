@@ -24,6 +24,7 @@ EXEMPT = (
     ROOT / "tests/language",
 )
 CHECKED = (
+    "app",
     "baselines",
     "benchmarks",
     "cdvae",

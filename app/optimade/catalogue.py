@@ -10,13 +10,13 @@ from app.optimade.optimade_entries import entry
 from app.results.result_export import stored_result
 from cdvae_schema.job_specs import FINAL_STATES, JobStatus
 
-MAX_CRYSTALS = 20_000  # of one owner, from the newest jobs; about 100 MB
+MAX_CRYSTALS = 20_000  # per owner, from the newest jobs; about 100 MB
 MAX_OWNERS = 8  # in memory; the least recently used is dropped
 BATCH = 100
 
 
 class Collection(Protocol):
-    """The methods of a MongoDB collection that the catalogue calls."""
+    """The methods of a MongoDB collection that the catalogue uses."""
 
     def insert_many(self, documents: list[dict[str, Any]]) -> Any: ...
 
@@ -46,11 +46,9 @@ class Catalogue:
         self._indexed: OrderedDict[str, IndexedJobs] = OrderedDict()  # by owner
 
     async def refresh(self, owner: str) -> None:
-        """Index the finished jobs of the owner, newest first, until `max_crystals` are reached.
+        """Index the finished jobs of the owner, newest first, up to `max_crystals`.
 
-        Older jobs are dropped, and so are those that expired.
-
-        Raises RedisError and ResultStoreError.
+        Older and expired jobs are dropped. Raises RedisError and ResultStoreError.
         """
         indexed = self._indexed.setdefault(owner, {})
         self._indexed.move_to_end(owner)

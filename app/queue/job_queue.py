@@ -40,10 +40,10 @@ SCRIPTS = ("submit", "status", "cancel", "admit", "presences", "rescue")
 
 
 class JobNotFoundError(LookupError):
-    """No such job, or not any more, or it is somebody else's."""
+    """The job does not exist, has expired, or belongs to another owner."""
 
 
-class RefusedError(Exception):
+class RejectedJobError(Exception):
     """The job is not taken: `reason` is 'conflict', 'quota' or 'full'."""
 
     def __init__(self, reason: str) -> None:
@@ -53,8 +53,10 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a job comes from: its owner and how many unfinished jobs (0: any number) that one may
-    have, what makes the request unique, and what follows it through the logs.
+    """The request behind a job.
+
+    quota: unfinished jobs that the owner may have, 0 for any number; key_digest, fingerprint:
+    identify a repeated request; request_id, trace: connect the log lines of all processes.
     """
 
     owner: str
@@ -66,9 +68,9 @@ class Origin:
 
 
 class JobQueue:
-    """Puts jobs on Redis, reads their states, cancels them. Redis trouble raises RedisError.
+    """Queue jobs in Redis, read their states and cancel them; every method may raise RedisError.
 
-    on_end: told of every job that ends here rather than in a worker: its kind, model and state.
+    on_end: called with kind, model and state of each job that ends here instead of in a worker.
     """
 
     def __init__(
@@ -86,8 +88,8 @@ class JobQueue:
             socket_timeout=timeout,
             socket_connect_timeout=timeout,
             health_check_interval=30,
-            driver_info=None,  # a burst opens many connections: each would look its name up on disk
-            # One repetition: a pooled connection may have been closed by a restarted server.
+            driver_info=None,  # otherwise each new connection looks the version up on disk
+            # Retry once: a restarted server may have closed a pooled connection.
             retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
         )
         self._scripts = {name: self._redis.register_script(source(name)) for name in SCRIPTS}
@@ -98,17 +100,17 @@ class JobQueue:
         self._on_end = on_end
 
     async def close(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         await self._redis.aclose()
 
     async def ping(self) -> None:
-        """Returns if Redis answers."""
+        """Return if Redis answers."""
         await self._redis.ping()
 
     async def submit(self, spec: JobSpec, origin: Origin) -> JobStatus:
-        """Queues the job, unless its request was seen before, and returns its status.
+        """Queue the job and return its status; a repeated request returns its first job.
 
-        Raises RefusedError.
+        Raises RejectedJobError.
         """
         once = idempotency_key(origin.owner, origin.key_digest) if origin.key_digest else ""
         fields = self._fields(spec, origin)
@@ -130,12 +132,12 @@ class JobQueue:
         )
         outcome, *found = reply
         if not found:
-            raise RefusedError(text(outcome))
+            raise RejectedJobError(text(outcome))
         job_id, view = found
         return self._described(text(job_id), origin.owner, view)
 
     def _fields(self, spec: JobSpec, origin: Origin) -> dict[str, Any]:
-        """The job as RQ keeps it, with our own fields."""
+        """Return the job's fields in Redis: those of RQ and ours."""
         fields = job_fields(
             spec.id,
             FUNCTIONS[spec.kind],
@@ -158,19 +160,19 @@ class JobQueue:
         return {**fields, **ours}
 
     async def status(self, job_id: str, owner: str) -> JobStatus:
-        """The job's state now; JobNotFoundError for one that the owner does not have."""
+        """Return the status of the owner's job; raises JobNotFoundError."""
         return self._described(
             job_id, owner, await self._scripts["status"](args=self._asked(job_id))
         )
 
     def _asked(self, job_id: str) -> list[str]:
-        """The arguments of the script `status`."""
+        """Return the arguments of the script `status`."""
         if not re.fullmatch(JOB_ID, job_id):
-            raise JobNotFoundError(f"{job_id[:80]!r} is no job id")
+            raise JobNotFoundError(f"{job_id[:80]!r} is not a job id")
         return [job_id, *FIELDS]
 
     def _described(self, job_id: str, owner: str, reply: Any) -> JobStatus:
-        """The status that a reply of the script `status`, or `submit`, tells of."""
+        """Return the status in a reply of the script `status` or `submit`."""
         job = QueuedJob.of(job_id, reply) if reply else None
         if job is None or job.owner != owner:
             raise JobNotFoundError(f"no job {job_id!r}; finished jobs are kept for a time")
@@ -184,9 +186,9 @@ class JobQueue:
         return JobSpec.model_validate(call_argument(data))
 
     async def cancel(self, job_id: str, owner: str) -> JobStatus:
-        """Cancels a queued job at once and asks a running one to stop; final ones stay as they are.
+        """Cancel a queued job, or ask a running one to stop; a final job does not change.
 
-        Returns the status afterwards; JobNotFoundError as for `status`.
+        Returns the new status; raises JobNotFoundError.
         """
         job = await self.status(job_id, owner)
         if await self._scripts["cancel"](args=[job_id, *now(), CANCEL_TTL]):
