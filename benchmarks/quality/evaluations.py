@@ -64,7 +64,7 @@ def renew(model: TrainedModel, n: int, sampler: SamplerSpec, seed: int) -> Recor
     method = CDVAEMethod(model, sampler)
     checks = validities(method.generate(n, seed), available_threads())
     return {
-        "new_score_evaluations": method.nfe,
+        "new_nfe": method.nfe,
         "new_structure_validity": statistics.fmean(check.structure for check in checks),
         "new_composition_validity": statistics.fmean(check.composition for check in checks),
     }
@@ -100,7 +100,7 @@ def table(records: Sequence[Record]) -> str:
         "match %": ("match_rate", 1, 100.0),
         "RMSE": ("rmse", 4, 1.0),
         "struct. %": ("structure_validity", 1, 100.0),
-        "new: NFE": ("new_score_evaluations", 0, 1.0),
+        "new: NFE": ("new_nfe", 0, 1.0),
         "new: struct. %": ("new_structure_validity", 1, 100.0),
         "new: comp. %": ("new_composition_validity", 1, 100.0),
     }

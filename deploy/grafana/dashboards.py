@@ -83,7 +83,7 @@ CRYSTALS = Board(
                Query(f'sum(increase(cdvae_crystals_total{{valid="true",{MODEL}}}[24h]))'
                      f" / sum(increase(cdvae_crystals_total{{{MODEL}}}[24h]))", "valid")),
         Number("NFE per crystal", "Mean number of function evaluations in 24 h.", "short",
-               Query(f"sum(increase(cdvae_score_evaluations_total{{{MODEL}}}[24h]))"
+               Query(f"sum(increase(cdvae_nfe_total{{{MODEL}}}[24h]))"
                      f" / sum(increase(cdvae_crystals_total{{{MODEL}}}[24h]))", "NFE")),
         Number("Busy", "Share of the live workers.", "percentunit",
                Query('max(cdvae_workers{state="busy"})'
@@ -101,7 +101,7 @@ CRYSTALS = Board(
         )),
         Panel("NFE per second", "One for each crystal and network evaluation, by model.", "ops", (
             Query("sum by (model) (rate("
-                  f"cdvae_score_evaluations_total{{{MODEL}}}[$__rate_interval]))", "{{model}}"),
+                  f"cdvae_nfe_total{{{MODEL}}}[$__rate_interval]))", "{{model}}"),
         ), stacked=True),
         Panel("Crystals in a batch", "Crystals that are decoded in one batch.", "short", (
             *percentiles("cdvae_decode_batch_crystals"),

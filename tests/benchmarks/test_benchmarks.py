@@ -231,7 +231,7 @@ def test_curve_of_quality_has_a_row_for_each_number_of_evaluations(tmp_path: Pat
         }
 
     new = {
-        "new_score_evaluations": 10,
+        "new_nfe": 10,
         "new_structure_validity": 0.5,
         "new_composition_validity": 0.25,
     }

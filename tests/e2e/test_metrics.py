@@ -59,7 +59,7 @@ def test_every_process_says_the_same(service: Service) -> None:
     crystals = [f'cdvae_crystals_total{{model="tiny@1",valid="{x}"}}' for x in ("true", "false")]
     worker = service.metrics(worker=True)
     assert sum(worker[series] for series in crystals) == 12
-    assert worker['cdvae_score_evaluations_total{model="tiny@1"}'] == 12 * 98  # NFE
+    assert worker['cdvae_nfe_total{model="tiny@1"}'] == 12 * 98  # NFE
     assert worker["cdvae_chunk_crystals_count"] == 12
     assert worker["cdvae_job_queue_seconds_count"] == 12
     assert worker[f"cdvae_job_run_seconds_count{{{KIND}}}"] == 12

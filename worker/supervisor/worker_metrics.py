@@ -69,7 +69,7 @@ class WorkerMetrics:
             "cdvae_crystals", "Crystals made.", ["model", "valid"], registry=self.registry
         )
         self._evaluations = Counter(
-            "cdvae_score_evaluations", "Score evaluations, one for each crystal and step.",
+            "cdvae_nfe", "Network evaluations (NFE) of all crystals.",
             ["model"], registry=self.registry,
         )  # fmt: skip
         self._chunk = Histogram(
