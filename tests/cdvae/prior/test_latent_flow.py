@@ -141,7 +141,11 @@ def two_kinds(number: int) -> LatentData:
     posterior = Posterior(
         Latent(z, torch.full_like(z, -8.0)), Latent(atoms, width), torch.full((number,), 2)
     )
-    sites = CrystalSites(torch.ones(number).long(), torch.ones(2 * number).long())
+    sites = CrystalSites(
+        torch.ones(number).long(),
+        torch.ones(2 * number).long(),
+        torch.eye(3).long().expand(number, 3, 3),
+    )
     return LatentData(posterior, torch.tensor([3, 8]).repeat(number), sites)
 
 
