@@ -263,17 +263,18 @@ def test_relaxation_needs_a_worker_that_can(client: TestClient, worker: StandInW
         ("/variations", {"structure": {"cif": CIF}}),
     ]
     submitted(client.post("/generate", json={"relax": True}))  # future workers may support it
-    worker.announce()
     for path, body in posts:
+        worker.announce()  # each time: a presence expires after some seconds
         answer = client.post(path, json={**body, "relax": True})
         assert answer.status_code == 422, path
         assert answer.json()["errors"][0]["pointer"] == "/relax"
         assert "cdvae-service[relax]" in answer.json()["detail"]
         assert submitted(client.post(path, json=body)).request.relax is False
+    worker.announce()
     raw = client.post("/reconstruct?relax=true", content=CIF, headers=RAW)
     assert raw.status_code == 422
-    worker.announce(relax=True)
     for path, body in posts:
+        worker.announce(relax=True)
         assert submitted(client.post(path, json={**body, "relax": True})).request.relax
     raw = client.post("/reconstruct?relax=true", content=CIF, headers=RAW)
     assert submitted(raw).request.relax
