@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import threading
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -13,7 +14,8 @@ from cdvae_schema.crystal_records import CrystalRecord, Relaxed
 if TYPE_CHECKING:
     from pymatgen.core.structure import Structure
 
-    from cdvae.stability.relaxation import Potential, Relaxation
+    from cdvae.stability.potential import Potential
+    from cdvae.stability.relaxation import Relaxation
     from worker.results.analysis import CrystalProvenance
     from worker.results.result_writer import ResultWriter
 
@@ -33,9 +35,11 @@ class NoPotentialError(Exception):
 
 def find_potential() -> LoadPotential | None:
     """How to load the potential that is installed; None where there is none."""
-    from cdvae.stability.relaxation import installed, load_chgnet
+    if importlib.util.find_spec("chgnet") is None:
+        return None
+    from cdvae.stability.chgnet_potential import load_chgnet
 
-    return load_chgnet if installed() else None
+    return load_chgnet
 
 
 class Relaxer:
@@ -72,7 +76,8 @@ class Relaxer:
 
         Raises NoPotentialError.
         """
-        from cdvae.stability.relaxation import relax
+        from cdvae.stability.potential import label
+        from cdvae.stability.relaxation import Relaxation, relax
 
         possible = [place for place, record in enumerate(records) if record.valid.structure]
         while not self._lock.acquire(timeout=POLL_INTERVAL):
@@ -84,9 +89,12 @@ class Relaxer:
             self._lock.release()
         result = list(records)
         for place, one in zip(possible, found, strict=True):
-            if one is not None:
+            if isinstance(one, Relaxation):
                 result[place] = _with(
-                    records[place], one, potential.name, origin.of(records[place].index, nfe[place])
+                    records[place],
+                    one,
+                    label(potential),
+                    origin.of(records[place].index, nfe[place]),
                 )
         return result
 
