@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import threading
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -35,11 +34,10 @@ class NoPotentialError(Exception):
 
 def find_potential() -> LoadPotential | None:
     """How to load the potential that is installed; None where there is none."""
-    if importlib.util.find_spec("chgnet") is None:
-        return None
     from cdvae.stability.chgnet_potential import load_chgnet
+    from cdvae.stability.potentials import installed
 
-    return load_chgnet
+    return load_chgnet if installed("chgnet") else None
 
 
 class Relaxer:
