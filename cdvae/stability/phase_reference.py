@@ -163,6 +163,20 @@ def read_reference(path: Path) -> PhaseReference:
     return PhaseReference(phases, card)
 
 
+def load_shipped(name: str) -> PhaseReference:
+    """Return the reference ``name`` of this installation.
+
+    Raises:
+        DataError: there is none with this name.
+    """
+    folder = shipped_folder()
+    path = folder / f"{name}.safetensors"
+    if not path.is_file():
+        known = ", ".join(sorted(one.stem for one in folder.glob("*.safetensors"))) or "none"
+        raise DataError(f"no reference of phases {name!r} in {folder}; known: {known}")
+    return read_reference(path)
+
+
 def shipped_folder() -> Path:
     """Return the folder of the references of this installation.
 

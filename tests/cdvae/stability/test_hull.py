@@ -17,6 +17,7 @@ from cdvae.stability.phase_reference import (
     Phase,
     PhaseReference,
     composition_of,
+    load_shipped,
     lowest,
     read_reference,
     write_reference,
@@ -149,3 +150,27 @@ def test_only_the_lowest_of_a_composition_is_kept() -> None:
     same = [Phase(((3, 1), (8, 1)), energy, name) for energy, name in ((-1, "b"), (-2, "a"))]
     assert [phase.identifier for phase in lowest(same)] == ["a"]
     assert composition_of({8: 4, 3: 2}) == ((3, 1), (8, 2))
+
+
+@pytest.mark.parametrize("name", ["mp-dft"])
+def test_a_shipped_reference_knows_its_source_and_the_elements(name: str) -> None:
+    reference = load_shipped(name)
+    assert {"source", "licence", "count", "cannot_know"} <= reference.card.keys()
+    assert ("potential" in reference.card) != ("functional" in reference.card)
+    assert reference.card["count"] == len(reference.phases) > 20_000
+    assert len(reference.elements) >= 85
+    shifts = reference.element_shifts("CHGNet 0.4.2 (weights 0.3.0)")
+    assert shifts is not None
+    assert len(shifts) >= 85
+
+
+def test_rutile_is_on_the_hull_of_the_materials_project() -> None:
+    own = ConvexHull(load_shipped("mp-dft"))
+    point = own.at({22: 1, 8: 2})
+    assert [phase.composition for phase, _ in point.decomposition] == [((8, 2), (22, 1))]
+    assert point.energy == pytest.approx(-3.45, abs=0.15)  # eV/atom, Materials Project
+
+
+def test_an_unknown_reference_is_named() -> None:
+    with pytest.raises(DataError, match=r"nothing.*mp-dft"):
+        load_shipped("nothing")
