@@ -1,7 +1,7 @@
 # Images of the service: `app`, the HTTP front end without torch; `worker-cpu`; `worker-gpu`.
-#   docker build --target app --tag cdvae-app:0.1.0 .
-#   docker build --target worker-cpu --build-arg TORCH_INDEX=… --tag cdvae-worker:0.1.0 .
-#   docker build --target worker-gpu --tag cdvae-worker:0.1.0-gpu .
+#   docker build --target app --tag cdvae-app .
+#   docker build --target worker-cpu --build-arg TORCH_INDEX=… --tag cdvae-worker .
+#   docker build --target worker-gpu --tag cdvae-worker:gpu .
 # Torch from the usual index brings CUDA with it, several GB: TORCH_INDEX is one of CPU-only builds.
 # EXTRAS="s3 telemetry optimade" adds what results or models at an s3:// URL, traces and the
 # OPTIMADE endpoint need.

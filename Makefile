@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test lint docs wheels audit clean
+.PHONY: help setup demo serve test coverage lint client docs wheels audit clean
 
 help:  ## list these commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -44,6 +44,13 @@ test: lint  ## everything CI checks; CDVAE_DATA=<folder> adds the tests on the r
 	@if [ "$$CI" = "true" ] && [ -z "$$CDVAE_DATA" ]; then \
 	  echo "CI must run the tests on real data: set CDVAE_DATA"; exit 1; fi
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS) </dev/null
+
+# Not in CI, because measuring slows the tests down. COVERAGE_ARGS=tests/app measures a part.
+coverage: setup  ## run the tests and print the share of covered lines of each module
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS) --cov --cov-report=term $(COVERAGE_ARGS) </dev/null
+
+client: setup  ## generate the synchronous Python client from the one for asyncio
+	$(BIN)/python -m scripts.sync_client
 
 docs: setup  ## the reference of the Python client, into out/docs
 	$(BIN)/pdoc cdvae_client cdvae_schema --output-directory out/docs

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from anyio import to_thread
 from fastapi import FastAPI
@@ -11,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from app.api_settings import Settings
 from app.auth.key_file import key_file
-from app.background import OrphanRecovery, end, keep_doing
+from app.background import end, keep_doing, recover_orphans
 from app.dependencies import Services
 from app.http import concurrency, problems
 from app.http.middleware import Observer
@@ -21,12 +22,12 @@ from app.metrics.request_metrics import HttpMetrics, JobMetrics
 from app.model_cards import ModelStore
 from app.optimade import optimade_routes
 from app.planning.parser_pool import ParserPool
-from app.queue.job_notifier import JobNotifier
 from app.queue.job_queue import JobQueue
 from app.routes import health_routes, job_routes, model_routes, page_routes, submission_routes
 from app.webhooks.outbound import Sender
 from app.webhooks.webhook_sender import Webhooks
 from cdvae_schema import __version__
+from cdvae_service.jobstore.orphan_recovery import OrphanRecovery
 from cdvae_service.models import open_store as open_model_store
 from cdvae_service.results.result_store import open_store
 from cdvae_service.telemetry.tracing import flush_traces
@@ -61,7 +62,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         webhooks = Webhooks(services.queue, services.keys, sender)
         chores = (
             (services.notifier.listen, LOOK_SECONDS),
-            (OrphanRecovery(services.queue).run, LOOK_SECONDS),
+            (partial(recover_orphans, services.queue, OrphanRecovery()), LOOK_SECONDS),
             (webhooks.deliver, LOOK_SECONDS),
         )
         doing = [asyncio.create_task(keep_doing(chore, every)) for chore, every in chores]
@@ -113,7 +114,7 @@ def _build_services(settings: Settings) -> Services:
         settings=settings,
         models=models,
         queue=queue,
-        notifier=JobNotifier(queue.redis),
+        notifier=queue.notifier(),
         store=open_store(settings.home, settings.results_url),
         keys=key_file(settings.home),
         limiter=concurrency.ConcurrencyLimiter(settings.max_in_flight, settings.max_waiting),

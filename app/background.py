@@ -1,16 +1,13 @@
-"""What an application does beside answering: it looks after jobs of dead workers and callbacks."""
+"""Background tasks of the front end: jobs of dead workers, webhooks."""
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable, Iterable
 
 from redis.exceptions import RedisError
 
 from app.queue.job_queue import JobQueue
-from app.queue.job_status import text
-from cdvae_schema.wire import LEASES_KEY, WORKERS_KEY, worker_key
-from cdvae_service.jobstore.ledger import FailureDetector
+from cdvae_service.jobstore.orphan_recovery import OrphanRecovery
 
 log = logging.getLogger(__name__)
 
@@ -41,28 +38,11 @@ async def end(tasks: Iterable[asyncio.Task[None]]) -> None:
         _, pending = await asyncio.wait(pending, timeout=END_SECONDS)
 
 
-class OrphanRecovery:
-    """Has the jobs of dead workers tried again, or failed where that was done before.
+async def recover_orphans(queue: JobQueue, recovery: OrphanRecovery) -> None:
+    """Return or fail the jobs of dead workers; raises RedisError.
 
-    Workers do the same (`worker/supervisor/orphan_recovery.py`); this one serves where none is
-    left.
+    Workers do the same; front ends do it for the case that no worker is left.
     """
-
-    def __init__(self, queue: JobQueue) -> None:
-        self._queue = queue
-        self._absences = FailureDetector()
-
-    async def run(self) -> None:
-        """Look for the dead once; raises RedisError."""
-        for name in self._absences.dead(await self._present(), time.monotonic()):
-            for job_id, fate in await self._queue.rescue(name):
-                log.warning("worker %s is dead; its job %s: %s", name, job_id, fate)
-
-    async def _present(self) -> dict[str, bool]:
-        redis = self._queue.redis
-        members, holders = await redis.smembers(WORKERS_KEY), await redis.hvals(LEASES_KEY)
-        names = sorted({text(name) for name in (*members, *holders)})
-        if not names:
-            return {}
-        presences = await redis.mget([worker_key(name) for name in names])
-        return {name: found is not None for name, found in zip(names, presences, strict=True)}
+    for name in recovery.dead(await queue.presences()):
+        for job_id in recovery.ended(name, await queue.rescue(name)):
+            await queue.count(job_id)

@@ -24,7 +24,7 @@ class ModelStore:
         return self._store.default()
 
     def references(self) -> list[str]:
-        """`name@version` of every version there is."""
+        """Return `name@version` of every version."""
         return self._store.references()
 
     def card(self, reference: str | None) -> ModelCard:

@@ -1,4 +1,4 @@
-"""What the benchmark scripts share: results that are kept, Markdown tables, where they ran."""
+"""Helpers of the benchmark scripts: stored results, Markdown tables, machine and commit."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
 RESULTS = ROOT / "benchmarks" / "results"
 UNKNOWN = "–"
+PACKAGES = ("app", "baselines", "cdvae", "cdvae_service", "worker")
+"""The code that a result may depend on."""
 
 Record = dict[str, Any]
 
@@ -29,14 +31,14 @@ Record = dict[str, Any]
 def cached(
     path: Path, key: Mapping[str, Any], measure: Callable[[], Record]
 ) -> tuple[Record, bool]:
-    """The record in ``path`` if it was made for ``key``, else a new one, and whether it was there.
+    """Return the record in ``path`` if it has this ``key``, else a new one, and whether it exists.
 
-    A record is ``key``, ``figures`` (what ``measure`` returns) and where and when it was measured.
+    A record has ``key``, ``figures`` (the return value of ``measure``), date, commit and machine.
     """
     record = read_record(path, key)
     if record is not None:
         return record, True
-    started, begun_with = time.perf_counter(), commit()  # others may be made meanwhile
+    started, begun_with = time.perf_counter(), commit()  # there may be a newer one at the end
     figures = measure()
     record = {
         "key": dict(key),
@@ -54,7 +56,7 @@ def cached(
 
 
 def read_record(path: Path, key: Mapping[str, Any]) -> Record | None:
-    """The record in ``path`` if there is one and it was made for ``key``."""
+    """Return the record in ``path`` if there is one with this ``key``."""
     if not path.exists():
         return None
     record: Record = json.loads(path.read_text(encoding="utf-8"))
@@ -62,12 +64,12 @@ def read_record(path: Path, key: Mapping[str, Any]) -> Record | None:
 
 
 def sha256(path: Path) -> str:
-    """The hex digest of a file."""
+    """Return the hex digest of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def hardware() -> str:
-    """The processor, the cores that may be used, the GPU if there is one, and torch's version."""
+    """Return processor, number of usable cores, GPU if there is one, and torch's version."""
     name = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -79,13 +81,13 @@ def hardware() -> str:
 
 
 def commit() -> str:
-    """The short hash of the checked out commit, ``+`` where the product's code differs from it.
+    """Return the short hash of the commit, with ``+`` if the code of the packages differs from it.
 
-    ``unknown`` without git.
+    Without git it is ``unknown``.
     """
     try:
         found = _git("rev-parse", "--short", "HEAD")
-        return found + ("+" if _git("status", "--porcelain", "--", "cdvae", "cli") else "")
+        return found + ("+" if _git("status", "--porcelain", "--", *PACKAGES) else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 
@@ -96,9 +98,9 @@ def _git(*words: str) -> str:
 
 
 def mean_sd(values: Sequence[float | None], digits: int, factor: float = 1.0) -> str:
-    """``mean ± standard deviation`` (of a sample) of ``factor`` times the values.
+    """Return ``mean ± standard deviation`` (of a sample) of ``factor`` times the values.
 
-    Without deviation for a single value; a dash where there is none or one of them is unknown.
+    A single value has no deviation; the text is a dash if there is no value or one is unknown.
     """
     known = [factor * value for value in values if value is not None]
     if not known or len(known) < len(values):
@@ -108,7 +110,7 @@ def mean_sd(values: Sequence[float | None], digits: int, factor: float = 1.0) ->
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table; ValueError for a row of another width."""
+    """Return a Markdown table; raises ValueError if a row has another width than the header."""
     for row in rows:
         if len(row) != len(header):
             raise ValueError(f"{len(row)} cells in a table of {len(header)} columns: {row}")
@@ -117,7 +119,7 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def insert(document: str, name: str, text: str) -> str:
-    """``document`` with ``text`` between ``<!-- name:begin -->`` and ``<!-- name:end -->``.
+    """Return ``document`` with ``text`` between ``<!-- name:begin -->`` and ``<!-- name:end -->``.
 
     Raises:
         ValueError: the document does not have both marks, once each and in this order.
@@ -133,5 +135,5 @@ def insert(document: str, name: str, text: str) -> str:
 
 
 def publish(name: str, text: str, path: Path = DOCUMENT) -> None:
-    """Writes ``text`` into its place in the document of the benchmarks."""
+    """Write ``text`` into its place in the document of the benchmarks."""
     path.write_text(insert(path.read_text(encoding="utf-8"), name, text), encoding="utf-8")

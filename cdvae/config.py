@@ -1,4 +1,4 @@
-"""Settings of a model and its training, from TOML; an unknown key is an error, no default."""
+"""Settings of a model and its training, read from TOML; an unknown key is an error."""
 
 from __future__ import annotations
 
@@ -19,18 +19,14 @@ class OptimizerConfig:
     """The schedule of the autoencoder's training."""
 
     steps: int
-    freeze_encoder_after: (
-        int  # afterwards encoder and heads are frozen and only the decoder is trained
-    )
-    batch_size: int = 64  # crystals of one process
-    noise_draws_per_crystal: int = 2  # corruptions of each crystal in a step
-    perturb_probability: float = (
-        0.0  # of the crystals that are distorted first, for small data sets
-    )
-    atom_latent_dropout: float = 0.2  # share of the noisy copies that is decoded only from z
+    freeze_encoder_after: int  # steps; afterwards encoder and heads are frozen
+    batch_size: int = 64  # crystals per process
+    noise_draws_per_crystal: int = 2  # noisy copies of each crystal in a step
+    perturb_probability: float = 0.0  # share of crystals to distort first, for small data sets
+    atom_latent_dropout: float = 0.2  # share of the noisy copies that are decoded only from z
     learning_rate: float = 1e-3
     warmup_steps: int = 300
-    lr_final_ratio: float = 0.02  # of the learning rate, at the end of the cosine
+    lr_final_ratio: float = 0.02  # last learning rate relative to the peak
     weight_decay: float = 0.0
     grad_clip_norm: float = 1.0
     ema_decay: float = 0.999
@@ -42,7 +38,7 @@ class OptimizerConfig:
 class PriorConfig:
     """Size and training of the prior."""
 
-    components: int  # principal components of the posterior means that it draws
+    components: int  # principal components of the posterior means
     width: int = 256
     blocks: int = 4
     steps: int = 6000
@@ -54,17 +50,17 @@ class PriorConfig:
 
 @dataclass(frozen=True)
 class SamplingConfig:
-    """The most network evaluations of the sampler ``ancestral``, by kind of crystal."""
+    """The maximum NFE (network evaluations) of the sampler ``ancestral``, by kind of crystal."""
 
-    nfe_generated: int = 100  # on a new crystal, in one run: more hardly make it better
-    nfe_constrained: int = 100  # the same where its atoms are required: then more may help longer
-    nfe_reconstructed: int = 100  # on a given crystal, in runs of ``nfe_per_attempt``
-    nfe_per_attempt: int = 25  # of which the last judges the run, where there may be others
-    accept_below: float = 0.0  # latent_mse at which a given crystal needs no other run
+    nfe_generated: int = 100  # new crystals, one attempt; more hardly help
+    nfe_constrained: int = 100  # new crystals of a fixed composition
+    nfe_reconstructed: int = 100  # given crystals, all attempts together
+    nfe_per_attempt: int = 25  # the last one scores the attempt
+    accept_below: float = 0.0  # latent_mse at which an attempt is accepted
 
     @property
     def nfe(self) -> int:
-        """The default: the largest number that improves some kind of crystal."""
+        """The default NFE of a request: the largest of the three."""
         return max(self.nfe_generated, self.nfe_constrained, self.nfe_reconstructed)
 
 
@@ -111,8 +107,8 @@ class TrainConfig:
     sampling: SamplingConfig
     property_model: PropertyModelConfig
     loss: LossWeights
-    units: dict[str, str]  # of each property
-    descriptions: dict[str, str]  # of each property, a sentence
+    units: dict[str, str]  # by property
+    descriptions: dict[str, str]  # by property, one sentence each
 
     def __post_init__(self) -> None:
         for table in (self.units, self.descriptions):

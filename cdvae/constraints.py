@@ -1,4 +1,4 @@
-"""What every crystal of a job must have."""
+"""Constraints on the crystals of a job."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ class Target:
 
 @dataclass(frozen=True)
 class Constraints:
-    """Elements are atomic numbers; what is None or empty is left to the model.
+    """Requirements that all crystals must meet; None or an empty set constrains nothing.
 
-    The atoms of ``composition`` are exactly those of the cell where the model knows cells of so
-    many; where ``num_atoms`` or ``lattice`` ask for more, or no known cell is as small, they are a
-    multiple of it.
+    The cell holds the atoms of ``composition`` once if the model knows cells of that size. It holds
+    a multiple of them if ``num_atoms`` or ``lattice`` ask for more atoms, or if all known cells are
+    larger.
     """
 
     num_atoms: int | None = None
-    composition: Mapping[int, int] | None = None
-    include: frozenset[int] = field(default_factory=frozenset)
+    composition: Mapping[int, int] | None = None  # atomic number: atoms
+    include: frozenset[int] = field(default_factory=frozenset)  # atomic numbers
     exclude: frozenset[int] = field(default_factory=frozenset)
     lattice: Tensor | None = None  # (3, 3) Å, rows
     spacegroup: int | None = None
     target: Target | None = None
 
     def __bool__(self) -> bool:
-        """Return whether there is any."""
+        """Return True if anything is constrained."""
         fields = (self.num_atoms, self.composition, self.lattice, self.spacegroup, self.target)
         return any(one is not None for one in fields) or bool(self.include or self.exclude)

@@ -1,4 +1,4 @@
-"""Linear maps whose rows round alike, however many rows there are."""
+"""Linear maps that round each row in the same way for any number of rows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch.nn.functional import linear as _linear
 from torch.nn.functional import pad
 
 MIN_ROWS = 16
-"""Rows from which a matrix product rounds each row the same way.
+"""The number of rows from which a matrix product rounds each row in the same way.
 
 Below this number the libraries of some processors (AVX-512: up to 15 rows, AVX2: up to 3) choose
 other kernels, so the bits of a crystal would depend on the size of its batch.
@@ -28,7 +28,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 class Linear(nn.Linear):
-    """`torch.nn.Linear` by :func:`linear`."""
+    """`torch.nn.Linear` that calls :func:`linear`."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Return (…, N) from ``input`` (…, K)."""

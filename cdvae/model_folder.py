@@ -1,7 +1,7 @@
-"""A trained model folder: what is in it, and how it is read and written.
+"""Read and write the folder of a trained model.
 
-``weights.safetensors`` (network, prior and property model), ``config.toml``, ``card.json``, and the
-numbers derived from the training data that the service needs: ``reference.safetensors`` and
+It holds ``weights.safetensors`` (network, prior and property model), ``config.toml``,
+``card.json``, and numbers derived from the training data in ``reference.safetensors`` and
 ``reference.json``.
 """
 
@@ -29,17 +29,17 @@ CHECKED_FILES = ("config.toml", "reference.safetensors", "reference.json")
 
 @dataclass(frozen=True)
 class Reference:
-    """Numbers derived from the training data, not the data itself."""
+    """Numbers derived from the training data; they are shipped in place of the data."""
 
     latents: Tensor  # (R, D) posterior means to start optimization from
-    values: Tensor  # (R, P) their properties as in the data, card's units
+    values: Tensor  # (R, P) their properties in the data, card's units
     tensors: Mapping[str, Tensor]  # the rest of reference.safetensors: the index of known crystals
     statistics: Mapping[str, Any]  # reference.json: quantiles and histograms
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """Everything that the tasks need, on one device."""
+    """A model with all its parts, on one device."""
 
     config: TrainConfig
     card: Mapping[str, Any]
@@ -51,12 +51,12 @@ class TrainedModel:
 
     @property
     def name(self) -> str:
-        """The card's name."""
+        """The name in the card."""
         return str(self.card["name"])
 
     @property
     def version(self) -> str:
-        """The card's version."""
+        """The version in the card."""
         return str(self.card["version"])
 
     @property
@@ -66,17 +66,17 @@ class TrainedModel:
 
     @property
     def properties(self) -> tuple[str, ...]:
-        """Names of the properties of heads and property model, in their order."""
+        """The properties that heads and property model predict, in their order."""
         return self.config.model.properties
 
 
 def sha256(path: Path) -> str:
-    """Return the hex digest of a file."""
+    """Return the SHA-256 of a file in hexadecimal digits."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def load_model(folder: Path, device: str = "cpu") -> TrainedModel:
-    """Return the model in ``folder``, checked against its checksums, ready on ``device``.
+    """Return the model in ``folder``, on ``device``, after a check of its checksums.
 
     Raises:
         ModelStoreError: a file is missing, damaged or does not fit the others.
@@ -87,10 +87,10 @@ def load_model(folder: Path, device: str = "cpu") -> TrainedModel:
         contents = {name: (folder / name).read_bytes() for name in expected}
     except (OSError, ValueError, KeyError) as error:
         raise ModelStoreError(f"{folder}: {type(error).__name__}: {error}") from error
-    for name, wanted in expected.items():
-        digest = hashlib.sha256(contents[name]).hexdigest()
-        if digest != wanted:
-            raise ModelStoreError(f"{folder / name}: sha256 is {digest}, the card says {wanted}")
+    for name, digest in expected.items():
+        actual = hashlib.sha256(contents[name]).hexdigest()
+        if actual != digest:
+            raise ModelStoreError(f"{folder / name}: sha256 is {actual}, the card says {digest}")
     try:
         config = load_config(folder / "config.toml")
         weights = load(contents["weights.safetensors"])
@@ -131,9 +131,9 @@ def write_model(
 ) -> Path:
     """Write a model folder and return it; the checksums are added to ``card``.
 
-    The networks of the prior are kept in half precision: they are the largest part, and rounding
-    them moves what is drawn by far less than its spread. Its buffers are not: rounded, the axes
-    would no longer be orthogonal.
+    The networks of the prior are stored in half precision: they are the largest part, and rounding
+    moves a drawn latent by far less than the spread of the latents. The buffers of the prior keep
+    full precision, because rounded axes would not be orthogonal.
     """
     folder.mkdir(parents=True, exist_ok=True)
     weights = {f"network/{k}": v for k, v in network.state_dict().items()}
@@ -155,5 +155,5 @@ def write_model(
 
 
 def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
-    # Not by `save_file`, which writes what only its owner can read.
+    # `save_file` would write a file that only its owner can read.
     path.write_bytes(save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}))

@@ -1,7 +1,7 @@
-"""The physical reading of the score: near equilibrium it is a harmonic restoring force.
+"""Compare the score of a trained network with a harmonic restoring force.
 
-For a normal cloud of width σ about the clean sites the score is −d/σ², a spring that pulls every
-atom back (Xie et al. 2022, section 4.2). How well a trained network obeys is measured here.
+If atoms are displaced by d from their sites with normal noise of width σ, the exact score is −d/σ²:
+a spring pulls every atom back (Xie et al. 2022, section 4.2).
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from cdvae.nn.decoder import Condition
 
 @dataclass(frozen=True)
 class RestoringForce:
-    """Score against displacement at one noise level."""
+    """The score as a function of the displacement, at one noise level."""
 
     sigma: float  # Å
     displacement: Tensor  # (A, 3) Å, from the equilibrium sites
-    pull: Tensor  # (A, 3) Å, σ² times the score: −displacement for a perfect spring
+    pull: Tensor  # (A, 3) Å, σ² times the score; −displacement for a perfect spring
 
     @property
     def cosine(self) -> float:
-        """Mean cosine between the pull and the way back; 1 for a perfect spring."""
+        """The mean cosine between the pull and −displacement; 1 for a perfect spring."""
         return float(torch.cosine_similarity(self.pull, -self.displacement).mean())
 
     @property
     def slope(self) -> float:
-        """Least-squares slope of the pull against the way back; 1 for a perfect spring."""
+        """The least-squares slope of the pull over −displacement; 1 for a perfect spring."""
         return float(-(self.pull * self.displacement).sum() / self.displacement.square().sum())
 
 
@@ -44,7 +44,9 @@ class RestoringForce:
 def restoring_force(
     model: TrainedModel, crystals: CrystalBatch, sigmas: Sequence[float], rng: torch.Generator
 ) -> list[RestoringForce]:
-    """The pull on atoms displaced by normal noise of each width, z from the crystals themselves.
+    """Displace the atoms by normal noise of each width and return the pull of the score.
+
+    The latents are those of the crystals before the displacement.
 
     Args:
         model: the trained model.

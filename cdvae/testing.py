@@ -1,4 +1,4 @@
-"""Small real models and crystals for tests: all works as in production, nothing is learned."""
+"""Small untrained models and made-up crystals for tests."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ _ANIONS = (7, 8, 9)
 
 
 def perovskites(n: int, seed: int = 0) -> CrystalDataset:
-    """``n`` cubic ABX₃ crystals with random elements, cells, displacements; made-up properties."""
+    """Return ``n`` cubic ABX₃ crystals with random elements, cells, displacements, properties."""
     rng = torch.Generator().manual_seed(seed)
 
     def pick(table: tuple[int, ...]) -> torch.Tensor:
@@ -107,7 +107,7 @@ def perovskites(n: int, seed: int = 0) -> CrystalDataset:
 
 
 def write_tiny_model(folder: Path, seed: int = 0) -> Path:
-    """A complete model folder ``folder/tiny/1`` with random weights; returns that folder."""
+    """Write a complete model folder ``folder/tiny/1`` with random weights and return it."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "tiny.toml"
     path.write_text(TINY_CONFIG, encoding="utf-8")

@@ -1,4 +1,5 @@
-"""Synchronous client."""
+# Generated from async_client.py by `make client`; change that file instead.
+"""The client: submit jobs, find jobs and models."""
 
 from __future__ import annotations
 
@@ -30,7 +31,9 @@ from cdvae_schema.job_specs import JobKind, JobState
 
 
 class Client:
-    """Client of a CDVAE service. Threads can share it; a `with` block closes its connections.
+    """Client of a CDVAE service; as a context manager it closes its connections at the end.
+
+    Threads can share a `Client`; the methods of an `AsyncClient` are coroutines.
 
     url: URL of the service, default CDVAE_SERVER or port 8000 of this machine; key: API key,
     default CDVAE_API_KEY; retries: policy for repeated requests; timeout: seconds for one response;
@@ -88,7 +91,8 @@ class Client:
         structures: one or several of: CIF text, the path of a CIF file, pymatgen's `Structure` or
         its dictionary, ASE's `Atoms`, a crystal of an earlier job.
         """
-        return self._submit("/reconstruct", reconstruct_body(structures, fields), idempotency_key)
+        body = reconstruct_body(structures, fields)
+        return self._submit("/reconstruct", body, idempotency_key)
 
     def optimize(
         self,
@@ -116,7 +120,8 @@ class Client:
 
         structures: the two crystals, in the forms that `reconstruct` accepts.
         """
-        return self._submit("/interpolate", interpolate_body(structures, fields), idempotency_key)
+        body = interpolate_body(structures, fields)
+        return self._submit("/interpolate", body, idempotency_key)
 
     def vary(
         self,
@@ -136,10 +141,8 @@ class Client:
         self, *, state: JobState | None = None, kind: JobKind | None = None, limit: int = 20
     ) -> list[Job]:
         """Return the newest jobs of this key, at most `limit`."""
-        return [
-            Job(self._session, one)
-            for one in self._session.run(self._session.calls.jobs(state, kind, limit))
-        ]
+        found = self._session.run(self._session.calls.jobs(state, kind, limit))
+        return [Job(self._session, one) for one in found]
 
     def models(self) -> list[ModelCard]:
         """Return the cards of all models."""
@@ -153,5 +156,6 @@ class Client:
         self, path: str, body: bytes, key: str | None, params: dict[str, str] | None = None
     ) -> Job:
         return Job(
-            self._session, self._session.run(self._session.calls.submit(path, body, key, params))
+            self._session,
+            self._session.run(self._session.calls.submit(path, body, key, params)),
         )

@@ -1,13 +1,14 @@
-"""Job of the synchronous client."""
+# Generated from async_job.py by `make client`; change that file instead.
+"""A job: follow it, fetch its result, cancel it."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import httpx2
 
+from cdvae_client.blocking import sleep, write_file
 from cdvae_client.calls import Form, raise_unless_whole
 from cdvae_client.client_settings import patient
 from cdvae_client.crystals import AnyCrystal, Result
@@ -28,11 +29,11 @@ class Job:
         self.status = status
 
     def __repr__(self) -> str:
-        return f"<Job {self.id}: {self.status.kind}, {self.state}>"
+        return f"<{type(self).__name__} {self.id}: {self.status.kind}, {self.state}>"
 
     @property
     def id(self) -> str:
-        """Id of the job, for `Client.job`."""
+        """Id of the job, for the method `job` of a client."""
         return self.status.id
 
     @property
@@ -72,7 +73,7 @@ class Job:
 
     def download(self, path: str | Path, form: Form = "zip") -> Path:
         """Write the result to a file, in one of the service's formats, and return the path."""
-        Path(path).write_bytes(self.read(form))
+        write_file(Path(path), self.read(form))
         return Path(path)
 
     def cancel(self) -> JobStatus:
@@ -83,7 +84,7 @@ class Job:
     def __iter__(self) -> Iterator[AnyCrystal]:
         return self.crystals()
 
-    def crystals(self, *, progress: Progress = False) -> Iterator[AnyCrystal]:
+    def crystals(self, *, progress: Progress = False) -> Generator[AnyCrystal]:
         """Yield the crystals as they are made, until the job ends.
 
         A broken connection is resumed at the last event; where events are unavailable, the job is
@@ -98,11 +99,12 @@ class Job:
                     if crystal is not None:
                         yield crystal
             if not follower.over:
-                yield from self._session.run(polled(self._session.calls, follower, told))
+                for one in self._session.run(polled(self._session.calls, follower, told)):
+                    yield one
         self.status = follower.status
         raise_unless_whole(self.status)
 
-    def _connection(self, follower: Follower) -> Iterator[AnyCrystal | None]:
+    def _connection(self, follower: Follower) -> Generator[AnyCrystal | None]:
         """Yield the crystal of each event of one connection, None for other events."""
         http = self._session.http
         timeout = patient(http.timeout, SILENCE)
@@ -120,4 +122,4 @@ class Job:
             pause = follower.lost()
         except httpx2.TransportError as error:
             pause = follower.lost(error)
-        time.sleep(pause)
+        sleep(pause)

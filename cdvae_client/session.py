@@ -1,13 +1,13 @@
-"""Sessions that run the steps of flows (see `call_driver`): synchronous and asyncio."""
+# Generated from async_session.py by `make client`; change that file instead.
+"""Run the steps of flows (see `call_driver`) over one connection."""
 
 from __future__ import annotations
 
-import asyncio
-import time
 from typing import TypeVar
 
 import httpx2
 
+from cdvae_client.blocking import sleep
 from cdvae_client.call_driver import Flow, Pause, Reply, Retries
 from cdvae_client.calls import Calls
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class Session:
-    """Connection of `Client` and its jobs."""
+    """Connection of a client and its jobs."""
 
     def __init__(self, http: httpx2.Client, retries: Retries) -> None:
         self.http, self.calls = http, Calls(http, retries)
@@ -30,35 +30,10 @@ class Session:
                 result: T = end.value
                 return result
             if isinstance(step, Pause):
-                time.sleep(step.seconds)
+                sleep(step.seconds)
                 reply = None
                 continue
             try:
                 reply = self.http.send(step)
-            except httpx2.TransportError as error:
-                reply = error
-
-
-class AsyncSession:
-    """Connection of `AsyncClient` and its jobs."""
-
-    def __init__(self, http: httpx2.AsyncClient, retries: Retries) -> None:
-        self.http, self.calls = http, Calls(http, retries)
-
-    async def run(self, flow: Flow[T]) -> T:
-        """As `Session.run`."""
-        reply: Reply = None
-        while True:
-            try:
-                step = flow.send(reply)
-            except StopIteration as end:
-                result: T = end.value
-                return result
-            if isinstance(step, Pause):
-                await asyncio.sleep(step.seconds)
-                reply = None
-                continue
-            try:
-                reply = await self.http.send(step)
             except httpx2.TransportError as error:
                 reply = error

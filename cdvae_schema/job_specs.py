@@ -17,7 +17,7 @@ JOB_ID = r"^[A-Za-z0-9_-]{1,64}$"
 JobId = Annotated[str, Field(pattern=JOB_ID)]
 
 
-class Sampler(StrictModel):
+class ResolvedSampler(StrictModel):
     """Sampler with its maximum NFE per crystal."""
 
     name: str
@@ -29,7 +29,7 @@ class ResolvedTask(StrictModel):
 
     model: str = Field(description="`name@version`")
     seed: Seed
-    sampler: Sampler
+    sampler: ResolvedSampler
     priority: Priority
     relax: bool = False
 
@@ -143,7 +143,7 @@ class JobSpec(StrictModel):
     kind: JobKind
     model: str = Field(description="`name@version`")
     seed: Seed
-    sampler: Sampler
+    sampler: ResolvedSampler
     priority: Priority
     created_at: Timestamp
     request: Resolved

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from cdvae_schema.base import Seed, StrictModel
 from cdvae_schema.crystal_records import AnyRecord
-from cdvae_schema.job_specs import JobStatus, Sampler
+from cdvae_schema.job_specs import JobStatus, ResolvedSampler
 
 
 class Seconds(StrictModel):
@@ -25,7 +25,7 @@ class Provenance(StrictModel):
     version: str
     weights_sha256: str
     seed: Seed
-    sampler: Sampler
+    sampler: ResolvedSampler
     nfe: float = Field(ge=0, description="Mean NFE per crystal.")
     device: str
     software: dict[str, str] = Field(description="Package versions.")

@@ -24,9 +24,17 @@ EXEMPT = (
     ROOT / "tests/language",
 )
 CHECKED = (
+    "app",
+    "baselines",
+    "benchmarks",
+    "cdvae",
     "cdvae_client",
     "cdvae_schema",
+    "cdvae_service",
+    "deploy",
     "scripts",
+    "tests",
+    "worker",
     "README.md",
     "CONTRIBUTING.md",
     *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").glob("*.md")),

@@ -1,4 +1,4 @@
-"""What the tests share: a real Redis-compatible server, and arithmetic as they found it."""
+"""Fixtures of all tests: a real Redis-compatible server, and unchanged settings of torch."""
 
 import logging
 import subprocess
@@ -17,7 +17,7 @@ START_SECONDS = 60.0
 
 
 class RedisServer:
-    """A server process on a unix socket of its own; `start` and `stop` may be repeated."""
+    """A server process on a unix socket; `start` and `stop` may be repeated."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -26,7 +26,7 @@ class RedisServer:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Returns once the server answers; RuntimeError with its log where it does not."""
+        """Wait until the server answers; raises RuntimeError with its log if it does not."""
         log = self.folder / "server.log"
         options = {
             "port": "0",
@@ -52,7 +52,7 @@ class RedisServer:
         raise RuntimeError(f"the test server did not start:\n{log.read_text()}")
 
     def stop(self) -> None:
-        """Ends the process."""
+        """End the process."""
         if self.process is not None:
             self.process.terminate()
             self.process.wait(timeout=10)
@@ -61,7 +61,7 @@ class RedisServer:
 
 @pytest.fixture
 def redis_server() -> Iterator[RedisServer]:
-    """A server of one's own, running: for tests that stop it."""
+    """Yield a running server that the test may stop."""
     with tempfile.TemporaryDirectory(prefix="cdvae-redis-") as folder:
         server = RedisServer(Path(folder))
         server.start()
@@ -80,7 +80,7 @@ def _shared_redis() -> Iterator[RedisServer]:
 
 @pytest.fixture
 def redis_url(_shared_redis: RedisServer) -> str:
-    """URL of the session's server, empty at the start of every test."""
+    """Return the URL of the session's server, which is empty at the start of each test."""
     with Redis.from_url(_shared_redis.url) as client:
         client.flushall()
     return _shared_redis.url
@@ -88,14 +88,14 @@ def redis_url(_shared_redis: RedisServer) -> str:
 
 @pytest.fixture
 def redis_client(redis_url: str) -> Iterator[Redis]:
-    """A client of the session's server."""
+    """Return a client of the session's server."""
     with Redis.from_url(redis_url) as client:
         yield client
 
 
 @pytest.fixture(autouse=True)
 def denormals() -> Iterator[None]:
-    """Undoes what commands run inside the test process do to its arithmetic."""
+    """Restore the settings of torch that commands inside the test process change."""
     yield
     torch = sys.modules.get("torch")
     if torch is not None:
@@ -104,7 +104,7 @@ def denormals() -> Iterator[None]:
 
 @pytest.fixture
 def logging_as_it_was() -> Iterator[None]:
-    """For a test that configures logging: its handler's stream is closed when the test ends."""
+    """Restore logging after a test that configures it, because its stream is closed then."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield

@@ -14,14 +14,14 @@ from cdvae_service.service_settings import ServiceSettings
 
 
 def usable_cpus() -> int:
-    """Number of CPU cores that this process may use."""
+    """Return the number of CPU cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def default_threads() -> int:
-    """OMP_NUM_THREADS where it is set, else the number of usable cores."""
+    """Return OMP_NUM_THREADS where it is set, else the number of usable cores."""
     value = os.environ.get("OMP_NUM_THREADS", "")
     return int(value) if value.isdigit() and int(value) > 0 else usable_cpus()
 
@@ -30,7 +30,7 @@ class WorkerSettings(ServiceSettings):
     """Everything that can be set about a worker."""
 
     queues: Annotated[list[Priority], NoDecode] = Field(
-        default=list(QUEUES), min_length=1, description="What to work on, most urgent first."
+        default=list(QUEUES), min_length=1, description="Queues to serve, most urgent first."
     )
     device: str = Field(default="auto", description="`cpu`, `cuda`, `cuda:1` … or `auto`.")
     threads: PositiveInt = Field(default_factory=default_threads, description="Of torch.")

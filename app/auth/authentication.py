@@ -30,8 +30,8 @@ SCHEMES: dict[str, dict[str, str]] = {
 """The two ways to send a key, for the OpenAPI description."""
 
 
-# Read from the request instead of through FastAPI's security classes: those need five
-# dependencies, and resolving them takes a large part of the time of a poll.
+# The key is read from the request: FastAPI's security classes add five dependencies, whose
+# resolution takes a large part of the time of a poll.
 async def authenticate(request: Request) -> Caller:
     """Return the caller; raise a 401 without a required key, 403 for a page of another site."""
     if request.headers.get("sec-fetch-site") in FOREIGN_SITES:
@@ -75,9 +75,7 @@ async def limited(request: Request) -> Caller:
     services = await get_services(request)
     per_minute = caller.key.requests_per_minute
     burst = max(1, per_minute * BURST_SECONDS // 60)
-    wait = await services.queue.scripts["admit"](
-        args=[f"cdvae:rate:{caller.owner}", 60 / per_minute, burst]
-    )
+    wait = await services.queue.admit(caller.owner, 60 / per_minute, burst)
     if wait:
         detail = f"Rate limit exceeded: {per_minute} requests per minute."
         raise ApiError(429, detail, headers={"Retry-After": str(math.ceil(wait / 1000))})

@@ -15,7 +15,7 @@ JSON = "application/json"
 CIF = "chemical/x-cif"
 
 MAX_PROBLEMS = 1000
-DRAIN_BYTES = 100 * 1024 * 1024  # read and dropped of a body that is too large
+DRAIN_BYTES = 100 * 1024 * 1024  # most that is read and dropped of a body above the limit
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -102,7 +102,7 @@ def parse_json(model: type[Body], body: bytes) -> Body:
 
 
 def decode(body: bytes) -> str:
-    """Return the text of a CIF body; 400 where it is not UTF-8."""
+    """Return the text of a CIF body; raise a 400 if it is not UTF-8."""
     try:
         return body.decode("utf-8-sig")
     except UnicodeDecodeError as error:

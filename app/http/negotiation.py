@@ -10,7 +10,7 @@ from app.http.problems import ApiError, FieldError, invalid
 def choose(request: Request, forms: Mapping[str, str]) -> str:
     """Return the name of one of `forms` (name → media type; the first is the default).
 
-    422 for an unknown `?format=`, 406 where `Accept` allows none of them.
+    Raises ApiError: 422 for an unknown `?format=`, 406 where `Accept` allows none of them.
     """
     wanted = request.query_params.get("format")
     if wanted is not None:
@@ -32,7 +32,7 @@ def choose(request: Request, forms: Mapping[str, str]) -> str:
 
 
 def _range(part: str) -> tuple[str, float]:
-    """Media range and quality of one element of an `Accept` header."""
+    """Return the media range and the quality of one element of an `Accept` header."""
     media, *parameters = [piece.strip().lower() for piece in part.split(";")]
     for parameter in parameters:
         name, _, value = parameter.partition("=")

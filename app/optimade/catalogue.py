@@ -7,19 +7,16 @@ from anyio.to_thread import run_sync
 
 from app.dependencies import Services
 from app.optimade.optimade_entries import entry
-from app.queue.job_listing import Cursor, statuses
-from app.queue.job_status import text
 from app.results.result_export import stored_result
 from cdvae_schema.job_specs import FINAL_STATES, JobStatus
-from cdvae_schema.wire import jobs_key
 
-MAX_CRYSTALS = 20_000  # of one owner, from the newest jobs; about 100 MB
+MAX_CRYSTALS = 20_000  # per owner, from the newest jobs; about 100 MB
 MAX_OWNERS = 8  # in memory; the least recently used is dropped
 BATCH = 100
 
 
 class Collection(Protocol):
-    """The methods of a MongoDB collection that the catalogue calls."""
+    """The methods of a MongoDB collection that the catalogue uses."""
 
     def insert_many(self, documents: list[dict[str, Any]]) -> Any: ...
 
@@ -49,19 +46,16 @@ class Catalogue:
         self._indexed: OrderedDict[str, IndexedJobs] = OrderedDict()  # by owner
 
     async def refresh(self, owner: str) -> None:
-        """Index the finished jobs of the owner, newest first, until `max_crystals` are reached.
+        """Index the finished jobs of the owner, newest first, up to `max_crystals`.
 
-        Older jobs are dropped, and so are those that expired.
-
-        Raises RedisError and ResultStoreError.
+        Older and expired jobs are dropped. Raises RedisError and ResultStoreError.
         """
         indexed = self._indexed.setdefault(owner, {})
         self._indexed.move_to_end(owner)
         while len(self._indexed) > MAX_OWNERS:
             forgotten, _ = self._indexed.popitem(last=False)
             self._database[forgotten].drop()
-        newest: Any = await self._services.queue.redis.zrevrange(jobs_key(owner), 0, -1)
-        ids = [text(job_id) for job_id in newest]
+        ids = [job_id for _, job_id in await self._services.queue.jobs_of(owner)]
         kept: set[str] = set()
         crystals = 0
         for start in range(0, len(ids), BATCH):
@@ -82,8 +76,7 @@ class Catalogue:
     async def _finished(self, owner: str, job_ids: list[str]) -> dict[str, JobStatus]:
         if not job_ids:
             return {}
-        cursors = [Cursor(0.0, job_id) for job_id in job_ids]
-        found = await statuses(self._services.queue, owner, cursors)
+        found = await self._services.queue.statuses(job_ids, owner)
         return {one.id: one for one in found if one is not None and one.state in FINAL_STATES}
 
     async def _add(self, owner: str, indexed: IndexedJobs, status: JobStatus) -> None:

@@ -71,7 +71,7 @@ def _text(counts: list[tuple[str, int]]) -> str:
 
 
 def _reduced(counts: Counter[str]) -> str:
-    """Alphabetical, smallest integers: `O3SrTi`."""
+    """Return the formula in alphabetical order with the smallest integers: `O3SrTi`."""
     divisor = math.gcd(*counts.values())
     return _text([(one, counts[one] // divisor) for one in sorted(counts)])
 
@@ -83,7 +83,7 @@ def _hill(counts: Counter[str]) -> str:
 
 
 def _anonymous(counts: Counter[str]) -> str:
-    """Largest share first, under the names A, B, …, Z, Aa, Ba, …: `A3BC`."""
+    """Return the formula with the names A, B, …, Z, Aa, Ba, … by falling count: `A3BC`."""
     divisor = math.gcd(*counts.values())
     shares = sorted((count // divisor for count in counts.values()), reverse=True)
     return _text([(_name(number), share) for number, share in enumerate(shares)])

@@ -29,7 +29,7 @@ _owner: ContextVar[str] = ContextVar("owner")
 
 
 class Optimade:
-    """The ASGI application below `PATH`."""
+    """ASGI application below `PATH`."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -65,7 +65,7 @@ async def _answer(application: ASGIApp, scope: Scope) -> list[Message]:
     async def receive() -> Message:
         nonlocal requested
         if requested:
-            await asyncio.Event().wait()  # until the application cancels it: nobody disconnects
+            await asyncio.Event().wait()  # until the application cancels it
         requested = True
         return {"type": "http.request", "body": b"", "more_body": False}
 
@@ -88,7 +88,7 @@ def _build() -> tuple[FastAPI, Any]:
     # Otherwise the package adds handlers that write to stdout and /var/log.
     logging.getLogger("optimade").addHandler(logging.NullHandler())
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a missing configuration file
+        warnings.simplefilter("ignore")  # a missing configuration file
         import mongomock
         from optimade.models import StructureResource
         from optimade.server.config import ServerConfig

@@ -135,7 +135,7 @@ def _cell(block: cif.Block) -> Cell:
 
 
 def _site(row: cif.Table.Row) -> tuple[int, list[float]]:
-    """Atomic number and position of a row (x, y, z, label, type, occupancy)."""
+    """Return atomic number and position of a row (x, y, z, label, type, occupancy)."""
     label = cif.as_string(row[3]) if row.has(3) else ""
     symbol = cif.as_string(row[4]) if row.has(4) else ""
     match = _TYPE.fullmatch(symbol) if symbol else _LABEL.match(label)

@@ -1,4 +1,4 @@
-"""What the plans of all kinds of jobs share: model cards, defaults, limits, the `JobSpec` itself.
+"""Functions that the plans of all kinds of jobs share: model cards, defaults, limits.
 
 Plans run before anything is queued and raise ApiError for invalid requests. All but
 `plan_generate` run in a parser process (`app/planning/parser_pool.py`), so their arguments and
@@ -21,8 +21,8 @@ from cdvae_schema.crystal_records import CrystalInput
 from cdvae_schema.job_specs import (
     JobSpec,
     Resolved,
+    ResolvedSampler,
     ResolvedTask,
-    Sampler,
     StructureSummary,
 )
 from cdvae_schema.requests import TaskRequest
@@ -66,7 +66,7 @@ def resolve_common(request: TaskRequest, card: ModelCard) -> ResolvedTask:
     )
 
 
-def _sampler(request: TaskRequest, card: ModelCard) -> Sampler:
+def _sampler(request: TaskRequest, card: ModelCard) -> ResolvedSampler:
     name = request.sampler.name if request.sampler else card.default_sampler
     limits = card.samplers.get(name)
     if limits is None:
@@ -80,7 +80,7 @@ def _sampler(request: TaskRequest, card: ModelCard) -> Sampler:
     if nfe is not None and nfe % limits.multiple_of:
         detail = f"/sampler/nfe: {nfe} is not a multiple of {limits.multiple_of}, as {name} needs"
         raise invalid([FieldError(detail=detail, pointer="/sampler/nfe")])
-    return Sampler(name=name, nfe=nfe or limits.default_nfe)
+    return ResolvedSampler(name=name, nfe=nfe or limits.default_nfe)
 
 
 def summaries(crystals: list[CrystalInput]) -> list[StructureSummary]:

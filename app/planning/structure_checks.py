@@ -33,7 +33,7 @@ class Cell:
     volume: float  # Å^3
 
     def distance(self, one: Sequence[float], other: Sequence[float]) -> float:
-        """Distance of two fractional positions in Å through the nearest faces of the cell.
+        """Return the distance of two fractional positions through the nearest cell faces, Å.
 
         Exact for distances that are small compared with the cell; it is not used for others.
         """

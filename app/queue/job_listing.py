@@ -4,14 +4,11 @@ import base64
 import binascii
 import math
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlencode
 
 from app.http.problems import FieldError, invalid
-from app.queue.job_queue import JobNotFoundError, JobQueue
-from app.queue.job_status import text
+from app.queue.job_queue import JobQueue
 from cdvae_schema.job_specs import JobKind, JobState, JobStatus
-from cdvae_schema.wire import jobs_key
 
 BATCH = 100
 MOST_LOOKED_AT = 1000  # jobs; a selective filter gives short pages instead of slow ones
@@ -65,7 +62,8 @@ async def list_jobs(
         batch = await _behind(queue, owner, position)
         if not batch:
             return Page(found, None)
-        for status, position in zip(await statuses(queue, owner, batch), batch, strict=True):
+        ids = [position.job_id for position in batch]
+        for status, position in zip(await queue.statuses(ids, owner), batch, strict=True):
             if status is None or state not in (None, status.state):
                 continue
             if kind in (None, status.kind):
@@ -78,26 +76,8 @@ async def list_jobs(
 
 async def _behind(queue: JobQueue, owner: str, position: Cursor) -> list[Cursor]:
     """Return the next jobs behind a position; expired ones may be among them."""
-    rows: Any = await queue.redis.zrevrangebyscore(
-        jobs_key(owner), position.moment, "-inf", start=0, num=BATCH, withscores=True
-    )
-    positions = [Cursor(float(score), text(job_id)) for job_id, score in rows]
-    return [one for one in positions if one < position]
-
-
-async def statuses(queue: JobQueue, owner: str, positions: list[Cursor]) -> list[JobStatus | None]:
-    """Return the jobs at these positions; None for one that has expired."""
-    async with queue.redis.pipeline(transaction=False) as pipeline:
-        for position in positions:
-            await queue.scripts["status"](args=queue.asked(position.job_id), client=pipeline)
-        replies = await pipeline.execute()
-    found: list[JobStatus | None] = []
-    for position, reply in zip(positions, replies, strict=True):
-        try:
-            found.append(queue.described(position.job_id, owner, reply))
-        except JobNotFoundError:
-            found.append(None)
-    return found
+    jobs = await queue.jobs_of(owner, position.moment, BATCH)
+    return [one for one in (Cursor(*job) for job in jobs) if one < position]
 
 
 def next_link(path: str, query: dict[str, str], cursor: str) -> str:

@@ -5,5 +5,5 @@ from cdvae_schema.crystal_records import CrystalInput
 
 
 async def given_structures(queue: JobQueue, job_id: str) -> list[CrystalInput]:
-    """Return them in the order of `request.structures`; JobNotFoundError once it has expired."""
+    """Return the input crystals in the order of `request.structures`; raises JobNotFoundError."""
     return (await queue.stored_spec(job_id)).structures

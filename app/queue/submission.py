@@ -17,8 +17,7 @@ from app.http.prefer_wait import wait_for_end, wanted_wait
 from app.http.problems import ApiError, FieldError, invalid
 from app.http.request_id import request_id
 from app.http.responses import json_reply
-from app.queue.job_queue import Origin, RefusedError
-from app.queue.occupancy import live_workers
+from app.queue.job_queue import Origin, RejectedJobError
 from app.results.delivery import result_response
 from app.results.result_export import FORMS
 from cdvae_schema.job_specs import JobSpec
@@ -88,7 +87,7 @@ async def submit(
     )
     try:
         status = await services.queue.submit(spec, origin)
-    except RefusedError as error:
+    except RejectedJobError as error:
         raise _refusal(error.reason, options.caller.quota) from error
     except RedisError as error:
         log.error("Redis failed during the submission of job %s: %s", spec.id, error)
@@ -115,7 +114,7 @@ async def _require_potential(services: Services, spec: JobSpec) -> None:
     """
     if not spec.request.relax:
         return
-    live = await live_workers(services.queue.redis)
+    live = await services.queue.live_workers()
     if live and not any(worker.relax for worker in live):
         detail = (
             "/relax: no worker has an interatomic potential; it comes with the package set "

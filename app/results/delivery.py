@@ -53,7 +53,7 @@ _WRITERS = {"cif": as_cif, "ndjson": as_ndjson, "xyz": as_xyz, "pymatgen": as_py
 
 
 async def finished_result(services: Services, status: JobStatus) -> StoredResult:
-    """Return the stored result of a job that has one; 409 or 410 for others."""
+    """Return the stored result of a job that has one; raise a 409 or 410 for others."""
     if status.state not in FINAL_STATES:
         headers = {"Retry-After": str(NOT_DONE_SECONDS)}
         raise ApiError(409, f"The job is {status.state}; it has no result yet.", headers=headers)

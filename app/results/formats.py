@@ -122,7 +122,7 @@ def pymatgen_dict(record: Record) -> dict[str, Any]:
 
 
 def compact(value: Any) -> str:
-    """JSON text without spaces."""
+    """Return JSON text without spaces."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 

@@ -14,7 +14,6 @@ from app.http.problems import ApiError
 from app.http.responses import json_reply
 from app.metrics.collectors import QueueCollector
 from app.metrics.request_metrics import exposition
-from app.queue.occupancy import live_workers, occupancy
 from cdvae_schema.base import StrictModel
 from cdvae_schema.wire import WorkerPresence
 from cdvae_service.models.store_errors import BrokenModelError
@@ -69,7 +68,7 @@ async def readyz(
         problems.append(str(error))
     try:
         await services.queue.ping()
-        live = await live_workers(services.queue.redis)
+        live = await services.queue.live_workers()
     except RedisError:
         problems.append("Redis does not answer")
     count = WorkerCount(
@@ -90,7 +89,7 @@ async def readyz(
 async def metrics(services: ServicesDep) -> Response:
     """Return the metrics of this front end and of the queue in Prometheus' text format."""
     try:
-        now = await occupancy(services.queue.redis)
+        now = await services.queue.occupancy()
     except RedisError:
         now = None
     queue = CollectorRegistry()

@@ -3,10 +3,10 @@
 Bodies are read here instead of by FastAPI: with limits, strict types, and in parser processes.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 
 from app.auth.authentication import LimitedCaller
@@ -14,10 +14,9 @@ from app.dependencies import Services, ServicesDep
 from app.http.bodies import CIF, JSON, check_media_type, parse_json, read_body
 from app.http.prefer_wait import PreferHeader
 from app.planning.plan_generate import plan_generate
-from app.planning.plan_interpolate import plan_interpolate
 from app.planning.plan_optimize import plan_optimize
+from app.planning.plan_paths import plan_interpolate, plan_variations
 from app.planning.plan_reconstruct import CifOptions, plan_reconstruct
-from app.planning.plan_variations import plan_variations
 from app.queue.submission import IdempotencyHeader, SubmitOptions, read_submit_options, submit
 from app.webhooks.callback_addresses import check_callback
 from cdvae_schema.base import LARGEST_SEED
@@ -46,43 +45,53 @@ def _body(required: bool, **content: Any) -> dict[str, Any]:
     }
 
 
+Endpoint = Callable[..., Awaitable[Response]]
+
 _WAITED: dict[int | str, dict[str, Any]] = {
     200: {"model": JobResult, "description": "With `Prefer: wait`: the job ended within the time."}
 }
 
 
-@router.post(
-    "/generate",
-    status_code=202,
-    response_model=JobStatus,
-    responses=_WAITED,
-    summary="Generate crystals",
-    openapi_extra=_body(False, json=_reference(GenerateRequest)),
-)
-async def generate(
+async def _submit_options(
     request: Request,
     services: ServicesDep,
     caller: LimitedCaller,
     idempotency_key: IdempotencyHeader = None,
     prefer: PreferHeader = None,
-) -> Response:
+) -> SubmitOptions:
+    return read_submit_options(request, services, caller, idempotency_key)
+
+
+Options = Annotated[SubmitOptions, Depends(_submit_options)]
+
+
+def _task(path: str, summary: str, body: dict[str, Any]) -> Callable[[Endpoint], Endpoint]:
+    """Return the decorator of the endpoint that queues a job."""
+    return router.post(
+        path,
+        status_code=202,
+        response_model=JobStatus,
+        responses=_WAITED,
+        summary=summary,
+        openapi_extra=body,
+    )
+
+
+@_task("/generate", "Generate crystals", _body(False, json=_reference(GenerateRequest)))
+async def generate(request: Request, services: ServicesDep, options: Options) -> Response:
     """Queue a job that samples crystals from the model's prior."""
-    options = read_submit_options(request, services, caller, idempotency_key)
     limit = min(PLAIN_BYTES, services.settings.max_body_bytes)
     body = await read_body(request, limit, services.settings.body_seconds)
     kind = check_media_type(request, body, (JSON,))
     content = parse_json(GenerateRequest, body)
-    check_callback(content.callback_url, caller, services.settings)
+    check_callback(content.callback_url, options.caller, services.settings)
     return await submit(services, plan_generate(services.models, content), options, kind, body)
 
 
-@router.post(
+@_task(
     "/reconstruct",
-    status_code=202,
-    response_model=JobStatus,
-    responses=_WAITED,
-    summary="Encode and decode crystals",
-    openapi_extra=_body(
+    "Encode and decode crystals",
+    _body(
         True,
         json=_reference(ReconstructRequest),
         cif={"schema": {"type": "string", "description": "One or more `data_` blocks."}},
@@ -91,7 +100,7 @@ async def generate(
 async def reconstruct(
     request: Request,
     services: ServicesDep,
-    caller: LimitedCaller,
+    options: Options,
     model: Annotated[str | None, Query(max_length=128)] = None,
     num_candidates: Annotated[int, Query(ge=1, le=1000)] = 1,
     seed: Annotated[int | None, Query(ge=0, le=LARGEST_SEED)] = None,
@@ -99,14 +108,11 @@ async def reconstruct(
     nfe: Annotated[int | None, Query(ge=1)] = None,
     priority: Priority = "normal",
     relax: bool = False,
-    idempotency_key: IdempotencyHeader = None,
-    prefer: PreferHeader = None,
 ) -> Response:
     """Queue a job that encodes every input crystal and decodes candidates for it.
 
     The query parameters apply to a raw CIF body; a JSON body has these fields itself.
     """
-    options = read_submit_options(request, services, caller, idempotency_key)
     settings = services.settings
     body = await read_body(request, settings.max_body_bytes, settings.body_seconds)
     kind = check_media_type(request, body, (JSON, CIF))
@@ -118,18 +124,11 @@ async def reconstruct(
     return await submit(services, spec, options, kind, body)
 
 
-@router.post(
-    "/optimize",
-    status_code=202,
-    response_model=JobStatus,
-    responses=_WAITED,
-    summary="Optimize properties",
-    openapi_extra=_body(False, json=_reference(OptimizeRequest)),
-)
+@_task("/optimize", "Optimize properties", _body(False, json=_reference(OptimizeRequest)))
 async def optimize(
     request: Request,
     services: ServicesDep,
-    caller: LimitedCaller,
+    options: Options,
     prop: Annotated[
         str | None,
         Query(
@@ -138,51 +137,24 @@ async def optimize(
             description="A property of the model's card; optional if the body has `objectives`.",
         ),
     ] = None,
-    idempotency_key: IdempotencyHeader = None,
-    prefer: PreferHeader = None,
 ) -> Response:
     """Queue a job that searches the latent space for better crystals from each start."""
-    options = read_submit_options(request, services, caller, idempotency_key)
     return await _plan_and_submit(request, services, options, plan_optimize, prop)
 
 
-@router.post(
+@_task(
     "/interpolate",
-    status_code=202,
-    response_model=JobStatus,
-    responses=_WAITED,
-    summary="Interpolate between two crystals",
-    openapi_extra=_body(True, json=_reference(InterpolateRequest)),
+    "Interpolate between two crystals",
+    _body(True, json=_reference(InterpolateRequest)),
 )
-async def interpolate(
-    request: Request,
-    services: ServicesDep,
-    caller: LimitedCaller,
-    idempotency_key: IdempotencyHeader = None,
-    prefer: PreferHeader = None,
-) -> Response:
+async def interpolate(request: Request, services: ServicesDep, options: Options) -> Response:
     """Queue a job that decodes points between the latents of two input crystals."""
-    options = read_submit_options(request, services, caller, idempotency_key)
     return await _plan_and_submit(request, services, options, plan_interpolate)
 
 
-@router.post(
-    "/variations",
-    status_code=202,
-    response_model=JobStatus,
-    responses=_WAITED,
-    summary="Make variations of a crystal",
-    openapi_extra=_body(True, json=_reference(VaryRequest)),
-)
-async def vary(
-    request: Request,
-    services: ServicesDep,
-    caller: LimitedCaller,
-    idempotency_key: IdempotencyHeader = None,
-    prefer: PreferHeader = None,
-) -> Response:
+@_task("/variations", "Make variations of a crystal", _body(True, json=_reference(VaryRequest)))
+async def vary(request: Request, services: ServicesDep, options: Options) -> Response:
     """Queue a job that decodes latents near the latent of an input crystal."""
-    options = read_submit_options(request, services, caller, idempotency_key)
     return await _plan_and_submit(request, services, options, plan_variations)
 
 

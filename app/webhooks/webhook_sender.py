@@ -3,32 +3,39 @@
 The script that ends a job puts its callback into `WEBHOOKS_KEY` in Redis. Any front end may
 deliver it; if one dies during a delivery, another repeats it after CLAIM_SECONDS, so that the
 receiver may get the same `webhook-id` twice. Signatures follow Standard Webhooks
+(standardwebhooks.com). A receiver that hangs occupies PER_RECEIVER connections at most.
 """
 
 import asyncio
 import logging
-import time
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
+from urllib.parse import urlsplit
 
 import httpcore2
 from standardwebhooks import Webhook
 
 from app.auth.key_file import KeyFile
 from app.background import end
+from app.queue.due_callbacks import DueCallback
 from app.queue.job_queue import JobNotFoundError, JobQueue
-from app.queue.job_status import text
 from app.webhooks.outbound import MAX_CONNECTIONS, TOTAL_SECONDS, BlockedError, Sender
 from cdvae_schema.base import StrictModel, Timestamp
 from cdvae_schema.job_specs import JobStatus
-from cdvae_schema.wire import FIELD_CALLBACK, FIELD_CALLBACK_TRIES, FIELD_OWNER, WEBHOOKS_KEY
-from cdvae_service.jobstore.rq_adapter import job_key
 
 log = logging.getLogger(__name__)
 
 DELAYS = (5, 30, 300, 1800, 7200, 18000, 36000)
 """Seconds from each failed attempt to the next; then the callback is dropped."""
-CLAIM_SECONDS = 2 * TOTAL_SECONDS
-CONCURRENT_DELIVERIES = MAX_CONNECTIONS
+CLAIM_SECONDS = 3 * TOTAL_SECONDS  # for waiting and sending, TOTAL_SECONDS each, and a margin
+PER_RECEIVER = 4  # connections
+HELD_PER_RECEIVER = 64  # claimed callbacks
+MAX_HELD = 1024  # claimed callbacks of all receivers
+BUSY_SECONDS = 5.0  # until a callback is due again whose receiver has no room
+BATCH = 128
 GONE = 410  # the receiver wants no further callbacks
 
 
@@ -40,42 +47,98 @@ class JobEvent(StrictModel):
     data: JobStatus
 
 
-class Webhooks:
-    """Delivers the callbacks that are due."""
+class ReceiverLimits:
+    """Limit the connections to each receiver (host and port) and to all of them."""
 
-    def __init__(self, queue: JobQueue, keys: KeyFile, sender: Sender) -> None:
+    def __init__(self) -> None:
+        self._connections = asyncio.Semaphore(MAX_CONNECTIONS)
+        self._places = defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(PER_RECEIVER))
+        self._held = Counter[str]()
+
+    def hold(self, receiver: str) -> bool:
+        """Count a callback for the receiver; return False, without counting, if it has no room."""
+        if self._held[receiver] >= HELD_PER_RECEIVER:
+            return False
+        self._held[receiver] += 1
+        return True
+
+    def release(self, receiver: str) -> None:
+        """Count a callback less."""
+        self._held[receiver] -= 1
+        if not self._held[receiver]:
+            del self._held[receiver]
+            self._places.pop(receiver, None)
+
+    @asynccontextmanager
+    async def connection(self, receiver: str) -> AsyncIterator[bool]:
+        """Wait until the receiver may get a callback; yield False after TOTAL_SECONDS."""
+        admitted = True
+        async with AsyncExitStack() as places:
+            try:
+                async with asyncio.timeout(TOTAL_SECONDS):
+                    await places.enter_async_context(self._places[receiver])
+                    await places.enter_async_context(self._connections)
+            except TimeoutError:
+                admitted = False
+            yield admitted
+
+
+class Webhooks:
+    """Deliver the callbacks that are due; at most `max_held` are in progress or wait for room."""
+
+    def __init__(
+        self, queue: JobQueue, keys: KeyFile, sender: Sender, max_held: int = MAX_HELD
+    ) -> None:
         self._queue, self._keys, self._sender = queue, keys, sender
+        self._max_held = max_held
+        self._limits = ReceiverLimits()
         self._deliveries: set[asyncio.Task[None]] = set()
 
     async def deliver(self) -> None:
         """Start the deliveries that are due, as far as there is room; raises RedisError."""
-        room = CONCURRENT_DELIVERIES - len(self._deliveries)
-        if room == 0:
-            return
-        args = [time.time(), CLAIM_SECONDS, room]
-        for job_id in map(text, await self._queue.scripts["callback"](args=args)):
-            delivery = asyncio.create_task(self._deliver(job_id))
+        while room := min(self._max_held - len(self._deliveries), BATCH):
+            due = await self._queue.callbacks.claim(CLAIM_SECONDS, room)
+            await self._start(due)
+            if len(due) < room:
+                return
+
+    async def _start(self, due: list[DueCallback]) -> None:
+        """Start these deliveries; those to receivers without room are due again soon."""
+        postponed = []
+        for callback in due:
+            receiver = urlsplit(callback.url).netloc
+            if not self._limits.hold(receiver):
+                postponed.append(callback.job_id)
+                continue
+            delivery = asyncio.create_task(self._deliver(callback))
             self._deliveries.add(delivery)
-            delivery.add_done_callback(self._deliveries.discard)
+            delivery.add_done_callback(partial(self._ended, receiver))
+        if postponed:
+            await self._queue.callbacks.postpone(postponed, BUSY_SECONDS)
+
+    def _ended(self, receiver: str, delivery: asyncio.Task[None]) -> None:
+        self._deliveries.discard(delivery)
+        self._limits.release(receiver)
 
     async def close(self) -> None:
         """Cancel the deliveries in progress; they are due again after CLAIM_SECONDS."""
         await end(self._deliveries)
 
-    async def _deliver(self, job_id: str) -> None:
+    async def _deliver(self, callback: DueCallback) -> None:
+        job_id = callback.job_id
         try:
-            retry_after = await self._try(job_id)
+            async with self._limits.connection(urlsplit(callback.url).netloc) as admitted:
+                retry_after = await self._try(callback) if admitted else BUSY_SECONDS
             if retry_after is None:
-                await self._queue.redis.zrem(WEBHOOKS_KEY, job_id)
+                await self._queue.callbacks.remove(job_id)
             else:
-                await self._queue.redis.zadd(WEBHOOKS_KEY, {job_id: time.time() + retry_after})
+                await self._queue.callbacks.postpone([job_id], retry_after)
         except Exception:
             log.exception("the delivery of job %s failed; it is due again later", job_id)
 
-    async def _try(self, job_id: str) -> float | None:
+    async def _try(self, callback: DueCallback) -> float | None:
         """Return the seconds until the next attempt; None if there is none."""
-        redis, key = self._queue.redis, job_key(job_id)
-        url, owner = (text(v or b"") for v in await redis.hmget(key, FIELD_CALLBACK, FIELD_OWNER))
+        job_id, url, owner = callback.job_id, callback.url, callback.owner
         kept = self._keys.keys().get(owner)
         if not url or kept is None or kept.revoked_at is not None:
             return None
@@ -87,7 +150,7 @@ class Webhooks:
         if outcome is None:
             log.info("delivered the callback of job %s", job_id)
             return None
-        tries = await redis.hincrby(key, FIELD_CALLBACK_TRIES, 1)
+        tries = await self._queue.callbacks.count_failure(job_id)
         final = tries > len(DELAYS) or outcome == str(GONE)
         # The URL may hold secrets of the receiver; it is not logged.
         log.warning("callback of job %s failed, try %d: %s", job_id, tries, outcome)

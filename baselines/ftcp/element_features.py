@@ -1,4 +1,4 @@
-"""Binary vectors that describe the elements, in the manner of CGCNN."""
+"""Binary vectors that describe the elements, as in CGCNN."""
 
 import warnings
 from functools import cache
@@ -16,15 +16,14 @@ _XENON, _RADON = 54, 86
 
 @cache
 def element_descriptors() -> np.ndarray:
-    """Return (103, 92): zeros and ones; row k is atomic number k + 1. Not to be written to.
+    """Return zeros and ones (103, 92), read-only; row k is atomic number k + 1.
 
-    The categories are those that CGCNN's supplement lists (Xie & Grossman, PRL 120, 145301, 2018,
+    The categories are those of CGCNN's supplement (Xie & Grossman, PRL 120, 145301, 2018,
     table S1): group (18), period (8), electronegativity (10 bins from 0.5 to 4), covalent radius
     (10, 25 to 250 pm), valence electrons (12), first ionisation energy (10, ln eV from 1.3 to 3.3),
     electron affinity (10, -3 to 3.7 eV), block (4) and atomic volume (10, ln cm³/mol from 1.5 to
-    4.3). They are filled from pymatgen's data of the elements, so single bits can differ from the
-    file that the original of FTCP reads. An unknown value sets no bit; one outside its range sets
-    the bit at that end.
+    4.3). The values are pymatgen's, so single bits can differ from the file that the original FTCP
+    reads. An unknown value sets no bit; a value outside its range sets the bit at that end.
     """
     rows = np.zeros((NUM_ELEMENTS, NUM_DESCRIPTORS), dtype=np.float32)
     with warnings.catch_warnings():
@@ -53,7 +52,7 @@ def _describe(element: Element) -> np.ndarray:
 
 
 def _valence_electrons(element: Element) -> int:
-    """Electrons outside the noble-gas core and outside filled d and f shells, at most 12."""
+    """Return the electrons outside the noble-gas core and filled d and f shells, at most 12."""
     if element.symbol == "He":
         return 2
     if element.block == "p":

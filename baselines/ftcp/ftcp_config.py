@@ -21,8 +21,8 @@ class FTCPConfig:
     dataset: str
     description: str
     properties: list[str]
-    units: dict[str, str]  # of each property
-    descriptions: dict[str, str]  # of each property, a sentence
+    units: dict[str, str]  # by property
+    descriptions: dict[str, str]  # by property, one sentence each
     max_elements: int  # distinct elements in a crystal
     max_sites: int
     epochs: int
@@ -43,7 +43,7 @@ class FTCPConfig:
 
     @property
     def layout(self) -> Layout:
-        """Of the matrices."""
+        """The layout of the matrices."""
         return Layout(self.max_elements, self.max_sites)
 
 
@@ -51,8 +51,8 @@ def load_ftcp_config(path: Path) -> FTCPConfig:
     """Return the settings in a TOML file.
 
     Raises:
-        DataError: the file is missing, is no TOML, is for another method, or has an unknown,
-            missing or impossible key.
+        DataError: the file is missing or not valid TOML, is for another method, or has an
+            unknown, missing or invalid key.
     """
     try:
         return FTCPConfig(**tomllib.loads(path.read_text(encoding="utf-8")))

@@ -1,4 +1,4 @@
-"""From FTCP matrices back to crystals."""
+"""Decode FTCP matrices to crystals."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ MIN_OCCUPANCY = 0.05
 
 
 def decode(matrix: np.ndarray, layout: Layout) -> Structure | None:
-    """Return the crystal that a matrix stands for, None if no site is occupied.
+    """Return the crystal of a matrix; None if no site is occupied.
 
-    The element of a column is its largest one-hot row, the element of a site that of its largest
-    occupancy; a row whose largest occupancy is below 0.05 is no site. (The original keeps such a
-    row as hydrogen if an occupied one follows.) Cell parameters are taken as they are: angles that
-    fit no cell give one without volume.
+    The largest one-hot row gives the element of a column, and the largest occupancy the element of
+    a site. A row is dropped if its largest occupancy is below 0.05. (The original keeps such a row
+    as hydrogen if an occupied one follows.) Impossible angles give a cell without volume.
 
     Args:
         matrix: (R, C), in the units of :func:`represent`.

@@ -1,4 +1,4 @@
-"""A folder with a trained FTCP: ``weights.safetensors``, ``config.toml`` and ``card.json``."""
+"""The folder of a trained FTCP: ``weights.safetensors``, ``config.toml`` and ``card.json``."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def train_ftcp(path: Path, folder: Path, run: Path, out: Path, commit: str) -> N
     Args:
         path: the TOML settings.
         folder: the tensor caches; only ``train`` is read.
-        run: where the state of the training is kept, and resumed from.
+        run: folder of the state of the training, from which it resumes.
         out: the folder to write; its name is the version.
-        commit: noted in the card.
+        commit: the commit for the card.
 
     Raises:
         DataError: settings or data cannot be read or do not fit each other.
@@ -74,7 +74,7 @@ def train_ftcp(path: Path, folder: Path, run: Path, out: Path, commit: str) -> N
 
 
 def load_ftcp(folder: Path) -> FTCPMethod:
-    """Return the FTCP in ``folder``, checked against its checksums.
+    """Return the FTCP in ``folder`` after a check of its checksums.
 
     Raises:
         ModelStoreError: a file is missing, damaged or does not fit the others.

@@ -1,4 +1,4 @@
-"""What FTCP does with data and seeds: reconstruction, generation, optimization."""
+"""Reconstruction, generation and optimization with FTCP."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ CHUNK = 256
 OPTIMISATION_STEPS = 5000
 LEARNING_RATE = 1e-3
 DECODE_AFTER = (*range(1, OPTIMISATION_STEPS, 555), OPTIMISATION_STEPS)
-"""Gradient steps after which z is decoded: 11 decodings, those of the paper's code."""
+"""Gradient steps after which z is decoded: 11 decodings, as in the paper's code."""
 
 
 @dataclass(frozen=True)
 class FTCPMethod:
-    """A trained FTCP, ready to be evaluated on CPU. None stands for a crystal not decoded."""
+    """A trained FTCP on the CPU; a crystal is None if it could not be decoded."""
 
     config: FTCPConfig
     card: Mapping[str, Any]
@@ -35,15 +35,15 @@ class FTCPMethod:
 
     @property
     def properties(self) -> tuple[str, ...]:
-        """Names of the outputs of the target branch, in their order."""
+        """The outputs of the target branch, in their order."""
         return tuple(self.config.properties)
 
     def reconstruct(
         self, data: CrystalDataset, seed: int, progress: Progress | None = None
     ) -> list[Structure | None]:
-        """Return the crystals decoded from their posterior means; ``seed`` changes nothing.
+        """Return the crystals decoded from the posterior means; ``seed`` is not used.
 
-        A crystal with more sites or elements than the matrix has places gives None.
+        The result is None for a crystal with more sites or elements than the matrix holds.
         """
         fits = self.config.layout.fits(data.crystals)
         mean, _ = self._encode(data.select(fits.nonzero().squeeze(-1)))
@@ -53,16 +53,16 @@ class FTCPMethod:
     def generate(
         self, n: int, seed: int, progress: Progress | None = None
     ) -> list[Structure | None]:
-        """Crystals of n latents from N(0, I); each has its own seed."""
+        """Return the crystals of ``n`` latents from N(0, I)."""
         return self._decode(self._normal(n, seed), progress)
 
     def optimize(
         self, data: CrystalDataset, prop: str, seed: int, progress: Progress | None = None
     ) -> list[list[Structure | None]]:
-        """For each start the crystals on the way to a lower ``prop``.
+        """Return the decodings from each start while ``prop`` is minimized.
 
-        z is drawn from the posterior of the start, then moved by Adam on the target branch; steps
-        and decodings are those of every evaluated method (Xie et al. 2022).
+        z is drawn from the posterior of the start; Adam then follows the target branch. Steps and
+        decodings are those of Xie et al. (2022).
 
         Raises:
             ValueError: there is no such property, or a crystal does not fit the matrix.
@@ -90,7 +90,7 @@ class FTCPMethod:
 
     @torch.no_grad()
     def _encode(self, data: CrystalDataset) -> tuple[Tensor, Tensor]:
-        """Mean and log variance (B, D) of the posteriors."""
+        """Return mean and log variance (B, D) of the posteriors."""
         parts = []
         for rows in torch.arange(len(data)).split(CHUNK):
             matrices = represent(data.crystals.select(rows), self.config.layout)

@@ -26,13 +26,14 @@ LEARNING_RATES = ((0.0, 5e-4), (0.25, 1e-4), (0.5, 5e-5))
 def loss(network: FTCPNetwork, scaled: Tensor, targets: Tensor, noise: Tensor) -> Tensor:
     """Return the loss of a batch.
 
-    Errors of matrices and properties are summed over the whole batch, the KL term is a mean over
-    dimensions and crystals: reconstruction outweighs it by orders of magnitude, as in the original.
+    Errors of matrices and properties are summed over the batch, but the KL term is a mean over
+    dimensions and crystals, so reconstruction outweighs it by orders of magnitude. The original
+    does the same.
 
     Args:
         network: the network.
         scaled: (B, C, R) matrices.
-        targets: (B, P) scaled properties; NaN is left out.
+        targets: (B, P) scaled properties; NaN is ignored.
         noise: (B, D) standard normal.
     """
     mean, logvar = network.encode(scaled)
@@ -40,7 +41,7 @@ def loss(network: FTCPNetwork, scaled: Tensor, targets: Tensor, noise: Tensor) -
     matrix = (scaled - network.decode(latents)).square().sum()
     kl = -0.5 * (1 + logvar - mean.square() - logvar.exp()).mean()
     difference = targets - network.predict(mean)
-    # Before it is squared: nansum of a square leaves a NaN out of the sum, not of its gradient.
+    # The mask comes before the square: nansum would leave NaN in the gradient.
     error = torch.where(targets.isnan(), 0.0, difference).square().sum()
     return matrix + KL_WEIGHT * kl + PROPERTY_WEIGHT * error
 
@@ -53,7 +54,7 @@ class FTCPRun:
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
             self.network = FTCPNetwork(config.layout, len(config.properties), config.latent_dim)
-        # Smoothing, eps and patience are those of Keras; torch counts the patience from one later.
+        # Smoothing, eps and patience are those of Keras; torch counts the patience one step later.
         optimizer = torch.optim.RMSprop(
             self.network.parameters(), LEARNING_RATES[0][1], alpha=0.9, eps=1e-7
         )
@@ -68,7 +69,7 @@ class FTCPRun:
             checkpoint_seconds=checkpoint_seconds,
         )
         meta = self.trainer.meta
-        self.epoch_loss: float = meta.get("epoch_loss", 0.0)  # of the present epoch so far
+        self.epoch_loss: float = meta.get("epoch_loss", 0.0)  # sum over the steps of this epoch
         if self.trainer.step:
             self.plateau.load_state_dict(meta["plateau"])
             self.learning_rate = meta["learning_rate"]
@@ -84,7 +85,7 @@ class FTCPRun:
         self.trainer.optimizer.param_groups[0]["lr"] = value
 
     def start_epoch(self, epoch: int) -> None:
-        """Set the learning rate that the original changes at this epoch, if any."""
+        """Start an epoch; at some epochs the original changes the learning rate."""
         starts = {round(share * self.config.epochs): rate for share, rate in LEARNING_RATES}
         self.epoch_loss = 0.0
         self.learning_rate = starts.get(epoch, self.learning_rate)
@@ -93,7 +94,7 @@ class FTCPRun:
         """Take one step.
 
         Raises:
-            DataError: the loss is not finite; the checkpoint is from before.
+            DataError: the loss is not finite.
         """
         step = self.trainer.step
         rng = torch.Generator().manual_seed(self.config.seed * 1_000_003 + step)
@@ -129,21 +130,21 @@ def train_network(
     Args:
         config: the settings of the run.
         data: training crystals.
-        folder: keeps ``state.safetensors``, from which an interrupted run resumes, and the curve
+        folder: holds ``state.safetensors``, from which an interrupted run resumes, and the curve
             ``train.csv``.
-        workers: processes that compute the representation.
+        workers: number of processes for the representation.
         on_step: called with the number of steps done; may raise to stop.
         checkpoint_seconds: time between two checkpoints.
 
     Raises:
-        DataError: the loss is no longer finite, or the state is of another run.
+        DataError: the loss is not finite, or the state does not fit the configuration.
     """
     run = FTCPRun(config, folder, checkpoint_seconds)
     network, trainer = run.network, run.trainer
     matrices = represent(data.crystals, config.layout, workers)
     if trainer.step == 0:
         network.fit_scales(matrices, data.properties)
-    matrices.sub_(network.row_min).div_(network.row_range)  # in place: they need much memory
+    matrices.sub_(network.row_min).div_(network.row_range)  # in place, to save memory
     targets = network.scale_properties(data.properties)
     per_epoch = -(-len(data) // config.batch_size)
     steps = per_epoch * config.epochs

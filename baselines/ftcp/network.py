@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from baselines.ftcp.representation import STRIDE, Layout
 
 NORM_EPS, NORM_MOMENTUM = 1e-3, 0.01
-"""Settings of batch normalization: the defaults of Keras, which the original uses."""
+"""Settings of batch normalization: the defaults of Keras, as in the original."""
 WIDE, HIDDEN = 128, 1024
 
 
@@ -20,7 +20,7 @@ class FTCPNetwork(nn.Module):
     """Encoder, decoder and target branch, with the scales of matrices and properties."""
 
     row_min: Tensor  # (R,)
-    row_range: Tensor  # (R,) one where a row is constant
+    row_range: Tensor  # (R,) 1 where a row is constant
     property_min: Tensor  # (P,) units of the data
     property_range: Tensor  # (P,)
 
@@ -78,10 +78,10 @@ class FTCPNetwork(nn.Module):
         self.register_buffer("property_range", torch.ones(properties))
 
     def fit_scales(self, matrices: Tensor, properties: Tensor) -> None:
-        """Takes minimum and maximum of each row and each property from training data.
+        """Set minimum and range of each row and each property from training data.
 
         Args:
-            matrices: (N, C, R) as from :func:`represent`.
+            matrices: (N, C, R) from :func:`represent`.
             properties: (N, P), NaN where unknown.
         """
         lowest, highest = matrices.amin((0, 1)), matrices.amax((0, 1))
@@ -94,28 +94,28 @@ class FTCPNetwork(nn.Module):
         self.property_range.copy_(highest - lowest)
 
     def scale(self, matrices: Tensor) -> Tensor:
-        """Return (B, C, R): matrices with every row in [0, 1] on training data."""
+        """Return the matrices (B, C, R) with every row in [0, 1] on training data."""
         return (matrices - self.row_min) / self.row_range
 
     def unscale(self, scaled: Tensor) -> Tensor:
-        """Return the inverse of :meth:`scale`."""
+        """Return the matrices (B, C, R) in their units; the inverse of :meth:`scale`."""
         return scaled * self.row_range + self.row_min
 
     def scale_properties(self, values: Tensor) -> Tensor:
-        """Return (B, P): properties in [0, 1] on training data."""
+        """Return the properties (B, P) in [0, 1] on training data."""
         return (values - self.property_min) / self.property_range
 
     def encode(self, scaled: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log variance, each (B, D), of the latents of scaled matrices (B, C, R)."""
+        """Return mean and log variance (B, D) of the latents of scaled matrices (B, C, R)."""
         mean, logvar = self.posterior(self.encoder(scaled)).chunk(2, -1)
         return mean, logvar
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Return (B, C, R): scaled matrices of latents (B, D)."""
+        """Return the scaled matrices (B, C, R) of latents (B, D)."""
         scaled: Tensor = self.output(self.decoder(latents)).sigmoid()
         return scaled
 
     def predict(self, latents: Tensor) -> Tensor:
-        """Return (B, P): scaled properties of latents (B, D)."""
+        """Return the scaled properties (B, P) of latents (B, D)."""
         values: Tensor = self.target(latents)
         return values

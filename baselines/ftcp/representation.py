@@ -1,4 +1,4 @@
-"""Crystals as FTCP matrices."""
+"""Represent crystals as FTCP matrices."""
 
 from dataclasses import dataclass
 
@@ -12,19 +12,19 @@ from cdvae.geometry.crystal import CrystalBatch, element_counts
 from cdvae.geometry.lattice import to_parameters
 
 NUM_POINTS = 59
-"""Reciprocal-lattice points, each a column."""
+"""Number of points of the reciprocal lattice; each is a column."""
 RADIUS, LARGE_RADIUS = 1.297, 1.4
-"""Å⁻¹, of the sphere of points, and of the one that is tried where that holds too few."""
+"""Å⁻¹; the points lie in the first sphere, or in the second if the first has too few."""
 STRIDE = 4
-"""The network shortens the matrix by this factor, so the number of rows is a multiple of it."""
+"""The network shortens the matrix by this factor, which must divide the number of rows."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the parts of a matrix lie.
+    """The positions of the parts of a matrix.
 
-    The first columns stand for the distinct elements of a crystal in the order of their first
-    sites, the last 59 for points of the reciprocal lattice.
+    The first columns are the distinct elements of a crystal in the order of their first sites, the
+    last 59 columns are points of the reciprocal lattice.
     """
 
     max_elements: int
@@ -32,32 +32,32 @@ class Layout:
 
     @property
     def columns(self) -> int:
-        """Columns before those of the points; the three of cells and coordinates always fit."""
+        """The number of columns before the points, at least 3 for cells and coordinates."""
         return max(self.max_elements, 3)
 
     @property
     def channels(self) -> int:
-        """All columns."""
+        """The number of all columns."""
         return self.columns + NUM_POINTS
 
     @property
     def elements(self) -> slice:
-        """Rows of the one-hot atomic numbers, a column for each distinct element."""
+        """The rows of the one-hot atomic numbers; each distinct element has a column."""
         return slice(0, NUM_ELEMENTS)
 
     @property
     def lattice(self) -> slice:
-        """The row of a, b, c in Å and that of α, β, γ in degrees."""
+        """The row of a, b, c in Å and the row of α, β, γ in degrees."""
         return slice(NUM_ELEMENTS, NUM_ELEMENTS + 2)
 
     @property
     def sites(self) -> slice:
-        """Rows of the fractional coordinates."""
+        """The rows of the fractional coordinates."""
         return slice(self.lattice.stop, self.lattice.stop + self.max_sites)
 
     @property
     def occupancy(self) -> slice:
-        """Rows of the one-hot element columns of the sites."""
+        """The rows of the one-hot elements of the sites."""
         return slice(self.sites.stop, self.sites.stop + self.max_sites)
 
     @property
@@ -67,22 +67,22 @@ class Layout:
 
     @property
     def descriptors(self) -> slice:
-        """Rows of the properties of the elements, and of their sums over sites at the points."""
+        """The rows of the element descriptors, and of their sums over sites at the points."""
         return slice(self.length + 1, self.length + 1 + NUM_DESCRIPTORS)
 
     @property
     def rows(self) -> int:
-        """All rows, padded to a multiple of ``STRIDE``."""
+        """The number of all rows, a multiple of ``STRIDE``."""
         return -(-self.descriptors.stop // STRIDE) * STRIDE
 
     def fits(self, crystals: CrystalBatch) -> Tensor:
-        """Return (B,) bool: crystals that have no more sites and elements than the matrix."""
+        """Return a mask (B,) of the crystals whose sites and elements fit into the matrix."""
         distinct = (element_counts(crystals) > 0).sum(-1)
         return (crystals.num_atoms <= self.max_sites) & (distinct <= self.max_elements)
 
 
 def represent(crystals: CrystalBatch, layout: Layout, workers: int = 1) -> Tensor:
-    """(B, C, R) float32 matrices, columns first as the convolutions take them; not yet scaled.
+    """Return unscaled matrices (B, C, R) float32, columns first for the convolutions.
 
     Raises:
         ValueError: a crystal does not fit the layout.
@@ -105,11 +105,14 @@ def represent(crystals: CrystalBatch, layout: Layout, workers: int = 1) -> Tenso
 
 
 def _matrix(item: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Layout]) -> np.ndarray:
-    """(R, C) matrix of one crystal: coordinates, atomic numbers, cell parameters, cell, layout.
+    """Return the matrix (R, C) of one crystal.
 
     As in the original, a point (hkl) has Σ_sites P · π (hkl · r) with the descriptors P of the
-    site's element. That is linear in the coordinates, no Fourier transform. A crystal with fewer
-    than 59 points in the larger sphere, where the original fails, has zeros in the last columns.
+    site's element. That is linear in the coordinates, not a Fourier transform. If the larger sphere
+    has fewer than 59 points, the last columns are zero; the original fails then.
+
+    Args:
+        item: fractional coordinates, atomic numbers, cell parameters, lattice and layout.
     """
     frac_coords, atomic_numbers, cell, lattice, layout = item
     _, first = np.unique(atomic_numbers, return_index=True)
@@ -134,9 +137,9 @@ def _matrix(item: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Layout])
 
 
 def reciprocal_points(lattice: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Indices (P, 3) of up to 59 reciprocal-lattice points and their distances (P,) in Å⁻¹.
+    """Return indices (P, 3) and distances (P,), Å⁻¹, of up to 59 reciprocal-lattice points.
 
-    Those in the sphere are ordered by |h| + |k| + |l|, then by h, k and l, larger first.
+    The points in the sphere are ordered by |h| + |k| + |l|, then by h, k and l, larger first.
 
     Args:
         lattice: (3, 3) Å, rows. Reciprocal vectors are without 2π.

@@ -1,4 +1,4 @@
-"""Draws the crystals of a folder of CIF files side by side.
+"""Draw the crystals of a folder of CIF files side by side.
 
 python -m benchmarks.figures.draw_crystals out --out docs/crystals.png
 """
@@ -14,7 +14,7 @@ from cdvae_service.cli.remote.picture import draw
 
 
 def main() -> None:
-    """Reads the first eight CIF files and draws 2 × 2 × 2 cells of each."""
+    """Read the first eight CIF files and draw 2 × 2 × 2 cells of each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--number", type=int, default=8)

@@ -1,12 +1,11 @@
-"""The dashboards with the series of a real service: docs/dashboards/*.png.
+"""Draw the dashboards with the series of a real service: docs/dashboards/*.png.
 
     python -m benchmarks.figures.draw_dashboards [--minutes 5] [--out docs/dashboards]
 
-Starts a service with the shipped models and the real Prometheus with the rules of deploy/, gives it
-jobs of all kinds, mistakes of clients, cancellations, a burst that has to queue, an executor that
-is killed and some seconds without Redis, and then draws every panel of every dashboard from what
-Prometheus answers to the panel's own queries. Grafana is not needed: the queries and names are
-those of its panels, the drawing is matplotlib's.
+The script starts a service with the shipped models and a real Prometheus with the rules of deploy/.
+It sends jobs of all kinds, invalid requests, cancellations and a burst that has to queue, kills an
+executor and stops Redis for some seconds. Then it draws each panel with matplotlib from the panel's
+queries to Prometheus; it does not need Grafana.
 """
 
 from __future__ import annotations
@@ -69,7 +68,7 @@ SRTIO3 = {
 
 
 def work(client: Client, stop: threading.Event, seed: int) -> None:
-    """A client that does something of everything until `stop`."""
+    """Send requests of all kinds until `stop` is set."""
     draw = random.Random(seed)
     fast = {"name": "ancestral", "nfe": 20}
     while not stop.is_set():
@@ -93,7 +92,7 @@ def work(client: Client, stop: threading.Event, seed: int) -> None:
 
 
 def pause(stack: Stack, seconds: float) -> None:
-    """Let the service run, and start again what has ended."""
+    """Let the service run; restart processes that end."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         stack.watch()
@@ -101,7 +100,7 @@ def pause(stack: Stack, seconds: float) -> None:
 
 
 def burst(client: Client) -> None:
-    """A burst of jobs that has to queue, and the death of an executor in mid-job."""
+    """Submit a burst of jobs that have to queue, and kill the executor."""
     for _ in range(25):
         client.generate(num_samples=8, sampler={"name": "ancestral", "nfe": 40})
     family = psutil.Process().children(recursive=True)
@@ -110,7 +109,7 @@ def burst(client: Client) -> None:
 
 
 def outage(stack: Stack) -> None:
-    """Redis goes away and comes back."""
+    """Stop Redis and start it again."""
     assert stack.redis is not None
     stack.redis.stop()
     time.sleep(OUTAGE)
@@ -118,17 +117,17 @@ def outage(stack: Stack) -> None:
 
 
 def series_name(query: Query, labels: dict[str, str]) -> str:
-    """The legend of a series, its labels filled in."""
+    """Return the legend of a series with the values of its labels."""
     return re.sub(r"\{\{(\w+)\}\}", lambda match: labels.get(match[1], ""), query.legend)
 
 
 def concrete(query: Query) -> str:
-    """The query as Grafana sends it: all models, one window."""
+    """Return the query as Grafana sends it, for all models."""
     return query.expr.replace("$__rate_interval", WINDOW).replace("$model", ".*")
 
 
 def draw_panel(axes: Axes, panel: Panel, prometheus: Prometheus, start: float, end: float) -> None:
-    """The panel's series over time."""
+    """Draw the series of a panel over time."""
     unit, factor = UNITS[panel.unit]
     times: list[float] = [start + STEP * i for i in range(int((end - start) / STEP) + 1)]
     minutes = [(moment - start) / 60 for moment in times]
@@ -152,7 +151,7 @@ def draw_panel(axes: Axes, panel: Panel, prometheus: Prometheus, start: float, e
 
 
 def text_of(number: Number, prometheus: Prometheus) -> str:
-    """The number with its title."""
+    """Return the number with its title."""
     unit, factor = UNITS[number.unit]
     value = prometheus.value(concrete(number.query))
     shown = "–" if value is None else f"{factor * value:.4g} {unit}".strip()
@@ -160,7 +159,7 @@ def text_of(number: Number, prometheus: Prometheus) -> str:
 
 
 def draw(board: Board, prometheus: Prometheus, start: float, end: float, path: Path) -> None:
-    """The dashboard as one picture."""
+    """Draw a dashboard as one picture."""
     rows = math.ceil(len(board.panels) / COLUMNS)
     figure, grid = plt.subplots(
         rows, COLUMNS, figsize=(12, 2.2 * rows + 0.7), sharex=True, squeeze=False
@@ -179,6 +178,7 @@ def draw(board: Board, prometheus: Prometheus, start: float, end: float, path: P
 
 
 def main() -> None:
+    """Run the service and draw its dashboards."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "dashboards")
@@ -219,5 +219,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    os.nice(10)  # the numbers are a demonstration: nobody else should wait for them
+    os.nice(10)  # other processes come first
     main()

@@ -1,4 +1,4 @@
-"""Random and given constraints for `constraints.py`, and whether the crystals satisfy them."""
+"""Random and given constraints for `constraints.py`, and the check that crystals meet them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ AT_ONCE = 64
 def make(
     model: TrainedModel, requests: Sequence[Constraints], sampler: SamplerSpec, seed: int
 ) -> CrystalBatch:
-    """One crystal for each request without a target."""
+    """Return one crystal for each request; the requests have no target."""
     parts = []
     for start in range(0, len(requests), AT_ONCE):
         priors = [ConstrainedPrior(model, one) for one in requests[start : start + AT_ONCE]]
@@ -51,7 +51,7 @@ def make(
 
 
 def random_request(model: TrainedModel, rng: random.Random) -> Constraints:
-    """A request of one or two kinds that the model can meet, whatever its chemistry."""
+    """Return a random request of one or two kinds that the model can meet."""
     prior, heads = model.prior.composition, model.network.heads
     known = [i + 1 for i in prior.known_elements.nonzero()[:, 0].tolist()]
     sizes, most = prior.sizes.nonzero()[:, 0].tolist(), int(prior.most_elements)
@@ -79,7 +79,7 @@ def random_request(model: TrainedModel, rng: random.Random) -> Constraints:
 
 
 def is_met(constraints: Constraints, crystal: CrystalBatch) -> bool:
-    """Whether the crystal is as required, read from the crystal itself."""
+    """Return whether the crystal meets the constraints."""
     counts = element_counts(crystal)[0]
     found = {int(i) + 1: int(counts[i]) for i in counts.nonzero()[:, 0]}
     fine = constraints.num_atoms in (None, sum(found.values()))
@@ -97,7 +97,7 @@ def is_met(constraints: Constraints, crystal: CrystalBatch) -> bool:
 
 
 def exact(options: argparse.Namespace) -> dict[str, Any]:
-    """Random feasible requests, shared out among the models."""
+    """Measure random feasible requests, divided among the models."""
     rows = {}
     for number, name in enumerate(options.models):
         model, rng = load(name), random.Random(options.seed + number)
@@ -118,7 +118,7 @@ def exact(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def csp(options: argparse.Namespace) -> dict[str, Any]:
-    """Crystals of a data set from their composition alone."""
+    """Predict the crystals of a data set from their compositions."""
     model, data = load(options.models[0]), load_cache(options.data)
     n = min(options.crystals, len(data))
     rows = torch.randperm(len(data), generator=torch.Generator().manual_seed(options.seed))[:n]
@@ -136,7 +136,7 @@ def csp(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def best_of(errors: Sequence[Sequence[float | None]]) -> dict[str, Any]:
-    """Match rate and mean RMSE of the best attempt at each crystal."""
+    """Return the match rate and mean RMSE of the best attempt at each crystal."""
     columns = zip(*errors, strict=True)
     best = [min((e for e in own if e is not None), default=None) for own in columns]
     matched = [error for error in best if error is not None]
@@ -147,11 +147,12 @@ def best_of(errors: Sequence[Sequence[float | None]]) -> dict[str, Any]:
 
 
 def groups(options: argparse.Namespace) -> dict[str, Any]:
-    """Random feasible space groups."""
+    """Measure random feasible space groups."""
     rows = {}
     for number, name in enumerate(options.models):
         model, rng = load(name), random.Random(options.seed + number)
-        requests, refused = [], set()
+        requests: list[Constraints] = []
+        refused: set[int | None] = set()
         while len(requests) < options.requests:
             one = Constraints(spacegroup=rng.randint(1, 230))
             try:

@@ -30,7 +30,9 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", help="default: all three; csp: mp-20")
     parser.add_argument("--requests", type=int, help="default: exact 1000, groups 100")
     parser.add_argument("--data", type=Path, help="tensor cache (csp)")
-    parser.add_argument("--crystals", type=int, default=1000, help="of the data (csp)")
+    parser.add_argument(
+        "--crystals", type=int, default=1000, help="number taken from the data (csp)"
+    )
     parser.add_argument("--k", type=int, default=20, help="attempts per crystal (csp)")
     parser.add_argument("--nfe", type=int, help="default: that of the sampler")
     parser.add_argument("--seed", type=int, default=0)

@@ -1,15 +1,14 @@
-"""Quality against the number of score evaluations, with our own 5,000-step `langevin` beside it.
+"""Quality against NFE, compared with `langevin` and its 5,000 evaluations.
 
-How much the default sampler loses against `langevin`, and how much fewer evaluations lose.
+The table shows what the default sampler loses against `langevin`, and what fewer evaluations lose.
 
     python -m benchmarks.quality.evaluations perov-5 --data <CDVAE_DATA>/perov_5/val.csv.gz
 
-The first crystals of a split are decoded from their posterior means, everything decoded, and as
-many new ones from the prior, by the `ancestral` sampler with each number of evaluations and for
-each sampling seed; `langevin` reconstructs the same crystals for each seed. It takes long, so that
-its records are kept apart in benchmarks/results, one a seed, and `--reference` says which. Prints
-the table of all that are there, writes it into docs/benchmarks.md, and draws the curve as
-docs/plots/NAME-evaluations.png.
+The script reconstructs the first crystals of a split from their posterior means and generates as
+many new ones, with the `ancestral` sampler, for each NFE and each sampling seed. `langevin` also
+reconstructs these crystals; it is slow, so each of its seeds (`--reference`) has a separate record
+in benchmarks/results. The script prints the table of all records, writes it into docs/benchmarks.md
+and draws the curve as docs/plots/NAME-evaluations.png.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ PLOTS = ROOT / "docs" / "plots"
 def reconstruct(
     model: TrainedModel, data: CrystalDataset, sampler: SamplerSpec, seed: int
 ) -> Record:
-    """How well the crystals of ``data`` come back; fractions 0 to 1."""
+    """Return match rate, RMSE and validity of the reconstructed ``data``; fractions 0 to 1."""
     references, workers = to_structures(data.crystals), available_threads()
     method = CDVAEMethod(model, sampler)
     decoded = method.reconstruct(data, seed)
@@ -61,7 +60,7 @@ def reconstruct(
 
 
 def renew(model: TrainedModel, n: int, sampler: SamplerSpec, seed: int) -> Record:
-    """How valid ``n`` new crystals are; fractions 0 to 1."""
+    """Return the validity of ``n`` new crystals; fractions 0 to 1."""
     method = CDVAEMethod(model, sampler)
     checks = validities(method.generate(n, seed), available_threads())
     return {
@@ -74,7 +73,7 @@ def renew(model: TrainedModel, n: int, sampler: SamplerSpec, seed: int) -> Recor
 def measure(
     model: TrainedModel, data: CrystalDataset, steps: Sequence[int], seeds: Sequence[int]
 ) -> Record:
-    """The rows of `ancestral` with each number of steps for each seed."""
+    """Return the rows of `ancestral` for each NFE and seed."""
     rows = []
     for number in steps:
         for seed in seeds:
@@ -85,7 +84,7 @@ def measure(
 
 
 def groups(records: Sequence[Record]) -> list[tuple[str, list[Record]]]:
-    """Rows of one model, sampler and number of steps together, in their order, with the model."""
+    """Group the rows by model, sampler and NFE, in their order; return them with the model."""
     found: dict[tuple[str, str, int | None], list[Record]] = {}
     for record in records:
         model = record["key"]["model"]
@@ -95,13 +94,13 @@ def groups(records: Sequence[Record]) -> list[tuple[str, list[Record]]]:
 
 
 def table(records: Sequence[Record]) -> str:
-    """All records: a row for each sampler and number of steps, mean ± deviation over its seeds."""
+    """Return the table: a row for each sampler and NFE, mean ± deviation over its seeds."""
     columns = {
-        "evaluations": ("nfe", 0, 1.0),
+        "NFE": ("nfe", 0, 1.0),
         "match %": ("match_rate", 1, 100.0),
         "RMSE": ("rmse", 4, 1.0),
         "struct. %": ("structure_validity", 1, 100.0),
-        "new: evaluations": ("new_score_evaluations", 0, 1.0),
+        "new: NFE": ("new_score_evaluations", 0, 1.0),
         "new: struct. %": ("new_structure_validity", 1, 100.0),
         "new: comp. %": ("new_composition_validity", 1, 100.0),
     }
@@ -123,7 +122,7 @@ def table(records: Sequence[Record]) -> str:
 
 
 def draw(slow: Sequence[Record], fast: Record, path: Path) -> None:
-    """Match rate and RMSE of `ancestral` against its evaluations; `langevin` is a line across."""
+    """Draw match rate and RMSE of `ancestral` against NFE; a line shows `langevin`."""
     across = [row for record in slow for row in record["figures"]["rows"]]
     figure, panels = plt.subplots(1, 2, figsize=(9, 3.6))
     for panel, field, factor, label in (
@@ -147,7 +146,7 @@ def draw(slow: Sequence[Record], fast: Record, path: Path) -> None:
         panel.set_xscale("log")
         panel.set_xticks(x, map(str, x))
         panel.minorticks_off()
-        panel.set(xlabel="score evaluations a crystal, at most", ylabel=label)
+        panel.set(xlabel="NFE of a crystal, at most", ylabel=label)
         panel.grid(color="0.9")
         panel.legend(fontsize=8, frameon=False)
     panels[1].set_yscale("log")
@@ -161,14 +160,16 @@ def draw(slow: Sequence[Record], fast: Record, path: Path) -> None:
 
 
 def main() -> None:
-    """Reads the arguments, measures what is missing, prints and writes the table, draws."""
+    """Read the arguments, measure missing records, print and write the table, draw the curve."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("model", help="name, name@version or a folder")
     parser.add_argument("--data", type=Path, required=True, help="CSV of a split")
     parser.add_argument("--store", default=str(ROOT / "model_store"))
-    parser.add_argument("--crystals", type=int, default=200, help="reconstructed, and new ones")
+    parser.add_argument(
+        "--crystals", type=int, default=200, help="number to reconstruct, and to generate"
+    )
     parser.add_argument("--steps", nargs="+", type=int, default=[2, 5, 10, 16, 25, 50, 100])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument(
@@ -188,19 +189,20 @@ def main() -> None:
         f"{arguments.data.name} --crystals {arguments.crystals}"
     )
     seeds = arguments.seeds
-    slow = [
-        cached(
+
+    def reference(seed: int) -> Record:
+        return cached(
             FOLDER / f"{model.name}-langevin-{seed}.json",
             {**same, "command": f"{call} --reference {seed}", "seeds": [seed]},
-            lambda seed=seed: {"rows": [reconstruct(model, data, LANGEVIN, seed)]},
+            lambda: {"rows": [reconstruct(model, data, LANGEVIN, seed)]},
         )[0]
-        for seed in arguments.reference
-    ]
+
+    slow = [reference(seed) for seed in arguments.reference]
     steps = " ".join(map(str, arguments.steps))
-    call = f"{call} --steps {steps} --seeds {' '.join(map(str, seeds))}"
+    command = f"{call} --steps {steps} --seeds {' '.join(map(str, seeds))}"
     fast, _ = cached(
         FOLDER / f"{model.name}-fast.json",
-        {**same, "command": call, "seeds": seeds},
+        {**same, "command": command, "seeds": seeds},
         lambda: measure(model, data, arguments.steps, seeds),
     )
     draw(slow, fast, PLOTS / f"{model.name}-evaluations.png")

@@ -1,7 +1,7 @@
 """Three plots of a trained model against data that it was not trained on.
 
-Claims: the heads read the properties from z; generated crystals are distributed like the data;
-the latents are ordered by energy.
+Claims: the heads read the properties from z; the distributions of generated crystals and data
+agree; energy orders the latents.
 
     python -m benchmarks.quality.plots perov-5 --data FILE.csv.gz --out docs/plots
 
@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.figure import Figure
 
 from benchmarks.reporting import commit, hardware
 from cdvae.data.dataset import CrystalDataset
@@ -35,26 +35,26 @@ from cdvae_service.cli.console import load, read
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
-DATA_COLOUR, OWN_COLOUR = "0.55", "#3366aa"
+DATA_COLOR, OWN_COLOR = "0.55", "#3366aa"
 
 
-def spread(values: Sequence[float]) -> tuple[float, float]:
-    """Lowest and highest of the values, a twentieth of their distance added on each side."""
+def limits_of(values: np.ndarray) -> tuple[float, float]:
+    """Return the limits of an axis: the range of the values and 5 % on each side."""
     low, high = float(np.min(values)), float(np.max(values))
     margin = 0.05 * (high - low) or 0.5
     return low - margin, high + margin
 
 
 def principal_components(latents: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates (N, number) along the directions of largest variance, and their shares of it."""
-    centred = latents - latents.mean(0)
-    left, singular, _ = np.linalg.svd(centred, full_matrices=False)
+    """Return the first ``number`` principal components (N, number) and their shares of variance."""
+    centered = latents - latents.mean(0)
+    left, singular, _ = np.linalg.svd(centered, full_matrices=False)
     variance = singular**2
     return (left * singular)[:, :number], variance[:number] / variance.sum()
 
 
 def parity(model: TrainedModel, data: CrystalDataset, latents: Any, path: Path) -> dict[str, float]:
-    """Draws predicted against known properties; the mean absolute errors."""
+    """Draw predicted against known properties; return the mean absolute errors."""
     heads = predict(model, latents)
     names = data.property_names
     figure, panels = plt.subplots(1, len(names), figsize=(4 * len(names), 4), squeeze=False)
@@ -64,9 +64,9 @@ def parity(model: TrainedModel, data: CrystalDataset, latents: Any, path: Path) 
         true = data.properties[known, i].numpy()
         predicted = heads[name].cpu()[known].numpy()
         errors[name] = float(np.abs(predicted - true).mean())
-        limits = spread(np.concatenate([true, predicted]))
+        limits = limits_of(np.concatenate([true, predicted]))
         panel.plot(limits, limits, color="0.7", lw=1)
-        panel.plot(true, predicted, ".", ms=3, alpha=0.4, color=OWN_COLOUR)
+        panel.plot(true, predicted, ".", ms=3, alpha=0.4, color=OWN_COLOR)
         unit = model.card["properties"][name]["unit"]
         label = name.replace("_", " ")
         panel.set(xlim=limits, ylim=limits, aspect="equal")
@@ -79,7 +79,7 @@ def parity(model: TrainedModel, data: CrystalDataset, latents: Any, path: Path) 
 def distributions(
     model: TrainedModel, method: CDVAEMethod, data: CrystalDataset, n: int, seed: int, path: Path
 ) -> dict[str, float | None]:
-    """Draws density and energy of ``n`` new crystals and of the data; Wasserstein distances."""
+    """Draw density and energy of ``n`` new crystals and the data; return Wasserstein distances."""
     generated = [s for s in method.generate(n, seed) if s is not None and structure_valid(s)]
     references = to_structures(data.crystals)
     energy = model.properties[0]
@@ -92,18 +92,18 @@ def distributions(
     figure, panels = plt.subplots(1, 2, figsize=(9, 3.6))
     distances = {}
     for panel, (title, (theirs, ours)) in zip(panels, panels_of.items(), strict=True):
-        bins = np.linspace(*spread(theirs), 51)
+        bins = np.linspace(*limits_of(np.asarray(theirs)), 51)
         outside = sum(not bins[0] <= value <= bins[-1] for value in ours)
         label = f"generated, {len(ours):,}" + (f" ({outside} outside)" if outside else "")
         panel.hist(
             theirs,
             bins,
             density=True,
-            color=DATA_COLOUR,
+            color=DATA_COLOR,
             alpha=0.5,
             label=f"data, {len(theirs):,}",
         )
-        outline = {"histtype": "step", "lw": 1.6, "color": OWN_COLOUR}
+        outline = {"histtype": "step", "lw": 1.6, "color": OWN_COLOR}
         panel.hist(ours, bins, density=True, label=label, **outline)
         distances[title] = wasserstein(ours, theirs)
         shown = "–" if distances[title] is None else f"{distances[title]:.3f}"
@@ -115,15 +115,17 @@ def distributions(
 
 
 def latent_map(model: TrainedModel, data: CrystalDataset, latents: Any, path: Path) -> list[float]:
-    """Draws the posterior means on their first two components; their shares of the variance."""
+    """Draw the posterior means on two principal components; return their shares of variance."""
     energy = data.property_names[0]
     known = data.properties[:, 0].isfinite()
     places, shares = principal_components(latents.cpu().double()[known].numpy(), 2)
     values = data.properties[known, 0].numpy()
     figure, panel = plt.subplots(figsize=(5.6, 4.6))
-    # A few extreme energies would leave one color to all others.
+    # A few extreme energies would give all other crystals the same color.
     low, high = np.percentile(values, [1, 99])
-    points = panel.scatter(*places.T, s=5, c=values, cmap="viridis", vmin=low, vmax=high)
+    points = panel.scatter(
+        places[:, 0], places[:, 1], s=5, c=values, cmap="viridis", vmin=low, vmax=high
+    )
     unit = model.card["properties"][energy]["unit"]
     figure.colorbar(points, label=f"{energy.replace('_', ' ')} in the data ({unit})")
     panel.set(
@@ -132,17 +134,17 @@ def latent_map(model: TrainedModel, data: CrystalDataset, latents: Any, path: Pa
         title=f"posterior means of {len(values):,} crystals",
     )
     _save(figure, path)
-    return shares.tolist()
+    return [float(share) for share in shares]
 
 
-def _save(figure: plt.Figure, path: Path) -> None:
+def _save(figure: Figure, path: Path) -> None:
     figure.tight_layout()
     figure.savefig(path, dpi=130)
     plt.close(figure)
 
 
 def main() -> None:
-    """Reads the arguments, draws the three plots, writes their numbers."""
+    """Read the arguments, draw the three plots and write their numbers."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,4 +1,4 @@
-"""Puts measured numbers into a model card, each with the command that made it.
+"""Put measured numbers into a model card, each with its command.
 
 python -m benchmarks.quality.record_quality MODEL_FOLDER NAME=FILE.json [NAME=FILE.json ...]
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Reads the files and rewrites card.json."""
+    """Read the files and rewrite card.json."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path)
     parser.add_argument("entries", nargs="+", metavar="NAME=FILE.json")
@@ -24,7 +24,7 @@ def main() -> None:
         name, _, file = entry.partition("=")
         figures = json.loads(Path(file).read_text(encoding="utf-8"))
         if figures["weights_sha256"] != card["weights_sha256"]:
-            raise SystemExit(f"{file}: measured on other weights than those of {arguments.model}")
+            raise SystemExit(f"{file}: the weights are not those of {arguments.model}")
         card["quality"][name] = figures
     path.write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 

@@ -1,7 +1,7 @@
 """The paper's table with our rows: three tasks on three data sets, by the paper's protocol.
 
-Claim: what this project says of its reconstruction, generation and property optimization, beside
-the published numbers and a baseline that was trained and measured here.
+The tables compare reconstruction, generation and property optimization with published numbers and
+with a baseline that was trained and measured here.
 
     CDVAE_DATA=<folder of the data sets> python -m benchmarks.quality.reproduce_table \
         [--ftcp perov-5=<FTCP folder>] [--models perov-5] [--tasks recon gen] [--seeds 0 1 2]
@@ -9,9 +9,9 @@ the published numbers and a baseline that was trained and measured here.
 Every number is one of `cdvae evaluate`: the newest version of each model in the store, official
 split, 500 crystals to reconstruct, 1,000 to generate, 100 starts to optimize, for each sampling
 seed; and, for the first seed, coverage by 10,000 generated crystals, as in the paper. Results are
-kept in benchmarks/results; one is measured again only if weights, judge, data or command differ, so
-an interrupted call goes on. Prints the tables of all results that are there and writes them into
-docs/benchmarks.md. Exit status 1 if a measurement failed.
+kept in benchmarks/results and measured again only if weights, judge, data or command differ, so an
+interrupted call resumes. The script prints the tables of all results and writes them into
+docs/benchmarks.md. The exit status is 1 if a measurement failed.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ class Subject:
 
 
 def subjects(store: Path, ftcp: Mapping[str, str]) -> list[Subject]:
-    """The models of ``store`` that there are, and the FTCP folders given by data set.
+    """Return the models of ``store`` and the FTCP models in the given folders, by data set.
 
     Raises:
-        StoreError: an FTCP has no model beside it that could judge, or no folder.
+        StoreError: an FTCP folder is missing, or the store has no model to judge it.
     """
     found: list[Subject] = []
     for name in DATA:
@@ -82,7 +82,7 @@ def _card(folder: Path) -> Record:
 
 
 def command(subject: Subject, task: str) -> list[str]:
-    """The call of `cdvae evaluate` without its seed; data files are relative to CDVAE_DATA."""
+    """Return the call of `cdvae evaluate` without its seed, with files relative to CDVAE_DATA."""
     files = DATA[subject.dataset]
     mode = "gen" if task == "coverage" else task
     words = ["cdvae", "evaluate", subject.reference, "--task", mode, "--data", files.evaluated]
@@ -93,7 +93,7 @@ def command(subject: Subject, task: str) -> list[str]:
 
 
 def key_of(subject: Subject, task: str, seed: int, data: Path) -> Record:
-    """All that a result depends on."""
+    """Return everything that a result depends on."""
     files = DATA[subject.dataset]
     used = [files.evaluated, files.train] if task == "gen" else [files.evaluated]
     return {
@@ -110,11 +110,11 @@ def key_of(subject: Subject, task: str, seed: int, data: Path) -> Record:
 
 
 def evaluate(words: Sequence[str], seed: int, data: Path, store: Path, weights: str) -> Record:
-    """What that call writes, run in a process of its own.
+    """Run the call in a new process and return the figures that it writes.
 
     Raises:
         CalledProcessError: the call failed.
-        ValueError: the weights changed under the hands of this script.
+        ValueError: the weights changed while the script ran.
     """
     known = {name for files in DATA.values() for name in (files.evaluated, files.train)}
     call = [str(data / word) if word in known else word for word in words[1:]]
@@ -132,7 +132,7 @@ def evaluate(words: Sequence[str], seed: int, data: Path, store: Path, weights: 
 def measure_all(
     chosen: Sequence[Subject], tasks: Sequence[str], seeds: Sequence[int], data: Path, store: Path
 ) -> list[str]:
-    """Measures what is not yet in the results; the failures, one line each."""
+    """Measure the missing results; return one line for each failure."""
     failures = []
     for subject in chosen:
         for task in tasks:
@@ -156,12 +156,12 @@ def measure_all(
 
 
 def slug(method: str) -> str:
-    """A method's name in file names."""
+    """Return the name of a method in file names."""
     return "ftcp" if method == FTCP else "cdvae"
 
 
 def pair(text: str) -> tuple[str, str]:
-    """NAME=FOLDER; ArgumentTypeError for another text or an unknown data set."""
+    """Parse NAME=FOLDER; raises ArgumentTypeError if the text or the data set is not valid."""
     name, _, folder = text.partition("=")
     if name not in DATA or not folder:
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=FOLDER, NAME of {', '.join(DATA)}")
@@ -169,7 +169,7 @@ def pair(text: str) -> tuple[str, str]:
 
 
 def main() -> int:
-    """Reads the arguments, measures, prints and writes the tables; returns the exit status."""
+    """Read the arguments, measure, print and write the tables; return the exit status."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,4 +1,4 @@
-"""Draws the learned score against the displacement of the atoms, and prints cosine and slope.
+"""Draw the learned score against the displacement of the atoms; print cosine and slope.
 
 python -m benchmarks.quality.restoring_force MODEL_FOLDER DATA.csv.gz --out docs/restoring_force.png
 """
@@ -26,7 +26,7 @@ SIGMAS = (0.02, 0.05, 0.1, 0.2)
 
 
 def measure(folder: Path, data: Path, limit: int, seed: int) -> list[RestoringForce]:
-    """The pull at every noise level for the first ``limit`` crystals of ``data``."""
+    """Return the pull at each noise level for the first ``limit`` crystals of ``data``."""
     with tempfile.TemporaryDirectory() as temporary:
         cache = Path(temporary) / "data.safetensors"
         prepare(data, cache, {}, limit=limit)
@@ -36,7 +36,7 @@ def measure(folder: Path, data: Path, limit: int, seed: int) -> list[RestoringFo
 
 
 def draw(results: list[RestoringForce], out: Path) -> None:
-    """One panel a noise level: the pull against the way back, component by component."""
+    """Draw a panel for each noise level: the components of the pull against the way back."""
     figure, panels = plt.subplots(1, len(results), figsize=(3.1 * len(results), 3.2))
     for panel, result in zip(panels, results, strict=True):
         way_back = -result.displacement.flatten()
@@ -56,7 +56,7 @@ def draw(results: list[RestoringForce], out: Path) -> None:
 
 
 def main() -> None:
-    """Reads the arguments, measures, draws, prints JSON."""
+    """Read the arguments, measure, draw and print JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path)
     parser.add_argument("data", type=Path)

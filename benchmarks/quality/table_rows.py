@@ -1,7 +1,7 @@
-"""From kept results to the tables of docs/benchmarks.md: published rows, our rows, how they arose.
+"""Turn stored results into the tables of docs/benchmarks.md: published rows, our rows, origins.
 
 Conventions are the paper's: percent for matches, validity and coverage, fractions for success
-rates, mean ± standard deviation over the sampling seeds for what was measured here.
+rates, mean ± standard deviation over the sampling seeds for our rows.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.reporting import ROOT, UNKNOWN, Record, markdown, mean_sd
 
@@ -35,13 +36,13 @@ class DataSet:
 
     @property
     def split(self) -> str:
-        """The part that is measured on."""
+        """Return the name of the evaluated split."""
         return Path(self.evaluated).name.partition(".")[0]
 
 
 @dataclass(frozen=True)
 class Column:
-    """A number of the results and how it is printed."""
+    """A column of a table: a number of the results and its format."""
 
     title: str
     name: str  # dotted path into the figures
@@ -49,7 +50,7 @@ class Column:
     factor: float = 1.0
 
     def of(self, records: Sequence[Record]) -> str:
-        """Mean and deviation over the seeds; a dash without a number."""
+        """Return mean and deviation over the seeds; a dash without a number."""
         return mean_sd([_value(r["figures"], self.name) for r in records], self.digits, self.factor)
 
 
@@ -75,7 +76,7 @@ MORE = {
         _percent("match % of valid", "match_rate_gated"),
         Column("RMSE of valid", "rmse_gated", 4),
         _percent("distinct crystals: match %", "distinct.match_rate"),
-        Column("score evaluations", "nfe", 0),
+        Column("NFE", "nfe", 0),
         Column("seconds of decoding", "seconds", 0),
     ),
     "gen": (
@@ -96,25 +97,25 @@ MORE = {
 
 
 def _value(figures: Record, name: str) -> float | None:
-    found = figures
+    found: Any = figures
     for part in name.split("."):
         if not isinstance(found, dict) or part not in found:
             return None
         found = found[part]
-    return found
+    return None if found is None else float(found)
 
 
 def collect(folder: Path, weights: Mapping[tuple[str, str], str]) -> Groups:
-    """The results in ``folder`` by data set, method and task, one for each seed.
+    """Return the results in ``folder`` by data set, method and task, one for each seed.
 
-    Only results that differ in nothing but the seed are put together, those of the newest kind; and
-    none of a method whose present ``weights``, by data set and method, are others.
+    A group holds the newest results that differ only in the seed. Results of other ``weights`` than
+    the present ones of the method and data set are left out.
     """
     groups: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
     for path in sorted(folder.glob("*.json")):
         record: Record = json.loads(path.read_text(encoding="utf-8"))
         key = record.get("key")
-        if key is None:  # of another benchmark
+        if key is None:  # another benchmark wrote it
             continue
         if (
             weights.get((key["dataset"], key["method"]), key["weights_sha256"])
@@ -133,7 +134,7 @@ def _kind(record: Record) -> Record:
 
 
 def render(groups: Groups, data: Mapping[str, DataSet]) -> str:
-    """All tables: the paper's three, what else was measured, and how every number arose."""
+    """Return all tables: the paper's three, further numbers, and the origin of each row."""
     published: Record = json.loads(PUBLISHED.read_text(encoding="utf-8"))
     parts = []
     for task, title in TASKS.items():
@@ -181,13 +182,13 @@ def _measured(
 
 
 def _partial(records: Sequence[Record], files: DataSet) -> str:
-    """Says so beside every number of a method that saw a part of the training split only."""
+    """Return a note for a method that was trained on a part of the training split."""
     seen = records[0]["key"]["trained_on"]
     return "" if seen == files.official_train else f" ({seen:,} of {files.official_train:,} train)"
 
 
 def _origin(groups: Groups, data: Mapping[str, DataSet]) -> str:
-    """Crystals, seeds, dates, commits, weights, machines and commands of the measured rows."""
+    """Return crystals, seeds, dates, commits, weights, machines and commands of our rows."""
     columns: dict[str, Callable[[Record], str]] = {
         "crystals": lambda r: str(r["figures"]["number"]),
         "seeds": lambda r: str(r["key"]["seed"]),

@@ -1,10 +1,10 @@
-"""Crystals an hour on one core, by model, through the whole service, and memory of its parts.
+"""Crystals per hour and core of each model through the whole service, and memory of a job in Redis.
 
     python -m benchmarks.service.capacity [--crystals 64] [--out FILE]
 
-A worker with one thread gets one job a model. What counts is the processor time of its executor:
-sampling, checks and files, without loading the model. Other work on the machine shows in it through
-caches and clock alone (a third, measured), not through waiting. Prints the numbers as JSON.
+A worker with one thread gets one job of each model. The script measures the processor time of the
+executor: sampling, analysis and files, without loading the model. Other work on the machine changes
+it only through caches and clock (by up to a third, measured). The numbers are printed as JSON.
 """
 
 from __future__ import annotations
@@ -30,26 +30,20 @@ JOBS = 50
 
 
 def process(word: str) -> psutil.Process:
-    """The process of the service with that word in its command."""
+    """Return the process of the service with ``word`` in its command."""
     family = psutil.Process().children(recursive=True)
     (found,) = [p for p in family if word in p.cmdline()]
     return found
 
 
 def executor_seconds() -> float:
-    """Processor time that the executor has used."""
+    """Return the processor time of the executor in s."""
     times = process("worker.executor.executor").cpu_times()
     return float(times.user + times.system)
 
 
-def megabytes() -> dict[str, int]:
-    """Resident memory of the processes; the executor has two models loaded."""
-    words = {"front_end": "api", "worker": "worker", "work_executor": "worker.executor.executor"}
-    return {name: process(word).memory_info().rss >> 20 for name, word in words.items()}
-
-
-def redis_bytes_a_job(client: Client, url: str) -> int:
-    """What a finished job takes in Redis."""
+def redis_bytes_per_job(client: Client, url: str) -> int:
+    """Return the memory of a finished job in Redis, in bytes."""
     with Redis.from_url(url) as redis:
         before = redis.info("memory")["used_memory"]
         for seed in range(JOBS):
@@ -59,23 +53,24 @@ def redis_bytes_a_job(client: Client, url: str) -> int:
 
 
 def measure(client: Client, model: str, crystals: int) -> dict[str, float]:
-    """Numbers of one model."""
+    """Return the numbers of one model."""
     client.generate(model=model, num_samples=2, seed=1).wait()
     before, begun = executor_seconds(), time.monotonic()
     result = client.generate(model=model, num_samples=crystals, seed=1).wait()
     wall, cpu = time.monotonic() - begun, executor_seconds() - before
     assert result.provenance is not None
-    evaluations = result.provenance.nfe
+    nfe = result.provenance.nfe
     return {
         "crystals": crystals,
-        "evaluations_a_crystal": evaluations,
+        "nfe": nfe,
         "cpu_seconds": round(cpu, 2),
         "wall_seconds": round(wall, 2),
-        "crystals_an_hour_and_core": round(3600 * crystals / cpu),
+        "crystals_per_hour_and_core": round(3600 * crystals / cpu),
     }
 
 
 def main() -> int:
+    """Measure all models and print the record."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--crystals", type=int, default=64)
     parser.add_argument("--out", type=Path)
@@ -92,15 +87,13 @@ def main() -> int:
         stack, client = running
         assert stack.redis is not None
         figures = {model: measure(client, model, arguments.crystals) for model in models}
-        memory = megabytes()
-        redis = redis_bytes_a_job(client, stack.redis.url)
+        redis = redis_bytes_per_job(client, stack.redis.url)
     record = {
         "commit": commit(),
         "hardware": hardware(),
         "load": [round(value, 2) for value in os.getloadavg()],
         "models": figures,
-        "memory_megabytes": memory,
-        "redis_bytes_a_job": redis,
+        "redis_bytes_per_job": redis,
     }
     text = json.dumps(record, indent=2)
     print(text)

@@ -1,17 +1,17 @@
-"""A soak: many small jobs while workers are killed and Redis is restarted at random.
+"""Run many small jobs while workers, Redis and the front end are killed at random.
 
     python -m benchmarks.service.chaos --jobs 2000 --out benchmarks/service/chaos.json
 
-Everything runs on this machine in processes of its own, with a tiny model that is made for it. The
-run ends by itself: after the last job, or after `--minutes`. It then counts
+Everything runs on this machine in new processes, with a tiny model that the script makes. The run
+ends after the last job or after `--minutes`. The script then counts
 
     lost      accepted jobs that Redis does not know or that have no complete result
-    doubled   crystals or jobs that are there more than once
+    doubled   crystals or jobs that exist twice
     stuck     jobs that did not end in time
-    differing jobs whose crystals are not, byte by byte, those of an undisturbed run of the seed
+    differing jobs whose crystals differ, in any byte, from an undisturbed run of the seed
 
-A job whose workers were killed twice fails as `worker_lost`, which is the contract; it is
-submitted again, as its client would, and counted under `submitted_again`.
+A job whose workers were killed twice fails as `worker_lost`, as documented; the script submits it
+again, as its client would, and counts it under `submitted_again`.
 """
 
 import argparse
@@ -42,7 +42,7 @@ AHEAD = 200  # jobs that are submitted before others have ended
 
 @dataclass
 class Place:
-    """Redis, a front end, workers; all of them may be killed and are started again."""
+    """Redis, a front end and workers; each may be killed and started again."""
 
     folder: Path
     workers: int
@@ -66,7 +66,7 @@ class Place:
         }
 
     def tend(self) -> None:
-        """Start what is not running."""
+        """Start the processes that do not run."""
         wanted = {f"worker-{number}": ["worker"] for number in range(self.workers)}
         for name, words in {"api": ["api", "--port", str(self.port)], **wanted}.items():
             process = self.processes.get(name)
@@ -78,7 +78,7 @@ class Place:
             self.redis.start()
 
     def kill(self, name: str) -> None:
-        """SIGKILL, as a power cut or the kernel's memory killer would."""
+        """Send SIGKILL to a process, as the kernel does without memory, and wait for its end."""
         if name == "redis":
             process = self.redis._process
             assert process is not None
@@ -89,6 +89,7 @@ class Place:
             self.processes[name].wait()
 
     def close(self) -> None:
+        """End all processes."""
         for process in self.processes.values():
             process.send_signal(signal.SIGTERM)
         for process in self.processes.values():
@@ -101,13 +102,13 @@ class Place:
 
 
 class Client:
-    """A client that never gives up: what was not answered is asked again, with the same key."""
+    """A client that repeats unanswered requests with the same idempotency key."""
 
     def __init__(self, port: int) -> None:
         self._http = httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=10)
 
     def call(self, method: str, path: str, **options: Any) -> httpx2.Response | None:
-        """The answer; None where there was none or only a 503."""
+        """Return the answer; None without an answer and after a 503."""
         try:
             answer = self._http.request(method, path, **options)
         except httpx2.TransportError:
@@ -115,23 +116,25 @@ class Client:
         return None if answer.status_code == 503 else answer
 
     def insist(self, method: str, path: str, **options: Any) -> httpx2.Response:
+        """Return the answer, however often the request is repeated."""
         while (answer := self.call(method, path, **options)) is None:
             time.sleep(0.2)
         return answer
 
     def submit(self, key: str, seed: int) -> str | None:
+        """Submit a job and return its id; None without an answer."""
         body = {"num_samples": 2, "seed": seed, "sampler": {"name": "ancestral", "nfe": 5}}
         answer = self.call("POST", "/generate", json=body, headers={"Idempotency-Key": key})
         return None if answer is None else str(answer.json()["id"])
 
     def crystals(self, job: str) -> str:
-        """The crystals as text; empty where there is no result."""
+        """Return the crystals of a job as text; the text is empty without a result."""
         answer = self.insist("GET", f"/jobs/{job}/result")
         return json.dumps(answer.json()["crystals"]) if answer.status_code == 200 else ""
 
 
 def undisturbed(client: Client) -> dict[int, str]:
-    """The crystals of every seed, before anything is killed."""
+    """Return the crystals of each seed from a run without kills."""
     found = {}
     for seed in range(SEEDS):
         job = None
@@ -147,7 +150,7 @@ def undisturbed(client: Client) -> dict[int, str]:
 
 @dataclass
 class Soak:
-    """The jobs of a run and what became of them."""
+    """The jobs of a run and their states."""
 
     client: Client
     number: int
@@ -156,10 +159,11 @@ class Soak:
     again: Counter[int] = field(default_factory=Counter)
 
     def key(self, number: int) -> str:
+        """Return the idempotency key of a job."""
         return f"job-{number}-{self.again[number]}"
 
     def step(self) -> None:
-        """Submit some, look at some."""
+        """Submit some jobs and read the states of others."""
         for number in range(self.number):
             if len(self.ids) - len(self.ended) >= AHEAD:
                 break
@@ -185,7 +189,7 @@ class Soak:
 
 
 def run(jobs: int, minutes: float, workers: int, every: float, seed: int) -> dict[str, Any]:
-    """The facts of one run."""
+    """Return the facts of one run."""
     chance = random.Random(seed)
     kills: Counter[str] = Counter()
     with tempfile.TemporaryDirectory(prefix="cdvae-chaos-") as folder:
@@ -215,7 +219,7 @@ def run(jobs: int, minutes: float, workers: int, every: float, seed: int) -> dic
 
 
 def count(soak: Soak, expected: dict[int, str]) -> dict[str, Any]:
-    """What came of the jobs."""
+    """Return how many jobs were lost, doubled, stuck or differ."""
     lost = [n for n, state in soak.ended.items() if state == "lost"]
     differing, incomplete = [], []
     for number, state in soak.ended.items():
@@ -251,7 +255,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60.0, help="The run ends after these.")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--every", type=float, default=15.0, help="Seconds between two kills.")
-    parser.add_argument("--seed", type=int, default=0, help="Of what is killed when.")
+    parser.add_argument("--seed", type=int, default=0, help="Seed of the kills.")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     facts = run(options.jobs, options.minutes, options.workers, options.every, options.seed)

@@ -1,14 +1,14 @@
-"""Load on one service: submissions and polls at fixed rates, then far more than it can take.
+"""Send submissions and polls at fixed rates to one service, then ten times as many submissions.
 
     python -m benchmarks.service.load --seconds 60 --out benchmarks/service/load.json
 
-Claims: 200 submissions and 500 polls a second are answered for a minute, a submission within 50 ms
-(99th percentile), none with an error; ten times as many submissions are refused with 429 or 503 and
-`Retry-After`, never otherwise, and interactive jobs meanwhile start within twice their time.
+Claims: the service answers 200 submissions and 500 polls per second for a minute without an error,
+a submission within 50 ms (99th percentile). Of ten times as many submissions it refuses some, only
+with 429 or 503 and `Retry-After`, and interactive jobs start within twice their usual time.
 
-Everything runs on this machine: `cdvae serve` with a tiny model, and this client, which takes part
-of the same cores. `cpu_seconds` says who used how much of them during the steady phase, `claims`
-what held; exit status 1 where one did not.
+Everything runs on this machine: `cdvae serve` with a tiny model, and this client, which shares the
+cores. `cpu_seconds` has the processor time of each part in the steady phase; `claims` says which
+claims hold. The exit status is 1 if one does not.
 """
 
 import argparse
@@ -40,7 +40,7 @@ ROLES = {"worker.executor.executor": "work_executor", "worker": "worker", "api":
 
 
 def cpu_seconds() -> dict[str, float]:
-    """Processor time so far, by what the process is for."""
+    """Return the processor time so far of each part of the service and the client, in s."""
     used: dict[str, float] = {"client": time.process_time()}
     for process in psutil.Process().children(recursive=True):
         line = process.cmdline()
@@ -53,7 +53,7 @@ def cpu_seconds() -> dict[str, float]:
 
 
 async def start_delays(port: int) -> list[float]:
-    """Seconds from submission to start of interactive jobs, sent one after another."""
+    """Return the seconds from submission to start of interactive jobs, one after another."""
     connections = Connections(port, 1)
     delays = []
     for _ in range(INTERACTIVE):
@@ -75,7 +75,7 @@ async def start_delays(port: int) -> list[float]:
 
 
 async def measure(port: int, seconds: float, submits: float, polls: float) -> dict[str, Any]:
-    """The facts of all phases."""
+    """Return the facts of all phases."""
     unloaded = statistics.median(await start_delays(port))
     connections = Connections(port, CONNECTIONS)
     submitted, polled, flood = Answers(), Answers(), Answers()
@@ -115,7 +115,7 @@ async def measure(port: int, seconds: float, submits: float, polls: float) -> di
 
 
 def claims(submitted: Answers, polled: Answers, flood: Answers, slower: float) -> dict[str, bool]:
-    """What held."""
+    """Return which claims hold."""
     p99 = submitted.facts()["p99_ms"]
     refusals = {202, 429, 503}
     return {
@@ -133,13 +133,13 @@ def main() -> int:
     """Run all phases and write the facts."""
     parser = argparse.ArgumentParser(description="Submissions and polls at fixed rates.")
     parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--submits", type=float, default=200.0, help="A second.")
-    parser.add_argument("--polls", type=float, default=500.0, help="A second.")
-    parser.add_argument("--processes", type=int, default=2, help="Of the front end.")
+    parser.add_argument("--submits", type=float, default=200.0, help="Per second.")
+    parser.add_argument("--polls", type=float, default=500.0, help="Per second.")
+    parser.add_argument("--processes", type=int, default=2, help="Number of front-end processes.")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     load = os.getloadavg()[0]
-    gc.disable()  # its pauses, among so many answers, would count as the service's
+    gc.disable()  # its pauses would count as latency of the service
     with tempfile.TemporaryDirectory(prefix="cdvae-load-") as place:
         folder = Path(place)
         write_tiny_model(folder / "store")
@@ -150,7 +150,7 @@ def main() -> int:
             "CDVAE_WORKER_METRICS_PORT": str(free_port()),
             "CDVAE_DEVICE": "cpu",
             "CDVAE_THREADS": "1",
-            "CDVAE_MAX_QUEUED": "1000000",  # so that the queue is not what refuses
+            "CDVAE_MAX_QUEUED": "1000000",  # the queue never refuses
             "CDVAE_LOG_LEVEL": "WARNING",
         }
         with service(folder / "home", variables) as (stack, _):

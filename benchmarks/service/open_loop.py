@@ -1,6 +1,6 @@
-"""Requests at fixed rates, sent when they are due whether or not earlier ones were answered.
+"""Send requests at fixed rates, without waiting for earlier answers.
 
-Times count from when a request was due: a slow server cannot hide behind a slow client.
+Times count from the moment when a request was due, so a slow server cannot slow the client down.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from typing import Any
 
 
 def quantiles_ms(seconds: list[float]) -> dict[str, float | None]:
-    """Median, 99th percentile and largest, in ms; None where there is too little."""
+    """Return median, 99th percentile and maximum in ms; None with fewer than two values."""
     found = statistics.quantiles(seconds, n=1000) if len(seconds) > 1 else []
     return {
         "p50_ms": round(1000 * found[499], 1) if found else None,
@@ -25,8 +25,9 @@ def quantiles_ms(seconds: list[float]) -> dict[str, float | None]:
 
 @dataclass
 class Answers:
-    """What came back: statuses, seconds, refusals that do not say when to come back; and how late
-    this client was itself: a server cannot be faster than that.
+    """Statuses, seconds, refusals without `Retry-After`, and the lateness of this client.
+
+    The lateness is a lower limit of the latency.
     """
 
     statuses: Counter[int] = field(default_factory=Counter)
@@ -36,7 +37,7 @@ class Answers:
     unanswered: int = 0
 
     def facts(self) -> dict[str, Any]:
-        """For the record."""
+        """Return the facts for the record."""
         return {
             "statuses": {str(status): count for status, count in sorted(self.statuses.items())},
             **quantiles_ms(self.seconds),
@@ -50,7 +51,7 @@ IDLE_SECONDS = 2.0  # the server closes connections that are idle for five
 
 
 class Connections:
-    """Kept-alive HTTP/1.1 connections; as little client as possible, for it shares the cores."""
+    """Kept-alive HTTP/1.1 connections; a small client, because it shares the cores."""
 
     def __init__(self, port: int, number: int) -> None:
         self._port = port
@@ -61,7 +62,7 @@ class Connections:
     async def call(
         self, method: str, path: str, body: Any = None
     ) -> tuple[int, dict[str, str], Any]:
-        """Status, headers and JSON of the answer; raises OSError."""
+        """Return status, headers and JSON of the answer; raises OSError."""
         pair = await self._free.get()
         try:
             if pair and time.monotonic() - pair[2] > IDLE_SECONDS:
@@ -90,7 +91,7 @@ class Connections:
 
 
 async def timed(connections: Connections, answers: Answers, due: float, *call: Any) -> Any:
-    """The JSON of one request's answer, None where that is no success."""
+    """Return the JSON of the answer to one request; None if it fails."""
     answers.late.append(time.perf_counter() - due)
     try:
         status, headers, content = await connections.call(*call)
@@ -104,12 +105,12 @@ async def timed(connections: Connections, answers: Answers, due: float, *call: A
 
 
 async def at_rate(rate: float, seconds: float, send: Callable[[float], Awaitable[None]]) -> None:
-    """Call `send(due)` that often, for so long; returns when all have been answered."""
+    """Call `send(due)` at this rate for this time; return after the last answer."""
     begun = time.perf_counter()
     tasks = []
     for number in range(int(rate * seconds)):
         due = begun + number / rate
-        # A client that is behind must still let its answers come in.
+        # A late client must still receive its answers.
         await asyncio.sleep(max(0.0, due - time.perf_counter()))
         tasks.append(asyncio.ensure_future(send(due)))
     await asyncio.gather(*tasks)

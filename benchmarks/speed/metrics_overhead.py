@@ -1,13 +1,12 @@
-"""What counting costs a worker, as a share of the sampling that it counts.
+"""The time that metrics cost a worker, as a share of sampling.
 
 Claim: the metrics take at most 2 % of the time of sampling.
 
     python -m benchmarks.speed.metrics_overhead [--crystals 8] [--steps 100] [--out FILE]
 
-Processor time, so that other processes do not matter: of decoding one batch, and of what the
-metrics do for it (executor's message through a pipe, the counters in their files, the end of the
-job) together with its part of the scrapes, one every 15 s. Prints the numbers as JSON; exit status
-1 above 2 %.
+The script compares processor times, which other processes hardly change: that of decoding one
+batch, and that of its metrics (the executor's message through a pipe, the counters in their files,
+its share of a scrape every 15 s). It prints the numbers as JSON; the exit status is 1 above 2 %.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ SCRAPE_EVERY = 15.0  # s, as in deploy/prometheus.yml
 
 
 def sampling(store: LocalStore, model: str, crystals: int, steps: int) -> tuple[str, float]:
-    """The exact reference, and seconds of one batch: the second, when all is warm."""
+    """Return the exact reference and the seconds of the second batch, when caches are warm."""
     name, version = store.resolve(model)
     engine = load_engine(store.path(name, version), "cpu")
     seeds = [crystal_seed(1, index) for index in range(crystals)]
@@ -49,7 +48,7 @@ def sampling(store: LocalStore, model: str, crystals: int, steps: int) -> tuple[
 
 
 def counting(metrics: WorkerMetrics, model: str, crystals: int, steps: int) -> float:
-    """Seconds for one batch: message, pipe, counters."""
+    """Return the seconds of the metrics of one batch: message, pipe, counters."""
     reader, writer = os.pipe()
     message = {
         "event": "chunk",
@@ -68,7 +67,7 @@ def counting(metrics: WorkerMetrics, model: str, crystals: int, steps: int) -> f
 
 
 def scraping(port: int) -> float:
-    """Seconds for one scrape, the asking included."""
+    """Return the seconds of one scrape, including the request."""
     begun = time.process_time()
     for _ in range(SCRAPES):
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
@@ -77,6 +76,7 @@ def scraping(port: int) -> float:
 
 
 def main() -> int:
+    """Measure and print the record."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--model", default="perov-5")
     parser.add_argument("--crystals", type=int, default=8)

@@ -1,11 +1,11 @@
-"""Crystals a second: the default sampler against our own 5,000-step `langevin`, by batch.
+"""Crystals per second of the default sampler and of `langevin` with 5,000 NFE, by batch size.
 
     python -m benchmarks.speed.sampling_speed [--model NAME] [--batch 1 16 256] [--threads 1 2]
 
-`langevin` is run for `--langevin-steps` evaluations of its 5,000 and scaled by their number: each
-costs the same. `ratio` is that of processor times. `share` divides the processor time of
-`ancestral` (one thread, the largest batch): the prior, the search for neighbors and their basis,
-the network, the rest of the sampler, and what is said of the finished crystals.
+`langevin` runs for `--langevin-steps` of its 5,000 evaluations, which all take the same time, and
+is scaled to 5,000. `ratio` compares processor times. `cpu_ms_a_crystal` divides the processor time
+of `ancestral` (one thread, the largest batch) into prior, neighbors and their basis, network, the
+rest of the sampler, and the analysis of the finished crystals.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from cdvae.model_folder import TrainedModel
 from cdvae.nn import decoder
 from cdvae.nn.backbone import Backbone
 
-FAST = SamplerSpec("ancestral")
+ANCESTRAL = SamplerSpec("ancestral")
 LANGEVIN_EVALUATIONS = 100 * LANGEVIN_LEVELS
 
 
 def median(model: TrainedModel, batch: int, sampler: SamplerSpec, repeats: int) -> Seconds:
-    """Seconds of the call, all warm."""
+    """Return the median seconds of the call."""
     runs = [timed(lambda: sample(model, batch, sampler)) for _ in range(repeats)]
     return Seconds(statistics.median(r.wall for r in runs), statistics.median(r.cpu for r in runs))
 
 
 def compare(model: TrainedModel, batch: int, langevin_steps: int, repeats: int) -> dict[str, Any]:
-    """One row: rates of both samplers."""
-    fast = median(model, batch, FAST, repeats)
+    """Return one row: the rates of both samplers."""
+    fast = median(model, batch, ANCESTRAL, repeats)
     prior = timed(lambda: inference.sample_latents(model, list(range(batch))))
     part = median(model, batch, SamplerSpec("langevin", langevin_steps), 1)
     slow = prior.cpu + (part.cpu - prior.cpu) * LANGEVIN_EVALUATIONS / langevin_steps
@@ -53,7 +53,7 @@ def compare(model: TrainedModel, batch: int, langevin_steps: int, repeats: int) 
 
 
 def shares(model: TrainedModel, batch: int) -> dict[str, float]:
-    """Milliseconds of processor time a crystal, by part."""
+    """Return the processor time of each part in ms per crystal."""
     watch = Watch()
     parts = [
         (latents, "_draw", "prior"),
@@ -66,7 +66,7 @@ def shares(model: TrainedModel, batch: int) -> dict[str, float]:
         for part in parts:
             stack.enter_context(watch.on(*part))
         crystals = []
-        whole = timed(lambda: crystals.append(sample(model, batch, FAST).crystals)).cpu
+        whole = timed(lambda: crystals.append(sample(model, batch, ANCESTRAL).crystals)).cpu
     structures = to_structures(crystals[0])
     checks = timed(
         lambda: (
@@ -82,7 +82,7 @@ def shares(model: TrainedModel, batch: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Prints the rows of every number of threads, and the shares."""
+    """Print the rows for each number of threads, and the shares."""
     options = arguments(
         __doc__ or "",
         model="perov-5",
@@ -95,7 +95,7 @@ def main() -> None:
     rows: dict[str, Any] = {}
     for threads in options.threads:
         configure(threads)
-        sample(model, 4, FAST)
+        sample(model, 4, ANCESTRAL)
         rows[f"threads_{threads}"] = [
             compare(model, batch, options.langevin_steps, options.repeats)
             for batch in options.batch
@@ -104,7 +104,7 @@ def main() -> None:
     figures = {
         "model": options.model,
         "evaluations": {
-            "ancestral": float(sample(model, 4, FAST).nfe.double().mean()),
+            "ancestral": float(sample(model, 4, ANCESTRAL).nfe.double().mean()),
             "langevin": LANGEVIN_EVALUATIONS,
         },
         **rows,

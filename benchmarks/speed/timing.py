@@ -1,4 +1,4 @@
-"""What the benchmarks of speed share: seconds of a call, a model by name, the record."""
+"""Helpers of the speed benchmarks: seconds of a call, a model by name, the record."""
 
 from __future__ import annotations
 
@@ -26,33 +26,33 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Seconds:
-    """Of one call. Processor time counts all threads, and no waiting for other processes."""
+    """Seconds of one call. Processor time includes all threads and excludes waiting."""
 
     wall: float
     cpu: float
 
 
 def timed(call: Callable[[], Any]) -> Seconds:
-    """How long ``call`` takes."""
+    """Return the seconds of ``call``."""
     wall, cpu = time.perf_counter(), time.process_time()
     call()
     return Seconds(time.perf_counter() - wall, time.process_time() - cpu)
 
 
 def load(name: str) -> TrainedModel:
-    """The model of that name in the repository's store, on the CPU."""
+    """Return the model of that name in the repository's store, on the CPU."""
     store = LocalStore(ROOT / "model_store")
     return load_model(store.path(*store.resolve(name)))
 
 
 def sample(model: TrainedModel, n: int, sampler: SamplerSpec, seed: int = 1) -> Decoded:
-    """``n`` new crystals in one call."""
+    """Return ``n`` new crystals from one call."""
     seeds = [crystal_seed(seed, i) for i in range(n)]
     return decode(model, sample_latents(model, seeds), seeds, sampler)
 
 
 class Watch:
-    """Processor time of parts of a computation, summed over threads; inner parts count apart."""
+    """Processor time of parts of a computation, summed over threads and without inner parts."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -60,10 +60,11 @@ class Watch:
         self._lock = Lock()
 
     def on(self, owner: Any, attribute: str, part: str) -> AbstractContextManager[None]:
-        """While the context lasts, calls of that function count for ``part``."""
+        """Return a context in which calls of that function count for ``part``."""
         return _Watched(self, owner, attribute, part)
 
     def add(self, part: str, seconds: float) -> None:
+        """Add to the time of a part."""
         with self._lock:
             self.seconds[part] = self.seconds.get(part, 0.0) + seconds
 
@@ -106,7 +107,7 @@ def exponent(sizes: Sequence[float], seconds: Sequence[float]) -> float:
 
 
 def arguments(description: str, **options: Any) -> argparse.Namespace:
-    """Command line with ``--out`` and ``options`` (name to default; a list takes several)."""
+    """Parse a command line with ``--out`` and ``options`` (name to default; lists take several)."""
     parser = argparse.ArgumentParser(description=description.partition("\n")[0])
     for name, default in options.items():
         flag = f"--{name.replace('_', '-')}"
@@ -121,7 +122,7 @@ def arguments(description: str, **options: Any) -> argparse.Namespace:
 
 
 def emit(figures: dict[str, Any], out: Path | None) -> None:
-    """Prints the figures with command, commit and machine as JSON, and keeps them in ``out``."""
+    """Print the figures with command, commit and machine as JSON, and write them to ``out``."""
     record = {
         "command": "python " + " ".join([os.path.relpath(sys.argv[0], ROOT), *sys.argv[1:]]),
         "commit": commit(),

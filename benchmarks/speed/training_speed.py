@@ -1,11 +1,11 @@
-"""Crystals a second in training, and what a step is made of.
+"""Crystals per second in training, and the parts of a step.
 
     python -m benchmarks.speed.training_speed [--config configs/perov-5.toml] [--steps 10]
 
-Steps of the settings' batch on made-up perovskites, so no data set is needed: loss (encoder, heads,
-decoder on every noisy copy), gradients, optimizer. Nothing is compiled, so that the parts can be
-told from each other; `--compile` compiles the networks as training does where the settings say so.
-Medians over the steps; the first two are left out.
+The script trains on made-up perovskites, so it needs no data set. A step has three parts: loss
+(encoder, heads, decoder on each noisy copy), gradients, optimizer. `--compile` compiles the
+networks, as training does with `compile = true`. The numbers are medians; the first two steps are
+left out.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ WARM = 2
 
 
 def main() -> None:
-    """Prints the rate and the parts of a step."""
+    """Print the rate and the parts of a step."""
     options = arguments(
         __doc__ or "", config="configs/perov-5.toml", steps=10, threads=1, compile=False
     )
@@ -40,7 +40,7 @@ def main() -> None:
     model.heads.fit_scalers(data.crystals, values)
     if options.compile:
         for network in (model.encoder.backbone, model.decoder.backbone):
-            network.interact = torch.compile(network.interact)
+            setattr(network, "interact", torch.compile(network.interact))  # noqa: B010
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
     schedule = NoiseSchedule(config.model.sigma_max, config.model.sigma_min)
     corruption = Corruption(

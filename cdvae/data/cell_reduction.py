@@ -1,8 +1,8 @@
 """Structures as plain arrays in the Niggli-reduced, canonically oriented cell.
 
-Rows of the lattice matrix are vectors in Å. The orientation is that of six lattice parameters
-alone (c along z, a in the xz plane), so equal crystals in rotated frames give equal arrays.
-No torch here: the processes that parse a data set import only numpy and pymatgen.
+Rows of the lattice matrix are vectors in Å. The orientation follows from the six lattice parameters
+(c along z, a in the xz plane), so equal crystals in rotated frames give equal arrays.
+This module must not import torch: the processes that parse a data set need numpy and pymatgen only.
 """
 
 import warnings
@@ -19,15 +19,17 @@ VOLUME_TOLERANCE = 1e-4  # relative; a unimodular change of cell keeps the volum
 
 @dataclass(frozen=True)
 class CrystalArrays:
+    """One crystal of A atoms as arrays."""
+
     frac_coords: np.ndarray  # (A, 3) float64 in [0, 1)
     atomic_numbers: np.ndarray  # (A,) int64 atomic numbers
     lattice: np.ndarray  # (3, 3) float64, rows in Å
 
 
 def parse_cif(text: str) -> Structure:
-    """The one structure of a CIF text in its given cell; ValueError if there is not exactly one."""
+    """Return the structure of a CIF text in its given cell; ValueError unless there is just one."""
     with warnings.catch_warnings():
-        # pymatgen warns of rounded special positions and missing items; what cannot be read raises.
+        # pymatgen warns of rounded special positions and missing items; other problems raise.
         warnings.simplefilter("ignore")
         structures = CifParser.from_str(text).parse_structures(primitive=False, on_error="raise")
     if len(structures) != 1:
@@ -36,17 +38,18 @@ def parse_cif(text: str) -> Structure:
 
 
 def wrap(frac_coords: np.ndarray) -> np.ndarray:
-    """Fractional coordinates modulo 1 in float32, never exactly 1; same shape."""
+    """Return fractional coordinates modulo 1 in float32, less than 1 after rounding."""
     wrapped = np.mod(frac_coords, 1.0).astype(np.float32)
     wrapped[wrapped >= 1.0] = 0.0  # a tiny negative rounds up to 1
     return wrapped
 
 
 def reduce(structure: Structure) -> CrystalArrays:
-    """Niggli-reduced cell of an ordered structure, in canonical orientation.
+    """Return an ordered structure in its Niggli-reduced cell, in canonical orientation.
 
-    ValueError for no sites, partial occupancy, dummy species, non-finite numbers or a cell
-    without volume.
+    Raises:
+        ValueError: there are no sites, an occupancy is partial, a species is a dummy, a number is
+            not finite or the cell has no volume.
     """
     if len(structure) == 0:
         raise ValueError("no sites")
@@ -61,7 +64,7 @@ def reduce(structure: Structure) -> CrystalArrays:
     volume = abs(np.linalg.det(matrix))
     if volume < 1e-3:
         raise ValueError(f"cell volume {volume:.3g} Å³")
-    # Right-handed, as is the canonical frame, so no crystal turns into its mirror image.
+    # Both frames are right-handed, so no crystal turns into its mirror image.
     reduced = structure.lattice.get_niggli_reduced_lattice().matrix
     if not np.isclose(abs(np.linalg.det(reduced)), volume, rtol=VOLUME_TOLERANCE):
         raise ValueError("Niggli reduction changed the cell volume")

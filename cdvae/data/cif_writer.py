@@ -1,4 +1,4 @@
-"""CIF output with the origin of the crystal written into it."""
+"""CIF output that states the origin of the crystal."""
 
 from collections.abc import Mapping
 
@@ -6,16 +6,19 @@ import numpy as np
 from pymatgen.core.structure import Structure
 from pymatgen.io.cif import CifWriter
 
-DECIMALS = 8  # of Å, degrees and fractional coordinates: far below 1e-6 Å for any cell in use
-MAX_LINE = 2048  # of CIF 1.1
+DECIMALS = 8  # in Å, degrees and fractional coordinates: errors far below 1e-6 Å
+MAX_LINE = 2048  # CIF 1.1
 
 
 def write_cif(structure: Structure, provenance: Mapping[str, str | int]) -> str:
-    """One P1 block as CIF text, in the structure's own cell, with `provenance` in it twice.
+    """Return the structure as a CIF block in P1, in its given cell, with its `provenance`.
 
-    As `# name: value` comments for a reader and as `_audit_creation_method` for a program. A
-    provenance `index` is part of the block name, so that many crystals can share one file.
-    ValueError for a structure without sites or with non-finite numbers.
+    The provenance is written twice: as `# name: value` comments for people and as
+    `_audit_creation_method` for programs. Its `index` becomes part of the block name, so that many
+    crystals can share one file.
+
+    Raises:
+        ValueError: the structure has no sites or a number is not finite.
     """
     if len(structure) == 0:
         raise ValueError("no sites")
@@ -35,6 +38,6 @@ def write_cif(structure: Structure, provenance: Mapping[str, str | int]) -> str:
 
 
 def _ascii(value: str | int) -> str:
-    """One line of printable ASCII, as CIF 1.1 wants it, without delimiters of CIF values."""
+    """Return one line of printable ASCII (CIF 1.1) without the delimiters of CIF values."""
     line = " ".join(str(value).split())
     return "".join(c if " " <= c <= "~" and c not in "\"'#;" else "?" for c in line)

@@ -1,4 +1,4 @@
-"""A data set in memory, read from a tensor cache. Needs torch and safetensors only."""
+"""A data set in memory, read from a tensor cache. It needs torch and safetensors only."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,6 +16,8 @@ from cdvae.geometry.crystal import CrystalBatch
 
 @dataclass(frozen=True)
 class CrystalDataset:
+    """N crystals with P properties."""
+
     crystals: CrystalBatch  # all N crystals
     properties: Tensor  # (N, P) float32, NaN where unknown
     property_names: tuple[str, ...]  # P
@@ -37,7 +39,7 @@ class CrystalDataset:
 
 
 def load_cache(path: Path) -> CrystalDataset:
-    """The data set of a cache file; DataError if it is missing, damaged or of another format."""
+    """Return the data set in a cache file; DataError if the file is missing or damaged."""
     if not path.is_file():
         raise DataError(f"{path}: no such tensor cache; make it with `cdvae data prepare`")
     try:

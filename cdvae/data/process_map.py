@@ -18,10 +18,10 @@ def parallel_map(
     progress: Progress | None = None,
     chunk_size: int = 64,
 ) -> list[Result]:
-    """Results of `function` in the order of `items`; an exception of any call is raised.
+    """Return `function` of each item, in order; an exception of any call is raised.
 
-    One worker computes in this process. More are spawned, never forked, because torch's threads
-    do not survive a fork; `function` and its arguments must be importable and picklable.
+    One worker computes in this process. Several workers are spawned, because torch's threads do not
+    survive a fork; `function` and its arguments must be importable and picklable.
     """
     if workers < 1:
         raise ValueError(f"workers {workers}, need at least 1")

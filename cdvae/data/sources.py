@@ -1,4 +1,4 @@
-"""Rows of a source: a CSV (optionally gzipped) with a `cif` column, or a folder of CIF files."""
+"""Read crystals from a CSV file (also gzipped) with a `cif` column, or a folder of CIF files."""
 
 import csv
 import gzip
@@ -16,7 +16,9 @@ MAX_CIF_CHARACTERS = 50_000_000
 
 @dataclass(frozen=True)
 class Row:
-    where: str  # for messages: file, row and material id
+    """One crystal of a source."""
+
+    where: str  # file, row and material id, for messages
     material_id: str
     cif: str
     values: tuple[float, ...]  # one per property, NaN where the source is blank
@@ -24,6 +26,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Source:
+    """All crystals of a file or folder."""
+
     rows: tuple[Row, ...]
     name: str  # file or folder name without its path
     sha256: str
@@ -32,7 +36,8 @@ class Source:
 def read_source(path: Path, properties: Mapping[str, str]) -> Source:
     """Return all rows of `path`; `properties` maps a property name to its source column.
 
-    DataError if the file or a column is missing, a value is no number, or there is no row.
+    Raises:
+        DataError: the file or a column is missing, a value is not a number, or there are no rows.
     """
     if path.is_dir():
         return _read_folder(path, properties)

@@ -1,4 +1,4 @@
-"""Between tensors and pymatgen structures."""
+"""Convert tensors to pymatgen structures and back."""
 
 import torch
 from pymatgen.core.lattice import Lattice
@@ -10,10 +10,12 @@ from cdvae.geometry.crystal import CrystalBatch
 
 
 def to_structures(batch: CrystalBatch) -> list[Structure]:
-    """One pymatgen structure per crystal, in the cell and atom order of the batch.
+    """Return one pymatgen structure per crystal, in the cell and atom order of the batch.
 
-    NaN passes through, so that a failed sample can still be reported on. ValueError for a species
-    that is no element.
+    NaN passes through, so that a report can describe a failed sample.
+
+    Raises:
+        ValueError: an atomic number does not exist.
     """
     structures = []
     for crystal in batch.to("cpu").split():
@@ -28,17 +30,19 @@ def to_structures(batch: CrystalBatch) -> list[Structure]:
 
 
 def niggli_cell(lattice: Tensor) -> Tensor:
-    """(3, 3) float32 the Niggli-reduced cell of ``lattice`` (3, 3), in canonical orientation."""
+    """Return the Niggli-reduced cell (3, 3) of ``lattice`` (3, 3) Å, in canonical orientation."""
     reduced = Lattice(lattice.double().cpu().numpy()).get_niggli_reduced_lattice()
     canonical = Lattice.from_parameters(*reduced.parameters)
     return torch.tensor(canonical.matrix.copy(), dtype=torch.float32)
 
 
 def from_structure(structure: Structure) -> CrystalBatch:
-    """The structure as a batch of one, Niggli-reduced and in canonical orientation (float32).
+    """Return the structure as a batch of one, in its Niggli cell and canonical orientation.
 
-    Oxidation states are dropped. ValueError for no sites, partial occupancy, dummy species,
-    non-finite numbers or a cell without volume.
+    Oxidation states are dropped.
+
+    Raises:
+        ValueError: as :func:`cdvae.data.cell_reduction.reduce`.
     """
     arrays = reduce(structure)
     return CrystalBatch(

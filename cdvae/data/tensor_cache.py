@@ -1,7 +1,7 @@
-"""From a source of crystals to a tensor cache: one safetensors file that training reads alone.
+"""Convert a source of crystals to a tensor cache, the one safetensors file that training reads.
 
-Tensors: `frac` (A, 3) float32 in [0, 1), `species` (A,) uint8 atomic numbers, `lattice`
-(N, 3, 3) float32 rows in Å, `n_atoms` (N,) int32, `properties` (N, P) float32, NaN where blank.
+Tensors: `frac_coords` (A, 3) float32 in [0, 1), `atomic_numbers` (A,) uint8, `lattice` (N, 3, 3)
+float32, rows in Å, `num_atoms` (N,) int32, `properties` (N, P) float32, NaN where blank.
 Metadata `cdvae`: JSON with the version of the format, names, counts and the origin.
 """
 
@@ -31,9 +31,12 @@ def prepare(
 ) -> dict[str, object]:
     """Write the tensor cache of `source` to `out` and return its metadata.
 
-    `properties` maps property names to source columns. `progress(done, total)` counts rows.
-    Only the first `limit` rows are read if it is given.
-    DataError names every row that cannot be used; nothing is dropped and nothing is written then.
+    `properties` maps property names to source columns. `progress(done, total)` counts rows. `limit`
+    is the number of rows to read; None: all.
+
+    Raises:
+        DataError: the source cannot be read, or some rows, which are all named, cannot be used;
+            then nothing is written.
     """
     data = read_source(source, properties)
     crystals, problems = [], []
@@ -66,10 +69,10 @@ def prepare(
 
 
 def _reduce_row(row: Row) -> CrystalArrays | str:
-    """Return the reduced crystal, or a sentence that says why the row cannot be used."""
+    """Return the reduced crystal, or the reason why the row cannot be used."""
     try:
         return reduce(parse_cif(row.cif))
-    except Exception as error:  # parsers raise many kinds; every one becomes a named bad row
+    except Exception as error:  # parsers raise many types; each becomes a bad row
         reason = " ".join(str(error).split()) or type(error).__name__
         return f"{row.where}: {reason}"
 

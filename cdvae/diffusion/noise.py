@@ -1,4 +1,4 @@
-"""Corruption of crystals: noise levels, noisy crystals and the score they should produce."""
+"""Corruption of crystals: noise levels, noisy crystals and their exact score."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from cdvae.geometry.torus import wrap, wrapped_normal_score
 
 @dataclass(frozen=True)
 class NoiseSchedule:
-    """The range of noise levels, each crystal's own.
+    """The range of the noise levels; its upper end depends on the cell.
 
-    At 0.4 of the longest cell vector the wrapped normal is uniform to 4 %; more noise would teach
-    nothing and less would not join the uniform start of the samplers.
+    At 0.4 of the longest cell vector the wrapped normal is uniform to 4 %. More noise would teach
+    nothing; with less, the samplers could not start from uniform positions.
     """
 
-    largest: float  # of the longest vector of the cell
+    largest: float  # in units of the longest cell vector
     smallest: float  # Å
 
     def _at(self, crystals: CrystalBatch, place: Tensor) -> Tensor:
-        """Levels at ``place`` (…, B) between 0, the largest, and 1, the smallest, in log σ; Å."""
+        """Return levels (…, B), Å; ``place`` (…, B) runs from 0 (largest) to 1, linear in log σ."""
         top = (self.largest * crystals.lattice.norm(dim=-1).amax(-1)).log()
         return (top + (math.log(self.smallest) - top) * place.to(top)).exp()
 
     def ladder(self, crystals: CrystalBatch, levels: int) -> Tensor:
-        """Return (L, B): descending levels with a constant ratio, Å (NCSNv2)."""
+        """Return descending levels (L, B), Å, with a constant ratio (NCSNv2)."""
         place = torch.linspace(0, 1, levels)[:, None].expand(levels, len(crystals))
         return self._at(crystals, place)
 
     def draw(self, crystals: CrystalBatch, rng: torch.Generator) -> Tensor:
-        """(B,) levels uniform in log σ between the two ends, continuous and stratified, Å."""
+        """Return random levels (B,), Å, uniform in log σ and stratified over the batch."""
         n, device = len(crystals), crystals.lattice.device
         place = (torch.arange(n, device=device) + torch.rand(n, generator=rng, device=device)) / n
         return self._at(crystals, place[torch.randperm(n, generator=rng, device=device)])
@@ -53,24 +53,24 @@ class NoisyBatch:
 
 
 def remove_mean(vectors: Tensor, crystals: CrystalBatch) -> Tensor:
-    """Return (A, 3): ``vectors`` less their mean over each crystal: common shifts mean nothing."""
+    """Return ``vectors`` (A, 3) minus their mean over each crystal."""
     batch = crystals.batch
     return vectors - scatter(vectors, batch, 0, len(crystals), reduce="mean")[batch]
 
 
 def shuffle_rate(sigma: Tensor) -> Tensor:
-    """Return (B,): probability that an atom takes part in a shuffle of species at noise level σ Å.
+    """Return the probability (B,) that an atom takes part in a shuffle of species at ``sigma`` Å.
 
-    It rises from 0.2 to 0.5 about σ = 0.5 Å, where atoms begin to lose their sites. It stays well
-    above zero at small σ, so that the network learns to recognize two elements that have settled on
-    each other's sites. The composition of a crystal never changes, only the assignment of species
-    to atoms, because the sampler starts from the exact composition too.
+    It rises from 0.2 to 0.5 around σ = 0.5 Å, where atoms begin to lose their sites. It stays well
+    above zero at small σ, so that the network learns to recognize two elements that settled on each
+    other's sites. A shuffle keeps the composition, because the samplers start from the exact
+    composition, too.
     """
     return 0.2 + 0.3 * sigma**2 / (sigma**2 + 0.25)
 
 
 def shuffle_species(crystals: CrystalBatch, rate: Tensor, rng: torch.Generator) -> Tensor:
-    """(A,) species, permuted within each crystal among a share ``rate`` (B,) of its atoms."""
+    """Return atomic numbers (A,), permuted among a share ``rate`` (B,) of each crystal's atoms."""
     device = crystals.frac_coords.device
     batch = crystals.batch
     draw = torch.rand(len(batch), generator=rng, device=device)
@@ -82,7 +82,7 @@ def shuffle_species(crystals: CrystalBatch, rate: Tensor, rng: torch.Generator) 
 
 
 def corrupt(crystals: CrystalBatch, sigma: Tensor, rng: torch.Generator) -> NoisyBatch:
-    """Normal noise of width ``sigma`` (B,) Å on the coordinates, shuffled species."""
+    """Add normal noise of width ``sigma`` (B,) Å to the coordinates and shuffle the species."""
     noise = torch.randn(
         crystals.frac_coords.shape, generator=rng, device=crystals.frac_coords.device
     )

@@ -1,4 +1,4 @@
-"""What stands between networks and samplers: the score of a noisy crystal."""
+"""The score of a noisy crystal: the interface between networks and samplers."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from cdvae.geometry.crystal import CrystalBatch
 
 @dataclass(frozen=True)
 class ScoreOutput:
-    """What is known of a noisy crystal."""
+    """The output of a score network for a noisy crystal."""
 
     shift: Tensor  # (A, 3) Å⁻¹, gradient of the log density of the coordinates
     species_logits: Tensor  # (A, Z), class k is atomic number k + 1
 
 
 class Score(Protocol):
-    """A score with everything but the crystal and the noise level bound (z, weights)."""
+    """A score as a function of the crystal and the noise level; z and the weights are bound."""
 
     def __call__(self, crystals: CrystalBatch, sigma: Tensor) -> ScoreOutput:
         """Return the score of ``crystals`` at noise level ``sigma`` (B,) Å."""
@@ -29,7 +29,7 @@ class Score(Protocol):
 
 
 def score_residual_shift(score: Score, crystals: CrystalBatch, sigma: float) -> Tensor:
-    """(B,) Å, RMS shift of an atom that the score still asks for at noise level ``sigma`` Å."""
+    """Return the RMS shift (B,), Å, by which the score at level ``sigma`` Å would move an atom."""
     number = len(crystals)
     level = torch.full(
         (number,), sigma, device=crystals.frac_coords.device, dtype=crystals.frac_coords.dtype

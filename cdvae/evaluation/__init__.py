@@ -1,1 +1,1 @@
-"""The paper's three tasks, measured: reconstruction, generation, property optimization."""
+"""Measures for the three tasks of the paper: reconstruction, generation, optimization."""

@@ -1,4 +1,4 @@
-"""The independent judge: a property model trained apart from the generator."""
+"""The judge: a property model that is independent of the generator."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from cdvae.model_folder import TrainedModel
 
 
 def judged(judge: TrainedModel, structures: Sequence[Structure], prop: str) -> list[float]:
-    """``prop`` of each structure in the units of the judge's card.
+    """Return ``prop`` of each structure, in the units of the judge's card.
 
-    The structures must have a cell (`validity.has_cell`). They are judged as they are, without a
-    reduction of the cell, like those of the paper.
+    The structures must have a cell (`validity.has_cell`); the cell is not reduced, as in the paper.
     """
     if not structures:
         return []

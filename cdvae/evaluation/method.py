@@ -1,4 +1,4 @@
-"""What is evaluated: a generative method that reconstructs, generates and optimizes crystals."""
+"""The methods to evaluate: they reconstruct, generate and optimize crystals."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Protocol
 from pymatgen.core.structure import Structure
 
 from cdvae.data.dataset import CrystalDataset
+from cdvae.data.process_map import Progress
 from cdvae.data.structures import to_structures
-from cdvae.evaluation.sampling_protocol import Progress, sample_all
+from cdvae.evaluation.sampling_protocol import Sampled, sample_all, sample_new
 from cdvae.inference import (
     SamplerSpec,
     chunks,
     crystal_seed,
     encode,
-    sample_latents,
 )
 from cdvae.model_folder import TrainedModel
 from cdvae.nn.encoder import Latents
@@ -23,71 +23,71 @@ from cdvae.optimization.objective import PropertyObjective
 from cdvae.optimization.optimize import optimize
 
 Stage = Callable[[str], Progress]
-"""Starts a part of the work by its name and returns where its progress goes."""
+"""Start a named part of the work and return the callback for its progress."""
 
 
 class Method(Protocol):
-    """A trained method; a crystal that it could not decode is None."""
+    """A trained method; a crystal is None if the method could not decode it."""
 
     @property
     def properties(self) -> tuple[str, ...]:
-        """The properties that it can optimize."""
+        """The properties that the method can optimize."""
 
     def reconstruct(
         self, data: CrystalDataset, seed: int, progress: Progress | None = None
     ) -> list[Structure | None]:
-        """One crystal for each of ``data``, everything decoded, nothing forced."""
+        """Return one crystal for each of ``data``, with cell and composition decoded, too."""
 
     def generate(
         self, n: int, seed: int, progress: Progress | None = None
     ) -> list[Structure | None]:
-        """``n`` crystals from the prior."""
+        """Return ``n`` crystals from the prior."""
 
     def optimize(
         self, data: CrystalDataset, prop: str, seed: int, progress: Progress | None = None
     ) -> list[list[Structure | None]]:
-        """The decodings from each start in ``data`` while ``prop`` is made as low as can be."""
+        """Return the decodings from each start in ``data`` while ``prop`` is minimized."""
 
 
 class CDVAEMethod:
-    """A model of this project with one of its samplers."""
+    """A CDVAE model with one of its samplers."""
 
     def __init__(self, model: TrainedModel, sampler: SamplerSpec) -> None:
         self.model = model
         self.sampler = sampler
-        self.nfe = 0.0  # of each crystal that was sampled last, mean
+        self.nfe = 0.0  # mean over the crystals of the last task
 
     @property
     def properties(self) -> tuple[str, ...]:
-        """Names of the property heads."""
+        """The properties of the heads."""
         return self.model.properties
 
     def posterior_means(self, data: CrystalDataset) -> Latents:
-        """Of each crystal of ``data``."""
+        """Return the posterior means of the crystals of ``data``."""
         return encode(self.model, data.crystals).means()
 
     def reconstruct(
         self, data: CrystalDataset, seed: int, progress: Progress | None = None
     ) -> list[Structure | None]:
-        """One crystal for each of ``data``, decoded from the posterior's mean."""
-        return self._decode(self.posterior_means(data), seed, progress)
+        """Return one crystal for each of ``data``, decoded from its posterior mean."""
+        latents = self.posterior_means(data)
+        return self._structures(
+            sample_all(self.model, latents.select, len(latents), seed, self.sampler, progress)
+        )
 
     def generate(
         self, n: int, seed: int, progress: Progress | None = None
     ) -> list[Structure | None]:
-        """``n`` crystals from the learned prior."""
-
-        def latents_of(rows: range) -> Latents:
-            return sample_latents(self.model, [crystal_seed(seed, i) for i in rows])
-
-        return self._sample(latents_of, n, seed, progress)
+        """Return ``n`` crystals from the learned prior."""
+        return self._structures(sample_new(self.model, n, seed, self.sampler, progress))
 
     def optimize(
         self, data: CrystalDataset, prop: str, seed: int, progress: Progress | None = None
     ) -> list[list[Structure | None]]:
-        """Return the 11 decodings from each crystal of ``data``, whose ``prop`` is minimized.
+        """Return the 11 decodings from each crystal of ``data`` while ``prop`` is minimized.
 
-        The start is the posterior's mean, where the prior is at home; the paper takes a draw.
+        The search starts at the posterior mean, where the prior is accurate; the paper starts at a
+        draw of the posterior.
         """
         paths: list[list[Structure | None]] = []
         for rows in chunks(len(data), self.model):
@@ -111,18 +111,6 @@ class CDVAEMethod:
                 paths.append([None if c is None else to_structures(c)[0] for c in path.decodings])
         return paths
 
-    def _decode(
-        self, latents: Latents, seed: int, progress: Progress | None
-    ) -> list[Structure | None]:
-        return self._sample(latents.select, len(latents), seed, progress)
-
-    def _sample(
-        self,
-        latents_of: Callable[[range], Latents],
-        n: int,
-        seed: int,
-        progress: Progress | None,
-    ) -> list[Structure | None]:
-        sampled = sample_all(self.model, latents_of, n, seed, self.sampler, progress)
+    def _structures(self, sampled: Sampled) -> list[Structure | None]:
         self.nfe = sampled.nfe
         return sampled.structures

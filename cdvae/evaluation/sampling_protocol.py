@@ -1,4 +1,4 @@
-"""Crystals of a trained model, any number of them, and what is known of each."""
+"""Sample any number of crystals from a trained model and describe them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from pymatgen.core.structure import Structure
 
+from cdvae.data.process_map import Progress
 from cdvae.data.structures import to_structures
 from cdvae.errors import NonFiniteSampleError
 from cdvae.inference import SamplerSpec, crystal_seed, decode_finite, portions, sample_latents
@@ -20,20 +21,18 @@ from cdvae.metrics.novelty import NoveltyIndex
 from cdvae.model_folder import TrainedModel
 from cdvae.nn.encoder import Latents
 
-Progress = Callable[[int, int], None]
-
 
 @dataclass(frozen=True)
 class Sampled:
-    """Crystals decoded in portions; None and NaN where sampling lost a crystal."""
+    """Sampled crystals; None and NaN stand for a crystal with non-finite coordinates."""
 
     structures: list[Structure | None]
     predicted: dict[str, list[float]]
-    nfe_per_crystal: list[int]  # 0 where sampling lost the crystal
+    nfe_per_crystal: list[int]  # 0 for a crystal that is None
 
     @property
     def nfe(self) -> float:
-        """Mean over the crystals."""
+        """The mean NFE of the crystals."""
         return sum(self.nfe_per_crystal) / len(self.nfe_per_crystal)
 
 
@@ -45,15 +44,15 @@ def sample_all(
     sampler: SamplerSpec,
     progress: Progress | None = None,
 ) -> Sampled:
-    """Crystals 0 … n − 1 of a seed, decoded portion by portion.
+    """Return crystals 0 … n − 1 of a seed, decoded portion by portion.
 
     Args:
         model: the trained model.
-        latents_of: the latents of a range of crystals.
-        n: how many.
+        latents_of: returns the latents of a range of crystals.
+        n: the number of crystals.
         seed: of the whole set; crystal i has ``crystal_seed(seed, i)``.
-        sampler: which sampler.
-        progress: called with (crystals done, n), fractions of a portion included.
+        sampler: the sampler and its NFE.
+        progress: called with (crystals done, n) after every noise level.
     """
     structures: list[Structure | None] = []
     predicted: dict[str, list[float]] = {name: [] for name in model.properties}
@@ -70,18 +69,29 @@ def sample_all(
             dict(zip(finite_rows, to_structures(decoded.crystals), strict=True)) if decoded else {}
         )
         structures += [structures_by_row.get(i) for i in range(len(rows))]
-        for name, own in predicted.items():
+        for name, column in predicted.items():
             values = decoded.properties[name].tolist() if decoded else []
             by_row = dict(zip(finite_rows, values, strict=True))
-            own += [by_row.get(i, math.nan) for i in range(len(rows))]
+            column += [by_row.get(i, math.nan) for i in range(len(rows))]
         taken = dict(zip(finite_rows, decoded.nfe.tolist(), strict=True)) if decoded else {}
         nfe += [taken.get(i, 0) for i in range(len(rows))]
     return Sampled(structures, predicted, nfe)
 
 
+def sample_new(
+    model: TrainedModel, n: int, seed: int, sampler: SamplerSpec, progress: Progress | None = None
+) -> Sampled:
+    """Return ``n`` crystals from the prior, see :func:`sample_all`."""
+
+    def latents_of(rows: range) -> Latents:
+        return sample_latents(model, [crystal_seed(seed, i) for i in rows])
+
+    return sample_all(model, latents_of, n, seed, sampler, progress)
+
+
 @dataclass(frozen=True)
 class Generated:
-    """New crystals with what is known of each and of all."""
+    """New crystals, the report of each and the metrics of all."""
 
     structures: list[Structure]
     reports: list[CrystalReport]
@@ -96,20 +106,16 @@ def generate(
     sampler: SamplerSpec,
     progress: Progress | None = None,
 ) -> Generated:
-    """``n`` crystals from the learned prior, their checks and their summary.
+    """Return ``n`` crystals from the learned prior with their reports and metrics.
 
-    The summary is the service's, against the training data that travel with the model; the paper's
-    measurement is :func:`cdvae.evaluation.task_generation.evaluate_generation`.
+    The metrics are those of the service and compare with the training statistics that are shipped
+    with the model; :func:`cdvae.evaluation.task_generation.evaluate_generation` has the paper's.
 
     Raises:
-        NonFiniteSampleError: sampling lost a crystal.
+        NonFiniteSampleError: a coordinate or cell is NaN or infinite.
     """
     started = time.perf_counter()
-
-    def latents_of(rows: range) -> Latents:
-        return sample_latents(model, [crystal_seed(seed, i) for i in rows])
-
-    sampled = sample_all(model, latents_of, n, seed, sampler, progress)
+    sampled = sample_new(model, n, seed, sampler, progress)
     seconds = time.perf_counter() - started
     structures = [structure for structure in sampled.structures if structure is not None]
     if len(structures) < n:
@@ -137,6 +143,6 @@ def _novel(
 
 
 def novelty_index(model: TrainedModel) -> NoveltyIndex:
-    """Return the fingerprints of the training crystals that travel with the model."""
+    """Return the fingerprints of the training crystals that are shipped with the model."""
     arrays = {name: tensor.cpu().numpy() for name, tensor in model.reference.tensors.items()}
     return NoveltyIndex.from_arrays(arrays)

@@ -1,4 +1,4 @@
-"""Generation: are new crystals valid, do they cover the data, are they distributed like them?
+"""Generation: are new crystals valid, do they cover the data and follow their distribution?
 
 Protocol of Xie et al., ICLR 2022, section 5.2.
 """
@@ -29,14 +29,14 @@ from cdvae.metrics.validity import species_counts
 from cdvae.model_folder import TrainedModel
 
 COMPARED = 1000
-"""Valid generated crystals whose distributions are compared, chosen at random if there are more.
+"""The number of valid crystals, chosen at random, for the comparison of distributions.
 
-As many, the first ones, count for the uniqueness, which falls with their number.
+The uniqueness, which falls with the number of crystals, is that of the first COMPARED ones.
 """
 
 
 def quiet(_: str) -> Any:
-    """A stage whose progress goes nowhere."""
+    """Return a callback that ignores the progress."""
     return lambda done, total: None
 
 
@@ -53,7 +53,7 @@ def evaluate_generation(
     workers: int = 1,
     stage: Stage = quiet,
 ) -> dict[str, Any]:
-    """`score_generation` of ``n`` new crystals, and the seconds that sampling and scoring took."""
+    """Return `score_generation` of ``n`` new crystals and the seconds of sampling and scoring."""
     started = time.perf_counter()
     structures = method.generate(n, seed, stage("sampling"))
     sampled = time.perf_counter()
@@ -86,23 +86,23 @@ def score_generation(
 ) -> dict[str, Any]:
     """Return the paper's numbers of generated crystals against the reference set ``data``.
 
-    Fractions are 0 to 1. Validity and coverage are over all crystals; one that is None, or that has
-    no coverage fingerprint, is not valid and covers nothing. Wasserstein distances of density
-    (g/cm³), energy (the judge's first property, estimated for both sets) and number of elements are
-    between up to 1,000 valid crystals and all of ``data``; None without a valid one. Uniqueness and
-    novelty are fractions of the structurally valid ones.
+    Fractions are between 0 and 1. Validity and coverage count all crystals; one that is None or
+    has no coverage fingerprint is invalid and covers nothing. The Wasserstein distances of density
+    (g/cm³), energy (the judge's first property, estimated for both sets) and number of elements
+    compare up to 1,000 valid crystals with all of ``data``; they are None without a valid crystal.
+    Uniqueness and novelty are fractions of the structurally valid crystals.
 
     Args:
         structures: the generated crystals.
-        judge: its independent property model estimates the energy; its index of training crystals
-            decides on novelty where ``train`` is not given.
+        judge: its property model estimates the energy; its index of training crystals decides on
+            novelty if ``train`` is None.
         data: the reference set.
-        seed: of the choice of 1,000.
+        seed: of the random choice of 1,000 crystals.
         limits: thresholds of coverage, see `cdvae.metrics.coverage.thresholds`.
-        train: training crystals, among which StructureMatcher looks for the generated ones.
+        train: training crystals; StructureMatcher searches them for the generated crystals.
         cache: folder that keeps the fingerprints of ``data``.
-        workers: processes.
-        stage: where progress goes.
+        workers: number of processes.
+        stage: starts a part of the work and returns the callback for its progress.
 
     Raises:
         MissingFeaturizerError: matminer is not installed.
@@ -145,7 +145,7 @@ def _distances(
     references: Sequence[Structure],
     seed: int,
 ) -> tuple[dict[str, float | None], int]:
-    """Return the three Wasserstein distances, and how many generated crystals they are from."""
+    """Return the three Wasserstein distances and the number of generated crystals compared."""
     rng = np.random.default_rng(seed)
     chosen = rng.choice(valid, COMPARED, replace=False) if len(valid) > COMPARED else valid
     sample = [s for i in chosen if (s := structures[i]) is not None]
@@ -168,7 +168,7 @@ def _novel(
         index = novelty_index(judge)
         return [index.is_novel(identify(structure)) for structure in structures]
     known = known_crystals(structures, to_structures(train.crystals), workers, stage("novelty"))
-    return [not found for found in known]
+    return [not is_known for is_known in known]
 
 
 def _distinct(
@@ -178,7 +178,7 @@ def _distinct(
     separate: Coverage,
     joint: Coverage,
 ) -> dict[str, Any] | None:
-    """Numbers that count a crystal once whatever its copies, for a data set of one element."""
+    """Return the numbers of distinct crystals and their coverage, for data of one element."""
     if len(data.crystals.atomic_numbers.unique()) > 1:
         return None
     originals = duplicates(references)

@@ -1,8 +1,8 @@
 """Property optimization: how many starts end in a crystal among the best 5, 10, 15 % of the data?
 
-Protocol of Xie et al., ICLR 2022, section 5.3: from each of 100 crystals about ten decodings while
-the property is minimized; a start succeeds if the best of its valid decodings, by a property model
-that the search knows nothing of, is at or below a percentile of the data.
+Protocol of Xie et al., ICLR 2022, section 5.3: the property is minimized from each of 100 crystals,
+with about ten decodings. A start succeeds if its best valid decoding is at or below a percentile of
+the data, according to a property model that the search does not use.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any
 from pymatgen.core.structure import Structure
 
 from cdvae.data.dataset import CrystalDataset
+from cdvae.data.process_map import Progress
 from cdvae.data.structures import to_structures
 from cdvae.evaluation.judge import judged
 from cdvae.evaluation.method import Method
-from cdvae.evaluation.sampling_protocol import Progress
 from cdvae.metrics.validity import composition_valid, species_counts, structure_valid
 from cdvae.model_folder import TrainedModel
 
@@ -33,15 +33,15 @@ PUBLISHED_PERCENTILES: Mapping[tuple[str, str], Mapping[str, float]] = {
 }
 """eV (Perov-5) and eV/atom, by data set and column: the constants in the paper's code.
 
-Those of Perov-5 are the percentiles of its training split to seven digits. The constants stand for
-the complete training splits also where a model has seen only a part of one.
+The constants of Perov-5 agree with the percentiles of its training split to seven digits. They
+also apply to a model that has seen only a part of the training split.
 """
 
 
 def percentiles(card: Mapping[str, Any], prop: str) -> dict[str, float]:
     """Return the 5th, 10th and 15th percentile that ``prop`` of a card is measured against.
 
-    The published constants for the paper's data sets, elsewhere those of the training data.
+    They are the published constants for the paper's data sets, else those of the training data.
     """
     described = card["properties"][prop]
     published = PUBLISHED_PERCENTILES.get((card["dataset"], described["source"]))
@@ -57,19 +57,19 @@ def optimization_success(
     seed: int,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Success rates (0 to 1) of minimizing ``prop`` from each crystal of ``data``.
+    """Return the success rates (0 to 1) of minimizing ``prop`` from each crystal of ``data``.
 
-    Also the rates that ``data`` would have without a search, as the judge sees them, and the share
-    of valid decodings.
+    The result also has the rates of the starts without a search, according to the judge, and the
+    share of valid decodings.
 
     Args:
-        method: what searches.
-        judge: its independent property model decides; the method must not have used it.
+        method: the method that searches.
+        judge: its property model decides; the method must not use it.
         data: the starts; the paper takes the first 100 crystals of the test split.
         prop: a property of method and judge.
         limits: largest value of a success by percentile, see :func:`percentiles`.
         seed: of the search.
-        progress: called with (work done, in all).
+        progress: called with (work done, work in total).
     """
     started = time.perf_counter()
     decodings = method.optimize(data, prop, seed, progress)
@@ -90,7 +90,7 @@ def optimization_success(
 
 
 def _valid(decodings: Sequence[Sequence[Structure | None]]) -> tuple[list[int], list[Structure]]:
-    """Return the valid structures and the start that each belongs to."""
+    """Return the start of each valid structure, and the structures."""
     results = [
         (owner, structure)
         for owner, path in enumerate(decodings)

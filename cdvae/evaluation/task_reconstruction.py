@@ -1,4 +1,4 @@
-"""Reconstruction: does a crystal that is encoded and decoded come back?"""
+"""Reconstruction: does decoding restore an encoded crystal?"""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import time
 from typing import Any
 
 from cdvae.data.dataset import CrystalDataset
+from cdvae.data.process_map import Progress
 from cdvae.data.structures import to_structures
 from cdvae.evaluation.method import CDVAEMethod, Method
-from cdvae.evaluation.sampling_protocol import Progress
 from cdvae.inference import predict
 from cdvae.metrics.matching import duplicates
 from cdvae.metrics.reconstruction_score import per_distinct, score_reconstruction
@@ -21,11 +21,10 @@ def evaluate_reconstruction(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Match rates and errors over all of ``data``, everything decoded, nothing forced.
+    """Return match rates and errors over ``data``; cell and composition are decoded, too.
 
-    A data set of one element holds many copies of a crystal. Then ``distinct`` says how many
-    distinct crystals there are and how many of these come back, each counted once whatever its
-    number of copies; else it is None.
+    A data set of one element holds many copies of a crystal. Then ``distinct`` has the number of
+    distinct crystals and their match rate, which counts each of them once; otherwise it is None.
     """
     started = time.perf_counter()
     predictions = method.reconstruct(data, seed, progress)
@@ -57,10 +56,10 @@ def reconstruct(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """`evaluate_reconstruction` of a model of this project, with what only such a model has.
+    """Return `evaluate_reconstruction` of a CDVAE model, with its NFE and property errors.
 
-    ``property_mae`` are the errors of the heads at the latents that were decoded; a property that
-    ``data`` does not have is left out.
+    ``property_mae`` has the errors of the heads at the posterior means, for each property that
+    ``data`` has.
     """
     figures = evaluate_reconstruction(method, data, seed, workers, progress)
     heads = predict(method.model, method.posterior_means(data).z)

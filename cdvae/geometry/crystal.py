@@ -1,9 +1,9 @@
-"""Crystals as tensors, many at a time.
+"""Batches of crystals as tensors.
 
 Conventions of the whole package: lattice vectors are **rows**, in Å; angles are in degrees;
-fractional coordinates lie in [0, 1); a species is its atomic number; ``cart = frac_coords @
-lattice``. Shapes are written with A atoms, B crystals, E edges, L noise levels and D latent
-dimensions.
+fractional coordinates lie in [0, 1); a species is its atomic number; Cartesian coordinates are
+``frac_coords @ lattice``. In shapes, A counts atoms, B crystals, E edges, L noise levels, D latent
+dimensions and Z elements.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from cdvae.geometry.lattice import volume
 
 @dataclass(frozen=True)
 class CrystalBatch:
-    """B crystals with A atoms in all; the atoms of a crystal are contiguous.
+    """B crystals with A atoms in total; the atoms of a crystal are contiguous.
 
     Raises:
         ValueError: the shapes or the dtypes of the fields do not fit together.
@@ -34,18 +34,17 @@ class CrystalBatch:
 
     def __post_init__(self) -> None:
         if self.frac_coords.ndim != 2 or self.frac_coords.shape[1] != 3:
-            raise ValueError(f"frac is {tuple(self.frac_coords.shape)}, not (A, 3)")
+            raise ValueError(f"frac_coords is {tuple(self.frac_coords.shape)}, not (A, 3)")
         if self.atomic_numbers.shape != self.frac_coords.shape[:1]:
-            raise ValueError(
-                f"species {tuple(self.atomic_numbers.shape)} for {len(self.frac_coords)} atoms"
-            )
+            shape = tuple(self.atomic_numbers.shape)
+            raise ValueError(f"atomic_numbers {shape} for {len(self.frac_coords)} atoms")
         if self.lattice.shape != (len(self.num_atoms), 3, 3):
             raise ValueError(f"lattice {tuple(self.lattice.shape)} for {len(self)} crystals")
         if self.atomic_numbers.dtype != torch.int64 or self.num_atoms.dtype != torch.int64:
-            raise ValueError("species and n_atoms must be int64")
+            raise ValueError("atomic_numbers and num_atoms must be int64")
         if int(self.num_atoms.sum()) != len(self.frac_coords):
             raise ValueError(
-                f"n_atoms adds up to {int(self.num_atoms.sum())}, not {len(self.frac_coords)}"
+                f"num_atoms adds up to {int(self.num_atoms.sum())}, not {len(self.frac_coords)}"
             )
 
     def __len__(self) -> int:
@@ -58,25 +57,20 @@ class CrystalBatch:
         return index.repeat_interleave(self.num_atoms, output_size=len(self.frac_coords))
 
     @property
-    def cart(self) -> Tensor:
-        """(A, 3) Cartesian coordinates, Å."""
-        return torch.einsum("ai,aij->aj", self.frac_coords, self.lattice[self.batch])
-
-    @property
     def volume(self) -> Tensor:
         """(B,) cell volumes, Å³."""
         return volume(self.lattice)
 
     @cached_property
     def length_scale(self) -> Tensor:
-        """(B,) (V/N)^(1/3), Å: the length scale of a crystal, whatever cell describes it."""
-        # In double, because single powers round by the place of a number among the others.
+        """(B,) (V/N)^(1/3), Å: the length scale of a crystal, equal for all of its cells."""
+        # Single-precision powers round by the position of a number in its tensor.
         return ((self.volume / self.num_atoms).double() ** (1 / 3)).to(self.lattice)
 
     def replace(self, **fields: Tensor) -> CrystalBatch:
-        """Return the same crystals with some fields exchanged."""
+        """Return the same crystals with some fields replaced."""
         changed = replace(self, **fields)
-        if "num_atoms" not in fields:  # what is known of the sizes and cells remains so
+        if "num_atoms" not in fields:  # the cached values remain valid
             cached = ("batch",) if "lattice" in fields else ("batch", "length_scale")
             vars(changed).update({name: vars(self)[name] for name in cached if name in vars(self)})
         return changed
@@ -103,7 +97,7 @@ class CrystalBatch:
         )
 
     def split(self) -> list[CrystalBatch]:
-        """One batch of one crystal for each crystal."""
+        """Return a batch of one for each crystal."""
         sizes = self.num_atoms.tolist()
         parts = zip(self.frac_coords.split(sizes), self.atomic_numbers.split(sizes), strict=True)
         return [
@@ -131,7 +125,7 @@ class CrystalBatch:
 
 
 def element_counts(crystals: CrystalBatch) -> Tensor:
-    """(B, Z) number of atoms of each element in each crystal; column k is atomic number k + 1."""
+    """Return the atoms of each element (B, Z); column k is atomic number k + 1."""
     counts = crystals.lattice.new_zeros(len(crystals), NUM_SPECIES)
     place = (crystals.batch, crystals.atomic_numbers - 1)
     return counts.index_put_(place, counts.new_ones(()), accumulate=True)

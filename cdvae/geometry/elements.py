@@ -1,7 +1,7 @@
-"""The chemical elements as classes of the networks."""
+"""The chemical elements as the networks number them."""
 
 NUM_SPECIES = 100
-"""Classes of every species output: class k is atomic number k + 1, hydrogen to fermium."""
+"""The number of element classes: class k is atomic number k + 1, hydrogen to fermium."""
 
 # fmt: off
 SYMBOLS = (

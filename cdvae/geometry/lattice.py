@@ -7,13 +7,13 @@ from torch import Tensor
 
 
 def volume(lattice: Tensor) -> Tensor:
-    """Return (…,): cell volumes, Å³; always positive."""
+    """Return the cell volumes (…,), Å³, which are never negative."""
     a, b, c = lattice.unbind(-2)
     return (a * torch.linalg.cross(b, c)).sum(-1).abs()
 
 
 def inverse(lattice: Tensor) -> Tensor:
-    """Return (…, 3, 3): closed-form inverse: ``frac_coords = cart @ inverse(lattice)``.
+    """Return the inverse (…, 3, 3), with which ``frac_coords = cart @ inverse(lattice)``.
 
     Its columns are the reciprocal vectors (without 2π), Å⁻¹.
     """
@@ -24,7 +24,7 @@ def inverse(lattice: Tensor) -> Tensor:
 
 
 def images_within(lattice: Tensor, radius: Tensor) -> Tensor:
-    """(B, 3) images needed on each side of an axis to see every neighbor within ``radius`` Å.
+    """Return the images (B, 3) to search on each side of an axis for neighbors within ``radius``.
 
     For fractional differences within ±½, |n + ½| ≤ radius·‖b*‖ bounds the image n along an axis
     with reciprocal vector b*.
@@ -38,7 +38,7 @@ def images_within(lattice: Tensor, radius: Tensor) -> Tensor:
 
 
 def from_parameters(lengths: Tensor, angles: Tensor) -> Tensor:
-    """Return (B, 3, 3): lattices with c along z and a in the xz plane (pymatgen's orientation).
+    """Return lattices (B, 3, 3), Å, with c along z and a in the xz plane, as in pymatgen.
 
     Args:
         lengths: (B, 3) a, b, c in Å.
@@ -62,7 +62,7 @@ def from_parameters(lengths: Tensor, angles: Tensor) -> Tensor:
 
 
 def to_parameters(lattice: Tensor) -> tuple[Tensor, Tensor]:
-    """Lengths (B, 3) in Å and angles (B, 3) in degrees."""
+    """Return the lengths (B, 3) in Å and the angles (B, 3) in degrees."""
     lengths = lattice.norm(dim=-1)
     unit = lattice / lengths[..., None]
     a, b, c = unit.unbind(-2)
@@ -74,16 +74,19 @@ _SYMMETRIC = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))  # xx yy zz yz xz xy
 
 
 def _length_scale(num_atoms: Tensor, like: Tensor) -> Tensor:
-    """(B, 1, 1) N^(1/3). In double, because single powers round by their place among others."""
+    """Return N^(1/3) (B, 1, 1), computed in double precision.
+
+    Single-precision powers round by the position of a number in its tensor.
+    """
     return (num_atoms.double() ** (1 / 3)).to(like)[:, None, None]
 
 
 def to_log_metric(lattice: Tensor, num_atoms: Tensor) -> Tensor:
-    """Return (B, 6): the upper triangle of ½ log(L Lᵀ / N^(2/3)): any six numbers are a valid cell.
+    """Return the upper triangle (B, 6) of ½ log(L Lᵀ / N^(2/3)).
 
-    The metric tensor does not change under rotation, and its matrix logarithm lives in a plain
-    vector space, so a regression on it can neither leave the set of cells nor meet an angle's
-    singularity.
+    The metric tensor does not change under rotation, and any six numbers are the logarithm of some
+    metric. A network can therefore predict them freely: it cannot leave the set of cells, and the
+    map has no singularity.
     """
     metric = (lattice @ lattice.mT) / _length_scale(num_atoms, lattice) ** 2
     values, vectors = torch.linalg.eigh(metric)
@@ -92,7 +95,7 @@ def to_log_metric(lattice: Tensor, num_atoms: Tensor) -> Tensor:
 
 
 def from_log_metric(log_metric: Tensor, num_atoms: Tensor) -> Tensor:
-    """(B, 3, 3) the lattice, in pymatgen's orientation; inverse of :func:`to_log_metric`."""
+    """Return lattices (B, 3, 3), Å, in pymatgen's orientation; inverse of :func:`to_log_metric`."""
     log = log_metric.new_zeros(len(log_metric), 3, 3)
     log[:, _SYMMETRIC[0], _SYMMETRIC[1]] = log_metric
     log[:, _SYMMETRIC[1], _SYMMETRIC[0]] = log_metric
@@ -100,7 +103,7 @@ def from_log_metric(log_metric: Tensor, num_atoms: Tensor) -> Tensor:
 
 
 def from_metric(metric: Tensor) -> Tensor:
-    """(B, 3, 3) Å lattices in pymatgen's orientation; ``metric`` are the vectors' products, Å²."""
+    """Return lattices (B, 3, 3), Å, in pymatgen's orientation from metrics (B, 3, 3), Å²."""
     lengths = metric.diagonal(dim1=-2, dim2=-1).sqrt()
     cosines = metric / (lengths[:, :, None] * lengths[:, None, :])
     angles = torch.stack([cosines[:, 1, 2], cosines[:, 0, 2], cosines[:, 0, 1]], -1)

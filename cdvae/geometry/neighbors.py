@@ -1,8 +1,7 @@
-"""The periodic multigraph: every pair of atoms and images within a cutoff, none left out.
+"""The periodic multigraph: all pairs of atoms, images included, within a cutoff.
 
-There is no cap on the number of neighbors, so no tie is broken by the order of the atoms, and as
-many images are searched as the cell needs (the original cuts shells at 20 neighbors and looks at
-27 images).
+The number of neighbors is not limited, so the order of the atoms breaks no ties, and the search
+covers as many images as the cell needs. (The original keeps 20 neighbors out of 27 images.)
 """
 
 from __future__ import annotations
@@ -17,19 +16,8 @@ from cdvae.geometry.lattice import images_within
 
 
 @dataclass(frozen=True)
-class Edges:
-    """Directed edges source → target; each comes with its reverse."""
-
-    source: Tensor  # (E,) int64
-    target: Tensor  # (E,) int64
-    image: Tensor  # (E, 3) int64, cell of the source relative to the target's
-    vector: Tensor  # (E, 3) Å, from target to source: (frac_s + image - frac_t) @ lattice
-    length: Tensor  # (E,) Å
-
-
-@dataclass(frozen=True)
 class Pairs:
-    """Edges by their place in a batch padded to N atoms a crystal."""
+    """Directed edges source → target of a batch that is padded to N atoms per crystal."""
 
     pair: Tensor  # (E,) int64, (crystal · N + target) · N + source
     image: Tensor  # (E,) int64, row among the images of the search
@@ -39,11 +27,13 @@ class Pairs:
 
 
 class NeighborSearch:
-    """The search in fixed cells for atoms that move: what the cells alone decide is done once.
+    """A search for neighbors in fixed cells while the atoms move.
+
+    The images to search depend only on the cells and are listed once.
 
     Args:
-        crystals: B crystals with A atoms; only their cells and sizes are looked at.
-        cutoff: (B,) Å, one radius a crystal.
+        crystals: B crystals with A atoms; their coordinates are not used.
+        cutoff: (B,) Å, one radius per crystal.
     """
 
     def __init__(self, crystals: CrystalBatch, cutoff: Tensor) -> None:
@@ -62,10 +52,10 @@ class NeighborSearch:
         self._itself = (home * self.largest**2 + diagonal).flatten()
 
     def pairs(self, frac_coords: Tensor) -> Pairs:
-        """Return all that are nearer than the cutoff, atoms being at ``frac_coords`` (A, 3)."""
+        """Return all pairs within the cutoff for atoms at ``frac_coords`` (A, 3)."""
         b, n = self.crystals, self.largest
         padded = frac_coords
-        if len(frac_coords) < b * n:  # rows without an atom are near nothing
+        if len(frac_coords) < b * n:  # NaN: empty rows have no neighbors
             padded = frac_coords.new_full((b * n, 3), torch.nan).index_copy(
                 0, self.place, frac_coords
             )
@@ -73,7 +63,7 @@ class NeighborSearch:
         difference = padded[:, None] - padded[:, :, None]  # axes: crystal, target, source
         nearest = difference.round()
         base = torch.matmul((difference - nearest).view(b, n * n, 3), self.lattice)
-        # Component by component: an axis of length three is slow to go along.
+        # One component at a time: loops over an axis of length three are slow.
         axes = [
             plane.contiguous().index_select(0, self.crystal) + shift[:, None]
             for plane, shift in zip(base.unbind(-1), self._shift, strict=True)
@@ -89,26 +79,8 @@ class NeighborSearch:
         return Pairs(pair, image, nearest.view(b * n * n, 3), vector, length)
 
 
-def periodic_edges(crystals: CrystalBatch, cutoff: Tensor) -> Edges:
-    """Return all edges shorter than ``cutoff`` Å; a crystal may have none.
-
-    An atom is its own neighbor through an image, never at distance zero.
-
-    Args:
-        crystals: B crystals.
-        cutoff: (B,) Å, one radius a crystal.
-    """
-    search = NeighborSearch(crystals, cutoff)
-    found, n = search.pairs(crystals.frac_coords), search.largest
-    crystal = search.crystal[found.image]
-    target, source = found.pair // n % n, found.pair % n
-    image = search.offset[found.image] - found.nearest[found.pair].long()
-    first = search.first[crystal]
-    return Edges(first + source, first + target, image, found.vector.T, found.length)
-
-
 def _images(reach: Tensor) -> tuple[Tensor, Tensor]:
-    """(K,) crystal and (K, 3) offset of every image within ``reach`` (B, 3) of every crystal."""
+    """Return the crystal (K,) and the offset (K, 3) of all images within ``reach`` (B, 3)."""
     span = 2 * reach + 1
     count = span.prod(-1)
     crystal = torch.arange(len(reach), device=reach.device).repeat_interleave(count)

@@ -11,24 +11,24 @@ from cdvae.geometry.lattice import images_within, inverse
 
 
 def wrap(frac_coords: Tensor) -> Tensor:
-    """``frac_coords`` in [0, 1), also for tiny negatives, where ``% 1`` rounds up to exactly 1."""
+    """Return ``frac_coords`` modulo 1, in [0, 1): ``% 1`` of a tiny negative rounds up to 1."""
     wrapped = frac_coords % 1
     return torch.where(wrapped >= 1, 0, wrapped)
 
 
 def wrap_difference(frac_coords: Tensor) -> Tensor:
-    """Fractional differences in [-½, ½]."""
+    """Return fractional differences in [-½, ½]."""
     return frac_coords - frac_coords.round()
 
 
 def image_grid(reach: Tensor) -> Tensor:
-    """Return (M, 3): all integer offsets within ``reach`` (3,) on each axis."""
+    """Return all integer offsets (M, 3) within ``reach`` (3,) on each axis."""
     axes = [torch.arange(-int(k), int(k) + 1, device=reach.device) for k in reach]
     return torch.cartesian_prod(*axes)
 
 
 def shortest(difference: Tensor, lattice: Tensor) -> Tensor:
-    """Return (A, 3): the shortest periodic Cartesian vectors, Å, exact for cells of any shape.
+    """Return the shortest periodic Cartesian vectors (A, 3), Å, exact for cells of any shape.
 
     Args:
         difference: (A, 3) fractional differences.
@@ -45,12 +45,12 @@ def shortest(difference: Tensor, lattice: Tensor) -> Tensor:
 
 
 def wrapped_normal_score(difference: Tensor, lattice: Tensor, sigma: Tensor) -> Tensor:
-    """(A, 3) ∇ log p of the normal of width σ wrapped on each torus, times σ (so that it is O(1)).
+    """Return σ ∇ log p (A, 3), which is O(1), of a normal of width σ wrapped on each torus.
 
-    p(δ) = Σ_n exp(−‖(δ + n) L‖² / 2σ²); where σ is far above the cell the score is zero, where it
-    is far below it is −δL/σ², the nearest image. (Jing et al. 2022 on tori; Jiao et al. 2023 on
-    crystals.) Narrow normals are summed over images, wide ones over reciprocal vectors (Poisson's
-    formula), so that few terms are enough for cells of any shape.
+    p(δ) = Σ_n exp(−‖(δ + n) L‖² / 2σ²). The score is zero where σ is far larger than the cell, and
+    −δL/σ² of the nearest image where it is far smaller (Jing et al. 2022 on tori; Jiao et al. 2023
+    on crystals). Narrow normals are summed over images, wide ones over reciprocal vectors
+    (Poisson's formula), so that few terms suffice for cells of any shape.
 
     Args:
         difference: (A, 3) fractional displacement from the clean position.

@@ -1,7 +1,7 @@
-"""The tasks of the model, end to end: seeds or crystals or latents in, crystals out.
+"""The tasks of the model, end to end, from seeds, crystals or latents to crystals.
 
-Every random number of crystal i comes from generators seeded by its own seed, so the crystal does
-not depend on its batch, on chunk sizes or on what was sampled before.
+Each crystal has a seed, from which all of its random numbers derive. So it does not depend on its
+batch, on the size of chunks or on crystals that were sampled before it.
 """
 
 from cdvae.inference.chunks import chunks, portions

@@ -12,8 +12,8 @@ from cdvae.diffusion.samplers.sampler import OnLevel
 ROWS = 4
 """Batches are padded to a multiple of this number of rows.
 
-From four rows on, a matrix product rounds each row in the same way, whatever the number of rows. So
-the bits of a crystal do not depend on the rest of its batch.
+From four rows on, a matrix product rounds each row in the same way for any number of rows. So the
+bits of a crystal do not depend on the rest of its batch.
 """
 
 
@@ -56,7 +56,7 @@ class Levels:
         self._done, self._lock = Fraction(0), threading.Lock()  # batches
 
     def one_more(self, level: int, levels: int) -> None:
-        """Count one of the ``levels`` of a batch and report the progress in these units."""
+        """Count one of the ``levels`` of a batch and report the progress in units of a level."""
         if self._on_level:
             with self._lock:
                 self._done += Fraction(1, levels)

@@ -16,20 +16,16 @@ from cdvae.model_folder import TrainedModel
 from cdvae.nn.encoder import Latents
 
 RESIDUAL_SIGMA = 0.1
-"""Å; noise level at which the score_residual score is read: small against a bond, well learned."""
+"""Å; noise level of the score residual: short compared with a bond, and well learned."""
 
 
 @dataclass(frozen=True)
 class DecodingConsistency:
-    """Three measures for B crystals, all of which are zero for a perfect decoding."""
+    """Three measures for B crystals; all are zero for a perfect decoding."""
 
-    latent_mse: (
-        Tensor  # (B,) mean squared distance of its own latent from the one it was decoded from
-    )
-    score_residual: Tensor  # (B,) Å, RMS shift of an atom that the score still asks for
-    property_gap: (
-        Tensor  # (B,) RMS difference of heads and property model, standard deviations of the data
-    )
+    latent_mse: Tensor  # (B,) between the latent of the decoding and that of the encoded crystal
+    score_residual: Tensor  # (B,) Å, RMS shift by which the score would still move an atom
+    property_gap: Tensor  # (B,) RMS difference of heads and property model, standardized
 
     def columns(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return the three measures in this order."""

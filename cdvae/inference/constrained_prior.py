@@ -26,11 +26,11 @@ from cdvae.prior.conditional_composition import ConditionalComposition
 from cdvae.symmetry.group_cells import Group
 
 CHOICES = 128
-"""Draws of the prior for a lattice or a target; the best of them is used."""
+"""Draws of the prior for a crystal with a given lattice or a target; the best ones are used."""
 DECODED = 12
 """Candidates for each crystal with a target."""
 GUESSES = 3
-"""Candidates for each crystal of a given composition or space group."""
+"""Candidates for each crystal with a given composition or space group."""
 GUESS_WIDTH = 0.5
 """Scale of the noise for a given composition: latents that are more probable under the prior match
 known crystals more often, and the heads read the composition from them more often."""
@@ -38,7 +38,7 @@ known crystals more often, and the heads read the composition from them more oft
 
 @dataclass(frozen=True)
 class Drawn:
-    """The candidates to decode, several in succession for each crystal."""
+    """The candidates to decode; those of one crystal follow each other."""
 
     latents: Latents
     seeds: list[int]
@@ -57,13 +57,14 @@ class Drawn:
 class ConstrainedPrior:
     """Draws latents for crystals that meet ``constraints``.
 
-    The composition is drawn from the prior under the constraints and then fixed. Of several z for
-    it, the one is used whose heads agree best with the required composition, cell and property.
+    The composition is drawn from the prior under the constraints and then fixed. Several z are
+    drawn for it; the heads select the one that agrees best with the required composition, cell and
+    property.
 
     With a target, the DECODED best candidates are decoded and the property model selects one,
     because a search for the best value of a head finds the errors of that head. For a given
-    composition or space group, GUESSES candidates are decoded, and the valid crystal that fits its
-    latent best when it is encoded again is kept.
+    composition or space group, GUESSES candidates are decoded and encoded again; the valid crystal
+    that fits its latent best is kept.
     """
 
     def __init__(self, model: TrainedModel, constraints: Constraints) -> None:
@@ -84,7 +85,7 @@ class ConstrainedPrior:
             None if lattice is None else _size_log_weights(model, lattice),
             None if group is None else group.has_sites,
         )
-        # The heads read the reduced cell, whichever one is asked for.
+        # The heads predict the reduced cell, so the required one is reduced, too.
         self._cell = None if lattice is None else niggli_cell(lattice).to(model.device)
         self._choosy = lattice is not None or target is not None
         guesses = GUESSES if constraints.composition or constraints.spacegroup else 1
@@ -92,7 +93,7 @@ class ConstrainedPrior:
 
     @torch.no_grad()
     def draw(self, seeds: Sequence[int]) -> Drawn:
-        """Return :attr:`candidates` latents for each seed."""
+        """Return the :attr:`candidates` for each seed."""
         candidate_seeds = [
             crystal_seed(seed, i) if i else seed for seed in seeds for i in self._places
         ]
@@ -114,8 +115,8 @@ class ConstrainedPrior:
     def best(self, drawn: Drawn, decoded: Decoded) -> Decoded:
         """Return the candidate of each crystal that is nearest the target or fits its latent best.
 
-        ``decoded`` are the crystals of ``drawn``, in that order. The network evaluations of all
-        candidates are added up.
+        ``decoded`` are the crystals of ``drawn``, in that order. The NFE of a crystal is the sum
+        over its candidates.
         """
         target, number = self._constraints.target, self.candidates
         if number == 1:
@@ -137,10 +138,10 @@ class ConstrainedPrior:
         return len(self._places)
 
     def _agreeing(self, seeds: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
-        """Return latents (B, D) and their compositions (B, Z), on which the heads agree.
+        """Return latents (B, D) and their compositions (B, Z), which the heads read from them.
 
-        If the heads agree with none of PRIOR_DRAWS latents, the nearest one is used. ``seeds`` are
-        those of the crystals and of their candidates.
+        If the heads read another composition from all of PRIOR_DRAWS latents, the nearest one is
+        used. ``seeds`` are pairs: the seed of the crystal and that of the candidate.
         """
         model, composition = self._model, self._composition
         every = pad_to_multiple(range(len(seeds)))
@@ -180,7 +181,7 @@ class ConstrainedPrior:
         return width * noise.to(self._model.device)
 
     def _latent_mse(self, latents: Tensor, counts: Tensor) -> Tensor:
-        """Return how far (C,) the predictions of the heads are from the requirements."""
+        """Return the distance (C,) of the predictions of the heads from the requirements."""
         heads, target = self._model.network.heads, self._constraints.target
         attributes = heads(latents)
         agrees = (read_counts(heads, latents) == counts).all(-1)

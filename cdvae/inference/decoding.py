@@ -25,7 +25,7 @@ from cdvae.model_folder import TrainedModel
 from cdvae.nn.encoder import Latents
 
 BATCH_ATOMS, BATCH_ATOMS_CUDA = 640, 16384
-"""Atoms in one evaluation: larger temporaries leave the caches of a CPU; a GPU holds more."""
+"""Atoms in one evaluation: the temporaries of more atoms would not fit the caches of a CPU."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Decoded:
 
 @torch.no_grad()
 def estimate(model: TrainedModel, crystals: CrystalBatch) -> dict[str, Tensor]:
-    """Return every property (B,), in the card's units, from the separate property model.
+    """Return every property (B,), in the card's units, from the property model.
 
     The values are finite for every crystal whose cell has a volume, even far from the data. The
     card states the errors for crystals like the data (``quality.property_model``).
@@ -68,19 +68,19 @@ def decode(
 ) -> Decoded:
     """Return the crystals of ``latents``.
 
-    The heads predict size, cell and composition; the sampler finds the sites.
+    The heads predict size, cell and composition; the sampler finds the positions of the atoms.
 
     Args:
         model: the trained model.
         latents: of B crystals.
         seeds: one for each crystal.
-        sampler: which sampler, and how many network evaluations.
+        sampler: the sampler and its NFE.
         on_level: called with (levels done, levels in total) after each level; may raise to stop.
-        fixed: the attributes of each crystal that the heads do not decide; None: there are none.
+        fixed: the attributes of each crystal that the heads do not predict; None: there are none.
 
     Raises:
-        NonFiniteSampleError: coordinates or cells became NaN or infinite.
-        ValueError: the sampler does not exist.
+        NonFiniteSampleError: a coordinate or cell is NaN or infinite.
+        ValueError: the sampler does not exist or does not take this NFE.
     """
     _require_finite(~latents.z.isfinite().all(-1))
     inputs = DecodeInputs.of(model, latents, seeds, sampler, fixed)
@@ -101,7 +101,7 @@ def decode(
 
 @dataclass(frozen=True)
 class DecodeInputs:
-    """What B crystals are decoded from, and how each of them is sampled."""
+    """The inputs of a decoding of B crystals, and the policy that samples each of them."""
 
     latents: Latents
     seeds: Sequence[int]
@@ -118,12 +118,12 @@ class DecodeInputs:
         sampler: SamplerSpec,
         fixed: Sequence[FixedAttributes | None] | None,
     ) -> DecodeInputs:
-        """Determine the size and the kind of each crystal, and with them its policy."""
+        """Return the inputs with the size, the kind and the policy of each crystal."""
         attributes = [None] * len(latents) if fixed is None else list(fixed)
         num_atoms = _num_atoms(model, latents.z, attributes)
         kinds: list[Kind] = [
-            "reconstructed" if n == coded else "generated" if one is None else "constrained"
-            for n, coded, one in zip(
+            "reconstructed" if n == num_latents else "generated" if one is None else "constrained"
+            for n, num_latents, one in zip(
                 num_atoms, latents.num_atom_latents.tolist(), attributes, strict=True
             )
         ]
@@ -133,13 +133,13 @@ class DecodeInputs:
         )
 
     def batch_key(self, row: int) -> tuple[Kind, bool, bool]:
-        """Return what the crystals of a batch have in common: kind, fixed atoms, space group."""
+        """Return the key of a batch: kind, and whether composition and space group are fixed."""
         one = self.fixed[row]
         return self.kinds[row], one is not None, one is not None and one.spacegroup is not None
 
 
 def plan_batches(inputs: DecodeInputs, rows: Sequence[int], model: TrainedModel) -> list[list[int]]:
-    """Divide ``rows`` into batches of one size that are sampled in the same way."""
+    """Return ``rows`` in batches of crystals with equal size and equal key."""
     atoms = _batch_atoms(model, sum(inputs.num_atoms[row] for row in rows))
     groups: dict[tuple[Kind, bool, bool], list[int]] = {}
     for row in rows:
@@ -152,7 +152,7 @@ def plan_batches(inputs: DecodeInputs, rows: Sequence[int], model: TrainedModel)
 
 
 def _batch_atoms(model: TrainedModel, atoms: int) -> int:
-    """Return the atoms in a batch, given the total number; every thread gets a batch."""
+    """Return the number of atoms in a batch so that every thread gets one of the ``atoms``."""
     if model.device.type == "cuda":
         return BATCH_ATOMS_CUDA
     return min(BATCH_ATOMS, -(-atoms // threads()))
@@ -161,7 +161,7 @@ def _batch_atoms(model: TrainedModel, atoms: int) -> int:
 def _num_atoms(
     model: TrainedModel, z: Tensor, fixed: Sequence[FixedAttributes | None]
 ) -> list[int]:
-    """Return the number of atoms of each crystal: fixed, or as the heads read it from ``z``."""
+    """Return the number of atoms of each crystal: fixed, or read from ``z`` by the heads."""
     read: list[int] = (
         model.network.heads.size_logits(z[pad_to_multiple(range(len(z)))]).argmax(-1).tolist()
     )
@@ -171,7 +171,7 @@ def _num_atoms(
 def _run_batch(
     model: TrainedModel, inputs: DecodeInputs, attempt: int, on_level: OnLevel, rows: list[int]
 ) -> SampleBatch:
-    """Return one attempt at each of the crystals ``rows``, a batch of :func:`plan_batches`."""
+    """Return one attempt at the crystals ``rows``, which are a batch of :func:`plan_batches`."""
     network, policy = model.network, inputs.policies[rows[0]]
     padded = pad_to_multiple(rows)
     rngs = generators([inputs.seeds[row] for row in padded], f"decode {attempt}")
@@ -183,7 +183,7 @@ def _run_batch(
     if policy.judged:
         latent_mse = network.latent_mse(start.condition, crystals).cpu()
         score_residual = score_residual_shift(score, crystals, JUDGEMENT_SIGMA).cpu()
-    # The property model, not the head: the head is wrong at an optimized latent.
+    # The property model rather than the head, which is wrong at an optimized latent.
     properties = model.property_model.values(crystals).cpu()
     return SampleBatch(crystals.to("cpu"), properties, latent_mse, score_residual).select(
         range(len(rows))
@@ -198,18 +198,17 @@ def decode_finite(
     on_level: OnLevel | None = None,
     fixed: Sequence[FixedAttributes | None] | None = None,
 ) -> tuple[list[int], Decoded | None]:
-    """Return the rows of ``latents`` whose crystals stay finite, and these crystals.
+    """Return the rows of ``latents`` with finite crystals, and these crystals.
 
-    The crystals are None if there is no such row. They equal those of :func:`decode`, because no
+    The crystals are None if there is no such row. They are those of :func:`decode`, because no
     crystal depends on its batch.
     """
     rows = list(range(len(seeds)))
     while rows:
         try:
-            own_seeds = [seeds[i] for i in rows]
+            chosen = latents.select(rows), [seeds[i] for i in rows]
             attributes = None if fixed is None else [fixed[i] for i in rows]
-            decoded = decode(model, latents.select(rows), own_seeds, sampler, on_level, attributes)
-            return rows, decoded
+            return rows, decode(model, *chosen, sampler, on_level, attributes)
         except NonFiniteSampleError as error:
             rows = [row for place, row in enumerate(rows) if place not in error.indices]
     return rows, None

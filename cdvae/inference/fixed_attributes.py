@@ -1,4 +1,4 @@
-"""Attributes of a crystal that are given and not read from its z."""
+"""Attributes of a crystal that the heads do not read from z."""
 
 from __future__ import annotations
 

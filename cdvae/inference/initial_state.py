@@ -23,16 +23,16 @@ from cdvae.symmetry.placement import WyckoffPlan
 def likeliest_counts(logits: Tensor, num_atoms: Tensor) -> Tensor:
     """Return the likeliest counts (B, Z) of the elements that add up to ``num_atoms``.
 
-    The result is exact. Where the likeliest count of each element does not add up, dynamic
+    The result is exact. If the likeliest counts of the single elements do not add up, dynamic
     programming over the elements keeps the best score of every number of atoms so far.
 
     Args:
-        logits: (B, Z, N+1) of each count of each element, which are independent.
+        logits: (B, Z, N+1) of each count of each element; the elements are independent.
         num_atoms: (B,) at most N.
     """
     log = logits.log_softmax(-1)
     counts = log.argmax(-1)
-    # Where the likeliest counts already add up, nothing else is likelier.
+    # If the likeliest counts add up, no others are likelier.
     rows = (counts.sum(-1) != num_atoms).nonzero().squeeze(-1)
     if len(rows):
         counts[rows] = _summing_to(log[rows], num_atoms[rows])
@@ -40,9 +40,9 @@ def likeliest_counts(logits: Tensor, num_atoms: Tensor) -> Tensor:
 
 
 def _summing_to(log: Tensor, num_atoms: Tensor) -> Tensor:
-    """Return `likeliest_counts` of log probabilities (B, Z, N+1) by dynamic programming."""
+    """Return :func:`likeliest_counts` for log probabilities (B, Z, N+1) by dynamic programming."""
     size = log.shape[2]
-    # (total, count): atoms before this element, where that is possible
+    # (total, count): atoms of the elements before this one, if there is such a number
     before = torch.arange(size)[:, None] - torch.arange(size)
     possible = (before >= 0).to(log.device)
     before = before.clamp(min=0).to(log.device)
@@ -81,9 +81,9 @@ def counts_log_prob(logits: Tensor, counts: Tensor) -> Tensor:
 
 
 def condition_of(latents: Latents, num_atoms: Tensor, atom_latent_dim: int) -> Condition:
-    """Return what crystals of ``num_atoms`` (B,) are decoded from.
+    """Return the condition of the decoder for crystals of ``num_atoms`` (B,).
 
-    Atom latents count only where every atom has one.
+    The decoder sees the atom latents of a crystal only if every atom has one.
     """
     has_atom_latents = latents.num_atom_latents == num_atoms
     atom_latents = latents.z.new_zeros(int(num_atoms.sum()), atom_latent_dim)
@@ -96,7 +96,7 @@ def condition_of(latents: Latents, num_atoms: Tensor, atom_latent_dim: int) -> C
 
 @dataclass(frozen=True)
 class InitialState:
-    """The crystals at which sampling starts, and what they are decoded from."""
+    """The crystals at which sampling starts, and the condition of the decoder."""
 
     crystals: CrystalBatch
     condition: Condition
@@ -111,15 +111,15 @@ def initial_state(
 ) -> InitialState:
     """Return the initial state of sampling.
 
-    Unless they are fixed, the heads read N, cell and composition from z. The coordinates are
-    uniform, or on random sites of a space group. The latent of an atom, if it has one, determines
-    its element; atom latents for another number of atoms than N are dropped.
+    The heads read N, cell and composition from z unless they are fixed. The coordinates are
+    uniform, or on random sites of a space group. An atom latent determines the element of its atom;
+    atom latents are dropped if their number is not N.
 
     Args:
         network: the trained network.
-        latents: of B crystals; without atom latents where attributes are fixed.
+        latents: of B crystals; crystals with fixed attributes have no atom latents.
         rngs: one CPU generator for each crystal.
-        fixed: given attributes; either all crystals have a space group or none has.
+        fixed: attributes for all crystals; either all of them have a space group or none has.
     """
     heads, z, atom_latent_dim = network.heads, latents.z, network.config.atom_latent_dim
     if fixed is None:
@@ -138,13 +138,8 @@ def initial_state(
         nowhere = z.new_zeros(int(num_atoms.sum()), 3)
         crystals = CrystalBatch(nowhere, species_of(counts), cells, num_atoms)
         crystals, symmetry = place_on_wyckoff(crystals, plans, rngs)
-        atom_latents, has_atom_latents = (
-            z.new_zeros(len(nowhere), atom_latent_dim),
-            torch.zeros_like(num_atoms).bool(),
-        )
-        return InitialState(
-            crystals, Condition(z, atom_latents, has_atom_latents, num_atoms), symmetry
-        )
+        condition = condition_of(Latents.of(z), num_atoms, atom_latent_dim)
+        return InitialState(crystals, condition, symmetry)
     frac_coords = torch.cat(
         [torch.rand(n, 3, generator=rng) for n, rng in zip(sizes, rngs, strict=True)]
     )
@@ -152,13 +147,13 @@ def initial_state(
     condition = condition_of(latents, num_atoms, atom_latent_dim)
     atomic_numbers = crystals.atomic_numbers.clone()
     if atom_latent_dim and condition.has_atom_latents.any():
-        coded = condition.has_atom_latents[crystals.batch]
-        atomic_numbers[coded] = heads.species_logits(condition.atom_latents[coded]).argmax(-1) + 1
+        atoms = condition.has_atom_latents[crystals.batch]
+        atomic_numbers[atoms] = heads.species_logits(condition.atom_latents[atoms]).argmax(-1) + 1
     return InitialState(crystals.replace(atomic_numbers=atomic_numbers), condition)
 
 
 def _plan(fixed: FixedAttributes, cell: Tensor) -> WyckoffPlan:
-    """Return the space group in the fixed lattice, or in the one nearest to ``cell`` (3, 3) Å."""
+    """Return the plan in the fixed lattice, or in the lattice nearest to ``cell`` (3, 3) Å."""
     assert fixed.spacegroup is not None
     lattice = None if fixed.lattice is None else fixed.lattice.double().cpu().numpy()
     group = Group.of(fixed.spacegroup, lattice)

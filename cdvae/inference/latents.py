@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -19,39 +18,34 @@ from cdvae.nn.encoder import Latents, Posterior
 
 PRIOR_DRAWS = 10
 PRIOR_ROWS = 32
-"""Latents that a thread draws in one batch."""
+"""Number of latents that a thread draws in one batch."""
 
 
 @torch.no_grad()
-def sample_latents(
-    model: TrainedModel, seeds: Sequence[int], prior: Literal["learned", "normal"] = "learned"
-) -> Latents:
-    """Return latents for new crystals, from the learned prior or from N(0, I).
+def sample_latents(model: TrainedModel, seeds: Sequence[int]) -> Latents:
+    """Return latents for new crystals.
 
-    The learned prior draws a composition and then z for it. If the heads read another composition
-    from z, it is drawn again, at most PRIOR_DRAWS times.
+    The prior draws a composition and then z for it. z is drawn again if the heads read
+    another composition from it, at most PRIOR_DRAWS times in total.
     """
-    if prior == "normal":
-        noise = normal(seeds, model.config.model.latent_dim, "latent 0")
-        return Latents.of(noise.to(model.device))
     parts = ranges(len(seeds), PRIOR_ROWS)
     drawn = parallel_map(lambda part: _draw(model, [seeds[i] for i in part]), parts)
     return Latents.of(torch.cat(drawn))
 
 
 def _draw(model: TrainedModel, seeds: Sequence[int]) -> Tensor:
-    """Return latents (B, D) of the learned prior."""
-    every = pad_to_multiple(range(len(seeds)))
+    """Return latents (B, D) of the prior."""
+    padded = pad_to_multiple(range(len(seeds)))
     composition = model.prior.composition
-    numbers = uniform([seeds[i] for i in every], composition.draws, "composition")
+    numbers = uniform([seeds[i] for i in padded], composition.draws, "composition")
     counts = composition.sample(numbers.to(model.device))
-    latents = counts.new_empty(len(every), model.config.model.latent_dim)
-    pending = every
+    latents = counts.new_empty(len(padded), model.config.model.latent_dim)
+    pending = padded
     for attempt in range(PRIOR_DRAWS):
         noise = normal([seeds[i] for i in pending], model.prior.components, f"latent {attempt}")
         latents[pending] = model.prior.sample_from_noise(noise.to(model.device), counts[pending])
         agrees = (read_counts(model.network.heads, latents[pending]) == counts[pending]).all(-1)
-        left = sorted({i for i, fine in zip(pending, agrees.tolist(), strict=True) if not fine})
+        left = sorted({i for i, agree in zip(pending, agrees.tolist(), strict=True) if not agree})
         if not left:
             break
         pending = pad_to_multiple(left)
@@ -70,10 +64,10 @@ def encode(model: TrainedModel, crystals: CrystalBatch) -> Posterior:
 def sample_posterior(
     model: TrainedModel, posterior: Posterior, seeds: Sequence[int], width: Tensor | None = None
 ) -> Latents:
-    """Return one draw of each posterior, its deviation multiplied by ``width`` (B,), 1 if None."""
+    """Return a draw of each posterior, its deviation from the mean times ``width`` (B,) or 1."""
     width = torch.ones(len(seeds), device=model.device) if width is None else width.to(model.device)
     z, atom_latents, sizes = posterior.z, posterior.atom_latents, posterior.num_atoms.tolist()
-    rngs = zip(sizes, generators(seeds, "codes of the posterior"), strict=True)
+    rngs = zip(sizes, generators(seeds, "codes of the posterior"), strict=True)  # part of the seed
     noise = torch.cat(
         [torch.randn(n, atom_latents.mean.shape[1], generator=rng) for n, rng in rngs]
     )

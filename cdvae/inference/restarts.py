@@ -1,4 +1,4 @@
-"""Several short attempts instead of a long one: restarts where the crystal does not fit z."""
+"""Restarts: another short attempt where the crystal does not fit its latent."""
 
 from __future__ import annotations
 
@@ -9,52 +9,52 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cdvae.diffusion.samplers.sampler import Sampler
+from cdvae.diffusion.samplers.sampler import DiffusionSampler
 from cdvae.geometry.crystal import CrystalBatch
 
 AGREE = 0.01
 """Relative difference below which two values of latent_mse count as equal."""
 JUDGEMENT_SIGMA = 0.4
-"""Å; noise level of the judgement, about the distance of a wrong site."""
+"""Å; noise level at which an attempt is scored, about the distance of a wrong site."""
 
 
 @dataclass(frozen=True)
 class RestartPolicy:
     """Up to ``attempts`` attempts for each crystal, until one is accepted or two agree.
 
-    An attempt that settles on wrong sites early cannot leave them at the later, smaller noise
-    levels. A restart costs the same as doubling the levels and helps more. About 90 % of crystals
-    are accepted on the first attempt; encoding a crystal again decides this without the true one.
-    If the two best attempts have the same latent_mse (AGREE), wrong sites do not cause it: the
-    latent describes no possible crystal, as draws of the posterior may.
+    Atoms that settle on wrong sites early cannot leave them at the later, smaller noise levels. A
+    restart costs as much as twice the levels and helps more. The acceptance test encodes the
+    crystal again and needs no true crystal; about 90 % of crystals pass on the first attempt. If
+    the two best attempts have the same latent_mse (within AGREE), the sites are not at fault: the
+    latent describes no possible crystal, as a draw of the posterior may.
 
     If no attempt is accepted, the one with the smallest product of latent_mse and score residual is
     kept, because encoder and score err in different ways.
     """
 
-    sampler: Sampler
+    sampler: DiffusionSampler
     attempts: int
     accept_below: float  # latent_mse as in `cdvae.nn.autoencoder.CDVAE.latent_mse`
 
     @property
     def judged(self) -> bool:
-        """Whether an attempt is compared with others."""
+        """True if attempts are compared with each other."""
         return self.attempts > 1
 
     @property
     def nfe_per_attempt(self) -> int:
-        """Network evaluations of one attempt and of its judgement."""
+        """The NFE of one attempt, its score included."""
         return self.sampler.nfe + self.judged
 
     @property
     def nfe(self) -> int:
-        """Network evaluations of all attempts."""
+        """The NFE of all attempts."""
         return self.attempts * self.nfe_per_attempt
 
 
 @dataclass(frozen=True)
 class SampleBatch:
-    """The result of an attempt: B crystals on the CPU."""
+    """The results of one attempt at B crystals, on the CPU."""
 
     crystals: CrystalBatch
     properties: Tensor  # (B, P)
@@ -72,19 +72,18 @@ class BestOfN:
     """The best attempt for each of B crystals."""
 
     def __init__(self, number: int) -> None:
-        self.nfe = torch.zeros(number, dtype=torch.long)  # (B,) so far
+        self.nfe = torch.zeros(number, dtype=torch.long)  # (B,) of all attempts so far
         self._runs = [0] * number
         self._latent_mse = [math.inf] * number
-        self._second = [math.inf] * number  # the second least
-        self._selection_score = [
-            math.inf
-        ] * number  # latent_mse times score_residual of the best; 0 where it fits
-        self._place = [-1] * number  # of each crystal's best among all that were made
+        self._second = [math.inf] * number
+        # latent_mse times score_residual of the best attempt; 0 for an accepted one
+        self._selection_score = [math.inf] * number
+        self._place = [-1] * number  # index of the best attempt among all samples
         self._samples: list[SampleBatch] = []
         self._total = 0
 
     def needs_restart(self, plans: Sequence[RestartPolicy]) -> list[int]:
-        """Return the crystals that get another attempt under ``plans``, one for each."""
+        """Return the crystals that need another attempt; ``plans`` has a policy for each."""
         pairs = enumerate(plans)
         return [
             i for i, plan in pairs if self._runs[i] < plan.attempts and not self._ended(i, plan)
@@ -97,12 +96,12 @@ class BestOfN:
         )
 
     def add(self, rows: Sequence[int], samples: SampleBatch, plan: RestartPolicy) -> None:
-        """Add an attempt under ``plan`` for the crystals ``rows``."""
+        """Add an attempt at the crystals ``rows`` under the policy ``plan``."""
         judged = zip(
             rows, samples.latent_mse.tolist(), samples.score_residual.tolist(), strict=True
         )
         for i, (row, latent_mse, score_residual) in enumerate(judged):
-            # NaN is the worst: a crystal stays broken if all of its attempts broke.
+            # NaN counts as infinite, so a broken attempt is kept only if all attempts broke.
             latent_mse = latent_mse if math.isfinite(latent_mse) else math.inf
             selection_score = (
                 0.0 if latent_mse <= plan.accept_below else latent_mse * score_residual

@@ -1,4 +1,4 @@
-"""The samplers by their names."""
+"""Samplers by name, with their default NFE and restarts."""
 
 from __future__ import annotations
 
@@ -14,15 +14,12 @@ from cdvae.model_folder import TrainedModel
 LANGEVIN_LEVELS = 50
 
 Kind = Literal["generated", "constrained", "reconstructed"]
-"""A new crystal, a new one of required atoms, or one whose latents place its atoms."""
+"""New crystals, new crystals of a fixed composition, and crystals with atom latents."""
 
 
 @dataclass(frozen=True)
 class SamplerSpec:
-    """A sampler by name, and the most network evaluations (NFE) for one crystal.
-
-    ``nfe`` is None for the default of the model.
-    """
+    """The name of a sampler and its maximum NFE for one crystal; None: the model's default."""
 
     name: str
     nfe: int | None = None
@@ -31,12 +28,12 @@ class SamplerSpec:
 def restart_policy(model: TrainedModel, spec: SamplerSpec, kind: Kind) -> RestartPolicy:
     """Return the named sampler, with the noise levels that the model was trained for.
 
-    ``ancestral`` makes one run for a new crystal and short runs for a given one until one fits, at
-    most as long as the settings of the model allow. ``langevin`` is one run of LANGEVIN_LEVELS
-    levels.
+    ``ancestral`` makes one attempt at a new crystal and several short attempts at a given one;
+    ``[sampling]`` in the settings of the model limits its NFE. ``langevin`` makes one attempt with
+    LANGEVIN_LEVELS levels.
 
     Raises:
-        ValueError: the name is unknown or the NFE is impossible.
+        ValueError: the name is unknown or the sampler does not take this NFE.
     """
     schedule = NoiseSchedule(model.config.model.sigma_max, model.config.model.sigma_min)
     settings = model.config.sampling
@@ -47,7 +44,7 @@ def restart_policy(model: TrainedModel, spec: SamplerSpec, kind: Kind) -> Restar
         if kind == "reconstructed":
             nfe = min(nfe, settings.nfe_reconstructed)
             attempts = max(1, nfe // settings.nfe_per_attempt)
-            # The last evaluation of an attempt scores it, if there may be others.
+            # With several attempts, the last evaluation of each one scores it.
             plan = AncestralPlan.for_reconstruction(nfe // attempts - (attempts > 1))
             return RestartPolicy(Ancestral(schedule, plan), attempts, settings.accept_below)
         most = settings.nfe_generated if kind == "generated" else settings.nfe_constrained
@@ -62,7 +59,7 @@ def restart_policy(model: TrainedModel, spec: SamplerSpec, kind: Kind) -> Restar
 
 
 def max_nfe(model: TrainedModel, spec: SamplerSpec) -> int:
-    """Return the most network evaluations that one crystal can take.
+    """Return the maximum NFE of one crystal.
 
     Raises:
         ValueError: as :func:`restart_policy`.

@@ -1,4 +1,4 @@
-"""Seeds and random numbers of each crystal, which depend only on its seed."""
+"""Seeds and random numbers of single crystals."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def crystal_seed(seed: int, index: int) -> int:
-    """Return the seed of crystal ``index`` of a job: 63 bits, unrelated to its neighbors."""
+    """Return the seed of crystal ``index`` of a job, 63 bits of a hash."""
     digest = hashlib.blake2b(f"{seed}/{index}".encode(), digest_size=8).digest()
     return int.from_bytes(digest) >> 1
 

@@ -1,4 +1,4 @@
-"""Coverage: are the reference crystals met by generated ones, and the other way round?
+"""Coverage: do generated crystals lie near the reference crystals, and the other way round?
 
 Xie et al., ICLR 2022, section 5.2 (COV-R and COV-P), after Ganea et al., NeurIPS 2021.
 """
@@ -12,12 +12,12 @@ from scipy.spatial.distance import cdist
 
 from cdvae.metrics.coverage_fingerprint import CoverageFingerprints
 
-CHUNK = 512  # reference crystals at a time: 512 × 10,000 distances are 40 MB
+CHUNK = 512  # reference crystals: 512 × 10,000 distances are 40 MB
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Largest Euclidean distances of two fingerprints that still meet."""
+    """Largest Euclidean distances at which two fingerprints match."""
 
     structure: float
     composition: float
@@ -28,45 +28,45 @@ THRESHOLDS = {
     "Carbon-24": Thresholds(0.2, 4.0),
     "MP-20": Thresholds(0.4, 10.0),
 }
-"""Those of the paper, by data set."""
+"""The thresholds of the paper, by data set."""
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """Which crystals are met; one without fingerprint is not."""
+    """The crystals that have a match in the other set; one without fingerprint has none."""
 
     reference: np.ndarray  # (R,) bool
     generated: np.ndarray  # (G,) bool
 
     @property
     def recall(self) -> float:
-        """COV-R: the fraction of all reference crystals that are met."""
+        """COV-R: the fraction of all reference crystals that have a match."""
         return float(self.reference.mean())
 
     @property
     def precision(self) -> float:
-        """COV-P: the fraction of all generated crystals that meet a reference crystal."""
+        """COV-P: the fraction of all generated crystals that have a match."""
         return float(self.generated.mean())
 
 
 def thresholds(dataset: str) -> Thresholds:
-    """The paper's thresholds for a data set by its name; ValueError for one that it lacks."""
+    """Return the paper's thresholds for a data set; ValueError if the paper has none."""
     try:
         return THRESHOLDS[dataset]
     except KeyError:
         known = ", ".join(THRESHOLDS)
         raise ValueError(
-            f"no coverage thresholds for data set {dataset!r} (known: {known}); give your own"
+            f"no coverage thresholds for data set {dataset!r} (known: {known}); pass your own"
         ) from None
 
 
 def coverage(
     generated: CoverageFingerprints, reference: CoverageFingerprints, limits: Thresholds
 ) -> tuple[Coverage, Coverage]:
-    """Coverage by separate nearest neighbors, as in the paper, and by joint ones.
+    """Return the coverage with separate matches, as in the paper, and with joint matches.
 
     Separate: the nearest structure and the nearest composition are within their thresholds, but
-    may be those of two different crystals. Joint: one and the same crystal is within both.
+    may belong to two different crystals. Joint: a single crystal is within both thresholds.
 
     Raises:
         ValueError: one of the sets is empty.

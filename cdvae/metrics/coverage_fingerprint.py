@@ -1,8 +1,8 @@
-"""The fingerprints of the paper's coverage: local order of the sites and what they are made of.
+"""The fingerprints of the paper's coverage: local order of the sites, and composition.
 
 Structure: matminer's CrystalNNFingerprint ("ops", Zimmermann & Jain, RSC Adv. 2020), mean over the
 sites. Composition: the Magpie features (Ward et al., npj Comput. Mater. 2016), standardized by
-fixed numbers. matminer comes with the extra `evaluation` and is imported when it is needed.
+fixed numbers. The extra `evaluation` installs matminer, which is imported on first use.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ class CoverageFingerprints:
 
     @classmethod
     def from_rows(cls, rows: np.ndarray) -> CoverageFingerprints:
-        """From (N, 193) rows of `coverage_fingerprint`."""
+        """Return the fingerprints in (N, 193) rows of `coverage_fingerprint`."""
         return cls(rows[:, :STRUCTURE], rows[:, STRUCTURE:])
 
 
 def featurizer_version() -> str:
-    """The versions that decide a fingerprint's numbers; MissingFeaturizerError without matminer."""
+    """Return the versions that determine a fingerprint; MissingFeaturizerError without matminer."""
     try:
         return f"matminer {version('matminer')}, pymatgen {version('pymatgen')}, scaler 1"
     except PackageNotFoundError as error:
@@ -64,27 +64,27 @@ def featurizer_version() -> str:
 
 
 def coverage_fingerprint(structure: Structure | None) -> np.ndarray:
-    """Return (193,) float64: 61 numbers of the structure, then 132 of the composition.
+    """Return the fingerprint (193,): 61 numbers of the structure, then 132 of the composition.
 
-    All NaN where there is no crystal, where atoms, images included, are closer than 0.5 Å (the cost
-    of the neighbor search explodes there), and where CrystalNN finds no neighbors.
+    All numbers are NaN for None, for crystals in which CrystalNN finds no neighbors, and for
+    crystals with atoms, images included, closer than 0.5 Å: their neighbor search is too expensive.
     """
     if structure is None or not separated(structure):
         return np.full(STRUCTURE + COMPOSITION, np.nan)
     sites, magpie = _featurizers()
     with warnings.catch_warnings():
-        # CrystalNN remarks at every site that oxidation states are unknown.
+        # CrystalNN warns at every site that oxidation states are unknown.
         warnings.simplefilter("ignore")
         try:
             local = [sites.featurize(structure, index) for index in range(len(structure))]
             features = magpie.featurize(structure.composition)
-        except Exception:  # of many kinds, from deep inside the geometry: no fingerprint
+        except Exception:  # the geometry code raises many types
             return np.full(STRUCTURE + COMPOSITION, np.nan)
     return np.concatenate([np.mean(local, axis=0), standardize(features)])
 
 
 def standardize(features: Sequence[float]) -> np.ndarray:
-    """(132,) Magpie features in units of the fixed spread; an unknown one becomes 0, the mean."""
+    """Return standardized Magpie features (132,); an unknown one becomes 0, the mean."""
     means, stds = _scaler()
     return np.nan_to_num((np.asarray(features, dtype=float) - means) / stds, nan=0.0)
 
@@ -99,7 +99,7 @@ def _scaler() -> tuple[np.ndarray, np.ndarray]:
 @cache
 def _featurizers() -> tuple[Any, Any]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of matminer's own imports
+        warnings.simplefilter("ignore")  # from the imports of matminer
         try:
             from matminer.featurizers.composition.composite import ElementProperty
             from matminer.featurizers.site.fingerprint import CrystalNNFingerprint

@@ -1,4 +1,4 @@
-"""One crystal described for a reader, and many summarized in a few numbers."""
+"""The report of one crystal, and the summary of many reports."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ SYMPREC = 0.1  # Å: generated coordinates carry noise of a few hundredths of an
 
 @dataclass(frozen=True)
 class CrystalReport:
-    """`None` wherever a generated crystal has no meaningful value."""
+    """The report of one crystal; a field is `None` if its value would not be meaningful."""
 
     formula: str
     reduced_formula: str
@@ -50,11 +50,11 @@ class CrystalReport:
 
 
 def describe(structure: Structure) -> CrystalReport:
-    """The report of an ordered structure; a failed sample gives an invalid report, not an error."""
+    """Return the report of an ordered structure; a failed sample is reported as invalid."""
     composition = structure.composition.element_composition
     usable = has_cell(structure)
     contact = shortest_contact(structure) if usable else None
-    # Symmetry is by far the dearest: only for what has passed the cheap tests.
+    # The search for symmetry is by far the slowest step, so it follows the quick tests.
     apart = contact is not None and contact >= MIN_DISTANCE
     number, symbol = _spacegroup(structure) if apart else (None, None)
     return CrystalReport(
@@ -74,7 +74,7 @@ def describe(structure: Structure) -> CrystalReport:
 
 
 def _density(structure: Structure) -> float:
-    """g/cm³. pymatgen's own property spends more time on its units than all of the tests do."""
+    """Return the density in g/cm³, without the slow unit arithmetic of pymatgen."""
     return _mass(structure.atomic_numbers) * ATOMIC_MASS / float(structure.volume)
 
 
@@ -84,9 +84,9 @@ def _mass(atomic_numbers: tuple[int, ...]) -> float:
 
 
 def lattice_fields(structure: Structure) -> dict[str, Any] | None:
-    """a, b, c in Å, alpha, beta, gamma in degrees and the matrix with rows in Å.
+    """Return a, b, c in Å, alpha, beta, gamma in degrees, and the matrix with rows in Å.
 
-    `None` if a number is not finite or a vector has no length.
+    The result is `None` if a number is not finite or a vector has no length.
     """
     lattice = structure.lattice
     if not (np.isfinite(lattice.matrix).all() and min(lattice.abc) > 0):
@@ -103,17 +103,18 @@ def summarize(
     predicted: Mapping[str, Sequence[float]],
     reference: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The `metrics` object of a result: fractions between 0 and 1, `None` where nothing counts.
+    """Return the `metrics` of a result; a number over no crystal at all is `None`.
 
-    Validities are fractions of all crystals; uniqueness (repeats no earlier one) and novelty (not
-    in the training data) are fractions of the structurally valid ones. Means and Wasserstein
-    distances to the training distribution are over the valid crystals, as in the paper. The energy
-    is the first property of `reference["property_quantiles"]` with "energy" in its name.
+    Validities are fractions (0 to 1) of all crystals. Uniqueness (no earlier crystal is the same)
+    and novelty (not in the training data) are fractions of the structurally valid crystals. Means
+    and Wasserstein distances to the training distribution use the valid crystals, as in the
+    paper. The energy is the first property of `reference["property_quantiles"]` with "energy" in
+    its name.
 
     Args:
         reports, duplicates, novel: one entry for each crystal.
-        predicted: property name to one value for each crystal.
-        reference: the statistics that `reference.describe_training_data` makes.
+        predicted: one value for each crystal, by property.
+        reference: the statistics of `training_statistics.describe_training_data`.
     """
     known = {len(reports), len(duplicates), len(novel), *map(len, predicted.values())}
     if len(known) != 1:
@@ -157,14 +158,18 @@ def _moments(values: Sequence[Any], reference: Sequence[float]) -> dict[str, flo
 
 
 def _spacegroup(structure: Structure) -> tuple[int | None, str | None]:
-    """Number and Hermann-Mauguin symbol at 0.1 Å.
+    """Return the number and the Hermann-Mauguin symbol at 0.1 Å.
 
-    spglib rather than the faster moyopy, which does not return for some very flat cells.
+    spglib is used rather than the faster moyopy, which does not return for some very flat cells.
     """
     numbers = [site.specie.Z for site in structure]
-    cell: Any = (structure.lattice.matrix, structure.frac_coords, numbers)  # declared as sequences
+    cell: Any = (
+        structure.lattice.matrix,
+        structure.frac_coords,
+        numbers,
+    )  # spglib declares sequences
     with warnings.catch_warnings():
-        # spglib 2 announces its version 3, which raises where None is returned today.
+        # spglib 2 warns that version 3 will raise instead of returning None.
         warnings.simplefilter("ignore", DeprecationWarning)
         try:
             dataset = spglib.get_symmetry_dataset(cell, symprec=SYMPREC)

@@ -1,4 +1,4 @@
-"""Distances to distributions: to a sample, or to one known by its quantiles or a histogram."""
+"""Wasserstein distances to a sample, to quantiles or to a histogram."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,10 +9,13 @@ POINTS = 1000
 
 
 def wasserstein_to_quantiles(values: Sequence[float], reference: Sequence[float]) -> float:
-    """First Wasserstein distance of a sample to a distribution known by equidistant quantiles.
+    """Return the first Wasserstein distance of a sample to a distribution given by quantiles.
 
-    The reference runs from the 0 % to the 100 % quantile; between two of them the distribution is
-    taken as uniform. The unit is that of the values. ValueError for no values.
+    The reference holds equidistant quantiles from 0 % to 100 %; the distribution is uniform between
+    two of them. The unit is that of the values.
+
+    Raises:
+        ValueError: there are no values.
     """
     levels = (np.arange(POINTS) + 0.5) / POINTS
     points = np.interp(levels, np.linspace(0, 1, len(reference)), reference)
@@ -20,16 +23,17 @@ def wasserstein_to_quantiles(values: Sequence[float], reference: Sequence[float]
 
 
 def wasserstein_to_histogram(values: Sequence[int], reference: Mapping[str, float]) -> float:
-    """First Wasserstein distance of counts to a histogram {count: fraction}.
+    """Return the first Wasserstein distance of counts to a histogram {count: fraction}.
 
-    ValueError for no values.
+    Raises:
+        ValueError: there are no values.
     """
     support = [int(count) for count in reference]
     return float(wasserstein_distance(values, support, v_weights=list(reference.values())))
 
 
 def wasserstein(values: Sequence[float], reference: Sequence[float]) -> float | None:
-    """First Wasserstein distance of two samples, in their unit; None if one of them is empty."""
+    """Return the first Wasserstein distance of two samples; None if one of them is empty."""
     if not len(values) or not len(reference):
         return None
     return float(wasserstein_distance(values, reference))

@@ -1,9 +1,8 @@
-"""Coverage fingerprints of many crystals, over processes; those of reference sets kept on disk.
+"""Coverage fingerprints of many crystals, computed by several processes and kept on disk.
 
 A cache is a folder of small files, one for each PART crystals, named by the sha256 of these
-crystals and of the featurizer's version. An interrupted computation goes on where it was, a changed
-data set or another version finds nothing, and a damaged file (the archive has checksums) is
-computed again.
+crystals and of the featurizer's version. An interrupted computation resumes from its files. A
+changed data set or version has other names, and damaged files (they have checksums) are replaced.
 """
 
 from __future__ import annotations
@@ -41,9 +40,9 @@ def coverage_fingerprints(
     """Return the fingerprints of all crystals, in order.
 
     Args:
-        structures: the crystals; None where a method made none.
-        cache: folder to read them from and to keep them in.
-        workers: processes that compute what the cache does not hold.
+        structures: the crystals; None for a failed one.
+        cache: folder to read the fingerprints from and to write them to; None: no cache.
+        workers: number of processes.
         progress: called with (crystals done, crystals).
 
     Raises:
@@ -56,7 +55,7 @@ def coverage_fingerprints(
         part = structures[start : start + PART]
         parts.append((part, cache / f"{_key(part, current)}.npz" if cache else None))
     rows = [_read(*part) for part in parts]
-    missing = [i for i, found in enumerate(rows) if found is None]
+    missing = [i for i, part_rows in enumerate(rows) if part_rows is None]
     present = len(starts) - len(missing)
 
     def on_part(done: int, total: int) -> None:
@@ -66,8 +65,8 @@ def coverage_fingerprints(
     if cache and missing:
         cache.mkdir(parents=True, exist_ok=True)
     computed = parallel_map(_compute, [parts[i] for i in missing], workers, on_part, chunk_size=1)
-    for index, found in zip(missing, computed, strict=True):
-        rows[index] = found
+    for index, part_rows in zip(missing, computed, strict=True):
+        rows[index] = part_rows
     empty = np.empty((0, STRUCTURE + COMPOSITION))
     return CoverageFingerprints.from_rows(np.concatenate([empty, *rows]))
 
@@ -86,13 +85,13 @@ def _key(structures: Sequence[Structure | None], featurizer: str) -> str:
 
 
 def _read(structures: Sequence[Structure | None], file: Path | None) -> np.ndarray | None:
-    """Return the rows kept in `file`; None if they are not there, damaged or of another shape."""
+    """Return the rows in `file`; None if it is missing, damaged or of another shape."""
     if file is None or not file.is_file():
         return None
     try:
         with np.load(io.BytesIO(file.read_bytes())) as archive:
             rows: np.ndarray = archive["rows"]
-    except Exception:  # a damaged archive raises many kinds, depending on the byte
+    except Exception:  # a damaged archive raises many types
         return None
     return rows if rows.shape == (len(structures), STRUCTURE + COMPOSITION) else None
 

@@ -1,4 +1,4 @@
-"""Is a crystal one of many known ones? StructureMatcher answers, with the crystals at hand."""
+"""Search a set of known crystals with StructureMatcher."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ def known_crystals(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> list[bool]:
-    """For each structure whether `StructureMatcher.fit` pairs it with one of `known`.
+    """Return for each structure whether `StructureMatcher.fit` pairs it with one of `known`.
 
     The tolerances are those of reconstruction (stol 0.5, ltol 0.3, angle_tol 10). Only crystals of
-    equal reduced formula and equally many atoms in the primitive cell can match; those whose
-    fingerprints are nearest are tried first. A structure whose atoms are not separated
-    (`validity.separated`) matches nothing.
+    equal reduced formula and with the same number of atoms in the primitive cell can match; those
+    with the nearest fingerprints are compared first. A structure matches nothing if its atoms are
+    not separated (`validity.separated`).
 
     Args:
-        structures: the crystals in question.
-        known: where they are looked for.
-        workers: processes.
-        progress: called with (crystals done, crystals) while they are compared.
+        structures: the crystals to search for.
+        known: the crystals to search.
+        workers: number of processes.
+        progress: called with (crystals done, crystals).
     """
     formulas = {_formula(structure) for structure in structures}
     relevant = [structure for structure in known if _formula(structure) in formulas]

@@ -1,4 +1,4 @@
-"""When are two crystals the same? pymatgen's StructureMatcher with the paper's tolerances."""
+"""Comparison of crystals with pymatgen's StructureMatcher and the paper's tolerances."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -7,25 +7,24 @@ import numpy as np
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core.structure import Structure
 
-from cdvae.data.process_map import Progress, parallel_map
 from cdvae.metrics.fingerprint import TOLERANCE, Fingerprint, identify
 from cdvae.metrics.validity import has_cell, species_counts
 
 _FAILURES = (ValueError, ArithmeticError, IndexError)
-"""What pymatgen raises for a generated cell that is too flat for its cell reductions."""
+"""pymatgen raises these for a generated cell that is too flat for its cell reductions."""
 
 MATCHER = StructureMatcher(stol=0.5, angle_tol=10, ltol=0.3)
 
 
 def match(reference: Structure, prediction: Structure) -> float | None:
-    """Root-mean-square distance of the best match in units of (V/N)^(1/3), None without a match.
+    """Return the RMS distance of the best match in units of (V/N)^(1/3); None without a match.
 
     A structure without a valid cell (`validity.has_cell`) matches nothing.
     """
     if not (has_cell(reference) and has_cell(prediction)):
         return None
     if _fractions(reference) != _fractions(prediction):
-        return None  # could not match: spares the matcher's cell reductions
+        return None  # no match is possible; this saves the cell reductions
     try:
         distance = MATCHER.get_rms_dist(reference, prediction)
     except _FAILURES:
@@ -33,17 +32,8 @@ def match(reference: Structure, prediction: Structure) -> float | None:
     return None if distance is None else float(distance[0])
 
 
-def match_many(
-    pairs: Sequence[tuple[Structure, Structure]],
-    workers: int = 1,
-    progress: Progress | None = None,
-) -> list[float | None]:
-    """`match` of each (reference, prediction), spread over processes."""
-    return parallel_map(_match_pair, pairs, workers, progress, chunk_size=16)
-
-
 def primitive(structure: Structure) -> Structure | None:
-    """The Niggli-reduced primitive cell, to which the matcher reduces; None where that fails."""
+    """Return the Niggli-reduced primitive cell, as the matcher does; None if that fails."""
     try:
         return structure.get_reduced_structure("niggli").get_primitive_structure()
     except _FAILURES:
@@ -51,9 +41,9 @@ def primitive(structure: Structure) -> Structure | None:
 
 
 def equivalent(first: Structure | None, second: Structure | None) -> bool:
-    """Return True if `StructureMatcher.fit` pairs two cells made by `primitive`.
+    """Return True if `StructureMatcher.fit` pairs two cells from `primitive`.
 
-    To reduce each crystal once and not in every comparison is many times faster. Cells with
+    It is many times faster to reduce each crystal once than in every comparison. Cells with
     different numbers of atoms never match.
     """
     if first is None or second is None or len(first) != len(second):
@@ -65,29 +55,29 @@ def equivalent(first: Structure | None, second: Structure | None) -> bool:
 
 
 class _Seen:
-    """The different crystals of one formula so far: their indices and fingerprints."""
+    """The distinct crystals of one formula so far: their indices and fingerprints."""
 
     def __init__(self) -> None:
         self._indices: list[int] = []
         self._distances = np.empty(0)
 
-    def near(self, own: Fingerprint) -> list[int]:
-        """Indices of the crystals whose fingerprints agree within the tolerance, in order."""
+    def near(self, fingerprint: Fingerprint) -> list[int]:
+        """Return the indices of the crystals whose fingerprints agree within the tolerance."""
         count = len(self._indices)
         if not count:
             return []
         known = self._distances[:count]
-        differences = np.abs(known - own.distances).reshape(count, -1).max(axis=1)
+        differences = np.abs(known - fingerprint.distances).reshape(count, -1).max(axis=1)
         return [self._indices[row] for row in np.flatnonzero(differences <= TOLERANCE)]
 
-    def add(self, index: int, own: Fingerprint) -> None:
+    def add(self, index: int, fingerprint: Fingerprint) -> None:
         count = len(self._indices)
         if count == len(self._distances):  # double the room
-            room = np.empty((max(4, 2 * count), *own.distances.shape))
+            room = np.empty((max(4, 2 * count), *fingerprint.distances.shape))
             if count:
                 room[:count] = self._distances
             self._distances = room
-        self._distances[count] = own.distances
+        self._distances[count] = fingerprint.distances
         self._indices.append(index)
 
 
@@ -96,15 +86,17 @@ def duplicates(
     fingerprints: Sequence[Fingerprint | None] | None = None,
     on_step: Callable[[], object] = lambda: None,
 ) -> list[int | None]:
-    """For each structure the index of the first one that is the same crystal, None for a new one.
+    """Return for each structure the index of the first equal one before it; None if it is new.
 
-    The same crystal: fingerprints agree within their tolerance and `equivalent` pairs them. The
-    matcher alone pairs different crystals (of 2,265 Perov-5 pairs of equal formula and different
-    geometry it matches 94, all with an rms of 0.44 or more); fingerprints alone are blind to mirror
-    images. A structure whose atoms are not separated is never a duplicate.
+    Two crystals are equal if their fingerprints agree within the tolerance and `equivalent` pairs
+    them. The matcher without fingerprints also pairs different crystals (94 of 2,265 Perov-5 pairs
+    of equal formula and different geometry, all with an rms of 0.44 or more); fingerprints without
+    the matcher pair mirror images. A structure whose atoms are not separated equals no other.
 
-    fingerprints: `identify` of each structure, where that is known. on_step: called before each
-    structure; may raise to stop.
+    Args:
+        structures: the crystals.
+        fingerprints: `identify` of each structure; None: they are computed.
+        on_step: called before each structure; may raise to stop.
     """
     if fingerprints is None:
         fingerprints = [identify(structure) for structure in structures]
@@ -117,26 +109,22 @@ def duplicates(
         return cells[index]
 
     result: list[int | None] = []
-    for index, own in enumerate(fingerprints):
+    for index, fingerprint in enumerate(fingerprints):
         on_step()
-        if own is None:
+        if fingerprint is None:
             result.append(None)
             continue
         near = (
             earlier
-            for earlier in seen[own.formula].near(own)
+            for earlier in seen[fingerprint.formula].near(fingerprint)
             if equivalent(cell(earlier), cell(index))
         )
         first = next(near, None)
         if first is None:
-            seen[own.formula].add(index, own)
+            seen[fingerprint.formula].add(index, fingerprint)
         result.append(first)
     return result
 
 
 def _fractions(structure: Structure) -> dict[int, float]:
     return {z: count / len(structure) for z, count in species_counts(structure).items()}
-
-
-def _match_pair(pair: tuple[Structure, Structure]) -> float | None:
-    return match(*pair)

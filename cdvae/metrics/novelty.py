@@ -1,4 +1,4 @@
-"""Is a crystal in the training data? Fingerprints answer, so the data need not be shipped."""
+"""Comparison of crystals with the training data by fingerprints, without the data."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -26,19 +26,19 @@ class NoveltyIndex:
     def __len__(self) -> int:
         return self._size
 
-    def distance(self, own: Fingerprint | None) -> float:
-        """Difference to the nearest training crystal of the same reduced formula; inf if none.
+    def distance(self, entry: Fingerprint | None) -> float:
+        """Return the difference to the nearest training crystal of the same reduced formula.
 
-        None, the fingerprint of a structure whose atoms are not separated, is near none.
+        It is infinite if there is none, and for None, which stands for atoms not separated.
         """
-        known = None if own is None else self._known.get(own.formula)
-        if own is None or known is None:
+        known = None if entry is None else self._known.get(entry.formula)
+        if entry is None or known is None:
             return float("inf")
-        return float(_differences(known, own.distances).min())
+        return float(np.abs(known - entry.distances).max(axis=(1, 2, 3)).min())
 
-    def is_novel(self, own: Fingerprint | None) -> bool:
-        """True if no training crystal of the same reduced formula lies within the tolerance."""
-        return self.distance(own) > self.tolerance
+    def is_novel(self, entry: Fingerprint | None) -> bool:
+        """Return True if no training crystal of the same formula is within the tolerance."""
+        return self.distance(entry) > self.tolerance
 
     @classmethod
     def from_structures(
@@ -47,12 +47,12 @@ class NoveltyIndex:
         workers: int = 1,
         progress: Progress | None = None,
     ) -> "NoveltyIndex":
-        """Return the index of these training crystals, computed over processes."""
+        """Return the index of these training crystals, computed by ``workers`` processes."""
         return cls(parallel_map(fingerprint, structures, workers, progress, chunk_size=256))
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "NoveltyIndex":
-        """The index stored by `to_arrays`; ValueError if the two arrays do not fit together."""
+        """Return the index that `to_arrays` stored; ValueError if the arrays disagree."""
         keys, vectors = arrays[KEYS], np.asarray(arrays[VECTORS], dtype=np.float32)
         formulas = [
             tuple((z, n) for z, n in zip(key[::2], key[1::2], strict=True) if z)
@@ -71,8 +71,10 @@ class NoveltyIndex:
         )
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """`novelty_keys` (M, 2K) int16: atomic number and count for each element, zero padded;
-        `novelty_vectors` float16: the distances of the M crystals, one after the other.
+        """Return the index as two arrays.
+
+        `novelty_keys` (M, 2K) int16 has the atomic number and the count of each element, padded
+        with zeros. `novelty_vectors` float16 has the distances of all M crystals in a row.
         """
         width = 2 * max((len(formula) for formula in self._known), default=0)
         keys, vectors = [], [np.empty(0)]
@@ -84,7 +86,3 @@ class NoveltyIndex:
             KEYS: np.array(keys, dtype=np.int16).reshape(len(keys), width),
             VECTORS: np.concatenate(vectors).astype(np.float16),
         }
-
-
-def _differences(known: np.ndarray, own: np.ndarray) -> np.ndarray:
-    return np.abs(known - own).max(axis=(1, 2, 3))

@@ -1,4 +1,4 @@
-"""Benchmark numbers: how well crystals are reconstructed, how many generated ones are valid."""
+"""Match rates and errors of reconstructions, and validities of generated crystals."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,26 +12,33 @@ from cdvae.metrics.validity import composition_valid, species_counts, structure_
 
 @dataclass(frozen=True)
 class StructureValidity:
+    """The two validities of one structure."""
+
     structure: bool
     composition: bool
 
     @property
     def both(self) -> bool:
+        """True if structure and composition are valid."""
         return self.structure and self.composition
 
 
 @dataclass(frozen=True)
 class ReconstructionDetail:
-    rms: float | None  # in units of (V/N)^(1/3), None without a match
+    """The result for one crystal."""
+
+    rms: float | None  # in units of (V/N)^(1/3); None without a match
     validity: StructureValidity  # of the prediction
 
 
 @dataclass(frozen=True)
 class ReconstructionScore:
-    match_rate: float  # matched / all
-    rmse: float | None  # mean rms over the matched
-    match_rate_gated: float  # matched and valid / all: the paper's number
-    rmse_gated: float | None
+    """Match rates and errors over all crystals."""
+
+    match_rate: float  # fraction of all crystals with a match
+    rmse: float | None  # mean rms over these crystals
+    match_rate_gated: float  # fraction with a match and a valid prediction: the paper's number
+    rmse_gated: float | None  # mean rms over these crystals
     details: tuple[ReconstructionDetail, ...]  # one for each crystal, in order
 
 
@@ -41,11 +48,11 @@ def score_reconstruction(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> ReconstructionScore:
-    """Match rates and errors of predictions against their references, over processes.
+    """Return match rates and errors of predictions against their references.
 
-    The paper's gate counts a match only if the prediction is valid in structure and composition;
-    a perfect reconstruction of Perov-5's test split therefore scores 0.986, not 1. Both are given.
-    None, where a method made no crystal, is invalid and matches nothing.
+    The paper counts a match only if the prediction is valid in structure and composition, so a
+    perfect reconstruction of Perov-5's test split scores 0.986, not 1. The result has the rates
+    with and without this gate. The prediction None is invalid and matches nothing.
 
     Raises:
         ValueError: the two sequences are empty or differ in length.
@@ -66,7 +73,7 @@ def score_reconstruction(
 
 
 def validity(structure: Structure | None) -> StructureValidity:
-    """Both validities of an ordered structure; NaN is invalid in structure, None in both."""
+    """Return both validities of an ordered structure; None is invalid in both."""
     if structure is None:
         return StructureValidity(structure=False, composition=False)
     return StructureValidity(
@@ -77,21 +84,21 @@ def validity(structure: Structure | None) -> StructureValidity:
 def validities(
     structures: Sequence[Structure | None], workers: int = 1, progress: Progress | None = None
 ) -> list[StructureValidity]:
-    """`validity` of each, over processes."""
+    """Return `validity` of each structure, computed by ``workers`` processes."""
     return parallel_map(validity, structures, workers, progress, chunk_size=256)
 
 
 def per_distinct(duplicates: Sequence[int | None], values: Sequence[float]) -> float:
-    """Mean over distinct crystals of the mean value of their copies.
+    """Return the mean over distinct crystals of the mean value of their copies.
 
     Args:
-        duplicates: for each crystal the index of the first equal one, None for a first one.
-        values: one for each crystal.
+        duplicates: for each crystal the index of the first equal one; None if there is none.
+        values: one value for each crystal.
     """
     copies: dict[int, list[float]] = {}
     for index, (first, value) in enumerate(zip(duplicates, values, strict=True)):
         copies.setdefault(index if first is None else first, []).append(value)
-    return sum(sum(own) / len(own) for own in copies.values()) / len(copies)
+    return sum(sum(group) / len(group) for group in copies.values()) / len(copies)
 
 
 def _detail(pair: tuple[Structure, Structure | None]) -> ReconstructionDetail:

@@ -1,4 +1,4 @@
-"""Numbers derived from the training data that travel with a model instead of the data."""
+"""Numbers derived from the training data, which are shipped with a model."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def describe_training_data(
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Return the contents of ``reference.json`` and the index of known crystals.
 
-    Densities in g/cm³ and properties in their own units as 101 quantiles, the share of crystals by
-    number of elements, and the fingerprints of :mod:`cdvae.metrics.novelty`.
+    They are 101 quantiles of the densities (g/cm³) and of the properties (in their units), the
+    share of crystals by number of elements, and the fingerprints of :mod:`cdvae.metrics.novelty`.
     """
     structures = to_structures(data.crystals)
     elements = [len(structure.composition) for structure in structures]

@@ -1,4 +1,4 @@
-"""Is a crystal possible? Geometry (nothing overlaps) and composition (SMACT), as in the paper.
+"""Validity of a crystal, as in the paper: distances between atoms, and composition (SMACT).
 
 Xie et al., ICLR 2022: a structure is valid if all pairs of atoms are at least 0.5 Å apart and the
 cell has volume; a composition is valid if it can be neutral (SMACT, Davies et al., JOSS 2019).
@@ -30,7 +30,7 @@ def has_cell(structure: Structure) -> bool:
 
 
 def shortest_pair(structure: Structure) -> float:
-    """Shortest periodic distance in Å between two different atoms of the cell; inf for one atom.
+    """Return the shortest periodic distance, Å, of two different atoms of the cell; inf for one.
 
     An atom's own images do not count. The structure must satisfy `has_cell`.
     """
@@ -40,7 +40,7 @@ def shortest_pair(structure: Structure) -> float:
 
 
 def shortest_contact(structure: Structure) -> float:
-    """Shortest distance in Å between two atoms of the crystal, an atom's own images included.
+    """Return the shortest distance, Å, of two atoms of the crystal, images of one included.
 
     The structure must satisfy `has_cell`.
     """
@@ -52,8 +52,8 @@ def shortest_contact(structure: Structure) -> float:
 def separated(structure: Structure) -> bool:
     """Return True if the cell is valid and no two atoms, images included, are closer than 0.5 Å.
 
-    Stricter than `structure_valid`: a needle-shaped cell fails. Symmetry and neighbor searches,
-    whose cost explodes with such cells, are for crystals that pass.
+    This is stricter than `structure_valid`: a needle-shaped cell fails. Searches for symmetry and
+    neighbors, which would take too long in such cells, require it.
     """
     return has_cell(structure) and shortest_contact(structure) >= MIN_DISTANCE
 
@@ -66,8 +66,9 @@ def structure_valid(structure: Structure) -> bool:
 def composition_valid(counts: Mapping[int, int]) -> bool:
     """Return True if atoms counted by atomic number can make a neutral compound.
 
-    One element, or metals only: valid. Otherwise some choice of one oxidation state per element
-    (SMACT's 2014 list) must be neutral and pass the Pauling test. Only ratios of counts matter.
+    A single element and an alloy of metals are valid. Otherwise some choice of one oxidation state
+    per element (SMACT's 2014 list) must be neutral and pass the Pauling test. Only ratios of counts
+    matter.
     """
     present = sorted((int(z), int(n)) for z, n in counts.items() if n)
     if not present or any(n < 0 for _, n in present):
@@ -77,7 +78,7 @@ def composition_valid(counts: Mapping[int, int]) -> bool:
 
 
 def species_counts(structure: Structure) -> dict[int, int]:
-    """Atoms of each atomic number in an ordered structure."""
+    """Return the atoms of each atomic number in an ordered structure."""
     numbers, counts = np.unique([site.specie.Z for site in structure], return_counts=True)
     return dict(zip(numbers.tolist(), counts.tolist(), strict=True))
 
@@ -88,8 +89,8 @@ def _smact_valid(composition: tuple[tuple[int, int], ...]) -> bool:
 
     `smact.screening.smact_validity` differs from the published numbers for elements without an
     electronegativity and tries every combination of states. Here combinations are grouped by the
-    signs of the states, on which alone the Pauling test depends; a set of reachable charges then
-    answers neutrality, so the cost does not explode with the number of elements.
+    signs of the states, which decide the Pauling test. A set of reachable charges then decides
+    neutrality, so the cost does not grow exponentially with the number of elements.
     """
     elements = [_element(z) for z, _ in composition]
     if len(elements) == 1 or all(element.metal for element in elements):
@@ -110,8 +111,8 @@ def _smact_valid(composition: tuple[tuple[int, int], ...]) -> bool:
 def _pauling(signs: tuple[int, ...], electronegativities: list[float | None]) -> bool:
     """Return True if every cation is less electronegative than every anion.
 
-    Pairs are taken in order and the first that decides wins: an unknown electronegativity passes
-    between opposite signs and fails between equal ones, as in the SMACT release of the paper.
+    The first pair with an unknown electronegativity decides: it passes if the signs are opposite
+    and fails if they are equal, as in the SMACT release of the paper.
     """
     for i, first in enumerate(signs):
         for j in range(i + 1, len(signs)):
@@ -125,7 +126,7 @@ def _pauling(signs: tuple[int, ...], electronegativities: list[float | None]) ->
 
 
 def _neutral(choices: Iterator[tuple[tuple[int, ...], int]]) -> bool:
-    """True if one state for each (states, count) can be chosen so that the charges add up to 0."""
+    """Return True if the charges of some choice of states add up to 0, given (states, count)."""
     charges = {0}
     for states, count in choices:
         charges = {charge + state * count for charge in charges for state in states}
@@ -133,7 +134,7 @@ def _neutral(choices: Iterator[tuple[tuple[int, ...], int]]) -> bool:
 
 
 class _SmactElement:
-    """What the rule needs of an element: `states` maps the sign (-1, 1) to its oxidation states."""
+    """The data of an element for SMACT; `states` maps a sign (-1, 1) to oxidation states."""
 
     def __init__(self, symbol: str) -> None:
         self.metal = symbol in smact.metals

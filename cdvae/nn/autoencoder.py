@@ -7,17 +7,16 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch_geometric.utils import scatter
 
-from cdvae.diffusion.score import ScoreOutput
 from cdvae.geometry.crystal import CrystalBatch
 from cdvae.nn.backbone import BackboneConfig
 from cdvae.nn.decoder import Condition, Decoder
 from cdvae.nn.encoder import Encoder, Posterior
-from cdvae.nn.heads import Attributes, Heads
+from cdvae.nn.heads import Heads
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Sizes of the whole model and the range of noise that it is trained for."""
+    """Sizes of the model and the range of noise levels that it is trained for."""
 
     latent_dim: int
     max_atoms: int
@@ -25,13 +24,13 @@ class ModelConfig:
     encoder: BackboneConfig
     decoder: BackboneConfig
     head_width: int = 256
-    sigma_max: float = 0.4  # of the longest vector of the cell
+    sigma_max: float = 0.4  # in units of the longest cell vector
     sigma_min: float = 0.02  # Å
-    atom_latent_dim: int = 0  # size of the latent of each atom
+    atom_latent_dim: int = 0  # size of the latent of each atom; 0: no atom latents
 
 
 class CDVAE(nn.Module):
-    """Encoder, heads and decoder; knows neither losses nor samplers."""
+    """Encoder, heads and decoder, without losses and samplers."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -47,18 +46,10 @@ class CDVAE(nn.Module):
         """Return the posterior over z of each crystal and over the latent of each atom."""
         return self.encoder(crystals, self.encoder.geometry(crystals))
 
-    def attributes(self, z: Tensor) -> Attributes:
-        """Return the attributes that the heads predict from latents (B, D)."""
-        return self.heads(z)
-
-    def score(self, condition: Condition, crystals: CrystalBatch, sigma: Tensor) -> ScoreOutput:
-        """Return the denoising score of ``crystals`` at noise level ``sigma`` (B,) Å."""
-        return self.decoder(condition, crystals, sigma)
-
     def latent_mse(self, condition: Condition, crystals: CrystalBatch) -> Tensor:
         """Return the mean squared distance (B,) of the latents of ``crystals`` from ``condition``.
 
-        It is zero for the crystal that was encoded. Atom latents count where the decoder uses them.
+        It is zero for the crystal that was encoded. Atom latents count if the decoder uses them.
         """
         posterior = self.encode(crystals)
         latent_mse = (posterior.z.mean - condition.z).square().mean(-1)

@@ -1,9 +1,9 @@
-"""The equivariant message-passing network that encoder and decoder are both built from.
+"""The equivariant message-passing network of encoder, decoder and property model.
 
-Polarisable atom interaction layers (PaiNN; Schütt, Unke, Gastegger 2021): every atom carries
-scalars and vectors, messages mix them along the edges of the periodic multigraph. All lengths are
-measured in units of the crystal's own spacing (V/N)^(1/3), so a crystal has about the same number
-of neighbors at any density and the graph does not depend on the choice of cell.
+It has polarisable atom interaction layers (PaiNN; Schütt, Unke, Gastegger 2021): every atom carries
+scalars and vectors, and messages mix them along the edges of the periodic multigraph. The unit of
+length is (V/N)^(1/3) of each crystal, so an atom has about the same number of neighbors at any
+density, and the graph does not depend on the choice of cell.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ class BackboneConfig:
 
 @dataclass(frozen=True)
 class Geometry:
-    """What the layers see of the crystals: rotation-invariant numbers and equivariant vectors.
+    """The input of the layers: invariant numbers and equivariant vectors of each pair of atoms.
 
-    All images of an atom carry the same features, and messages are linear in the radial basis, so
-    the images are summed here, once, and the layers work on pairs of atoms: N² of them instead of
-    27 edges an atom, in rows padded to the largest crystal of the batch.
+    All images of an atom carry the same features, and messages are linear in the radial basis. So
+    the images are summed once, and the layers work on N² pairs of atoms instead of about 27 edges
+    per atom, in rows padded to the largest crystal of the batch.
     """
 
     radial: Tensor  # (B, N, N, R) radial basis of target and source, summed over images
-    vector: Tensor  # (B, N, N, 3, R) the same times the unit vectors from target to source
-    place: Tensor  # (A,) row of each atom among the B·N
+    vector: Tensor  # (B, N, N, 3, R) radial basis times unit vector, target to source
+    place: Tensor  # (A,) row of each atom among the B·N rows
 
     def spread(self, atoms: Tensor) -> Tensor:
-        """(B, N, …) rows of ``atoms`` (A, …) in their places, zero where there is no atom."""
+        """Return ``atoms`` (A, …) padded to (B, N, …) with zeros."""
         b, n = self.radial.shape[:2]
         if len(atoms) == b * n:
             return atoms.view(b, n, *atoms.shape[1:])
@@ -52,32 +52,32 @@ class Geometry:
         return padded.index_copy(0, self.place, atoms).view(b, n, *atoms.shape[1:])
 
     def gather(self, padded: Tensor) -> Tensor:
-        """Return (A, …): the rows of ``padded`` (B, N, …) that are atoms."""
+        """Return the rows (A, …) of ``padded`` (B, N, …) that are atoms."""
         rows = padded.flatten(0, 1)
         return rows if len(rows) == len(self.place) else rows.index_select(0, self.place)
 
 
 def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    """One hidden layer with SiLU."""
+    """Return a network with one hidden layer and SiLU."""
     return nn.Sequential(Linear(inputs, hidden), nn.SiLU(), Linear(hidden, outputs))
 
 
 def last_linear(network: nn.Sequential) -> nn.Linear:
-    """Return the output layer of a network made by :func:`mlp`."""
+    """Return the output layer of a network from :func:`mlp`."""
     layer = network[-1]
     assert isinstance(layer, nn.Linear)
     return layer
 
 
 def radial_basis(distance: Tensor, size: int) -> Tensor:
-    """(R, E) Bessel functions of ``distance`` in [0, 1] under a smooth envelope (Gasteiger 2020).
+    """Return Bessel functions (R, E) of ``distance`` (E,) in [0, 1] times a smooth envelope.
 
-    The envelope is 1 at 0 and has zero value, slope and curvature at 1, so an atom that crosses
-    the cutoff changes nothing abruptly. Its high power keeps second neighbors and the nearest
-    images of an atom itself, which tell where the lattice points, at a weight that can be learned
-    from.
+    The envelope (Gasteiger 2020) is 1 at 0; its value, slope and curvature vanish at 1, so the
+    network is smooth when an atom crosses the cutoff. Its high power gives a noticeable weight to
+    second neighbors and to the nearest images of an atom itself, which show the directions of the
+    lattice.
 
-    sin kx for k = 1 … R by doubling: the sines of k + m from those of k and of m = 1, 2, 4 …
+    The sines of kx for k = 1 … R follow by doubling: those of k + m from k and m = 1, 2, 4 …
     """
     x = distance.clamp(min=1e-6)
     x4 = x.square().square()
@@ -95,16 +95,16 @@ def radial_basis(distance: Tensor, size: int) -> Tensor:
 
 
 def neighbor_search(crystals: CrystalBatch, config: BackboneConfig) -> NeighborSearch:
-    """Return the search that :func:`geometry` makes, for crystals whose atoms will move."""
+    """Return the search for :func:`geometry`; it stays valid while the atoms move."""
     return NeighborSearch(crystals, config.cutoff * crystals.length_scale)
 
 
 def geometry(search: NeighborSearch, frac_coords: Tensor, radial: int) -> Geometry:
-    """Return all neighbors within the cutoff, image by image, summed for each pair of atoms.
+    """Return the geometry: the neighbors within the cutoff, summed for each pair of atoms.
 
     Args:
-        search: of the crystals.
-        frac_coords: (A, 3) where their atoms are.
+        search: the search in the cells of the crystals.
+        frac_coords: (A, 3) positions of their atoms.
         radial: the number R of radial functions.
     """
     edges = search.pairs(frac_coords)
@@ -126,16 +126,12 @@ def _sum(terms: Tensor, pair: Tensor, pairs: int) -> Tensor:
 
 
 def neighbor_density(graph: Geometry) -> Tensor:
-    """(A, R) radial basis summed over the neighbors of each atom: what its site looks like."""
+    """Return the radial basis (A, R), summed over the neighbors of each atom."""
     return graph.gather(graph.radial.sum(2))
 
 
 class Interaction(nn.Module):
-    """Messages between all pairs of atoms of a crystal, then a gated update of every atom.
-
-    Args of ``forward``: scalars (B, N, S), vectors (B, N, 3, V), the geometry's ``radial`` and
-    ``vector``. Returns scalars and vectors, updated.
-    """
+    """Messages between all pairs of atoms of a crystal, then a gated update of every atom."""
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
@@ -148,17 +144,20 @@ class Interaction(nn.Module):
         self.project = Linear(v, s, bias=False)
         self.update_norm = nn.LayerNorm(s)
         self.update_mlp = mlp(s + v, s, s + 2 * v)
-        # About the expected number of neighbors: keeps sums over edges O(1).
+        # One over the square root of the expected number of neighbors keeps sums over edges O(1).
         self.scale = (4.19 * config.cutoff**3) ** -0.5
 
     def forward(
         self, s: Tensor, v: Tensor, radial: Tensor, vector: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return scalars (B, N, S) and vectors (B, N, 3, V)."""
-        own, along, carried = self.source(self.norm(s)).split(self.sizes, -1)
+        """Return the updated scalars ``s`` (B, N, S) and vectors ``v`` (B, N, 3, V).
+
+        ``radial`` and ``vector`` are those of the :class:`Geometry`.
+        """
+        scalar, along, carried = self.source(self.norm(s)).split(self.sizes, -1)
         by_scalar, by_vector, by_carried = self.filter.weight.split(self.sizes, 0)
         # Axes: crystal, target, source, (Cartesian,) channel; summed over the source.
-        ds = (linear(radial, by_scalar) * own[:, None]).sum(2)
+        ds = (linear(radial, by_scalar) * scalar[:, None]).sum(2)
         dv = (linear(vector, by_vector) * along[:, None, :, None]).sum(2)
         moved = carried[:, :, None] * v
         dv = dv + (linear(radial, by_carried)[:, :, :, None] * moved[:, None]).sum(2)
@@ -192,7 +191,7 @@ class Backbone(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Return invariant scalars (A, S) and equivariant vectors (A, 3, V).
 
-        They begin as ``scalars`` (A, S) and ``vectors`` (A, 3, V), zero if None.
+        Their initial values are ``scalars`` (A, S) and ``vectors`` (A, 3, V); None: zero.
         """
         if vectors is None:
             vectors = scalars.new_zeros(len(scalars), 3, self.config.vectors)
@@ -203,7 +202,7 @@ class Backbone(nn.Module):
     def interact(
         self, s: Tensor, v: Tensor, radial: Tensor, vector: Tensor, context: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Apply all layers to padded rows; this is the part that is worth compiling."""
+        """Apply all layers to padded rows; `compile_interaction` compiles this part."""
         for i, layer in enumerate(self.layers):
             if context is not None:
                 s = s + context[:, None, i]
@@ -212,6 +211,6 @@ class Backbone(nn.Module):
 
 
 def compile_interaction(backbone: Backbone) -> None:
-    """Replace the layers of ``backbone`` by their compiled form; needs a C++ compiler."""
+    """Compile the layers of ``backbone``; this needs a C++ compiler."""
     compiled = torch.compile(backbone.interact, dynamic=True)
     backbone.interact = compiled  # type: ignore[method-assign]

@@ -1,9 +1,8 @@
-"""(z, noisy crystal, σ) → score of the coordinates and logits of the species."""
+"""The decoder: (latents, noisy crystal, σ) → score of the coordinates, logits of the species."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +19,7 @@ from cdvae.nn.structure_factors import PhaseReader
 
 
 def log_features(values: Tensor, size: int) -> Tensor:
-    """(B, size) sines and cosines of log ``values`` (B,), periods from 0.5 to 16 in log units."""
+    """Return sines and cosines (B, size) of log ``values`` (B,) with periods from 0.5 to 16."""
     periods = torch.logspace(-1, 4, size // 2, base=2.0, device=values.device)
     phase = 2 * math.pi * values.log()[:, None] / periods
     return torch.cat([phase.sin(), phase.cos()], 1)
@@ -28,21 +27,12 @@ def log_features(values: Tensor, size: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Condition:
-    """What B crystals with A atoms are decoded from."""
+    """The latents from which the decoder reads B crystals with A atoms."""
 
     z: Tensor  # (B, D)
-    atom_latents: Tensor  # (A, K) of each atom; K is 0 for a model without codes
-    has_atom_latents: Tensor  # (B,) bool: whether the codes are looked at, or z alone
+    atom_latents: Tensor  # (A, K); K is 0 for a model without atom latents
+    has_atom_latents: Tensor  # (B,) bool: the decoder sees the atom latents, too
     num_atoms: Tensor  # (B,) int64
-
-    def select(self, crystals: Sequence[int]) -> Condition:
-        """Return those of the crystals with these indices."""
-        rows = list(crystals)
-        parts = self.atom_latents.split(self.num_atoms.tolist())
-        atom_latents = torch.cat([parts[i] for i in rows])
-        return Condition(
-            self.z[rows], atom_latents, self.has_atom_latents[rows], self.num_atoms[rows]
-        )
 
 
 class Decoder(nn.Module):
@@ -73,7 +63,7 @@ class Decoder(nn.Module):
             nn.init.zeros_(last_linear(self.atom_latent).weight)  # as in PhaseReader
 
     def bind(self, condition: Condition) -> Score:
-        """The score of the crystals of ``condition``: their share of the work is done once."""
+        """Return the score under ``condition``; work that does not depend on σ is done once."""
         return _Bound(self, condition)
 
     def forward(self, condition: Condition, crystals: CrystalBatch, sigma: Tensor) -> ScoreOutput:
@@ -81,24 +71,24 @@ class Decoder(nn.Module):
         return self.bind(condition)(crystals, sigma)
 
     def sites(self, z: Tensor, crystals: CrystalBatch) -> Tensor:
-        """(A, R) the neighbor density that ``z`` (B, D) gives to the species of each atom."""
+        """Return the neighbor density (A, R) that ``z`` (B, D) predicts for each atom."""
         return self.site(self.atoms(self.latent(z), crystals.batch, crystals.atomic_numbers - 1))
 
     def atoms(self, latent: Tensor, batch: Tensor, classes: Tensor) -> Tensor:
-        """(A, S) how atoms of ``classes`` (A,), atomic numbers less 1, begin in their crystals.
+        """Return the initial scalars (A, S) of atoms.
 
         Args:
-            latent: (B, S) of the crystals.
+            latent: (B, S) features of z.
             batch: (A,) crystal of each atom.
-            classes: (A,).
+            classes: (A,) atomic numbers minus 1.
         """
         elements = self.element_embedding(classes)
         per_atom = latent.index_select(0, batch)
-        # The product lets an atom ask "which site does z give my element?" for unseen pairs too.
+        # The product relates z to the element of the atom, also for pairs not seen in training.
         return elements + self.atom(torch.cat([elements, per_atom, elements * per_atom], 1))
 
     def levels(self, latent: Tensor, sigma: Tensor, length_scale: Tensor) -> Tensor:
-        """(B, layers, S) what the layers are told of ``latent`` (B, S) and the noise level."""
+        """Return the context (B, layers, S) of the layers from ``latent`` (B, S) and the level."""
         noise = self.noise(
             torch.cat(
                 [
@@ -114,7 +104,7 @@ class Decoder(nn.Module):
 
 
 class _Bound:
-    """The score of given crystals: what does not move with the atoms is worked out once."""
+    """A score with fixed latents; it computes all that does not depend on the positions once."""
 
     def __init__(self, decoder: Decoder, condition: Condition) -> None:
         self._decoder = decoder
@@ -122,10 +112,12 @@ class _Bound:
         has_atom_latents = condition.has_atom_latents.repeat_interleave(condition.num_atoms)[
             :, None
         ].to(condition.z)
-        self._codes = condition.atom_latents * has_atom_latents
-        self._said: Tensor | None = None  # (A, S) what the codes say to the atoms that have them
+        self._atom_latents = condition.atom_latents * has_atom_latents
+        self._atom_features: Tensor | None = None  # (A, S) features of the atom latents
         if decoder.atom_latent is not None:
-            self._said = decoder.atom_latent(torch.cat([self._codes, 1 - has_atom_latents], 1))
+            self._atom_features = decoder.atom_latent(
+                torch.cat([self._atom_latents, 1 - has_atom_latents], 1)
+            )
         self._search: NeighborSearch | None = None
         self._pairs = condition.num_atoms.new_empty(0)
         self._table = self._latent[:0]
@@ -137,9 +129,9 @@ class _Bound:
             self._search = neighbor_search(crystals, config)
         batch = self._search.batch
         atoms, vectors = self._atoms(crystals, batch), None
-        if decoder.place is not None and self._said is not None:
-            atoms = atoms + self._said
-            scalars, vectors = decoder.place(self._codes, atoms, crystals)
+        if decoder.place is not None and self._atom_features is not None:
+            atoms = atoms + self._atom_features
+            scalars, vectors = decoder.place(self._atom_latents, atoms, crystals)
             atoms = atoms + scalars
         scalars, vectors = decoder.backbone(
             atoms,
@@ -149,16 +141,16 @@ class _Bound:
         )
         scalars = decoder.norm(scalars)
         displacement = (vectors * decoder.gate(scalars)[:, None]).sum(-1)
-        # σ·score is the displacement to the clean site over σ; the network gives the numerator's
-        # shape and this factor the growth towards small σ, bounded so that training starts calm.
+        # σ·score is the displacement to the clean site over σ. The network predicts the
+        # displacement; this factor grows towards small σ and is bounded for a stable training.
         scaled = displacement * (0.3 / (sigma**2 + 0.01).sqrt())[batch, None]
         shift = remove_mean(scaled, crystals) / sigma[batch, None]
         return ScoreOutput(shift, decoder.logits(scalars))
 
     def _atoms(self, crystals: CrystalBatch, batch: Tensor) -> Tensor:
-        """Return rows (A, S) of a table with a row for each crystal and element in it.
+        """Return the initial scalars (A, S), from a table with a row per crystal and element.
 
-        Samplers exchange the species of atoms, not those of crystals.
+        The table stays valid during sampling, because samplers keep the composition of a crystal.
         """
         indices = batch * NUM_SPECIES + crystals.atomic_numbers - 1
         row = torch.searchsorted(self._pairs, indices).clamp(max=len(self._pairs) - 1)

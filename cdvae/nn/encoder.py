@@ -27,28 +27,28 @@ from cdvae.nn.structure_factors import PhaseEncoder
 
 @dataclass(frozen=True)
 class Latent:
-    """A diagonal normal for each row: over z for each crystal, or over the code of each atom."""
+    """Diagonal normals: over the z of each crystal, or over the latent of each atom."""
 
     mean: Tensor  # (B, D)
     logvar: Tensor  # (B, D)
 
     def sample(self, rng: torch.Generator) -> Tensor:
-        """Return one draw (B, D) of each."""
+        """Return one draw (B, D) of each normal."""
         noise = torch.randn(self.mean.shape, generator=rng, device=self.mean.device)
         return self.mean + (0.5 * self.logvar).exp() * noise
 
     def kl(self) -> Tensor:
-        """Return (B,): KL divergence from N(0, I), nats."""
+        """Return the KL divergence (B,) from N(0, I), nats."""
         return 0.5 * (self.mean**2 + self.logvar.exp() - 1 - self.logvar).sum(-1)
 
 
 @dataclass(frozen=True)
 class Latents:
-    """What B crystals are decoded from; new crystals have no atom latents."""
+    """The latents of B crystals; new crystals have no atom latents."""
 
     z: Tensor  # (B, D)
     atom_latents: Tensor  # (A, K)
-    num_atom_latents: Tensor  # (B,) int64, atoms of each crystal that have codes: all or none
+    num_atom_latents: Tensor  # (B,) int64: atoms of the crystal, or 0 without atom latents
 
     @staticmethod
     def of(z: Tensor) -> Latents:
@@ -58,7 +58,7 @@ class Latents:
 
     @staticmethod
     def cat(parts: Sequence[Latents]) -> Latents:
-        """Return those of all ``parts``, which come of one model."""
+        """Return the latents of all ``parts``, which are from one model."""
         widest = max((part.atom_latents.shape[1] for part in parts), default=0)
         atom_latents = [part.atom_latents for part in parts if part.atom_latents.shape[1] == widest]
         return Latents(
@@ -71,7 +71,7 @@ class Latents:
         return len(self.z)
 
     def select(self, rows: Sequence[int]) -> Latents:
-        """Return those of the crystals ``rows``."""
+        """Return the latents of the crystals ``rows``."""
         parts = self.atom_latents.split(self.num_atom_latents.tolist())
         atom_latents = torch.cat([parts[i] for i in rows]) if rows else self.atom_latents[:0]
         return Latents(self.z[list(rows)], atom_latents, self.num_atom_latents[list(rows)])
@@ -93,7 +93,7 @@ class Posterior:
         return Latents(self.z.mean, self.atom_latents.mean, self.num_atoms)
 
     def select(self, rows: Sequence[int]) -> Posterior:
-        """Return those of the crystals ``rows``; a row may be repeated."""
+        """Return the posterior of the crystals ``rows``, which may repeat."""
         sizes, rows = self.num_atoms.tolist(), list(rows)
         parts = torch.arange(len(self.atom_latents.mean), device=self.num_atoms.device).split(sizes)
         atoms = torch.cat([parts[i] for i in rows])
@@ -105,7 +105,7 @@ class Posterior:
 
     @staticmethod
     def cat(parts: Sequence[Posterior]) -> Posterior:
-        """Return all of ``parts`` in one."""
+        """Return the posterior of the crystals of all ``parts``."""
         z = Latent(torch.cat([p.z.mean for p in parts]), torch.cat([p.z.logvar for p in parts]))
         atom_latents = Latent(
             torch.cat([p.atom_latents.mean for p in parts]),
@@ -115,14 +115,15 @@ class Posterior:
 
 
 class Encoder(nn.Module):
-    """Mean over the atoms of a message-passing network, and the cell that the crystal is given in.
+    """A message-passing network; z is read from the mean over the atoms, N and the cell.
 
-    The mean alone is the same for a cell and its supercells, so it cannot tell how many atoms are
-    to be decoded, nor into which cell. N and the metric of the cell are invariant under rotation;
-    the data layer reduces every cell, so equal crystals still have equal latents.
+    The mean over the atoms is the same for a cell and its supercells, so it determines neither the
+    number of atoms nor the cell. N and the metric of the cell are invariant under rotation; the
+    data layer reduces every cell, so equal crystals still have equal latents.
 
-    A mean also blurs which atom is where. Beside z every atom gets a code of a few numbers, read
-    from its surroundings and its place among the waves of the cell (``atom_latent_dim`` 0: none).
+    The mean also blurs the positions. Therefore every atom has a latent of a few numbers, too, read
+    from its surroundings and its position relative to the waves of the cell. ``atom_latent_dim`` 0
+    is a model without atom latents.
     """
 
     def __init__(
@@ -142,16 +143,16 @@ class Encoder(nn.Module):
         self.latent = nn.Sequential(nn.SiLU(), Linear(4 * width, 2 * latent_dim))
         self.atom_latent = PhaseEncoder(width, 2 * atom_latent_dim) if atom_latent_dim else None
         if self.atom_latent is not None:
-            with torch.no_grad():  # narrow from the start: what is drowned in noise is not learned
+            with torch.no_grad():  # start narrow: noise must not hide the means
                 last_linear(self.atom_latent.leave).bias[atom_latent_dim:] = -3.0
 
     def geometry(self, crystals: CrystalBatch) -> Geometry:
-        """Return the edges that the encoder sees."""
+        """Return the geometry that the encoder sees."""
         search = neighbor_search(crystals, self.config)
         return geometry(search, crystals.frac_coords, self.config.radial)
 
     def forward(self, crystals: CrystalBatch, graph: Geometry) -> Posterior:
-        """Return the posterior of each crystal, ``graph`` being its :meth:`geometry`."""
+        """Return the posterior of the crystals, given their :meth:`geometry`."""
         atoms, elements = self._atoms(crystals, graph)
         size = self.size(crystals.num_atoms.clamp(max=self.size.num_embeddings - 1))
         cell = self.cell(to_log_metric(crystals.lattice, crystals.num_atoms))
@@ -163,27 +164,25 @@ class Encoder(nn.Module):
             else self.atom_latent(atoms, crystals)
         )
         atom_mean, atom_logvar = atom_latents.chunk(2, -1)
-        # Bounds that no useful posterior meets; they keep exp() finite early in training.
+        # No useful posterior reaches these bounds; they keep exp() finite early in training.
         return Posterior(
             Latent(mean, logvar.clamp(-12, 4)),
             Latent(atom_mean, atom_logvar.clamp(-12, 4)),
             crystals.num_atoms,
         )
 
-    def pool(self, crystals: CrystalBatch, graph: Geometry) -> Tensor:
-        """Return means (B, 3S) over the atoms, equal for every cell of a crystal."""
-        return self._mean(*self._atoms(crystals, graph), crystals)
-
     def _atoms(self, crystals: CrystalBatch, graph: Geometry) -> tuple[Tensor, Tensor]:
-        """(A, S) the network's output and (A, S) the embedding of the element of each atom."""
+        """Return the output of the network (A, S) and the element embeddings (A, S)."""
         elements = self.element_embedding(crystals.atomic_numbers - 1)
         scale = self.scale(crystals.length_scale.log()[:, None])
         scalars, _ = self.backbone(elements + scale[crystals.batch], graph)
         return self.norm(scalars), elements
 
     def _mean(self, atoms: Tensor, elements: Tensor, crystals: CrystalBatch) -> Tensor:
-        """The plain mean of the elements' embeddings beside the network's output makes the
-        composition easy to keep in z from the first step on.
+        """Return the means (B, 3S) over the atoms, equal for every cell of a crystal.
+
+        The mean of the element embeddings makes the composition easy to read from the first
+        training step on.
         """
         both = torch.cat([self.readout(atoms), elements], 1)
         return scatter(both, crystals.batch, 0, len(crystals), reduce="mean")

@@ -1,4 +1,4 @@
-"""z → number of atoms, lattice, composition and properties."""
+"""The heads: z → number of atoms, lattice, composition and properties."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from cdvae.geometry.lattice import from_log_metric, to_log_metric
 from cdvae.nn.backbone import last_linear, mlp
 
 LATTICE_STD_FLOOR = 0.02
-"""Strain below which differences of lattices are not worth a loss (Perov-5 angles never vary)."""
+"""Least deviation to divide by, a strain: the angles of Perov-5 do not vary at all."""
 
 LATTICE_RANGE = 8.0
-"""Standard deviations of the training cells that a predicted cell may be away from their mean."""
+"""Largest deviation of a predicted cell from the mean training cell, in standard deviations."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,12 @@ class Attributes:
 
     num_atoms_logits: Tensor  # (B, N+1), class 0 is masked
     log_metric: Tensor  # (B, 6) standardized, see cdvae.geometry.lattice.to_log_metric
-    count_logits: Tensor  # (B, Z, N+1) atoms of each element; unknown elements can only be absent
+    count_logits: Tensor  # (B, Z, N+1) atoms of each element; 0 for unknown elements
     properties: Tensor  # (B, P) standardized
 
 
 class Heads(nn.Module):
-    """One small network for each attribute; scalers are buffers and travel with the weights."""
+    """One small network for each attribute; the scalers are buffers, stored with the weights."""
 
     lattice_mean: Tensor  # (6,)
     lattice_std: Tensor  # (6,)
@@ -46,7 +46,7 @@ class Heads(nn.Module):
         self.num_atoms = mlp(latent_dim, width, max_atoms + 1)
         self.lattice = mlp(latent_dim, width, 6)
         self.composition = mlp(latent_dim, width, NUM_SPECIES * (max_atoms + 1))
-        with torch.no_grad():  # nearly all elements are absent from nearly all crystals
+        with torch.no_grad():  # most elements are absent from a crystal
             last_linear(self.composition).bias.view(NUM_SPECIES, -1)[:, 0] = 6.0
         self.element = mlp(atom_latent_dim, width, NUM_SPECIES) if atom_latent_dim else None
         self.properties = nn.ModuleList(mlp(latent_dim, width, 1) for _ in range(num_properties))
@@ -103,19 +103,19 @@ class Heads(nn.Module):
         """Return lattices (B, 3, 3), Å, from standardized predictions (B, 6).
 
         Predictions stay within LATTICE_RANGE deviations of the mean: a latent far from the data
-        must not ask for a cell like a needle, whose neighbor search would not end.
+        must not give a needle-shaped cell, in which the neighbor search would not end.
         """
         log_metric = log_metric.clamp(-LATTICE_RANGE, LATTICE_RANGE)
         return from_log_metric(log_metric * self.lattice_std + self.lattice_mean, num_atoms)
 
     def lattice_target(self, lattice: Tensor, num_atoms: Tensor) -> Tensor:
-        """Return (B, 6): standardized targets of lattices (B, 3, 3) Å."""
+        """Return the standardized targets (B, 6) of lattices (B, 3, 3) Å."""
         return (to_log_metric(lattice, num_atoms) - self.lattice_mean) / self.lattice_std
 
     def property_target(self, values: Tensor) -> Tensor:
-        """Return (B, P): standardized properties."""
+        """Return the standardized properties (B, P)."""
         return (values - self.property_mean) / self.property_std
 
     def property_values(self, standardized: Tensor) -> Tensor:
-        """Return (B, P): properties in the units of the data."""
+        """Return the properties (B, P) in the units of the data."""
         return standardized * self.property_std + self.property_mean

@@ -1,4 +1,4 @@
-"""The property model: predicts properties from crystals, independent of the generator."""
+"""The property model, which predicts properties from crystals, not from latents."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from cdvae.linear import Linear
 from cdvae.nn.backbone import Backbone, BackboneConfig, Geometry, geometry, mlp, neighbor_search
 
 LENGTH_SCALE_RANGE = 5.0
-"""Standard deviations of log (V/N)^(1/3) from the training mean beyond which density is not read.
+"""Range of log (V/N)^(1/3) around the training mean, in standard deviations; inputs are clamped.
 
-Generated crystals can be far denser or thinner than any seen; the estimate stays finite there.
+So the estimate stays finite for generated crystals with extreme densities.
 """
 
 
 class PropertyModel(nn.Module):
-    """Mean over the atoms of a message-passing network: the same for every cell of a crystal.
+    """The mean over the atoms of a message-passing network, equal for every cell of a crystal.
 
-    It shares no weights with the autoencoder and never sees a latent. Means and deviations of the
-    training data are buffers and travel with the weights.
+    It shares no weights with the autoencoder. Means and deviations of the training data are
+    buffers, stored with the weights.
     """
 
     length_scale_mean: Tensor
@@ -56,7 +56,7 @@ class PropertyModel(nn.Module):
         self.property_std.copy_((values - mean).square().nanmean(0).sqrt().clamp(min=1e-6))
 
     def geometry(self, crystals: CrystalBatch) -> Geometry:
-        """Return the edges that the network uses."""
+        """Return the geometry that the network sees."""
         search = neighbor_search(crystals, self.config)
         return geometry(search, crystals.frac_coords, self.config.radial)
 

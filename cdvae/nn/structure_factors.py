@@ -1,10 +1,10 @@
-"""Where an atom is in its cell, said without an origin: phases of the shortest waves of the cell.
+"""The position of an atom in its cell without an origin: phases of the shortest waves of the cell.
 
-A network that passes messages within a cutoff knows what stands around an atom, not where in the
-cell the atom is: an arrangement that is right everywhere nearby but wrong as a whole looks right.
-The Fourier sums of Ewald message passing (Kosmala et al., ICML 2023) see all of the crystal; here
-they run over the shortest wave vectors of the cell that the crystal is given in, which is also the
-cell that the sampler decodes into. Phases come as (cosine, sine) pairs in the last axis.
+Messages within a cutoff describe the surroundings of an atom, not its position in the cell. Such a
+network cannot tell that an arrangement is right locally but wrong as a whole. The Fourier sums of
+Ewald message passing (Kosmala et al., ICML 2023) cover the whole crystal. Here they run over the
+shortest wave vectors of the given cell, which is also the cell that the sampler decodes into.
+Complex numbers are (real, imaginary) pairs in the last axis.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from cdvae.nn.backbone import mlp
 
 
 def _wave_vectors() -> list[tuple[int, ...]]:
-    """Integer wave vectors up to sign: the axes', their second ones, all others within ±1."""
+    """Return wave vectors, one of each ± pair: the axes, twice the axes, others within ±1."""
     axes = [(1, 0, 0), (0, 1, 0), (0, 0, 1)]
     near = [h for h in itertools.product((-1, 0, 1), repeat=3) if h > (0, 0, 0) and h not in axes]
     return [*axes, (2, 0, 0), (0, 2, 0), (0, 0, 2), *near]
 
 
 def _step_pairs() -> list[tuple[int, int]]:
-    """Places in the list of h + e and of h, for each axis e and four short h across it."""
+    """Return the indices of h + e and h for each axis e and four short h perpendicular to it."""
     known, pairs = _wave_vectors(), []
     for axis in range(3):
         for across in ((1, 0), (0, 1), (1, 1), (1, -1)):
@@ -41,17 +41,17 @@ def _step_pairs() -> list[tuple[int, int]]:
 
 
 AXES = 3
-"""The first wave vectors of the list are those of the axes."""
+"""The first AXES wave vectors are the axes."""
 WAVES = len(_wave_vectors())
 STEPS = len(_step_pairs())
 CHANNELS = 8
 HIDDEN = 192
 EXTINCT = 0.02
-"""Amplitude of a wave about which its phase means nothing any more."""
+"""Amplitude of a wave below which its phase is meaningless."""
 
 
 def waves(crystals: CrystalBatch) -> Tensor:
-    """Return (A, H, 2): exp(2πi h·f) of every atom and wave vector h."""
+    """Return exp(2πi h·f) (A, H, 2) for every atom and wave vector h."""
     vectors = torch.tensor(
         _wave_vectors(), dtype=crystals.frac_coords.dtype, device=crystals.frac_coords.device
     )
@@ -60,26 +60,26 @@ def waves(crystals: CrystalBatch) -> Tensor:
 
 
 def turned_back(number: Tensor, by: Tensor) -> Tensor:
-    """``number`` times the conjugate of ``by``, both (…, 2)."""
+    """Return ``number`` (…, 2) times the conjugate of ``by`` (…, 2)."""
     a, b = number.unbind(-1)
     c, d = by.unbind(-1)
     return torch.stack([a * c + b * d, b * c - a * d], -1)
 
 
 def _mean(values: Tensor, crystals: CrystalBatch) -> Tensor:
-    """Return (A, …): the mean of ``values`` (A, …) over the crystal of each atom."""
+    """Return the mean (A, …) of ``values`` (A, …) over the crystal of each atom."""
     batch = crystals.batch
     return scatter(values, batch, 0, len(crystals), reduce="mean").index_select(0, batch)
 
 
 class PhaseEncoder(nn.Module):
-    """What there is to say of an atom's place among all atoms of its crystal.
+    """Features of the position of an atom relative to all atoms of its crystal.
 
-    With learned amplitudes a of every atom, S(h) = mean_j a_j exp(2πi h·f_j), and an atom sees
-    S(h) exp(-2πi h·f): the same for any origin, rotation and order of the atoms. It is given as it
-    is and brought to the unit circle, where only the phase counts. Screw axes and glide planes
-    extinguish just the waves along the axes, so steps from one wave to the next along an axis,
-    which turn with the atom as the axis' own wave would, are given too.
+    Every atom j has learned amplitudes a_j, which give S(h) = mean_j a_j exp(2πi h·f_j). An atom
+    sees S(h) exp(-2πi h·f), which does not depend on origin, rotation and order of the atoms, and
+    the same number scaled to the unit circle, which keeps only the phase. Screw axes and glide
+    planes extinguish the waves along the axes. Therefore an atom also sees the steps from one wave
+    to the next along an axis, whose phase changes with the position like that of the axis.
     """
 
     def __init__(self, width: int, outputs: int) -> None:
@@ -103,18 +103,18 @@ class PhaseEncoder(nn.Module):
 
 
 def on_circle(number: Tensor) -> Tensor:
-    """``number`` (…, 2) brought to length 1; what is below EXTINCT stays small."""
+    """Return ``number`` (…, 2) scaled to length 1; numbers below EXTINCT stay small."""
     return number / (number.square().sum(-1, keepdim=True) + EXTINCT**2).sqrt()
 
 
 def wave_steps(unit: Tensor) -> Tensor:
-    """(…, STEPS, 2) the steps from wave to wave of ``unit`` (…, H, 2), four along each axis."""
+    """Return the steps (…, STEPS, 2) between waves of ``unit`` (…, H, 2), four along each axis."""
     above, below = torch.tensor(_step_pairs(), device=unit.device).unbind(1)
     return turned_back(unit.index_select(-2, above), unit.index_select(-2, below))
 
 
 class PhaseReader(nn.Module):
-    """What the code of an atom says of its place, against the place where the atom is now."""
+    """The difference between the position that an atom latent encodes and the present one."""
 
     def __init__(self, atom_latent_dim: int, width: int, vectors: int) -> None:
         super().__init__()
@@ -123,14 +123,14 @@ class PhaseReader(nn.Module):
         self.leave = Linear(width, width + 3 * vectors)
         self.along = Linear(WAVES, 3 * vectors, bias=False)
         for parameter in self.leave.parameters():
-            nn.init.zeros_(parameter)  # so that weights without codes remain a good start
+            nn.init.zeros_(parameter)  # so that weights without atom latents are a good start
 
     def differences(self, atom_latents: Tensor, crystals: CrystalBatch) -> Tensor:
-        """(A, H, 2) the phases that ``atom_latents`` (A, K) say, less those of the atoms as they
-        are.
+        """Return the encoded phases of ``atom_latents`` (A, K) minus the present ones, (A, H, 2).
 
-        Only differences between atoms mean anything: they are turned by a common angle so that
-        their mean over the crystal is real. An atom at its place has 1, an unsure code less.
+        Only differences between atoms have a meaning, so all phases are rotated by a common angle
+        that makes their mean over the crystal real. The result is 1 for an atom at its position,
+        and shorter if the latent is uncertain.
         """
         phases = self.phases(atom_latents).unflatten(1, (WAVES, 2))
         away = turned_back(phases, waves(crystals))
@@ -140,16 +140,16 @@ class PhaseReader(nn.Module):
     def forward(
         self, atom_latents: Tensor, atoms: Tensor, crystals: CrystalBatch
     ) -> tuple[Tensor, Tensor]:
-        """Return scalars (A, S) and vectors (A, 3, V) along those of the cell.
+        """Return scalars (A, S) and vectors (A, 3, V), which are sums of cell vectors.
 
         Args:
             atom_latents: (A, K).
             atoms: (A, S) scalars so far.
-            crystals: the atoms as they are.
+            crystals: the atoms at their present positions.
         """
         difference = self.differences(atom_latents, crystals)
         seen = silu(self.enter(torch.cat([difference.flatten(1), atoms], 1)))
         scalars, along = self.leave(seen).tensor_split([atoms.shape[1]], 1)
-        along = along + self.along(difference[..., 1])  # the sines: how far it is, and which way
+        along = along + self.along(difference[..., 1])  # the sines: distance and direction
         cell = (crystals.lattice / crystals.length_scale[:, None, None])[crystals.batch]
         return scalars, torch.einsum("akv,akj->ajv", along.unflatten(1, (3, -1)), cell)

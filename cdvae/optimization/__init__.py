@@ -1,1 +1,1 @@
-"""Parts of the search for crystals with a better property."""
+"""Search for crystals with better properties, and paths in the latent space."""

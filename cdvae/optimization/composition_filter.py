@@ -15,7 +15,7 @@ from cdvae.nn.encoder import Latents
 from cdvae.prior.conditional_composition import ConditionalComposition
 
 CANDIDATES = 64
-"""Compositions drawn to replace one that is not allowed; the nearest of them is used."""
+"""The number of compositions to draw as a replacement; the nearest one is used."""
 
 
 class CompositionFilter:
@@ -27,12 +27,12 @@ class CompositionFilter:
         self._conditional = ConditionalComposition(model.prior.composition, constraints)
 
     def allows(self, counts: Tensor) -> Tensor:
-        """Return (M,) bool: whether each composition of ``counts`` (M, Z) is allowed."""
+        """Return a mask (M,) of the allowed compositions in ``counts`` (M, Z)."""
         return self._conditional.allows(counts)
 
     @torch.no_grad()
     def allows_latents(self, z: Tensor) -> Tensor:
-        """Return (B,) bool: whether the heads read an allowed composition from ``z`` (B, D)."""
+        """Return a mask (B,) of the ``z`` (B, D) whose composition (by the heads) is allowed."""
         return self.allows(read_counts(self._model.network.heads, z))
 
     @torch.no_grad()
@@ -41,8 +41,8 @@ class CompositionFilter:
     ) -> tuple[Latents, Tensor]:
         """Return B latents and their compositions (B, Z), all of which are allowed.
 
-        Each start whose composition is not allowed keeps its noise and gets, out of CANDIDATES
-        draws by its seed, the allowed composition that shares the most atoms with its own.
+        A start whose composition is not allowed keeps its noise. Its composition is replaced by the
+        one of CANDIDATES draws that shares the most atoms with it.
         """
         prior, counts, projected = self._model.prior, counts.clone(), []
         for row, (seed, allowed) in enumerate(

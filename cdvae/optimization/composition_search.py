@@ -15,21 +15,21 @@ from cdvae.optimization.objective import CombinedObjective
 from cdvae.optimization.substitution import Composition, key, keys, neighbors, neutral
 
 CHANGES = 3
-"""Most changes in one step. A single change leads from no alloy to a salt: the compositions in
-between are neither."""
+"""Most changes in one step. No single change leads from an alloy to a salt, because the
+compositions in between are neither."""
 BEAM = 3
 """Compositions that are changed further after each change, neutral or not."""
 CANDIDATES = 24
-"""Compositions of each start that the heads evaluate after each change, the best to first order."""
+"""Compositions per start that the heads evaluate after each change, the best to first order."""
 CONSIDERED = 4 * CANDIDATES
-"""Compositions, in the same order, that are checked for neutrality and likelihood."""
+"""Compositions per start, in that order, whose neutrality and likelihood are checked."""
 FLOW_STEPS = 2
 """Steps of the flow: within 0.1 standard deviations of many steps, at a third of their cost."""
 MISREAD = 1e6
 """Cost added where the heads read another composition, so that it ranks after all others."""
 
 Allowed = Callable[[Tensor], Tensor]
-"""Return (M,) bool: whether each composition (M, Z) is allowed."""
+"""Return a mask (M,) of the allowed compositions (M, Z)."""
 
 
 @dataclass
@@ -46,10 +46,9 @@ class BeamState:
 
 
 class CompositionSearch:
-    """Finds the best composition within a few changes of the present one, judged by the heads.
+    """Finds the composition within a few changes of the present one that the heads rate best.
 
-    The latent of a composition is the one to which the flow of the prior carries the noise of the
-    start.
+    The flow of the prior carries the noise of the start to the latent of each composition.
     """
 
     def __init__(self, model: TrainedModel, objective: CombinedObjective, allowed: Allowed) -> None:
@@ -66,8 +65,8 @@ class CompositionSearch:
     ) -> Tensor:
         """Return the next composition (B, Z) of each start.
 
-        It is neutral, allowed, not tabu and likely enough under the prior. It is the present
-        composition if that one is not tabu and is the best, or if there is no other.
+        It is neutral, allowed, not tabu and likely enough under the prior. The present composition
+        is returned if it is the best one and not tabu, or if there is no other.
 
         Args:
             noise: (B, K) of the starts.

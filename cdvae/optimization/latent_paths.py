@@ -30,7 +30,7 @@ def interpolate_latents(
 ) -> Tensor:
     """Return latents (N, D) on the path from the first to the second of two crystals.
 
-    The noise turns from that of the first crystal to that of the second at a constant rate. The
+    The noise rotates from that of the first crystal to that of the second at a constant rate. The
     composition changes atom by atom, each time to the likeliest one under the prior that passes
     the check of SMACT, or to the likeliest one if none passes.
 
@@ -44,7 +44,7 @@ def interpolate_latents(
         ValueError: there are not two crystals.
     """
     if len(crystals) != 2 or len(z) != 2:
-        raise ValueError(f"{len(crystals)} crystals and {len(z)} latents; a walk has two ends")
+        raise ValueError(f"{len(crystals)} crystals and {len(z)} latents; a path has two ends")
     counts = element_counts(crystals)
     noise = _flow_rows(model.prior.invert, z, counts)
     steps = composition_path(counts[0], counts[1], model.prior.composition)
@@ -76,7 +76,7 @@ def perturb_latents(
         model: the trained model.
         crystal: one crystal.
         z: (1, D) its latent.
-        strength: s in [0, 1]; 0 returns z along the axes of the prior, 1 a draw of the prior.
+        strength: s in [0, 1]; 0 returns z projected onto the axes of the prior, 1 a draw of it.
         seeds: one for each variation.
         keep_composition: whether the composition stays as it is.
 
@@ -126,13 +126,13 @@ def composition_path(start: Tensor, end: Tensor, prior: CompositionPrior) -> lis
         one = torch.eye(len(here), dtype=here.dtype, device=here.device)
         less = [-one[place] for place in surplus.nonzero().flatten()]
         more = [one[place] for place in missing.nonzero().flatten()]
-        # Atoms without a counterpart come or go where the cells hold different numbers of them.
+        # If the cells hold different numbers of atoms, some atoms are added or removed.
         exchanges = [a + b for a, b in itertools.product(less, more)]
         steps = exchanges or less or more
         nearer = torch.stack([here + step for step in steps])
         order = prior.log_prob(nearer).argsort(descending=True, stable=True).tolist()
         path.append(nearer[next((row for row in order if neutral(key(nearer[row]))), order[0])])
-    # The model does not know some sizes.
+    # Compositions with a number of atoms that the model does not know are skipped.
     inner = [counts for counts in path[1:-1] if prior.sizes[int(counts.sum())]]
     return [start, *inner, end] if len(path) > 1 else path
 
@@ -160,6 +160,6 @@ def step_compositions(
 def _flow_rows(
     flow: Callable[[Tensor, Tensor, int], Tensor], rows: Tensor, counts: Tensor
 ) -> Tensor:
-    """Return ``flow`` of each row, whose bits do not depend on the other rows."""
+    """Return ``flow`` of each row; the bits of a row do not depend on the other rows."""
     every = pad_to_multiple(range(len(rows)))
     return flow(rows[every], counts[every], FLOW_STEPS)[: len(rows)]

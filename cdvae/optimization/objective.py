@@ -16,7 +16,7 @@ Direction = Literal["minimize", "maximize", "target"]
 
 @dataclass(frozen=True)
 class PropertyObjective:
-    """The objective for one property; ``value``, in the card's units, belongs to "target"."""
+    """The objective for one property; ``value``, in the card's units, is for "target" only."""
 
     prop: str
     direction: Direction
@@ -31,7 +31,7 @@ class CombinedObjective:
     objectives: tuple[PropertyObjective, ...]
     heads: tuple[torch.nn.Module, ...]
     targets: tuple[float | None, ...]  # standardized
-    mean: Tensor  # (P,) of the properties in the training data, card's units
+    mean: Tensor  # (P,) over the training data, card's units
     std: Tensor  # (P,)
 
     def cost(self, predicted: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ from cdvae.optimization.trajectory import SearchProgress, SearchResult
 from cdvae.optimization.trust_region import TrustRegion
 
 DECODINGS = 11
-"""Most decodings of each start: its own and one after each step, as many as in the paper's code."""
+"""Most decodings of each start: itself and one after each step, as in the paper's code."""
 STEPS, LEARNING_RATE = 200, 0.1
 """Gradient steps and learning rate of Adam that work for all three data sets."""
 TRUST_RADIUS = 0.8
@@ -62,7 +62,7 @@ def optimize(
         model: the trained model.
         latents: of B starts; with atom latents the first decoding is the given crystal itself.
         seeds: one for each start.
-        sampler: for every decoding.
+        sampler: of every decoding.
         objectives: the properties to improve.
         steps: gradient steps in total, divided evenly among the steps of the search.
         learning_rate: of Adam, in units of the noise.
@@ -74,7 +74,7 @@ def optimize(
             level; may raise to stop.
 
     Raises:
-        ValueError: the objectives (see :func:`combine_objectives`) or the sampler are impossible.
+        ValueError: the objectives (see :func:`combine_objectives`) or the sampler are invalid.
     """
     objective = combine_objectives(model, objectives)
     counts = read_counts(model.network.heads, latents.z).to(latents.z.dtype)

@@ -32,7 +32,7 @@ class Incumbent:
 
     seed: int
     counts: Tensor  # (Z,) composition of the best valid crystal so far, or of the start
-    noise: Tensor  # (K,) that the flow of the prior carries to its latent
+    noise: Tensor  # (K,); the flow of the prior carries it to the latent of that crystal
     min_log_prob: float  # nats; less likely compositions are not proposed
     trust: TrustRegion
     trajectory: Trajectory = field(default_factory=Trajectory)
@@ -42,11 +42,11 @@ class Incumbent:
 
 @dataclass(frozen=True)
 class Proposal:
-    """What to decode next for L starts."""
+    """The latents to decode next for L starts."""
 
     latents: Latents
     counts: Tensor  # (L, Z)
-    predicted: list[float]  # cost of each by the heads; infinite for the starts themselves
+    predicted: list[float]  # cost by the heads; infinite for the starts
 
 
 class Search:
@@ -81,7 +81,7 @@ class Search:
         return Proposal(latents, counts, [math.inf] * len(seeds))
 
     def live(self) -> list[int]:
-        """Return the starts whose search goes on."""
+        """Return the starts whose search continues."""
         return [row for row, one in enumerate(self._incumbents) if not one.trust.exhausted]
 
     def result(self) -> SearchResult:
@@ -92,7 +92,7 @@ class Search:
     def propose(
         self, rows: Sequence[int], steps: int, learning_rate: float, progress: SearchProgress
     ) -> Proposal:
-        """Return what to decode next for the starts ``rows``.
+        """Return the next proposal for the starts ``rows``.
 
         The noise follows the gradient within the trust region; then the composition changes.
         """
@@ -117,9 +117,9 @@ class Search:
 
         Args:
             rows: L starts.
-            proposal: of these starts.
-            number: of the decoding, 0 for that of the starts themselves.
-            progress: of the whole search.
+            proposal: the latents of these starts.
+            number: number of the decoding; 0 is that of the starts.
+            progress: the progress of the whole search.
         """
         incumbents = [self._incumbents[row] for row in rows]
         before = [one.trajectory.valid_cost for one in incumbents]
@@ -154,7 +154,7 @@ class Search:
                 )
 
     def _judge(self, incumbents: Sequence[Incumbent], decoded: Decoded) -> list[bool]:
-        """Add a crystal to each trajectory; return whether it became the new incumbent."""
+        """Add a crystal to each trajectory; return True where it is the new incumbent."""
         crystals = decoded.crystals.to(self._model.device)
         z = encode(self._model, crystals).z.mean
         counts = element_counts(crystals)
@@ -208,7 +208,7 @@ class Search:
 
 
 def _fixed_attributes(proposal: Proposal) -> list[FixedAttributes | None]:
-    """Return the compositions to fix: none where atom latents determine the elements."""
+    """Return the compositions to fix; None where atom latents determine the elements."""
     has_atom_latents = (proposal.latents.num_atom_latents > 0).tolist()
     return [
         None if determined else FixedAttributes(counts)

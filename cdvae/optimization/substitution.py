@@ -1,4 +1,4 @@
-"""Compositions that differ in one step: what a search tries next."""
+"""Compositions that differ in one step, the candidates of a search."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cdvae.metrics.validity import composition_valid
 from cdvae.prior.composition_prior import CompositionPrior
 
 Composition = tuple[int, ...]
-"""Numbers of atoms by element, hashable; index k is atomic number k + 1."""
+"""Atoms of each element, hashable; index k is atomic number k + 1."""
 
 
 def key(counts: Tensor) -> Composition:
@@ -37,7 +37,7 @@ def neighbors(counts: Tensor, prior: CompositionPrior) -> Tensor:
     present = counts.nonzero().squeeze(1)
     one = torch.eye(z, dtype=counts.dtype, device=counts.device)
     exchange = one[prior.known_elements] - one[present][:, None]  # (present, known, Z)
-    several = counts[present] > 1  # a single atom is already all atoms of its element
+    several = counts[present] > 1  # for a single atom, both exchanges are the same
     whole = (exchange * counts[present][:, None, None])[several]
     sizes = prior.sizes.nonzero().squeeze(1)
     change = (sizes - counts.sum().long()).to(counts.dtype)

@@ -1,4 +1,4 @@
-"""What a search has decoded from each start, and how far it has come."""
+"""The trajectories, the results and the progress of a search."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from cdvae.geometry.crystal import CrystalBatch
 
 @dataclass
 class Trajectory:
-    """The crystals decoded from one start; the model's own heads decide which is the best."""
+    """The crystals decoded from one start; the heads of the model rate them."""
 
-    decodings: list[CrystalBatch | None] = field(default_factory=list)  # None: not finite
+    decodings: list[CrystalBatch | None] = field(
+        default_factory=list
+    )  # None: not finite or not allowed
     best: int | None = None
-    valid: bool = False  # the best crystal
+    valid: bool = False  # True if the best crystal is valid
     cost: float = math.inf  # of the best crystal, encoded again
     values: list[tuple[float, ...]] = field(default_factory=list)
     """Properties of the best crystal after each decoding, from the first finite one on."""
@@ -40,7 +42,7 @@ class Trajectory:
         """Append a decoding; return True if it is valid and better than all earlier valid ones.
 
         Args:
-            crystal: the one crystal that was decoded.
+            crystal: the decoded crystal, a batch of one.
             valid: whether its structure and composition are valid.
             cost: its cost in the search.
             values: its properties, in the card's units.
@@ -98,7 +100,7 @@ class SearchResult:
 
 
 class SearchProgress:
-    """Counts units of work: one for a gradient step, ``nfe`` for a decoding."""
+    """Counts work: one unit for a gradient step, ``nfe`` units for a decoding."""
 
     def __init__(self, gradient_steps: Sequence[int], nfe: int, on_step: OnLevel | None) -> None:
         self._total = sum(gradient_steps) + len(gradient_steps) * nfe

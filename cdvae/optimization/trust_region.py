@@ -15,10 +15,9 @@ MIN_GAIN = 0.01
 class TrustRegion:
     """The trust region of one search, sized by the ratio of validated to predicted gain.
 
-    The predicted cost is the head's at a latent that gradients led to, where the head is easily
-    wrong. The validated cost is the head's value for the crystal that was decoded from that latent
-    and encoded again. See the ratio test of trust-region methods (Nocedal and Wright, Numerical
-    Optimization, chapter 4).
+    The head predicts a cost at the end of a gradient path, where it is easily wrong. The validated
+    cost is its value for the crystal that is decoded from that latent and encoded again. See the
+    ratio test of trust-region methods (Nocedal and Wright, Numerical Optimization, chapter 4).
 
     Args:
         radius: root mean square of a step, in units of the prior's noise.
@@ -32,7 +31,7 @@ class TrustRegion:
 
     @property
     def exhausted(self) -> bool:
-        """Whether the last ``patience`` steps brought no progress."""
+        """True if the last ``patience`` steps brought no progress."""
         return self._patience is not None and self._steps_without_progress >= self._patience
 
     def update(self, before: float, predicted: float, after: float, improved: bool) -> None:

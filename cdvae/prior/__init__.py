@@ -1,1 +1,1 @@
-"""The learned densities that new crystals are drawn from."""
+"""The learned densities of compositions and latents, from which new crystals are drawn."""

@@ -42,29 +42,29 @@ class _Residual(nn.Module):
 
 @dataclass(frozen=True)
 class ShareState:
-    """What determines the next share: the number of atoms of the next element."""
+    """The state before the next share, which is the number of atoms of the next element."""
 
-    left: Tensor  # (B,) atoms not yet shared out, at least 1
-    previous: Tensor  # (B,) the share before, 0 before the first
-    chosen: Tensor  # (B, N + 1) how often each share has been chosen
+    left: Tensor  # (B,) atoms without an element, at least 1
+    previous: Tensor  # (B,) the previous share; 0 for the first
+    chosen: Tensor  # (B, N + 1) chosen shares of each size
 
 
 @dataclass(frozen=True)
 class ElementState:
-    """What determines which element gets the next share."""
+    """The state before the next share gets its element."""
 
     share: Tensor  # (B,) atoms of the element
-    after: Tensor  # (B,) the element before if its share is equal, -1 otherwise
+    after: Tensor  # (B,) the previous element if its share is equal, else -1
     counts: Tensor  # (B, Z) atoms of the elements chosen so far
-    left: Tensor  # (B, N + 1) how often each share still needs an element, this one included
-    shares: Tensor  # (B, N + 1) how often each share occurs
+    left: Tensor  # (B, N + 1) shares of each size without an element, this one included
+    shares: Tensor  # (B, N + 1) shares of each size
 
 
 class ElementAssignment:
     """B compositions whose shares get their elements one after the other."""
 
     def __init__(self, shares: Tensor, max_atoms: int) -> None:
-        """Start with ``shares`` (B, K) int64 in falling order, zeros after the last."""
+        """Start with ``shares`` (B, K) int64 in falling order, padded with zeros."""
         self._shares, self._max_atoms = shares, max_atoms
         self._histogram = one_hot(shares, max_atoms + 1).sum(1)
         self._histogram[:, 0] = 0
@@ -74,11 +74,11 @@ class ElementAssignment:
         """(B, Z) atoms of each element so far."""
 
     def rows(self, position: int) -> Tensor:
-        """Return the compositions that have a share number ``position``."""
+        """Return the compositions with more than ``position`` shares."""
         return self._shares[:, position].nonzero()[:, 0]
 
     def state(self, position: int, rows: Tensor) -> ElementState:
-        """Return the state of ``rows`` before share number ``position`` gets its element."""
+        """Return the state of ``rows`` before share ``position`` gets its element."""
         share = self._shares[rows, position]
         previous = self._shares[rows, position - 1] if position else torch.zeros_like(share)
         after = torch.where(share == previous, self._last[rows], -1)
@@ -87,7 +87,7 @@ class ElementAssignment:
         )
 
     def assign(self, position: int, rows: Tensor, element: Tensor) -> None:
-        """Give share number ``position`` of ``rows`` to ``element``, their indices."""
+        """Assign the elements ``element`` (R,), indices, to share ``position`` of ``rows`` (R,)."""
         share = self._shares[:, position]
         self.counts[rows, element] = share[rows].to(self.counts)
         self._last = self._last.index_put((rows,), element)
@@ -98,8 +98,8 @@ class ElementAssignment:
 def elements_in_order(counts: Tensor) -> tuple[Tensor, Tensor]:
     """Return shares (B, K) and element indices (B, K) of ``counts`` (B, Z).
 
-    The largest share comes first; equal shares are in order of atomic number. Shares are 0 after
-    the last.
+    The largest share comes first; equal shares are in order of atomic number. Shares are padded
+    with zeros.
     """
     z = counts.shape[1]
     rank = counts.long() * z - torch.arange(z, device=counts.device)
@@ -109,7 +109,7 @@ def elements_in_order(counts: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def enough_above(free: Tensor, needed: Tensor) -> Tensor:
-    """Return ``free`` (B, Z) elements at and above which at least ``needed`` (B, 1) are free."""
+    """Return the ``free`` (B, Z) elements with ``needed`` (B, 1) free ones at or above them."""
     return free & (free.flip(1).cumsum(1).flip(1) >= needed)
 
 
@@ -126,11 +126,12 @@ def _previous(values: Tensor) -> Tensor:
 class CompositionPrior(nn.Module):
     """A density over compositions: first N, then the shares of the elements, then the elements.
 
-    A composition is a multiset. With its shares in falling order, and the elements of equal shares
-    in order of atomic number, there is one way to write it, so its probability is the product of
-    the conditionals. Chemistry's rules (how many anions to which cations) are discrete: a density
-    learns them in minutes, while a smooth map from noise to z blurs them. Each element is chosen
-    given all shares, because a choice atom by atom can go wrong more often.
+    A share is the number of atoms of one element. Shares are in falling order, and the elements of
+    equal shares in order of atomic number, so there is one way to write a composition, and its
+    probability is the product of the conditionals. The rules of chemistry (the ratio of anions to
+    cations) are discrete: a density learns them in minutes, while a smooth map from noise to z
+    blurs them. The elements are chosen given all shares, because a choice atom by atom makes more
+    errors.
     """
 
     known_elements: Tensor  # (Z,) bool
@@ -173,7 +174,7 @@ class CompositionPrior(nn.Module):
         logits = self.parts(torch.cat(features, 1).to(self.size))
         bound = torch.where(state.previous > 0, state.previous, self.max_atoms)
         after = state.left[:, None] - sizes
-        # The remaining atoms must fit into the remaining elements, none with more than this share.
+        # The remaining atoms must fit into the remaining elements, at most this share in each.
         more = (self.most_elements - 1 - state.chosen.sum(1))[:, None] * sizes
         allowed = (sizes > 0) & (sizes <= bound[:, None]) & (after >= 0) & (after <= more)
         return logits.masked_fill(~allowed, -torch.inf).log_softmax(-1)
@@ -188,7 +189,7 @@ class CompositionPrior(nn.Module):
         free = self.known_elements & (counts == 0)
         index = torch.arange(NUM_SPECIES, device=counts.device)
         free = free & (index > state.after[:, None])
-        # Equal shares take elements further on: enough of them must be free there.
+        # The next equal shares take later elements, so enough of these must be free.
         allowed = enough_above(free, state.left.gather(1, state.share[:, None]))
         return logits.masked_fill(~allowed, -torch.inf).log_softmax(-1)
 
@@ -205,9 +206,9 @@ class CompositionPrior(nn.Module):
         return total
 
     def log_prob_of_shares(self, shares: Tensor) -> Tensor:
-        """Return the log probability (R,) of ``shares`` (R, K), whichever the elements are.
+        """Return the log probability (R,) of ``shares`` (R, K), that of N included.
 
-        ``shares`` are int64 in falling order, zeros after the last; N is part of the probability.
+        ``shares`` are int64 in falling order, padded with zeros. The elements do not matter.
         """
         live, size = shares > 0, shares.sum(1)
         chosen = _before(one_hot(shares, self.max_atoms + 1) * live[..., None])
@@ -247,7 +248,7 @@ class CompositionPrior(nn.Module):
         return assignment.counts
 
     def _sample_shares(self, uniform: Tensor) -> Tensor:
-        """Return shares (B, K), zeros after the last, from uniform numbers (B, N + 1)."""
+        """Return shares (B, K), padded with zeros, from uniform numbers (B, N + 1)."""
         left = choose(self._size().expand(len(uniform), -1), uniform[:, 0])
         share, chosen = torch.zeros_like(left), one_hot(left, self.max_atoms + 1) * 0
         shares = []
@@ -277,6 +278,6 @@ def choose(log: Tensor, draw: Tensor) -> Tensor:
     """
     edges = log.exp().cumsum(-1)
     chosen = torch.searchsorted(edges, (draw * edges[:, -1])[:, None], right=True).squeeze(1)
-    # Rounding may lead beyond the last class, or the last possible one.
+    # Rounding may lead beyond the last possible class.
     possible = (log > -torch.inf).flip(1).int().argmax(1)
     return torch.minimum(chosen, log.shape[1] - 1 - possible)

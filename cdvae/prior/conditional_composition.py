@@ -21,18 +21,18 @@ from cdvae.prior.composition_prior import (
 from cdvae.prior.partitions import Stoichiometry, falling, partitions
 
 PARTICLES = 16
-"""Compositions that are drawn for one where elements are required or forbidden."""
+"""Compositions to draw for each result if elements are required or forbidden."""
 
 
 class ConditionalComposition:
-    """Draws of the prior p(c), given constraints on c, every one of which meets them.
+    """Draws compositions c from the prior p(c) under constraints that every draw meets.
 
-    N and the shares are drawn from a table over all that are possible, the elements one after the
-    other as the prior does, with what is forbidden left out and what is required put in. Of
-    PARTICLES such compositions one is taken with probability proportional to p(c)/q(c), where q is
-    the probability of having been drawn. So the law is p(c | constraints) up
-    to a bias of order 1/PARTICLES (self-normalized importance sampling), and exact where no element
-    is required or forbidden.
+    N and the shares are drawn from a table of all possible ones. The elements are drawn one after
+    the other as in the prior, but forbidden elements are excluded and required ones placed. One of
+    PARTICLES such compositions is selected with probability proportional to p(c)/q(c), where q is
+    the probability of this procedure. The result follows p(c | constraints) up to a bias of order
+    1/PARTICLES (self-normalized importance sampling), and exactly if no element is required or
+    forbidden.
     """
 
     def __init__(
@@ -45,13 +45,13 @@ class ConditionalComposition:
         """Tabulate the possible compositions or shares.
 
         Args:
-            prior: the unconditional law.
-            constraints: ``num_atoms``, ``composition``, ``include`` and ``exclude`` are looked at.
-            size_log_weights: (N + 1) by which the law of the number of atoms is multiplied.
-            possible: whether the atoms of a cell may be shared so; None: however they are.
+            prior: the unconditional density.
+            constraints: ``num_atoms``, ``composition``, ``include`` and ``exclude`` are used.
+            size_log_weights: (N + 1) to add to the log probability of the number of atoms.
+            possible: whether a cell may have these shares; None: all are possible.
 
         Raises:
-            InfeasibleError: nothing meets the constraints.
+            InfeasibleError: no composition meets the constraints.
         """
         self._prior, self._constraints = prior, constraints
         self._possible = possible or (lambda shares: True)
@@ -63,7 +63,7 @@ class ConditionalComposition:
         self._table = self._multiples(formula) if formula else self._all_shares()
 
     def allows(self, counts: Tensor) -> Tensor:
-        """Return (B,) bool: whether each of ``counts`` (B, Z) meets the constraints."""
+        """Return a mask (B,) of the ``counts`` (B, Z) that meet the constraints."""
         if self._constraints.composition:
             return (counts[:, None] == self._table[0]).all(-1).any(1)
         fine = torch.isin(counts.sum(1).long(), torch.tensor(self._sizes, device=counts.device))
@@ -88,7 +88,7 @@ class ConditionalComposition:
 
     @torch.no_grad()
     def sample(self, uniform: Tensor) -> Tensor:
-        """Return (B, Z): counts of atoms from uniform numbers (B, :attr:`draws`) in [0, 1)."""
+        """Return counts (B, Z) from uniform numbers (B, :attr:`draws`) in [0, 1)."""
         rows, log = self._table
         if self._constraints.composition:
             return rows[choose(log.expand(len(uniform), -1), uniform[:, 0])]
@@ -105,25 +105,27 @@ class ConditionalComposition:
         sizes = known if required is None else [n for n in known if n == required]
         if not sizes:
             raise InfeasibleError(
-                f"num_atoms: {required} atoms, where the model knows cells of {_listed(known)}"
+                f"num_atoms: {required} atoms; the model knows cells of {_listed(known)} atoms"
             )
         return sizes
 
     def _multiples(self, formula: Mapping[int, int]) -> tuple[Tensor, Tensor]:
-        """Return (R, Z): the cells of that formula, and (R,) their log probabilities."""
+        """Return the cells (R, Z) of that formula and their log probabilities (R,)."""
         constraints, prior = self._constraints, self._prior
         unknown = [z for z in formula if not bool(prior.known_elements[z - 1])]
         if unknown:
             raise InfeasibleError(f"composition: the model does not know {symbol(unknown[0])}")
         if constraints.include - set(formula) or constraints.exclude & set(formula):
-            raise InfeasibleError("composition: it contradicts the elements that must (not) occur")
+            raise InfeasibleError("composition: it contradicts the required or forbidden elements")
         size = sum(formula.values())
         factors = [n // size for n in self._sizes if n % size == 0]
         if 1 in factors and constraints.lattice is None:
             factors = [1]
         if not factors:
             sizes = _listed(self._sizes)
-            raise InfeasibleError(f"composition: no multiple of {size} atoms is among {sizes}")
+            raise InfeasibleError(
+                f"composition: no multiple of its {size} atoms is among {sizes} atoms"
+            )
         fine = [k for k in factors if self._possible(falling(k * n for n in formula.values()))]
         if not fine:
             raise InfeasibleError("spacegroup: it has no sites for the atoms of this composition")
@@ -137,7 +139,7 @@ class ConditionalComposition:
 
     @torch.no_grad()
     def _all_shares(self) -> tuple[Tensor, Tensor]:
-        """Return (R, K): int64 shares, zeros after the last, and (R,) their log probabilities."""
+        """Return shares (R, K) int64, padded with zeros, and their log probabilities (R,)."""
         prior, constraints = self._prior, self._constraints
         missing = [z for z in constraints.include if not bool(prior.known_elements[z - 1])]
         if missing:
@@ -161,7 +163,7 @@ class ConditionalComposition:
         return rows, log.log_softmax(0)
 
     def _free(self) -> Tensor:
-        """Return (Z,): the elements that may occur."""
+        """Return a mask (Z,) of the elements that may occur."""
         free = self._prior.known_elements.clone()
         for number in self._constraints.exclude:
             if number <= NUM_SPECIES:
@@ -169,10 +171,7 @@ class ConditionalComposition:
         return free
 
     def _elements(self, shares: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
-        """Draw elements for ``shares`` (B, K).
-
-        Return the counts (B, Z) and log p(elements)/q(elements) (B,).
-        """
+        """Draw elements for ``shares`` (B, K); return counts (B, Z) and log p(c)/q(c) (B,)."""
         prior, include = self._prior, len(self._constraints.include)
         required, weight = self._assign_required(shares, uniform[:, :include])
         draws = uniform[:, include:]
@@ -193,9 +192,9 @@ class ConditionalComposition:
         return assignment.counts, weight
 
     def _allowed_elements(self, state: ElementState, required: Tensor) -> Tensor:
-        """Return (B, Z) bool: the elements that the next share may get under the constraints.
+        """Return a mask (B, Z) of the elements that the next share may get.
 
-        ``required`` (B, Z) are the shares of the required elements that have none yet, 0 elsewhere.
+        ``required`` (B, Z) are the shares of required elements that are still to come, else 0.
         """
         index = torch.arange(NUM_SPECIES, device=self._device)
         needed = state.left.gather(1, state.share[:, None])
@@ -209,7 +208,7 @@ class ConditionalComposition:
         return allowed & (~forced | (index == first))
 
     def _assign_required(self, shares: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
-        """Draw the share of each required element: (B, Z) atoms, and −log probability (B,)."""
+        """Draw the shares (B, Z) of required elements; return them and −log probability (B,)."""
         required = torch.zeros(len(shares), NUM_SPECIES, dtype=torch.int64, device=self._device)
         weight = torch.zeros(len(shares), device=self._device)
         left = one_hot(shares, self._prior.max_atoms + 1).sum(1)

@@ -3,8 +3,9 @@
 A transformer over one token for z and one for each atom (Peebles and Xie 2023, "DiT") learns the
 velocity that carries Gaussian noise to the encoder's latents along straight paths (Lipman et al.
 2023). Atoms are told apart by their element and their noise alone: there are no positions, so the
-law is the same for every order of the atoms. z and the atom latents have a time each, so one
-network draws both together, or the atom latents of a given z.
+law is the same for every order of the atoms. A space group and the Wyckoff position of each atom
+may be given: the latents then say little that the sites do not. z and the atom latents have a time
+each, so one network draws both together, or the atom latents of a given z.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from cdvae.geometry.elements import NUM_SPECIES
 from cdvae.linear import Linear
+from cdvae.symmetry.site_solver import NUM_POSITIONS
 
 TIME_FEATURES = 64
 
@@ -53,6 +55,32 @@ class LatentTime:
 
     z: Tensor  # (B,)
     atoms: Tensor  # (B,)
+
+
+@dataclass(frozen=True)
+class FlowCondition:
+    """The atoms of B crystals, padded to N, for which latents are drawn."""
+
+    elements: Tensor  # (B, N, Z) one-hot; zeros for padding
+    spacegroup: Tensor  # (B,) int64; 0 where it is unknown
+    positions: Tensor  # (B, N) int64 as in `position_number`; 0 where it is unknown
+    present: Tensor | None = None  # (B, N) bool, False for padding; None where there is none
+
+    def select(self, rows: Tensor) -> FlowCondition:
+        """Return the crystals ``rows``."""
+        present = None if self.present is None else self.present[rows]
+        return FlowCondition(
+            self.elements[rows], self.spacegroup[rows], self.positions[rows], present
+        )
+
+    def without_sites(self, rows: Tensor) -> FlowCondition:
+        """Return the same atoms, with the sites of the crystals ``rows`` (B,) bool unknown."""
+        return FlowCondition(
+            self.elements,
+            self.spacegroup.masked_fill(rows, 0),
+            self.positions.masked_fill(rows[:, None], 0),
+            self.present,
+        )
 
 
 class _Attention(nn.Module):
@@ -112,6 +140,8 @@ class LatentFlow(nn.Module):
         self.enter_z = Linear(latent_dim, width)
         self.enter_atoms = Linear(atom_latent_dim, width)
         self.elements = Linear(NUM_SPECIES, width, bias=False)
+        self.spacegroups = nn.Embedding(231, width)
+        self.positions = nn.Embedding(NUM_POSITIONS + 1, width)
         self.size = Linear(2, width)
         self.time = nn.Sequential(
             Linear(2 * TIME_FEATURES, width), nn.SiLU(), Linear(width, width), nn.SiLU()
@@ -122,6 +152,8 @@ class LatentFlow(nn.Module):
         self.leave_z = Linear(width, latent_dim)
         self.leave_atoms = Linear(width, atom_latent_dim)
         nn.init.normal_(self.elements.weight, std=0.3)
+        for embedding in (self.spacegroups, self.positions):
+            nn.init.zeros_(embedding.weight)
         for layer in (self.modulate, self.leave_z, self.leave_atoms):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
@@ -149,24 +181,17 @@ class LatentFlow(nn.Module):
             latents.atoms * self.atom_scale + self.atom_mean,
         )
 
-    def forward(
-        self, x: LatentSet, t: LatentTime, elements: Tensor, present: Tensor | None = None
-    ) -> LatentSet:
-        """The velocity at ``x``.
-
-        Args:
-            x: the latents on the way, in the units of the flow.
-            t: how far they are.
-            elements: (B, N, Z) one-hot element of each atom; zeros for padding.
-            present: (B, N) bool, False for padding; None where there is none.
-        """
-        size = elements.sum((1, 2))[:, None]
+    def forward(self, x: LatentSet, t: LatentTime, condition: FlowCondition) -> LatentSet:
+        """Return the velocity at ``x``, latents on the way in the units of the flow, at ``t``."""
+        size = condition.elements.sum((1, 2))[:, None]
         glob = self.enter_z(x.z) + self.size(torch.cat([size.log(), size / 10], 1))
-        atoms = self.enter_atoms(x.atoms) + self.elements(elements)
+        glob = glob + self.spacegroups(condition.spacegroup)
+        atoms = self.enter_atoms(x.atoms) + self.elements(condition.elements)
+        atoms = atoms + self.positions(condition.positions)
         hidden = torch.cat([glob[:, None], atoms], 1)
         mask = None
-        if present is not None:
-            mask = nn.functional.pad(present, (1, 0), value=True)[:, None, None]
+        if condition.present is not None:
+            mask = nn.functional.pad(condition.present, (1, 0), value=True)[:, None, None]
         features = torch.cat([_time_features(t.z), _time_features(t.atoms)], 1)
         modulation = self.modulate(self.time(features)).unflatten(1, (1, 6, -1))
         for block in self.blocks:
@@ -174,34 +199,35 @@ class LatentFlow(nn.Module):
         hidden = self.norm(hidden)
         return LatentSet(self.leave_z(hidden[:, 0]), self.leave_atoms(hidden[:, 1:]))
 
-    def sample(self, noise: LatentSet, elements: Tensor, steps: int) -> LatentSet:
-        """Latents of new crystals, in the encoder's units, by Heun's method.
+    def sample(self, noise: LatentSet, condition: FlowCondition, steps: int) -> LatentSet:
+        """Return latents of new crystals, in the encoder's units, by Heun's method.
 
         Args:
             noise: standard normal; crystals of one size.
-            elements: (B, N, Z) one-hot element of each atom.
+            condition: their atoms.
             steps: two evaluations each.
         """
         x = noise
         for start, end in _time_steps(steps, noise.z):
-            x = self._heun_step(x, elements, start, end, follow_z=True)
+            x = self._heun_step(x, condition, start, end, follow_z=True)
         return self.unscaled(x)
 
-    def sample_atoms(self, z: Tensor, noise: Tensor, elements: Tensor, steps: int) -> Tensor:
-        """(B, N, K) atom latents for the given ``z`` (B, D), from ``noise`` (B, N, K)."""
-        scaled = self.scaled(LatentSet(z, noise)).z
-        x = LatentSet(scaled, noise)
+    def sample_atoms(
+        self, z: Tensor, noise: Tensor, condition: FlowCondition, steps: int
+    ) -> Tensor:
+        """Return atom latents (B, N, K) for given ``z`` (B, D), from ``noise`` (B, N, K)."""
+        x = LatentSet(self.scaled(LatentSet(z, noise)).z, noise)
         for start, end in _time_steps(steps, z):
-            x = self._heun_step(x, elements, start, end, follow_z=False)
+            x = self._heun_step(x, condition, start, end, follow_z=False)
         return self.unscaled(x).atoms
 
     def _heun_step(
-        self, x: LatentSet, elements: Tensor, start: Tensor, end: Tensor, *, follow_z: bool
+        self, x: LatentSet, condition: FlowCondition, start: Tensor, end: Tensor, *, follow_z: bool
     ) -> LatentSet:
         def velocity(at: LatentSet, time: Tensor) -> LatentSet:
             times = time.expand(len(at.z))
             z_times = times if follow_z else torch.ones_like(times)
-            v = self(at, LatentTime(z_times, times), elements)
+            v = self(at, LatentTime(z_times, times), condition)
             return v if follow_z else LatentSet(torch.zeros_like(v.z), v.atoms)
 
         step = end - start

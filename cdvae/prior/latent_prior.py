@@ -1,11 +1,11 @@
 """A learned density over z, from which new crystals are drawn.
 
-p(z) = Σ_c p(c) p(z | c): first a composition c, then z by flow matching with straight paths (Lipman
-et al. 2023), which carries N(0, I) to where the encoder puts crystals of that composition: to the
-means of posteriors, whose width is noise to the decoder, and along the principal components of
-these means alone, as the other directions say next to nothing and a flow would spend itself on
-them. The standard normal stays available, but with a weak KL term it has holes. New crystals are
-decoded from z alone: there is no prior of the codes of atoms.
+p(z) = Σ_c p(c) p(z | c): a composition c is drawn first, then z by flow matching with straight
+paths (Lipman et al. 2023). The flow carries N(0, I) to the posterior means of crystals with that
+composition; their width is noise for the decoder and left out. It uses only the principal
+components of the means: the other directions hold almost no information and would take most of the
+capacity of the flow. (With a weak KL term, the standard normal does not fit the latents.) There is
+no prior for the atom latents, so the decoder makes new crystals from z without them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from cdvae.prior.composition_prior import CompositionPrior
 
 
 class _FlowBlock(nn.Module):
-    """Residual layer, modulated by time and composition."""
+    """A residual layer, modulated by time and composition."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -38,14 +38,10 @@ class _FlowBlock(nn.Module):
 
 
 class LatentPrior(nn.Module):
-    """Composition, then a velocity field on K coordinates of z (D numbers).
+    """A density of compositions, and a velocity field on K coordinates of z (D numbers)."""
 
-    Buffers kept with the weights: ``mean`` (D,) of z, ``axes`` (K, D) orthogonal, each as long as
-    the standard deviation of z along it.
-    """
-
-    mean: Tensor
-    axes: Tensor
+    mean: Tensor  # (D,) of z over the training data
+    axes: Tensor  # (K, D) orthogonal; their lengths are the standard deviations of z along them
 
     def __init__(
         self, latent_dim: int, components: int, max_atoms: int, width: int, blocks: int
@@ -64,7 +60,7 @@ class LatentPrior(nn.Module):
         self.leave = nn.Sequential(nn.LayerNorm(width), Linear(width, components))
 
     def forward(self, x: Tensor, t: Tensor, counts: Tensor) -> Tensor:
-        """Return (B, K): velocity at coordinates ``x`` (B, K) and time ``t`` (B,) in [0, 1].
+        """Return the velocity (B, K) at coordinates ``x`` (B, K) and time ``t`` (B,) in [0, 1].
 
         ``counts`` (B, Z) are the atoms of each element.
         """
@@ -80,7 +76,7 @@ class LatentPrior(nn.Module):
         return self.leave(hidden)
 
     def flow_loss(self, z: Tensor, counts: Tensor, rng: torch.Generator) -> Tensor:
-        """Mean squared error of the velocity on straight paths from noise to ``z`` (B, D)."""
+        """Return the mean squared error of the velocity on straight paths to ``z`` (B, D)."""
         data = self.coordinates(z)
         noise = torch.randn(data.shape, generator=rng, device=data.device)
         t = torch.rand(len(data), generator=rng, device=data.device)
@@ -88,21 +84,20 @@ class LatentPrior(nn.Module):
         return (self(path, t, counts) - (data - noise)).square().mean()
 
     def coordinates(self, z: Tensor) -> Tensor:
-        """(B, K) of ``z`` (B, D) along the axes, in units of its spread over the training data."""
+        """Return the coordinates (B, K) of ``z`` (B, D) along the axes, in standard deviations."""
         return linear(z - self.mean, self.axes / self.axes.square().sum(1, keepdim=True))
 
     def sample_from_noise(self, noise: Tensor, counts: Tensor, steps: int = 5) -> Tensor:
-        """Return (B, D): latents from standard normal ``noise`` (B, K), by Heun's method.
+        """Return latents (B, D) from standard normal ``noise`` (B, K), by Heun's method.
 
         The paths are nearly straight: five steps end within 0.01 standard deviations of a hundred.
-        ``counts`` (B, Z) are the atoms of each element of the crystals. The map can be
-        differentiated by both.
+        ``counts`` (B, Z) are the atoms of each element. The map is differentiable in both.
         """
         times = torch.linspace(0, 1, steps + 1, device=noise.device)
         return linear(self._flow(noise, counts, times), self.axes.T) + self.mean
 
     def invert(self, z: Tensor, counts: Tensor, steps: int = 25) -> Tensor:
-        """Return (B, K): the noise from which :meth:`sample_from_noise` reaches ``z`` (B, D)."""
+        """Return the noise (B, K) from which :meth:`sample_from_noise` reaches ``z`` (B, D)."""
         times = torch.linspace(1, 0, steps + 1, device=z.device)
         return self._flow(self.coordinates(z), counts, times)
 

@@ -1,20 +1,20 @@
-"""How the atoms of a cell can be shared among its elements, whichever these are."""
+"""The ways to divide the atoms of a cell among its elements."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
 Stoichiometry = tuple[int, ...]
-"""Atoms of each element of a formula in falling order."""
+"""Atoms of each element of a formula, in falling order."""
 
 
 def falling(counts: Iterable[int]) -> Stoichiometry:
-    """Return the shares of elements with that many atoms."""
+    """Return ``counts`` in falling order."""
     return tuple(sorted(counts, reverse=True))
 
 
 def partitions(n: int, largest: int, parts: int) -> Iterator[Stoichiometry]:
-    """Return every way to write ``n`` as at most ``parts`` falling numbers up to ``largest``."""
+    """Yield every way to write ``n`` as at most ``parts`` falling numbers up to ``largest``."""
     if n == 0:
         yield ()
         return

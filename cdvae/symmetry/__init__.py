@@ -1,5 +1,5 @@
-"""Space groups: operations, Wyckoff positions, the cells they allow. numpy and spglib only.
+"""Space groups: operations, Wyckoff positions and cells. It needs numpy and spglib only.
 
-Fractional coordinates are columns here: an operation takes x to R x + t. Translations and grid
-points are whole numbers of 24ths, so that equality is exact.
+Fractional coordinates are columns here: an operation maps x to R x + t. Translations and grid
+points are integers in units of 1/24, so that equality is exact.
 """

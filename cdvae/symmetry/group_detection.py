@@ -1,4 +1,4 @@
-"""Which space group a crystal has, as spglib finds it."""
+"""Check of the space group of a crystal with spglib."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cdvae.symmetry.group_cells import Group
 from cdvae.symmetry.operations import GRID
 
 OFF = 0.06
-"""Fraction of the cell by which spglib's translations may differ from exact ones."""
+"""Tolerance for the translations of spglib, in fractional coordinates."""
 
 
 def has_group(
@@ -22,14 +22,14 @@ def has_group(
     atomic_numbers: np.ndarray,
     symprec: float,
 ) -> bool:
-    """Return whether spglib finds space group ``number`` or a supergroup at ``symprec`` Å.
+    """Return True if spglib finds space group ``number`` or a supergroup at ``symprec`` Å.
 
-    A supergroup has all operations of the group in some choice of axes and origin; the origin is
-    taken as it is, so False may be wrong for a crystal that was moved.
+    A supergroup has all operations of the group for some choice of axes and origin. Only the
+    present origin is tried, so the result may be False for a translated crystal.
     """
     cell: Any = (lattice, frac_coords, atomic_numbers)  # spglib declares nested sequences
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of how errors will be told
+        warnings.simplefilter("ignore", DeprecationWarning)  # spglib 2 announces new exceptions
         try:
             dataset = spglib.get_symmetry_dataset(cell, symprec)
         except spglib.SpglibError:

@@ -1,4 +1,4 @@
-"""Atoms on Wyckoff positions: where they start, and the steps that keep the symmetry."""
+"""Random placements of atoms on Wyckoff positions, and the steps that keep the symmetry."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from cdvae.symmetry.site_assignment import draw_sites
 
 TRIES = 16
 APART = 0.6
-"""Distance of atoms at the start, in units of (V/N)^(1/3), that is good enough.
+"""Sufficient distance between the atoms of a placement, in units of (V/N)^(1/3).
 
-An atom without freedom never leaves its site, so two of them must not start on each other.
+An atom without freedom never leaves its site, so two atoms must not start on the same site.
 """
 _IMAGES = np.array(list(itertools.product((-1, 0, 1), repeat=3)))
 
@@ -26,19 +26,21 @@ class Placement:
     """A crystal on Wyckoff positions; the atoms of an orbit follow each other."""
 
     frac_coords: np.ndarray  # (N, 3)
-    element: np.ndarray  # (N,) int64, place of the element among those of the plan
+    element: np.ndarray  # (N,) int64, index of the element in the plan
     orbit: np.ndarray  # (N,) int64, ascending
-    projector: np.ndarray  # (3N, 3N) from any fractional steps to the symmetric ones
+    projector: np.ndarray  # (3N, 3N) projects fractional steps onto symmetric ones
 
 
 @dataclass(frozen=True)
 class WyckoffPlan:
-    """What stays of a symmetric crystal whichever sites its atoms take."""
+    """The space group, the cell and the composition of a symmetric crystal, without its sites."""
 
     group: Group
     basis: np.ndarray  # (3, 3) from the coordinates of the group to those in the cell
     stoichiometry: tuple[int, ...]  # atoms of each element
     lattice: np.ndarray  # (3, 3) Å, rows
+    sites: tuple[tuple[int, int], ...] | None = None
+    """(element, position) of each orbit; None to draw positions at random."""
 
     @cached_property
     def ops(self) -> Operations:
@@ -46,12 +48,11 @@ class WyckoffPlan:
         return self.group.ops.changed(self.basis)
 
     def draw_placement(self, rng: np.random.Generator) -> Placement:
-        """Atoms on random sites, with atoms apart from each other if a few tries find such."""
+        """Return a random placement; several tries avoid atoms that are too close."""
         length_scale = (abs(np.linalg.det(self.lattice)) / sum(self.stoichiometry)) ** (1 / 3)
         best, widest = None, -1.0
         for _ in range(TRIES):
-            taken = draw_sites(self.group.positions, self.stoichiometry, rng)
-            sites = [(element, number) for element, own in enumerate(taken) for number in own]
+            sites = self.sites or self._random_sites(rng)
             frac_coords = np.concatenate([self._orbit(number, rng) for _, number in sites])
             apart = _closest(frac_coords, self.lattice) / length_scale
             if apart > widest:
@@ -68,17 +69,23 @@ class WyckoffPlan:
             self._projector([number for _, number in sites]),
         )
 
+    def _random_sites(self, rng: np.random.Generator) -> tuple[tuple[int, int], ...]:
+        taken = draw_sites(self.group.positions, self.stoichiometry, rng)
+        return tuple(
+            (element, number) for element, numbers in enumerate(taken) for number in numbers
+        )
+
     def _orbit(self, number: int, rng: np.random.Generator) -> np.ndarray:
-        """Return (M, 3): the images of a random site of that position, in the cell."""
+        """Return the images (M, 3), in the cell, of a random site of a Wyckoff position."""
         position, ops = self.group.positions[number], self.group.ops
-        # A whole number of periods of the lattice along every direction of freedom.
+        # This covers an integer number of periods along every direction of freedom.
         site = position.base / GRID + position.freedom @ (position.stabilizer * rng.random(3))
         first = position.first
         images = ops.rotation[first] @ site + ops.translation[first] / GRID
         return images @ self.basis.T % 1.0
 
     def _projector(self, numbers: list[int]) -> np.ndarray:
-        """Return the mean over the group of the steps that its operations carry to each atom."""
+        """Return the projector (3N, 3N): the mean over the group of the transformed steps."""
         rotation = self.ops.rotation
         back = np.rint(np.linalg.inv(rotation))
         total = 3 * sum(self.stoichiometry)
@@ -97,7 +104,7 @@ class WyckoffPlan:
 
 
 def _closest(frac_coords: np.ndarray, lattice: np.ndarray) -> float:
-    """The shortest distance between two atoms, their images included, Å; cells nearly reduced."""
+    """Return the shortest distance between two atoms, Å, images included, in a reduced cell."""
     away = frac_coords[:, None] - frac_coords
     away -= np.rint(away)
     distance = np.linalg.norm((away[:, :, None] + _IMAGES) @ lattice, axis=-1)

@@ -1,4 +1,4 @@
-"""Which atoms take which Wyckoff positions."""
+"""Assignment of atoms to Wyckoff positions."""
 
 from __future__ import annotations
 
@@ -11,23 +11,29 @@ from cdvae.symmetry.site_solver import Stoichiometry, fits, is_sum, uses
 from cdvae.symmetry.wyckoff import Position
 
 
-def has_sites(positions: Sequence[Position], shares: Stoichiometry) -> bool:
-    """Whether atoms shared so among elements fill whole positions, without sharing a site."""
+def multiplicities(positions: Sequence[Position]) -> tuple[Counter[int], tuple[int, ...]]:
+    """Return the fixed positions, counted by multiplicity, and the free multiplicities."""
     fixed = Counter(one.multiplicity for one in positions if not one.free)
-    free = tuple(sorted({one.multiplicity for one in positions if one.free}))
+    return fixed, tuple(sorted({one.multiplicity for one in positions if one.free}))
+
+
+def has_sites(positions: Sequence[Position], shares: Stoichiometry) -> bool:
+    """Return True if elements with these numbers of atoms fill whole positions."""
+    fixed, free = multiplicities(positions)
     return fits(tuple(sorted(shares)), tuple(sorted(fixed.items())), free)
 
 
 def draw_sites(
     positions: Sequence[Position], shares: Stoichiometry, rng: np.random.Generator
 ) -> list[list[int]]:
-    """For each element the numbers of the positions it takes, with those with freedom repeated.
+    """Return random positions, by index, for each element; positions with freedom may repeat.
 
-    Every assignment that is possible may come, the multiplicities of each element at random.
-    ValueError where ``has_sites`` says that there is none.
+    Every possible assignment can occur.
+
+    Raises:
+        ValueError: there is no assignment (see :func:`has_sites`).
     """
-    fixed = Counter(one.multiplicity for one in positions if not one.free)
-    free = tuple(sorted({one.multiplicity for one in positions if one.free}))
+    fixed, free = multiplicities(positions)
     order = rng.permutation(len(shares)).tolist()
     chosen: dict[int, list[int]] = {}
     unused = {
@@ -40,7 +46,7 @@ def draw_sites(
     }
     for place, element in enumerate(order):
         rest = tuple(sorted(shares[i] for i in order[place + 1 :]))
-        left = tuple(sorted((m, len(own)) for m, own in unused.items()))
+        left = tuple(sorted((m, len(numbers)) for m, numbers in unused.items()))
         options = [
             (use, after)
             for use, after in uses(shares[element], left, free)
@@ -49,13 +55,13 @@ def draw_sites(
         if not options:
             raise ValueError(f"no sites for {shares} atoms")
         use, _ = options[rng.integers(len(options))]
-        own = [unused[m].pop() for m, number in use for _ in range(number)]
+        taken = [unused[m].pop() for m, number in use for _ in range(number)]
         atoms = shares[element] - sum(m * number for m, number in use)
         while atoms:
             sizes = [m for m in free if m <= atoms and is_sum(atoms - m, free)]
             size = sizes[rng.integers(len(sizes))]
             places = [i for i, p in enumerate(positions) if p.free and p.multiplicity == size]
-            own.append(places[rng.integers(len(places))])
+            taken.append(places[rng.integers(len(places))])
             atoms -= size
-        chosen[element] = own
+        chosen[element] = taken
     return [chosen[i] for i in range(len(shares))]

@@ -1,8 +1,8 @@
 """Decide whether atoms and cells fit a space group, without numpy.
 
-The HTTP front end and the science share this module, so that a request is refused exactly when
-its job would be infeasible. It imports the standard library only. `space_groups.json` is written
-by `python -m cdvae.symmetry.site_table`.
+The HTTP front end and the worker share this module, so that a request is rejected exactly when its
+job would be infeasible. It imports the standard library only. `python -m cdvae.symmetry.site_table`
+writes `space_groups.json`.
 """
 
 from __future__ import annotations
@@ -16,12 +16,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 MAX_STRAIN = 0.01
-"""Strain up to which a given cell counts as a cell of the group."""
+"""Largest strain between a given cell and a cell of the group."""
+
+NUM_POSITIONS = 1731
+"""Wyckoff positions of all space groups."""
 
 Stoichiometry = tuple[int, ...]
 """Atoms of each element in the cell."""
 FixedPositions = tuple[tuple[int, int], ...]
-"""(multiplicity, number of positions) of the positions without freedom: each is filled once."""
+"""(multiplicity, number of positions) of the positions without freedom, which are filled once."""
 Setting = Literal["conventional", "primitive"]
 Vector = Sequence[float]
 
@@ -38,8 +41,20 @@ def _table() -> dict[str, Any]:
     return table
 
 
+def position_number(number: int, index: int) -> int:
+    """Return a number from 1 to NUM_POSITIONS for position `index` of space group `number`."""
+    return 1 + _positions_before()[number] + index
+
+
+@cache
+def _positions_before() -> dict[int, int]:
+    """Return how many positions all lower space groups have together."""
+    sizes = [int(_table()["groups"][str(number)]["positions"]) for number in range(1, 231)]
+    return dict(zip(range(1, 231), itertools.accumulate(sizes, initial=0), strict=False))
+
+
 def group_has_sites(number: int, counts: Sequence[int], cells: int = 1) -> bool:
-    """Return whether the atoms of each element fill whole positions of `cells` primitive cells."""
+    """Return True if the atoms of each element fill whole positions of `cells` primitive cells."""
     if any(count % cells for count in counts):
         return False
     fixed, free = _positions(number)
@@ -47,17 +62,17 @@ def group_has_sites(number: int, counts: Sequence[int], cells: int = 1) -> bool:
 
 
 def group_has_room(number: int, atoms: int, elements: int, cells: int = 1) -> bool:
-    """Return whether `atoms` of at least this many elements fill whole positions."""
+    """Return True if `atoms` atoms of at least `elements` elements fill whole positions."""
     return atoms % cells == 0 and _max_orbits(number, atoms // cells) >= elements
 
 
 def primitive_cells(number: int, setting: Setting) -> int:
-    """Return how many primitive cells a cell in this setting holds."""
+    """Return the number of primitive cells in a cell of this setting."""
     return int(_table()["groups"][str(number)]["centring"]) if setting == "conventional" else 1
 
 
 def cell_setting(number: int, lattice: Sequence[Vector]) -> Setting | None:
-    """Return in which setting the rows of `lattice` (Å) are a cell of the group; None in neither.
+    """Return the setting in which the rows of `lattice` (Å) are a cell of the group, or None.
 
     The axes may be any unimodular combination of the rows with coefficients −1, 0 and 1.
     """
@@ -87,7 +102,7 @@ def _metrics(lattice: Sequence[Vector]) -> Iterator[Vector]:
 
 @cache
 def _unimodular() -> tuple[tuple[int, int, int], ...]:
-    """Return the triples of axes, as places in the product above, with determinant 1."""
+    """Return the triples of axes, as indices into the product above, with determinant 1."""
     axes = list(itertools.product((-1, 0, 1), repeat=3))
     return tuple(
         (i, j, k)
@@ -105,14 +120,14 @@ def _determinant(a: Vector, b: Vector, c: Vector) -> float:
 
 
 def _keeps_symmetry(metric: Vector, average: Sequence[Sequence[int]]) -> bool:
-    """Return whether averaging the metric over the rotations strains it by less than MAX_STRAIN.
+    """Return True if averaging the metric over the rotations strains it by less than MAX_STRAIN.
 
     The strain is the Frobenius norm of M⁻¹ S − 1 for the metric M and its average S.
     """
     symmetric: list[float] = []
     for place, row in enumerate(average):
         value = sum(map(float.__mul__, map(float, row), metric)) / COMMON_ORDER
-        # The strain is at least the relative change of each length: most axes stop here.
+        # The strain is at least the relative change of a length; most axes fail here.
         if place < 3 and abs(value - metric[place]) > 2 * MAX_STRAIN * metric[place]:
             return False
         symmetric.append(value)
@@ -153,7 +168,7 @@ def _positions(number: int) -> tuple[FixedPositions, tuple[int, ...]]:
 
 @lru_cache(maxsize=100_000)
 def fits(shares: Stoichiometry, fixed: FixedPositions, free: tuple[int, ...]) -> bool:
-    """Return whether all elements find positions; `free` are multiplicities that may repeat."""
+    """Return True if all elements find positions; `free` are multiplicities that may repeat."""
     if not shares:
         return True
     return any(fits(shares[:-1], left, free) for _, left in uses(shares[-1], fixed, free))
@@ -162,7 +177,7 @@ def fits(shares: Stoichiometry, fixed: FixedPositions, free: tuple[int, ...]) ->
 def uses(
     atoms: int, fixed: FixedPositions, free: tuple[int, ...]
 ) -> Iterator[tuple[FixedPositions, FixedPositions]]:
-    """Yield how many fixed positions an element with `atoms` may take, and what is left then."""
+    """Yield the fixed positions that an element with `atoms` may take, and the remaining ones."""
     if not fixed:
         if is_sum(atoms, free):
             yield (), ()
@@ -175,7 +190,7 @@ def uses(
 
 @lru_cache(maxsize=10_000)
 def is_sum(atoms: int, sizes: tuple[int, ...]) -> bool:
-    """Return whether `atoms` is a sum of `sizes`, each as often as needed."""
+    """Return True if `atoms` is a sum of `sizes`, which may repeat."""
     return atoms == 0 or any(size <= atoms and is_sum(atoms - size, sizes) for size in sizes)
 
 

@@ -1,34 +1,35 @@
-"""Write the table of `cdvae.symmetry.site_solver`: ``python -m cdvae.symmetry.site_table``.
+"""Print the table for `cdvae.symmetry.site_solver`: ``python -m cdvae.symmetry.site_table``.
 
 ``groups`` holds for each space group the Wyckoff positions of its primitive cell, the number of
-primitive cells in the conventional one, and the places of its two settings in ``averages``.
-``averages`` holds the different averages of a metric over the rotations of a group.
+primitive cells in the conventional one, and the indices of its two settings in ``averages``.
+``averages`` holds the distinct averages of a metric over the rotations of a group.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections import Counter
 from typing import Any
 
 import numpy as np
 
 from cdvae.symmetry.operations import Operations, centring, conventional, primitive
+from cdvae.symmetry.site_assignment import multiplicities
 from cdvae.symmetry.site_solver import COMMON_ORDER, COMPONENTS
 from cdvae.symmetry.wyckoff import positions
 
 
 def sites_of(number: int) -> dict[str, Any]:
-    """Return ``fixed``: {multiplicity: positions} and ``free``: [multiplicity, …].
+    """Return ``positions``, ``fixed``: {multiplicity: positions} and ``free``: [multiplicity, …].
 
-    A fixed position holds its atoms once; the others have room for any number of such sets.
+    A fixed position can be filled once; the other positions can be filled any number of times.
     """
     found = positions(primitive(number))
-    fixed = Counter(one.multiplicity for one in found if not one.free)
+    fixed, free = multiplicities(found)
     return {
+        "positions": len(found),
         "fixed": {str(size): fixed[size] for size in sorted(fixed)},
-        "free": sorted({one.multiplicity for one in found if one.free}),
+        "free": list(free),
     }
 
 

@@ -15,8 +15,8 @@ from cdvae.symmetry.operations import GRID, Operations
 class Position:
     """A Wyckoff position: the sites ``base`` + ``freedom`` u for any u, and their images.
 
-    ``stabilizer`` operations fix each site; the operations with the numbers ``first`` carry it to
-    its ``multiplicity`` different images.
+    ``stabilizer`` operations fix a site; the operations ``first`` carry it to its ``multiplicity``
+    distinct images.
     """
 
     base: np.ndarray  # (3,) int64 24ths, a site without further symmetry
@@ -32,21 +32,21 @@ class Position:
 
     @property
     def free(self) -> bool:
-        """Whether a site has a degree of freedom: the position holds any number of atoms."""
+        """True if a site has a degree of freedom; the position can then be filled repeatedly."""
         return bool(self.freedom.any())
 
 
 def positions(ops: Operations) -> list[Position]:
     """Return all Wyckoff positions, the lowest multiplicity first.
 
-    A grid of 24ths meets every position at a point without further symmetry. Two points belong to
-    one position if an operation or a translation of the lattice carries the points that are fixed
-    by the operations of the one to those of the other.
+    A grid of 24ths contains a point without further symmetry of every position. Two points belong
+    to one position if an operation or a lattice translation maps the fixed points of the site
+    symmetry group of one to those of the other.
     """
     grid = np.indices((GRID,) * 3).reshape(3, -1).T  # (P, 3), point number (x·24 + y)·24 + z
     fixed, shift = _site_symmetry(ops, grid)
     packed = _packed(fixed, shift)
-    # One point stands for all points that the same operations fix with the same translations.
+    # One point represents all points with the same site symmetry.
     _, representatives, kind = np.unique(packed, return_index=True, return_inverse=True)
     number = {packed[point].tobytes(): i for i, point in enumerate(representatives)}
     classes = _DisjointSets(len(representatives))
@@ -62,7 +62,7 @@ def positions(ops: Operations) -> list[Position]:
 
 
 def _site_symmetry(ops: Operations, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return which operations fix each point, (P, G) bool, and by which translation, (P, G, 3)."""
+    """Return the operations that fix each point, (P, G) bool, and their translations (P, G, 3)."""
     away = grid[:, None] - (np.einsum("gij,pj->pgi", ops.rotation, grid) + ops.translation)
     fixed = (away % GRID == 0).all(-1)
     return fixed, np.where(fixed[..., None], away // GRID, 0).astype(np.int8)
@@ -78,7 +78,7 @@ def _packed(fixed: np.ndarray, shift: np.ndarray) -> np.ndarray:
 
 
 def _kinds_of_images(ops: Operations, point: np.ndarray, kind: np.ndarray) -> set[int]:
-    """Return the ``kind`` (P,) of the grid points that the operations carry ``point`` (3,) to."""
+    """Return the ``kind`` (P,) of the images of ``point`` (3,)."""
     images = (ops.rotation @ point + ops.translation) % GRID
     numbers = images @ np.array([GRID * GRID, GRID, 1])
     return set(kind[numbers].tolist())

@@ -1,4 +1,4 @@
-"""Crystals made from crystals, so that an autoencoder of a small data set learns to read any."""
+"""Distorted copies of crystals, so that an autoencoder of a small data set generalizes."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ STRAIN = 0.04
 def perturb(
     crystals: CrystalBatch, properties: Tensor, share: float, rng: torch.Generator
 ) -> tuple[CrystalBatch, Tensor, Tensor]:
-    """About a ``share`` of the crystals displaced and strained at random, the others as they are.
+    """Displace and strain a random ``share`` of the crystals.
 
-    To encode and decode a crystal is a task of geometry alone, for which a distorted crystal is as
-    good an example as a relaxed one. Its properties (B, P) are unknown, NaN. Which ones are
-    distorted comes third, (B,) bool.
+    Encoding and decoding is a task of geometry, for which distorted crystals are good examples,
+    too. Their properties (B, P) are unknown and become NaN.
+
+    Returns:
+        The crystals, the properties (B, P) and a mask (B,) of the distorted crystals.
     """
     b, device = len(crystals), crystals.lattice.device
 

@@ -1,4 +1,4 @@
-"""The state of a training run on disk: safetensors with JSON metadata, replaced atomically."""
+"""Files with the state of a training run: safetensors with JSON metadata, replaced atomically."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def load_state(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]
     """Return the groups and ``meta`` of a file written by :func:`save_state`.
 
     Raises:
-        DataError: the file is not such a file.
+        DataError: the file is not a training state.
     """
     groups: dict[str, dict[str, Tensor]] = {}
     try:
@@ -50,7 +50,7 @@ def load_state(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return the moments and step counts of Adam, by parameter number."""
+    """Return the state of the optimizer (moments, step counts) by parameter number and name."""
     state = optimizer.state_dict()["state"]
     return {
         f"{number}/{name}": value
@@ -60,7 +60,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put the tensors of :func:`optimizer_tensors` back."""
+    """Load the ``tensors`` that :func:`optimizer_tensors` returned."""
     entries: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         number, name = key.split("/")

@@ -1,4 +1,4 @@
-"""The posteriors of a whole data set."""
+"""Encode a whole data set."""
 
 from __future__ import annotations
 

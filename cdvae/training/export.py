@@ -1,4 +1,4 @@
-"""From a finished training run to a model folder."""
+"""Write a model folder from the results of a training run."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ def export_model(
     Args:
         folder: ``model_store/<name>/<version>``; its name is the version.
         config: the settings of the run.
-        config_toml: their text, kept as it was written.
+        config_toml: the text of the settings, which is copied.
         network: the averaged autoencoder.
         prior: the prior over z.
         property_model: the averaged property model.
-        posterior: of every training crystal, from :func:`cdvae.training.encode.encode_all`.
+        posterior: of the training crystals, from :func:`cdvae.training.encode.encode_all`.
         data: the training crystals.
-        facts: what only the caller knows: ``commit``, ``counts`` of crystals by split,
-            ``columns``, the source column of each property, and ``property_model_mae``, the
-            property model's mean absolute error of each property on the validation split.
-        workers: processes for the fingerprints.
+        facts: entries of the card: ``commit``, ``counts`` of crystals by split, ``columns``, the
+            source column of each property, and ``property_model_mae``, the mean absolute error of
+            the property model for each property on the validation split.
+        workers: number of processes for the fingerprints.
     """
     statistics, known = describe_training_data(data, workers)
     rng = torch.Generator().manual_seed(START_SEED)

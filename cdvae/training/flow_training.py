@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,13 +27,23 @@ from cdvae.errors import DataError
 from cdvae.geometry.elements import NUM_SPECIES
 from cdvae.model_folder import load_model
 from cdvae.nn.encoder import Latent, Posterior
-from cdvae.prior.latent_flow import LatentFlow, LatentFlowConfig, LatentSet, LatentTime
+from cdvae.prior.latent_flow import (
+    FlowCondition,
+    LatentFlow,
+    LatentFlowConfig,
+    LatentSet,
+    LatentTime,
+)
+from cdvae.symmetry.crystal_sites import CrystalSites, crystal_sites
+from cdvae.symmetry.site_solver import NUM_POSITIONS
 from cdvae.training.checkpoint import load_state, save_state
 from cdvae.training.encode import encode_all
 from cdvae.training.trainer import Trainer, append_row
 
 MICRO_BATCHES = 4
 """Parts of a batch, by size, so that few atoms are padding."""
+SITES_UNKNOWN = 0.15
+"""Share of the crystals in training whose sites the network is not told."""
 LOG_EVERY, VALIDATE_EVERY = 100, 1000
 VALIDATION_CRYSTALS = 1024
 
@@ -53,10 +63,11 @@ class FlowTrainConfig:
 
 @dataclass(frozen=True)
 class LatentData:
-    """The posterior of N crystals, and the elements of their atoms."""
+    """The posterior of N crystals, the elements of their atoms, and the sites that they occupy."""
 
     posterior: Posterior
     atomic_numbers: Tensor  # (A,)
+    sites: CrystalSites
 
     def __post_init__(self) -> None:
         sizes = self.posterior.num_atoms
@@ -78,12 +89,18 @@ class LatentData:
         own = self.posterior.atom_latents
         drawn = Latent(own.mean[atoms], own.logvar[atoms]).sample(rng).split(sizes.tolist())
         elements = one_hot(self.atomic_numbers[atoms] - 1, NUM_SPECIES).float()
-        present = torch.arange(int(sizes.max())) < sizes[:, None]
-        return Batch(
-            LatentSet(self.posterior.z.mean[rows], pad_sequence(list(drawn), batch_first=True)),
-            pad_sequence(list(elements.split(sizes.tolist())), batch_first=True),
-            present,
+
+        def padded(values: Tensor) -> Tensor:
+            return pad_sequence(list(values.split(sizes.tolist())), batch_first=True)
+
+        condition = FlowCondition(
+            padded(elements),
+            self.sites.spacegroup[rows],
+            padded(self.sites.positions[atoms]),
+            torch.arange(int(sizes.max())) < sizes[:, None],
         )
+        latents = LatentSet(self.posterior.z.mean[rows], pad_sequence(drawn, batch_first=True))
+        return Batch(latents, condition)
 
 
 @dataclass(frozen=True)
@@ -91,22 +108,22 @@ class Batch:
     """Padded crystals."""
 
     latents: LatentSet  # in the encoder's units
-    elements: Tensor  # (B, N, Z) one-hot
-    present: Tensor  # (B, N) bool
+    condition: FlowCondition
 
 
-def match_noise(noise: Tensor, data: Tensor, elements: Tensor, present: Tensor) -> Tensor:
-    """``noise`` (B, N, K) with the atoms of each element reordered to lie near ``data``.
+def match_noise(noise: Tensor, data: Tensor, condition: FlowCondition) -> Tensor:
+    """Return ``noise`` (B, N, K) with the atoms of each kind reordered to lie near ``data``.
 
-    Atoms of one element may exchange their noise, as the law does not depend on their order; the
-    nearest assignment makes the paths short and straight (equivariant optimal transport, Klein et
-    al. 2023).
+    Atoms of one element and position may exchange their noise, as the law does not depend on their
+    order; the nearest assignment makes the paths short and straight (equivariant optimal transport,
+    Klein et al. 2023).
     """
+    assert condition.present is not None
     distance = torch.cdist(data, noise).square()
-    kind = elements.argmax(-1)
-    other = (kind[:, :, None] != kind[:, None, :]) | ~present[:, None, :]
+    kind = condition.elements.argmax(-1) * (NUM_POSITIONS + 1) + condition.positions
+    other = (kind[:, :, None] != kind[:, None, :]) | ~condition.present[:, None, :]
     cost = (distance + 1e6 * other).numpy()
-    sizes = present.sum(1).tolist()
+    sizes = condition.present.sum(1).tolist()
     order = np.tile(np.arange(noise.shape[1]), (len(noise), 1))
     for i, n in enumerate(sizes):
         order[i, :n] = linear_sum_assignment(cost[i, :n, :n])[1]
@@ -129,18 +146,18 @@ def flow_losses(
 
     Both are means over components: one a crystal and one an atom, summed.
     """
-    data = flow.scaled(batch.latents)
-    present = batch.present
+    data, condition = flow.scaled(batch.latents), batch.condition
+    assert condition.present is not None
     noise = LatentSet(
         torch.randn(data.z.shape, generator=rng), torch.randn(data.atoms.shape, generator=rng)
     )
-    matched = match_noise(noise.atoms, data.atoms, batch.elements, present)
+    matched = match_noise(noise.atoms, data.atoms, condition)
     noise = LatentSet(noise.z, matched)
     t = draw_times(len(data.z), rng) if t is None else t
-    velocity = flow(noise.lerp(data, t), t, batch.elements, present)
+    velocity = flow(noise.lerp(data, t), t, condition)
     z_error = (velocity.z - (data.z - noise.z)).square().mean(1) * (t.z < 1)
     atom_error = (velocity.atoms - (data.atoms - noise.atoms)).square().mean(2)
-    return z_error.sum(), (atom_error * present).sum()
+    return z_error.sum(), (atom_error * condition.present).sum()
 
 
 WEIGHTS = "flow"
@@ -250,10 +267,12 @@ class FlowTraining:
         """Return the losses of z and of the atom latents of the crystals ``rows``."""
         sizes = self._data.posterior.num_atoms[rows]
         rows = rows[sizes.argsort()]
-        parts = [
-            flow_losses(self._flow, self._data.batch(part, rng), rng)
-            for part in rows.chunk(MICRO_BATCHES)
-        ]
+        parts = []
+        for part in rows.chunk(MICRO_BATCHES):
+            batch = self._data.batch(part, rng)
+            unknown = torch.rand(len(part), generator=rng) < SITES_UNKNOWN
+            condition = batch.condition.without_sites(unknown)
+            parts.append(flow_losses(self._flow, replace(batch, condition=condition), rng))
         z, atoms = (torch.stack(losses).sum() for losses in zip(*parts, strict=True))
         return {"z": z / len(rows), "atoms": atoms / sizes.sum()}
 
@@ -301,7 +320,9 @@ def main() -> None:
     parts = []
     for split in ("train", "val"):
         data = load_cache(options.data / f"{split}.safetensors")
-        parts.append(LatentData(encode_all(model.network, data), data.crystals.atomic_numbers))
+        sites = crystal_sites(data.crystals, options.data / f"{split}-sites.safetensors")
+        posterior = encode_all(model.network, data)
+        parts.append(LatentData(posterior, data.crystals.atomic_numbers, sites))
     config = FlowTrainConfig(
         options.steps, batch_size=options.batch_size, learning_rate=options.learning_rate
     )

@@ -1,4 +1,4 @@
-"""The geometry of a whole data set, kept between steps."""
+"""The geometry of a whole data set in memory."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ SEARCH_CRYSTALS = 128
 
 
 class Graphs:
-    """The geometry of every crystal of a data set, found once: the search costs what a step does.
+    """The geometry of every crystal of a data set; a new search would cost as much as a step.
 
-    Needs 4 R numbers for each pair of atoms of a crystal, 0.8 GB for 20,000 crystals of MP-20.
+    It takes 4 R numbers for each pair of atoms of a crystal: 0.8 GB for 20,000 crystals of MP-20.
     """
 
     def __init__(self, property_model: PropertyModel, crystals: CrystalBatch) -> None:
@@ -30,7 +30,7 @@ class Graphs:
         self.first = self.num_atoms.square().cumsum(0) - self.num_atoms.square()
 
     def select(self, rows: Tensor) -> Geometry:
-        """Return the geometry of the crystals ``rows`` (B,), as the property model makes it."""
+        """Return the geometry of the crystals ``rows`` (B,), as from `PropertyModel.geometry`."""
         num_atoms = self.num_atoms[rows]
         count = num_atoms.square()
         within = torch.arange(int(count.sum()), device=count.device)
@@ -46,6 +46,6 @@ class Graphs:
 
 
 def _pair_places(num_atoms: Tensor) -> Tensor:
-    """Return (Σ N²,): places of the pairs of atoms among the B · n · n of the padded batch."""
+    """Return the rows (Σ N²,) of the pairs of atoms among the B · n · n rows of a padded batch."""
     live = torch.arange(int(num_atoms.max()), device=num_atoms.device) < num_atoms[:, None]
     return (live[:, :, None] & live[:, None, :]).flatten().nonzero().squeeze(-1)

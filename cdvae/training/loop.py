@@ -1,4 +1,4 @@
-"""The training loop of the autoencoder: one process or many (torchrun), CPU or CUDA, resumable."""
+"""The training loop of the autoencoder, in one process or several (torchrun), resumable."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def train(
         config: the settings of the run.
         data: training crystals.
         validation: crystals for the validation curve.
-        folder: keeps ``state.safetensors``, from which an interrupted run resumes, and the curves
+        folder: holds ``state.safetensors``, from which an interrupted run resumes, and the curves
             ``train.csv`` and ``validation.csv``.
         init: a model folder; a fresh run starts with its weights where names and shapes agree.
         on_step: called with the number of steps done; may raise to stop.

@@ -19,37 +19,37 @@ from cdvae.nn.heads import Attributes
 from cdvae.nn.structure_factors import AXES
 
 FREE_NATS = 12.0
-"""Information that an atom latent holds at no cost (Kingma et al. 2016); otherwise the atom latents
+"""Information in an atom latent that costs nothing (Kingma et al. 2016); otherwise the atom latents
 collapse before the decoder has learned to use them."""
 
 
 @dataclass(frozen=True)
 class Corruption:
-    """How the input of the decoder is corrupted in training."""
+    """The corruption of the input of the decoder in training."""
 
-    schedule: NoiseSchedule  # the range of the noise levels drawn
-    copies: int  # of each crystal, with independent noise; the encoder runs once for all
-    atom_latent_dropout: float  # share of the copies that is decoded only from z
+    schedule: NoiseSchedule  # the range of the noise levels
+    copies: int  # noisy copies of each crystal; the encoder runs once for all of them
+    atom_latent_dropout: float  # share of the copies that are decoded only from z
 
 
 @dataclass(frozen=True)
 class LossTerms:
-    """The mean of each term over the batch, unweighted scalars."""
+    """The terms of the loss: unweighted scalars, means over the batch."""
 
     num_atoms: Tensor  # cross-entropy, nats
     lattice: Tensor  # squared error of the standardized log metric
-    composition: Tensor  # cross-entropy of the number of atoms of each element, nats a crystal
+    composition: Tensor  # cross-entropy of the atoms of each element, nats per crystal
     properties: Tensor  # squared error, standardized
-    coordinates: Tensor  # ½‖σ(s − s*)‖² an atom
+    coordinates: Tensor  # ½‖σ(s − s*)‖² per atom
     atom_types: Tensor  # cross-entropy, nats
-    sites: Tensor  # squared error of the neighbor density that z gives to each element
+    sites: Tensor  # squared error of the neighbor density that z predicts for each element
     kl: Tensor  # nats
-    elements: Tensor  # cross-entropy of the element that an atom's code says, nats
-    phases: Tensor  # squared error of the phases that the codes say, unit circles
-    kl_atom_latents: Tensor  # nats an atom above FREE_NATS
+    elements: Tensor  # cross-entropy of the element that an atom latent encodes, nats
+    phases: Tensor  # squared error of the phases that the atom latents encode
+    kl_atom_latents: Tensor  # nats per atom above FREE_NATS
 
     def total(self, weights: LossWeights) -> Tensor:
-        """Return the weighted sum that training minimizes."""
+        """Return the weighted sum of the terms, which training minimizes."""
         return torch.stack(
             [
                 self.num_atoms * weights.num_atoms,
@@ -72,15 +72,15 @@ class LossTerms:
 
 
 def _per_crystal(values: Tensor, crystals: CrystalBatch) -> Tensor:
-    """Mean over the atoms of each crystal, then over crystals: a large cell weighs no more."""
+    """Return the mean over the crystals of the mean over their atoms."""
     return scatter(values, crystals.batch, 0, len(crystals), reduce="mean").mean()
 
 
 def composition_loss(attributes: Attributes, crystals: CrystalBatch) -> Tensor:
-    """Cross-entropy of the number of atoms of each element, summed over the elements.
+    """Return the cross-entropy of the number of atoms of each element, summed over the elements.
 
-    A cross-entropy of element *fractions* is flat about its minimum, so of a large cell most
-    compositions come back with one atom exchanged; counts are classes.
+    The counts are classes. A cross-entropy of element fractions would be flat around its minimum:
+    most compositions of large cells would be wrong by one atom.
     """
     counts = element_counts(crystals).long().flatten()
     logits = attributes.count_logits.flatten(0, 1)
@@ -88,15 +88,15 @@ def composition_loss(attributes: Attributes, crystals: CrystalBatch) -> Tensor:
 
 
 def property_loss(predicted: Tensor, target: Tensor) -> Tensor:
-    """Squared error over the known values; zero where none is known."""
+    """Return the mean squared error over the known values; zero if there are none."""
     known = target.isfinite()
     error = torch.where(known, predicted - torch.where(known, target, 0), 0)
     return error.square().sum() / known.sum().clamp(min=1)
 
 
 def score_loss(model: CDVAE, condition: Condition, batch: NoisyBatch) -> tuple[Tensor, Tensor]:
-    """Denoising losses of coordinates, ½‖σ(s − s*)‖², and species, cross-entropy."""
-    output = model.score(condition, batch.noisy, batch.sigma)
+    """Return the denoising losses: ½‖σ(s − s*)‖² of coordinates, cross-entropy of species."""
+    output = model.decoder(condition, batch.noisy, batch.sigma)
     error = (output.shift - batch.target) * batch.sigma[batch.clean.batch, None]
     coordinates = 0.5 * error.square().sum(-1)
     atom_types = cross_entropy(
@@ -106,17 +106,17 @@ def score_loss(model: CDVAE, condition: Condition, batch: NoisyBatch) -> tuple[T
 
 
 def site_loss(model: CDVAE, z: Tensor, crystals: CrystalBatch, density: Tensor) -> Tensor:
-    """Squared error of the sites that z foresees for the species of ``crystals``.
+    """Return the squared error of the neighbor density that z predicts for each element.
 
-    The denoising losses teach z only slowly which element sits on which kind of site; this
-    term says it outright, before any message is passed.
+    The denoising losses teach z only slowly which element sits on which kind of site. This term
+    teaches it directly, without messages.
     """
     error = (model.decoder.sites(z, crystals) - density).square().sum(-1)
     return _per_crystal(error, crystals)
 
 
 def element_loss(model: CDVAE, atom_latents: Tensor, crystals: CrystalBatch) -> Tensor:
-    """Cross-entropy of the element of each atom given its latent; zero without atom latents."""
+    """Return the cross-entropy of the element of each atom latent; zero without atom latents."""
     if model.config.atom_latent_dim == 0:
         return atom_latents.sum()
     logits = model.heads.species_logits(atom_latents)
@@ -126,9 +126,9 @@ def element_loss(model: CDVAE, atom_latents: Tensor, crystals: CrystalBatch) -> 
 
 
 def phase_loss(model: CDVAE, atom_latents: Tensor, crystals: CrystalBatch) -> Tensor:
-    """Squared error of the phases along the axes of the cell; zero without codes.
+    """Return the squared error of the phases along the cell axes; zero without atom latents.
 
-    1 for codes that say nothing. The denoising losses discover the phases only slowly.
+    It is 1 for atom latents without information. The denoising losses teach the phases only slowly.
     """
     reader = model.decoder.place
     if reader is None:
@@ -153,15 +153,15 @@ def compute_loss(
         model: the model in training.
         crystals: B clean crystals.
         properties: (B, P) in the units of the data, NaN where unknown.
-        corruption: what the decoder is given to denoise.
+        corruption: the corruption of the input of the decoder.
         rng: source of every random number.
-        distorted: (B,) bool, crystals that no data set holds: they are always decoded from their
-            codes, so that the decoder does not take them for what it may make without.
+        distorted: (B,) mask of distorted crystals. They are always decoded with atom latents, so
+            that the decoder does not learn to make such crystals from z.
     """
     graph = model.encoder.geometry(crystals)
     posterior = model.encoder(crystals, graph)
     z, atom_latents = posterior.z.sample(rng), posterior.atom_latents.sample(rng)
-    heads = model.attributes(z)
+    heads = model.heads(z)
     copies = torch.arange(len(crystals), device=z.device).repeat(corruption.copies)
     repeated = crystals.select(copies)
     batch = corrupt(repeated, corruption.schedule.draw(repeated, rng), rng)

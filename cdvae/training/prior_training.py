@@ -28,12 +28,12 @@ def fit_prior(
     """Return a prior trained on the posterior means of the training crystals.
 
     Args:
-        mean: (N, D) of the posterior over z of each training crystal.
+        mean: (N, D) posterior means of z of the training crystals.
         counts: (N, Z) their compositions.
         max_atoms: largest number of atoms in a cell.
-        config: size and schedule.
-        on_step: called with the number of steps done and the losses: ``flow``,
-            a squared error, and ``composition``, nats; may raise to stop.
+        config: size and training of the prior.
+        on_step: called with the number of steps done and the losses ``flow``, a squared error, and
+            ``composition``, nats; may raise to stop.
         path: the file from which an interrupted run resumes; None: no file.
         checkpoint_seconds: time between two checkpoints.
 
@@ -69,7 +69,7 @@ def fit_prior(
         rng = trainer.generator()
         rows = torch.randint(len(counts), (config.batch_size,), generator=rng, device=device)
         with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(trainer.step_seed)  # of the dropout, which takes no generator
+            torch.manual_seed(trainer.step_seed)  # dropout takes no generator
             flow = prior.flow_loss(mean[rows], counts[rows], rng)
             composition = -prior.composition.log_prob(counts[rows]).mean()
         trainer.update(FLOW_WEIGHT * flow + COMPOSITION_WEIGHT * composition)
@@ -82,10 +82,10 @@ def fit_prior(
 
 
 def _axes(centred: Tensor, components: int) -> Tensor:
-    """Return the principal axes (K, D) of ``centred`` (N, D), as long as the deviations."""
+    """Return the principal axes (K, D) of ``centred`` (N, D); the lengths are the deviations."""
     n, dimensions = centred.shape
     if components > min(n, dimensions):
-        raise ValueError(f"{components} components of {n} latents of {dimensions} dimensions")
+        raise ValueError(f"{components} components for {n} latents with {dimensions} dimensions")
     _, lengths, directions = torch.linalg.svd(centred, full_matrices=False)
     deviations = (lengths / n**0.5).clamp(min=1e-6 * float(lengths[0]))
     return (deviations[:, None] * directions)[:components]

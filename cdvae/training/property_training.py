@@ -29,15 +29,15 @@ FILE = "property_model.safetensors"
 VALIDATE_EVERY = 1000
 CHUNK_CRYSTALS = 128
 SIZE_GROUP = 8
-"""Batches that are sorted by size together: rows of a batch are padded to its largest crystal."""
+"""Number of batches to sort by size together: a batch is padded to its largest crystal."""
 HUBER = 0.1
-"""Standard deviations above which an error counts linearly: the goal is a small mean error."""
+"""Standard deviations above which an error counts linearly, for a small mean absolute error."""
 
 OnStep = Callable[[int, float], None]
 
 
 def property_model_loss(predicted: Tensor, target: Tensor) -> Tensor:
-    """Mean Huber loss over the known values of ``target`` (B, P); NaN is unknown."""
+    """Return the mean Huber loss over the known values of ``target`` (B, P); NaN is unknown."""
     known = target.isfinite()
     error = smooth_l1_loss(predicted[known], target[known], beta=HUBER, reduction="sum")
     return error / known.sum().clamp(min=1)
@@ -47,7 +47,7 @@ def property_model_loss(predicted: Tensor, target: Tensor) -> Tensor:
 def mean_errors(
     property_model: PropertyModel, graphs: Graphs, data: CrystalDataset
 ) -> dict[str, float]:
-    """Mean absolute error of each property over its known values, in the units of the data."""
+    """Return the mean absolute error of each property over its known values, units of the data."""
     property_model.eval()
     device = graphs.num_atoms.device
     rows = data.crystals.num_atoms.argsort(stable=True)
@@ -73,8 +73,8 @@ def fit_property_model(
     Args:
         config: the settings of the run.
         data: training crystals with properties, NaN where unknown.
-        validation: crystals for the errors; they influence nothing else.
-        folder: keeps ``property_model.safetensors``, from which an interrupted run resumes.
+        validation: crystals for the errors only.
+        folder: holds ``property_model.safetensors``, from which an interrupted run resumes.
         on_step: called with the number of steps done and the loss; may raise to stop.
         checkpoint_seconds: time between two checkpoints.
 

@@ -12,11 +12,11 @@ from cdvae.config import OptimizerConfig
 from cdvae.errors import DataError
 
 SORT_BATCHES = 16
-"""Batches that are sorted by size together."""
+"""Number of batches to sort by size together."""
 
 
 def learning_rate(step: int, config: OptimizerConfig) -> float:
-    """Return the learning rate: linear warm-up, then a cosine to ``lr_final_ratio`` of the peak."""
+    """Return the learning rate: a linear warm-up, then a cosine to ``lr_final_ratio``."""
     if step < config.warmup_steps:
         return config.learning_rate * (step + 1) / config.warmup_steps
     share = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
@@ -25,7 +25,7 @@ def learning_rate(step: int, config: OptimizerConfig) -> float:
 
 
 def linear_cosine(step: int, steps: int) -> float:
-    """Return the share of the peak learning rate: warm-up over a twentieth, then a cosine to 0."""
+    """Return the share of the peak learning rate: warm-up in the first 5 %, then a cosine to 0."""
     warm_up = max(1, steps // 20)
     if step < warm_up:
         return (step + 1) / warm_up
@@ -33,10 +33,11 @@ def linear_cosine(step: int, steps: int) -> float:
 
 
 def one_cycle(step: int, steps: int, peak: float) -> dict[str, float | tuple[float, float]]:
-    """Return the settings of AdamW as ``OneCycleLR`` sets them, from the step alone.
+    """Return the settings of AdamW that ``OneCycleLR`` gives for ``step``.
 
-    The learning rate rises from 1/25 of the peak over a twentieth of the run and falls to 4e-6 of
-    it, both along a cosine; the first moment's decay falls from 0.95 to 0.85 and rises again.
+    In the first 5 % of the run the learning rate rises from 1/25 of the peak; then it falls to 4e-6
+    of it, both along a cosine. The decay of the first moment falls from 0.95 to 0.85 and rises
+    again.
     """
     top, last = 0.05 * steps - 1, steps - 1
     low, end = peak / 25, peak / 25 / 1e4
@@ -62,11 +63,11 @@ def batches(
     peers: int = 1,
     pool_batches: int = SORT_BATCHES,
 ) -> Iterator[Tensor]:
-    """Yield the crystal indices of this process for ``steps``; they depend on the step alone.
+    """Yield the crystal indices of this process for each of ``steps``.
 
-    Crystals of similar size share a batch, because rows are padded to the largest: batches are cut
-    from pools of ``pool_batches`` batches sorted by size, and then shuffled. Every epoch shuffles
-    anew.
+    They depend on the seed and the step only. Crystals of similar size share a batch, which is
+    padded to the largest: batches are cut from pools of ``pool_batches`` batches that are sorted by
+    size, and then shuffled. Every epoch has another order.
 
     Raises:
         DataError: there are fewer crystals than a batch.

@@ -1,7 +1,7 @@
 """A whole training run. ``python -m cdvae.training.train`` needs only torch and torch-geometric.
 
-That form trains one part, for machines without pymatgen and (the autoencoder) for ``torchrun``;
-``cdvae train`` then picks the run up where it is and write the model folder.
+That command trains one part, for machines without pymatgen and (the autoencoder) for ``torchrun``;
+``cdvae train`` resumes the run and writes the model folder.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from cdvae.training.training_run import load_network
 
 
 def load_split(folder: Path, split: str, config: TrainConfig) -> CrystalDataset:
-    """Return the tensor cache of a split; DataError if its properties are not those configured."""
+    """Return the data of a split; DataError if it has other properties than the configuration."""
     data = load_cache(folder / f"{split}.safetensors")
     if data.property_names != config.model.properties:
         raise DataError(
@@ -39,19 +39,19 @@ def load_split(folder: Path, split: str, config: TrainConfig) -> CrystalDataset:
 
 
 def train_network(config: TrainConfig, folder: Path, run: Path, init: Path | None = None) -> CDVAE:
-    """Return the averaged autoencoder, trained on ``folder`` or resumed from ``run``.
+    """Return the averaged autoencoder, trained on ``folder``; resume the state in ``run``.
 
-    A fresh run begins with the weights of the model folder ``init``, if there is one.
+    A new run starts with the weights of the model folder ``init``; None: with random weights.
     """
     train_, val = (load_split(folder, split, config) for split in ("train", "val"))
     return train(config, train_, val, run, init)
 
 
 def train_prior(config: TrainConfig, folder: Path, run: Path) -> tuple[LatentPrior, Posterior]:
-    """Return the prior, and the posterior of the training crystals that it was fitted to.
+    """Return the prior, and the posterior of the training crystals to which it is fitted.
 
     The prior can be fitted as soon as the encoder is frozen, while the decoder is still in
-    training. ``prior.safetensors`` in ``run`` keeps its state; a finished one is read.
+    training. ``prior.safetensors`` in ``run`` holds its state, finished or not.
 
     Raises:
         DataError: the encoder of ``run`` is still in training.
@@ -84,9 +84,9 @@ def train_prior(config: TrainConfig, folder: Path, run: Path) -> tuple[LatentPri
 def train_property_model(
     config: TrainConfig, folder: Path, run: Path
 ) -> tuple[PropertyModel, dict[str, float]]:
-    """The averaged property model and its errors on ``val``; trained, resumed or read from ``run``.
+    """Return the averaged property model and its errors on ``val``; resume the state in ``run``.
 
-    It needs nothing of the autoencoder: its state may lie in any folder and be trained at any time.
+    It does not depend on the autoencoder: it can be trained at any time and in any folder.
     """
     train_, val = (load_split(folder, split, config) for split in ("train", "val"))
     with tqdm(
@@ -108,11 +108,11 @@ def train_and_export(
 
     Args:
         path: the TOML settings.
-        folder: tensor caches ``train``, ``val`` and, for its count only, ``test``.
-        run: where the state of the training is kept.
+        folder: tensor caches ``train``, ``val`` and (only counted) ``test``.
+        run: folder of the state of the training.
         out: ``…/<name>/<version>``.
-        commit: noted in the card.
-        init: model folder whose weights a fresh run begins with.
+        commit: the commit for the card.
+        init: model folder with the first weights of a new run; None: random weights.
     """
     from cdvae.training.export import export_model  # needs pymatgen
 
@@ -142,10 +142,10 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Train from tensor caches.")
     parser.add_argument("config", type=Path)
     parser.add_argument("--data", type=Path, required=True, help="folder of the tensor caches")
-    # Not "--run": torchrun would take it for the beginning of an option of its own.
+    # torchrun would take "--run" for the beginning of one of its options.
     parser.add_argument("--state", type=Path, required=True, help="folder of the run's state")
     parser.add_argument("--part", choices=["network", *PARTS], default="network")
-    parser.add_argument("--init", type=Path, help="model folder whose weights are the start")
+    parser.add_argument("--init", type=Path, help="model folder with the first weights")
     parser.add_argument("--threads", type=int)
     arguments = parser.parse_args()
     configure(arguments.threads)

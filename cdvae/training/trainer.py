@@ -1,7 +1,7 @@
 """The state of a training run and its file: network, average, optimizer and step.
 
 A resumed run ends with the same weights as an uninterrupted one: the learning rate, the batches and
-every random number depend on the seed and the step alone, and the file holds everything else.
+every random number depend only on the seed and the step, and the file holds everything else.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ class Trainer:
             seed: of the random numbers of every step.
             schedule: settings of the optimizer for each step; None: constant.
             ema_decay: of the exponential moving average of the weights; None: no average.
-            max_norm: to which the norm of the gradient is clipped; None: no clipping.
-            rank: number of this process, each of which draws its own random numbers.
+            max_norm: largest norm of the gradient, which is clipped; None: no clipping.
+            rank: number of this process; every process has different random numbers.
             checkpoint_seconds: time between two checkpoints.
 
         Raises:

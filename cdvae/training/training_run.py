@@ -120,10 +120,10 @@ class AutoencoderRun:
         return network
 
     def loss(self) -> nn.Module:
-        """Return the loss of the present phase; freeze encoder and heads if their phase is over.
+        """Return the loss of the present phase; freeze encoder and heads in the second phase.
 
         They are frozen at their averaged weights. So the decoder sees the latents of the finished
-        model from then on, and the prior can be fitted to them.
+        model in the second phase, and the prior can be fitted to them.
         """
         if self.trainer.step >= self.config.optimizer.freeze_encoder_after:
             self.model.encoder.load_state_dict(self.averaged.encoder.state_dict())
@@ -135,10 +135,10 @@ class AutoencoderRun:
 
 
 def take_weights(model: CDVAE, folder: Path) -> None:
-    """Load the weights of a model folder whose name and shape occur in ``model``.
+    """Load the weights of a model folder that have the name and shape of a weight of ``model``.
 
     Raises:
-        DataError: there are no weights, or none of them fits.
+        DataError: the weights cannot be read, or none of them fits.
     """
     path = folder / "weights.safetensors"
     weights, common = model.state_dict(), {}
@@ -156,7 +156,7 @@ def take_weights(model: CDVAE, folder: Path) -> None:
 
 
 def load_network(config: TrainConfig, folder: Path) -> tuple[CDVAE, int]:
-    """Return the averaged model in the folder of a run, and the number of its steps."""
+    """Return the averaged model in the folder of a run, and the number of steps done."""
     groups, meta = load_state(folder / STATE)
     model = CDVAE(config.model)
     model.load_state_dict(averaged_weights(groups))

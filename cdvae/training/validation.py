@@ -1,4 +1,4 @@
-"""What the model reaches on validation data while it trains."""
+"""Losses and errors on validation data during training."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ SEED = 1234
 def validate(
     model: CDVAE, data: CrystalDataset, config: TrainConfig, device: torch.device
 ) -> dict[str, float]:
-    """Loss terms, the share of compositions decoded exactly and the property errors.
+    """Return the loss terms, the share of exact compositions and the property errors.
 
-    The first 1,024 crystals with the same noise every time, so that the curve is smooth.
+    They are those of the first 1,024 crystals, always with the same noise, for a smooth curve.
     """
     model.eval()
     chosen = data.select(range(min(len(data), CRYSTALS)))
@@ -32,7 +32,7 @@ def validate(
     rng = torch.Generator(device).manual_seed(SEED)
     terms = compute_loss(model, crystals, properties, corruption, rng)
     posterior = model.encode(crystals)
-    heads = model.attributes(posterior.z.mean)
+    heads = model.heads(posterior.z.mean)
     counts = likeliest_counts(heads.count_logits, crystals.num_atoms)
     exact = (counts == element_counts(crystals)).all(-1)
     figures = terms.detached() | {"composition_exact": float(exact.float().mean())}

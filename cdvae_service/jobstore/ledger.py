@@ -1,28 +1,40 @@
-"""The ledger of jobs in Redis: Lua scripts, each of which changes a job's place at one moment.
+"""The ledger of jobs in Redis: Lua scripts, each of which moves a job in one atomic step.
 
-RQ keeps jobs, queues and executions; the scripts add what RQ does not promise: nothing is lost
-between a queue and a worker, nothing is run by two, a job of a dead worker is tried once more.
-Both `redis.Redis` and `redis.asyncio.Redis` register the same sources.
+RQ keeps jobs, queues and executions. The scripts add guarantees that RQ does not give: no job is
+lost between a queue and a worker, no two workers run one job, and a job of a dead worker is tried
+once more. `redis.Redis` and `redis.asyncio.Redis` register the same sources.
 """
 
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.resources import files
 
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
 from cdvae_schema import wire
 from cdvae_schema.job_specs import JobError
+
+REDIS_GONE = (RedisConnectionError, RedisTimeoutError)
+"""The errors of an outage of Redis."""
 
 LOST = JobError(
     code="worker_lost",
     detail="The process that ran this job ended unexpectedly, and so did a second one. "
     "Ask for fewer crystals, or submit the job again.",
 )
-"""Why a job failed whose workers died."""
+"""The error of a job whose workers died."""
 
 ENDED = ("over", "failed")
-"""What becomes of a leased job that has ended (`resolve` in `lua/common.lua`): its lease ends with
-it, so that one caller alone hears this of a job. That one counts it.
+"""Answers of `resolve` in `lua/common.lua` for a job that has ended. The lease ends with the job,
+so exactly one caller gets such an answer for a job, and counts it.
 """
+
+
+class LeaseLostError(Exception):
+    """Another worker has the job now, because this one was taken for dead."""
+
 
 _CONSTANTS = (
     "FIELD_ATTEMPTS",
@@ -65,29 +77,17 @@ def _text(name: str) -> str:
 
 
 def source(name: str) -> str:
-    """The text of the script `name`, with the constants and functions that it uses."""
+    """Return the text of the script `name`, with the constants and functions that it uses."""
     return _prelude() + _text(name)
 
 
 def now() -> tuple[str, str]:
-    """This moment as a score of sorted sets and as RQ writes it."""
+    """Return the current time as a score of sorted sets and as RQ writes it."""
     seconds = time.time()
     return f"{seconds:.6f}", datetime.fromtimestamp(seconds, UTC).strftime(_RQ_MOMENT)
 
 
-class FailureDetector:
-    """Who counts as dead: a worker whose presence was missing at every look for `ABSENCE` seconds.
-
-    One look is not enough: presences also vanish, all at once, with a restart of Redis that
-    lasted or with a clock that was set forward, and live workers renew them within moments.
-    """
-
-    def __init__(self) -> None:
-        self._missing: dict[str, float] = {}
-
-    def dead(self, present: dict[str, bool], moment: float) -> list[str]:
-        """The dead among the workers; `moment` is of a clock that nobody sets (monotonic)."""
-        self._missing = {
-            name: self._missing.get(name, moment) for name, seen in present.items() if not seen
-        }
-        return [n for n, since in self._missing.items() if moment - since >= wire.ABSENCE]
+def pairs(reply: Iterable[bytes]) -> list[tuple[str, str]]:
+    """Return the pairs of texts in the flat reply of a script."""
+    texts = [item.decode() for item in reply]
+    return list(zip(texts[::2], texts[1::2], strict=True))

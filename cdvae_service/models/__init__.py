@@ -9,7 +9,7 @@ from cdvae_service.models.local_store import LocalStore
 def open_store(place: str | None, cache: Path) -> LocalStore:
     """Return the store at `place`: a folder, or a URL (`s3://…`, `file://…`) copied to `cache`.
 
-    Without a place it is the store that `find_store` finds. Raises StoreError where it finds none,
+    Without a place return the store that `find_store` finds. Raises StoreError where it finds none,
     or where the packages for such a URL are missing.
     """
     if not place:

@@ -1,4 +1,4 @@
-"""Adding versions to a store, atomically and after a check."""
+"""Add versions to a store, atomically and after a check."""
 
 import shutil
 import tempfile
@@ -43,7 +43,7 @@ def add(store: LocalStore, source: Path) -> ModelCard:
 
 
 def pull(origin: LocalStore, reference: str, target: LocalStore) -> bool:
-    """Copy a `name@version` between stores; return whether `target` did not have it already.
+    """Copy a `name@version` between stores; return False if `target` has it already.
 
     The alias `default` is copied too, once `target` has the model that it refers to.
     Raises StoreError.

@@ -1,6 +1,6 @@
-"""The store of results: a directory, or an object store such as S3 through fsspec.
+"""Store results in a directory or an object store such as S3 through fsspec.
 
-The front end and the workers use the same store. Every failure of it raises ResultStoreError.
+The front end and the workers use the same store. Every failure raises ResultStoreError.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ R = TypeVar("R")
 
 
 class ResultStoreError(Exception):
-    """The store does not do what it should: full, unreachable, forbidden; the text says why."""
+    """The store failed, e.g. full, unreachable or forbidden; the message gives the reason."""
 
 
 def _store_errors(*passed: type[Exception]) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -39,7 +39,7 @@ def _store_errors(*passed: type[Exception]) -> Callable[[Callable[P, R]], Callab
                 return method(*args, **kwargs)
             except meant:
                 raise
-            except Exception as error:  # every object store has its own
+            except Exception as error:  # every object store has its own error classes
                 raise ResultStoreError(f"{type(error).__name__}: {error}") from error
 
         return guarded
@@ -51,26 +51,26 @@ class ResultStore(Protocol):
     """Small text files in one folder for each job."""
 
     def names(self, job_id: str) -> list[str]:
-        """The files of a job, in no order; empty where it has none."""
+        """Return the names of a job's files, in no order; empty if it has none."""
 
     def read(self, job_id: str, name: str) -> bytes:
-        """A file's content; FileNotFoundError where it is missing."""
+        """Return the content of a file; raises FileNotFoundError."""
 
     def write(self, job_id: str, name: str, text: str) -> None:
-        """Store `text` so that a reader sees all of it or what was there before."""
+        """Store `text` atomically: a reader sees the old or the new content."""
 
     def delete(self, job_id: str, names: list[str]) -> None:
-        """Remove some files of a job, those that are there."""
+        """Remove these files of a job; missing ones are ignored."""
 
     def remove(self, job_id: str) -> None:
-        """Remove all that there is of a job."""
+        """Remove all files of a job."""
 
     def ages(self) -> Iterator[tuple[str, float]]:
-        """Every job that has files, with the seconds since the last of them was written."""
+        """Yield each job with files and the seconds since its last write."""
 
 
 class DirectoryStore:
-    """Results below a directory of this machine or of a shared file system."""
+    """Results in a directory, on this machine or on a shared file system."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -110,13 +110,13 @@ class DirectoryStore:
         now = time.time()
         found = []
         for folder in self._root.iterdir():
-            with contextlib.suppress(FileNotFoundError):  # another worker was faster
+            with contextlib.suppress(FileNotFoundError):  # another worker removed it first
                 found.append((folder.name, now - folder.stat().st_mtime))
         return iter(found)
 
 
 class ObjectStore:
-    """Results below a URL of fsspec, e.g. `s3://bucket/prefix`; an object appears whole."""
+    """Results at a URL of fsspec, e.g. `s3://bucket/prefix`; objects are written atomically."""
 
     def __init__(self, url: str) -> None:
         # A cached listing would hide what another process has just written.
@@ -176,7 +176,7 @@ class ObjectStore:
 
 
 _WRITTEN = ("LastModified", "last_modified", "updated", "mtime", "modified", "created")
-"""The names under which listings of S3, Azure, Google, files and others give a file's time."""
+"""Names of the modification time in listings of S3, Azure, Google Cloud, files and others."""
 
 
 def _parsed(text: str) -> datetime:
@@ -189,5 +189,5 @@ def _parsed(text: str) -> datetime:
 
 
 def open_store(home: Path, url: str | None) -> ResultStore:
-    """The store at a URL of fsspec; without one the directory `results` in `home`."""
+    """Return the store at a URL of fsspec; without a URL the directory `results` in `home`."""
     return DirectoryStore(home / "results") if url is None else ObjectStore(url)

@@ -1,4 +1,4 @@
-"""Log lines of every process of the service: the ids of request and job in each, text or JSON."""
+"""Logging of every process of the service, as text or JSON, with the ids of request and job."""
 
 import logging
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ _job: ContextVar[str] = ContextVar("job_id", default=NONE)
 
 
 class _Ids(logging.Filter):
-    """Puts the ids of the current request and job into every record."""
+    """Adds the ids of the current request and job to every record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.request_id, record.job_id = _request.get(), _job.get()
@@ -24,14 +24,14 @@ class _Ids(logging.Filter):
 
 
 class _Json(JsonFormatter):
-    """One object a line, with times that sort."""
+    """One object per line, with times that sort as text."""
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
         return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
 
 
 def configure_logging(level: str, as_json: bool) -> None:
-    """Log to standard error; RQ's and uvicorn's own messages from warnings on."""
+    """Log to standard error; of RQ and uvicorn only warnings and errors."""
     handler = logging.StreamHandler()
     handler.addFilter(_Ids())
     if as_json:
@@ -46,7 +46,7 @@ def configure_logging(level: str, as_json: bool) -> None:
 
 @contextmanager
 def request_in_logs(request_id: str) -> Iterator[None]:
-    """Lines of the block belong to this request."""
+    """Mark the log lines of the block with this request."""
     token = _request.set(request_id)
     try:
         yield
@@ -56,7 +56,7 @@ def request_in_logs(request_id: str) -> Iterator[None]:
 
 @contextmanager
 def job_in_logs(job_id: str, request_id: str = NONE) -> Iterator[None]:
-    """Lines of the block belong to this job, and to the request that it came with."""
+    """Mark the log lines of the block with this job and with the request that submitted it."""
     tokens = _job.set(job_id), _request.set(request_id)
     try:
         yield
@@ -66,5 +66,5 @@ def job_in_logs(job_id: str, request_id: str = NONE) -> Iterator[None]:
 
 
 def note_job(job_id: str) -> None:
-    """Lines of the current request belong to this job from now on."""
+    """Mark the further log lines of the current request with this job."""
     _job.set(job_id)

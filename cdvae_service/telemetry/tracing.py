@@ -20,7 +20,7 @@ tracer = trace.get_tracer("cdvae")
 
 
 def export_traces(service: str) -> None:
-    """Send the spans of this process to the collector that the environment names, if it does."""
+    """Send the spans of this process to the collector in the environment, if there is one."""
     if not os.environ.get(ENDPOINT):
         return
     try:
@@ -37,7 +37,7 @@ def export_traces(service: str) -> None:
 
 
 def flush_traces() -> None:
-    """Send what has not been sent yet; a collector that does not answer is given three seconds.
+    """Send the remaining spans; wait at most three seconds for the collector.
 
     Python's own exit would do it, but front end and executor end by a signal and by `os._exit`.
     """
@@ -49,12 +49,12 @@ def flush_traces() -> None:
 
 
 def carried_context() -> str:
-    """The current span as text for another process; empty without one (W3C trace context)."""
+    """Return the current span as text for another process (W3C trace context), or ""."""
     carrier: dict[str, str] = {}
     propagate.inject(carrier)
     return carrier.get(_HEADER, "")
 
 
 def context_from(text: str) -> Context:
-    """The context that `carried_context` put into a text."""
+    """Return the context in a text of `carried_context`."""
     return propagate.extract({_HEADER: text})

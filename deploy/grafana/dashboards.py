@@ -1,6 +1,6 @@
 """The dashboards: jobs, crystals, service.
 
-Queue, workers, disk and Redis are gauges that every front end reports alike, hence `max` and `min`;
+Every front end reports the same gauges of queue, workers, disk and Redis, hence `max` and `min`;
 counters of all instances add up.
 """
 
@@ -10,11 +10,11 @@ from deploy.grafana.panels import Board, Number, Panel, Query
 
 MODEL = 'model=~"$model"'
 REAL = 'route!~"/(healthz|readyz|metrics)"'
-BUDGET = 0.001  # the share of requests that may end in a 5xx answer, as in alerts.yml
+BUDGET = 0.001  # allowed share of 5xx answers, as in alerts.yml
 
 
 def percentiles(histogram: str, selector: str = "", by: str = "") -> tuple[Query, ...]:
-    """Median, 90th and 99th percentile of a histogram."""
+    """Return the queries of the median, 90th and 99th percentile of a histogram."""
     group = f"le, {by}" if by else "le"
     name = f" {{{{{by}}}}}" if by else ""
     rate = f"sum by ({group}) (rate({histogram}_bucket{{{selector}}}[$__rate_interval]))"
@@ -27,27 +27,28 @@ def percentiles(histogram: str, selector: str = "", by: str = "") -> tuple[Query
 JOBS = Board(
     uid="cdvae-jobs",
     title="CDVAE jobs",
-    description="How many jobs come and go, how long they wait and run.",
+    description="Numbers of jobs, waiting times and run times.",
     by_model=True,
     numbers=(
         Number("Waiting", "Jobs in all queues.", "short",
                Query("max(sum by (instance) (cdvae_queue_depth))", "waiting")),
-        Number("Running", "Jobs in work.", "short", Query("max(cdvae_jobs_running)", "running")),
-        Number("Live workers", "Workers that announced themselves within 15 s.", "short",
+        Number("Running", "Jobs that run now.", "short",
+               Query("max(cdvae_jobs_running)", "running")),
+        Number("Live workers", "Workers with a heartbeat.", "short",
                Query("max(sum by (instance) (cdvae_workers))", "workers")),
         Number("Ended in 24 h", "Jobs with any outcome.", "short",
                Query("sum(increase(cdvae_jobs_finished_total[24h]))", "ended")),
     ),
     panels=(
-        Panel("Throughput by outcome", "Jobs that ended, a second.", "ops", (
+        Panel("Throughput by outcome", "Jobs that end per second.", "ops", (
             Query(f"sum by (state) (rate(cdvae_jobs_finished_total{{{MODEL}}}[$__rate_interval]))",
                   "{{state}}"),
         ), stacked=True),
-        Panel("Submitted by kind", "Jobs that were taken, a second.", "ops", (
+        Panel("Submitted by kind", "Accepted jobs per second.", "ops", (
             Query(f"sum by (kind) (rate(cdvae_jobs_submitted_total{{{MODEL}}}[$__rate_interval]))",
                   "{{kind}}"),
         ), stacked=True),
-        Panel("Share of failed jobs", "Of those that succeeded or failed; alert at 5 %.",
+        Panel("Share of failed jobs", "Share of the jobs that succeeded or failed; alert at 5 %.",
               "percentunit", (
             Query("cdvae:jobs_failed:increase15m / (cdvae:jobs_ended:increase15m > 0)",
                   "15 minutes"),
@@ -59,11 +60,11 @@ JOBS = Board(
               "s", (
             Query("max by (queue) (cdvae_queue_oldest_seconds)", "{{queue}}"),
         )),
-        Panel("Time in the queue", "Of jobs that ended.", "s",
+        Panel("Time in the queue", "Waiting times of jobs that have ended.", "s",
               percentiles("cdvae_job_queue_seconds")),
-        Panel("Run time by kind", "Of jobs that ended.", "s",
+        Panel("Run time by kind", "Run times of jobs that have ended.", "s",
               percentiles("cdvae_job_run_seconds", MODEL, "kind")),
-        Panel("Jobs in work", "Running jobs and busy workers.", "short", (
+        Panel("Running jobs", "Running jobs and busy workers.", "short", (
             Query("max(cdvae_jobs_running)", "running jobs"),
             Query('max(cdvae_workers{state="busy"})', "busy workers"),
         )),
@@ -73,47 +74,47 @@ JOBS = Board(
 CRYSTALS = Board(
     uid="cdvae-crystals",
     title="CDVAE crystals",
-    description="What the models make, and what the machines that run them are doing.",
+    description="Crystals by model, and the workers that generate them.",
     by_model=True,
     numbers=(
-        Number("Crystals in 24 h", "Of all models.", "short",
+        Number("Crystals in 24 h", "Crystals of the selected models.", "short",
                Query(f"sum(increase(cdvae_crystals_total{{{MODEL}}}[24h]))", "crystals")),
-        Number("Valid", "Share of the crystals of 24 h.", "percentunit",
+        Number("Valid", "Share of the crystals of the last 24 h.", "percentunit",
                Query(f'sum(increase(cdvae_crystals_total{{valid="true",{MODEL}}}[24h]))'
                      f" / sum(increase(cdvae_crystals_total{{{MODEL}}}[24h]))", "valid")),
-        Number("Evaluations a crystal", "Score evaluations for each crystal, 24 h.", "short",
+        Number("NFE per crystal", "Mean number of function evaluations in 24 h.", "short",
                Query(f"sum(increase(cdvae_score_evaluations_total{{{MODEL}}}[24h]))"
-                     f" / sum(increase(cdvae_crystals_total{{{MODEL}}}[24h]))", "evaluations")),
+                     f" / sum(increase(cdvae_crystals_total{{{MODEL}}}[24h]))", "NFE")),
         Number("Busy", "Share of the live workers.", "percentunit",
                Query('max(cdvae_workers{state="busy"})'
                      " / max(sum by (instance) (cdvae_workers))", "busy")),
     ),
     panels=(
-        Panel("Crystals a second", "By model.", "ops", (
+        Panel("Crystals per second", "Rates by model.", "ops", (
             Query(f"sum by (model) (rate(cdvae_crystals_total{{{MODEL}}}[$__rate_interval]))",
                   "{{model}}"),
         ), stacked=True),
-        Panel("Validity", "Share of valid crystals in 6 h, and what each model's card says.",
+        Panel("Validity", "Share of valid crystals in 6 h, and the value of each model's card.",
               "percentunit", (
             Query(f"cdvae:crystals_valid:ratio6h{{{MODEL}}}", "{{model}}"),
-            Query(f"max by (model) (cdvae_model_validity{{{MODEL}}})", "{{model}} by its card"),
+            Query(f"max by (model) (cdvae_model_validity{{{MODEL}}})", "{{model}}, card"),
         )),
-        Panel("Score evaluations a second", "One for each crystal and step, by model.", "ops", (
+        Panel("NFE per second", "One for each crystal and network evaluation, by model.", "ops", (
             Query("sum by (model) (rate("
                   f"cdvae_score_evaluations_total{{{MODEL}}}[$__rate_interval]))", "{{model}}"),
         ), stacked=True),
-        Panel("Crystals in a batch", "Crystals that one batch decodes.", "short", (
+        Panel("Crystals in a batch", "Crystals that are decoded in one batch.", "short", (
             *percentiles("cdvae_decode_batch_crystals"),
             Query("sum(rate(cdvae_decode_batch_crystals_sum[$__rate_interval]))"
                   " / sum(rate(cdvae_decode_batch_crystals_count[$__rate_interval]))", "mean"),
         )),
-        Panel("Workers", "By state, as they announce themselves.", "short", (
+        Panel("Workers", "Workers by the state in their heartbeat.", "short", (
             Query("max by (state) (cdvae_workers)", "{{state}}"),
         ), stacked=True),
-        Panel("GPU memory", "Most that a worker's executor has allocated, and what its GPU has.",
+        Panel("GPU memory", "Peak of each executor, and the memory of its GPU.",
               "bytes", (
             Query("cdvae_gpu_memory_bytes", "{{instance}}"),
-            Query("cdvae_gpu_memory_total_bytes", "{{instance}} in all"),
+            Query("cdvae_gpu_memory_total_bytes", "{{instance}}, total"),
         )),
     ),
 )  # fmt: skip
@@ -121,9 +122,9 @@ CRYSTALS = Board(
 SERVICE = Board(
     uid="cdvae-service",
     title="CDVAE service",
-    description="Requests, errors, latency, and what the service stands on.",
+    description="Requests, errors, latency, Redis and disk.",
     numbers=(
-        Number("Redis", "1 where every front end reaches it.", "short",
+        Number("Redis", "1 if all front ends reach it.", "short",
                Query("min(cdvae_redis_up)", "Redis")),
         Number("Front ends", "Instances that answer Prometheus.", "short",
                Query('sum(up{job="cdvae-app"})', "up")),
@@ -133,11 +134,11 @@ SERVICE = Board(
                Query('count(ALERTS{alertstate="firing"}) or vector(0)', "alerts")),
     ),
     panels=(
-        Panel("Requests by route", "A second, without probes and scrapes.", "reqps", (
+        Panel("Requests by route", "Per second, without probes and scrapes.", "reqps", (
             Query(f"sum by (route) (rate(cdvae_http_requests_total{{{REAL}}}[$__rate_interval]))",
                   "{{route}}"),
         ), stacked=True),
-        Panel("Answers by status", "A second, without probes and scrapes.", "reqps", (
+        Panel("Answers by status", "Per second, without probes and scrapes.", "reqps", (
             Query(f"sum by (status) (rate(cdvae_http_requests_total{{{REAL}}}[$__rate_interval]))",
                   "{{status}}"),
         ), stacked=True),
@@ -146,18 +147,18 @@ SERVICE = Board(
         Panel("Latency of submitting", "POST requests.", "s",
               percentiles("cdvae_http_request_seconds", 'method="POST"')),
         Panel("Burn of the error budget",
-              "5xx answers over the 0.1 % that may be; 1 uses the budget up in 30 days, "
-              "14.4 alerts within the hour.", "short", (
+              "Share of 5xx answers divided by the budget of 0.1 %. At 1 the budget lasts 30 days; "
+              "14.4 fires an alert within an hour.", "short", (
             Query(f"cdvae:http_errors:ratio5m / {BUDGET}", "5 minutes"),
             Query(f"cdvae:http_errors:ratio1h / {BUDGET}", "1 hour"),
             Query(f"cdvae:http_errors:ratio6h / {BUDGET}", "6 hours"),
         )),
-        Panel("Space for results", "Of the file system with CDVAE_HOME.", "bytes", (
+        Panel("Space for results", "Space of the file system with CDVAE_HOME.", "bytes", (
             Query("min(cdvae_disk_free_bytes)", "free"),
-            Query("min(cdvae_disk_size_bytes)", "in all"),
+            Query("min(cdvae_disk_size_bytes)", "total"),
         )),
     ),
 )  # fmt: skip
 
 BOARDS = {"jobs": JOBS, "crystals": CRYSTALS, "service": SERVICE}
-"""By the name of the file in `dashboards/`."""
+"""The dashboards by the name of their file in `dashboards/`."""

@@ -1,4 +1,4 @@
-"""What a dashboard of ours consists of, and how that becomes Grafana's JSON."""
+"""The parts of a dashboard, and their conversion into Grafana's JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from grafana_foundation_sdk.models.dashboard import DataSourceRef, VariableRefre
 SOURCE = DataSourceRef(type_val="prometheus", uid="prometheus")
 """The data source of `provisioning/datasources/prometheus.yml`."""
 HEIGHT = 8
-HALF, THIRD = 12, 8  # of the 24 columns
+HALF, THIRD = 12, 8  # columns of 24
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Query:
 
 @dataclass(frozen=True)
 class Panel:
-    """A chart over time; `stacked` where the series add up to a whole."""
+    """A chart over time; `stacked` if the series add up to a whole."""
 
     title: str
     description: str
@@ -41,7 +41,7 @@ class Panel:
     span: int = HALF
 
     def build(self) -> timeseries.Panel:
-        """The panel for Grafana."""
+        """Return the panel for Grafana."""
         panel = (
             timeseries.Panel()
             .title(self.title)
@@ -70,7 +70,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Number:
-    """One number now."""
+    """The present value of a query."""
 
     title: str
     description: str
@@ -78,7 +78,7 @@ class Number:
     query: Query
 
     def build(self) -> stat.Panel:
-        """The panel for Grafana."""
+        """Return the panel for Grafana."""
         return (
             stat.Panel()
             .title(self.title)
@@ -103,7 +103,7 @@ class Board:
     by_model: bool = False
 
     def json(self) -> str:
-        """The dashboard as Grafana reads it."""
+        """Return the dashboard as Grafana reads it."""
         board = (
             dashboard.Dashboard(self.title)
             .uid(self.uid)

@@ -85,7 +85,7 @@ CIF = f"data_SrTiO3\n{CELL}{GROUP}{SITES}"
 
 
 def pymatgen_dict(**changes: Any) -> dict[str, Any]:
-    """What pymatgen's `Structure.as_dict()` gives for cubic SrTiO3."""
+    """Return pymatgen's `Structure.as_dict()` of cubic SrTiO3."""
     positions = {
         "Sr": [[0.0, 0.0, 0.0]],
         "Ti": [[0.5, 0.5, 0.5]],
@@ -110,7 +110,7 @@ def pymatgen_dict(**changes: Any) -> dict[str, Any]:
 
 
 def write_card(store: Path, **changes: Any) -> Path:
-    """Writes a model folder that has only its card."""
+    """Write a model folder with only a card."""
     card = {**CARD, **changes}
     path = store / card["name"] / card["version"] / "card.json"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -119,7 +119,7 @@ def write_card(store: Path, **changes: Any) -> Path:
 
 
 def record(index: int, **changes: Any) -> dict[str, Any]:
-    """A crystal record as a worker writes it."""
+    """Return a crystal record as a worker writes it."""
     return {
         "index": index,
         "formula": "Sr1 Ti1 O3",
@@ -148,7 +148,7 @@ def record(index: int, **changes: Any) -> dict[str, Any]:
 
 
 class StandInWorker:
-    """Does to Redis and the result folder what a worker does, one step at a time."""
+    """Stand-in for a worker: changes Redis and the result folder one step at a time."""
 
     def __init__(self, redis: Redis, home: Path, name: str = "w1") -> None:
         self.redis = redis
@@ -183,7 +183,7 @@ class StandInWorker:
         self.redis.delete(worker_key(self.name))
 
     def take(self) -> tuple[Job, JobSpec]:
-        """Pops the next job and starts it."""
+        """Take the next job and start it."""
         job_id = self.ledger.take(QUEUES)
         assert job_id is not None
         job = Job.fetch(job_id, connection=self.redis, serializer=JSONSerializer)
@@ -197,7 +197,7 @@ class StandInWorker:
         self.redis.hset(progress_key(job.id), mapping=fields)
 
     def write(self, job: Job, chunks: list[list[dict[str, Any]]], **summary: Any) -> None:
-        """Writes chunks, and the summary unless `state` is None."""
+        """Write chunks, and the summary unless `state` is None."""
         for number, chunk in enumerate(chunks):
             self.store.write(job.id, chunk_name(number), json.dumps(chunk))
         spec = JobSpec.model_validate(job.args[0])
@@ -222,7 +222,7 @@ class StandInWorker:
             self.store.write(job.id, SUMMARY, json.dumps(content))
 
     def end(self, job: Job, status: str, state: str | None = None) -> None:
-        """Ends the job as RQ does: 'finished' or 'failed'; then gives back its lease."""
+        """End the job as RQ does, 'finished' or 'failed', and return its lease."""
         if state is not None:
             self.redis.hset(job.key, FIELD_STATE, state)
         with self.redis.pipeline() as pipe:
@@ -254,7 +254,7 @@ MakeClient = Callable[..., TestClient]
 
 @pytest.fixture
 def make_client(tmp_path: Path, store: Path) -> Iterator[MakeClient]:
-    """Makes a client of an application with the given settings."""
+    """Return a function that makes a client of an application with the given settings."""
     opened: list[TestClient] = []
 
     def make(**changes: Any) -> TestClient:
@@ -280,5 +280,5 @@ def client(make_client: MakeClient, redis_url: str) -> TestClient:
 
 @pytest.fixture
 def worker(redis_client: Redis, tmp_path: Path) -> StandInWorker:
-    """A worker that does what the test tells it."""
+    """A worker that the test controls."""
     return StandInWorker(redis_client, tmp_path / "home")

@@ -4,7 +4,7 @@ from typing import Any
 
 
 def problem(response: Any, status: int) -> dict[str, Any]:
-    """Return the problem document of a response after checking the members that all have."""
+    """Return the problem document of a response after checking its common members."""
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
     body: dict[str, Any] = response.json()

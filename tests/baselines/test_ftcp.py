@@ -1,4 +1,4 @@
-"""The FTCP baseline: its matrices, its network and its way from data to a folder and back."""
+"""The FTCP baseline: matrices, network, training, and the folder of a trained model."""
 
 import json
 import math
@@ -30,12 +30,12 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 
 @pytest.fixture(autouse=True)
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A small dense layer: nine million weights take a second a step on a busy machine."""
+    """Use a small dense layer: nine million weights take a second per step on a busy machine."""
     monkeypatch.setattr("baselines.ftcp.network.HIDDEN", 16)
 
 
 def srtio3() -> CrystalBatch:
-    """Strontium titanate; a = 3.905 Å."""
+    """Return strontium titanate with a = 3.905 Å."""
     frac_coords = [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]
     return CrystalBatch(
         torch.tensor(frac_coords, dtype=torch.float32),
@@ -63,7 +63,7 @@ def test_element_descriptors():
     places = [7, 3, 3, 5, 7, 3, 4, 2, 1]
     expected = set((starts + places).tolist())
     assert iron == expected
-    # Helium has no electronegativity; its electrons are two in whatever group.
+    # Helium has no electronegativity; it has two valence electrons in group 18.
     helium = rows[1]
     assert helium[26:36].sum() == 0
     assert helium[46:58].argmax() == 1
@@ -154,7 +154,7 @@ def test_scales_come_from_the_data_and_are_undone():
     scaled = network.scale(matrices)
     assert float(scaled.min()) == 0
     assert float(scaled.max()) == pytest.approx(1)
-    # A row that varies has both ends; of all columns together, not of each.
+    # A row that varies reaches 0 and 1, over all columns together.
     ends = scaled[:, :, LAYOUT.lattice.start]
     assert (float(ends.amin()), float(ends.amax())) == (0, 1)
     assert torch.allclose(network.unscale(scaled), matrices, atol=1e-4)
@@ -167,7 +167,7 @@ def test_loss_is_a_sum_over_the_batch_beside_a_mean():
     network = FTCPNetwork(LAYOUT, 2, 4).eval().requires_grad_(False)
     for module in (network.posterior, network.output, network.target[-2]):
         module.weight.zero_()
-    network.posterior.bias[:4] = 3.0  # mean 3, variance 1: KL ½ · 9 a dimension
+    network.posterior.bias[:4] = 3.0  # mean 3, variance 1: KL ½ · 9 per dimension
     scaled = torch.zeros(6, LAYOUT.channels, LAYOUT.rows)  # outputs are sigmoid(0) = ½
     targets = torch.tensor([[0.0, math.nan]] * 6)
     total = ftcp_training.loss(network, scaled, targets, torch.zeros(6, 4))
@@ -202,12 +202,12 @@ def config(epochs: int = 2) -> FTCPConfig:
 
 
 class StopError(Exception):
-    """Stands for a machine that goes down."""
+    """Simulates a crash."""
 
 
-@pytest.mark.parametrize("at", [3, 4])  # the end of an epoch, and within one
+@pytest.mark.parametrize("at", [3, 4])  # at the end of an epoch and within one
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path, at):
-    data = perovskites(20)  # three batches an epoch, the last of four
+    data = perovskites(20)  # three batches per epoch, the last one with four crystals
     whole = ftcp_training.train_network(config(), data, tmp_path / "whole").state_dict()
 
     def stop(step):
@@ -244,7 +244,7 @@ def test_the_loss_falls(tmp_path):
 
 
 class Mirror(FTCPNetwork):
-    """Its latents are the matrices themselves, so that only what lies around them is tested."""
+    """A network whose latents are the matrices, to test only the code around it."""
 
     def encode(self, scaled):
         return scaled.flatten(1), torch.full_like(scaled.flatten(1), -100.0)

@@ -10,7 +10,7 @@ from cdvae.testing import perovskites
 
 
 def random_crystals(n: int, seed: int, largest: int = 6) -> CrystalBatch:
-    """Crystals of 1 to ``largest`` atoms in random triclinic cells, some of them thin."""
+    """Return crystals of 1 to ``largest`` atoms in random triclinic cells, some of them thin."""
     rng = torch.Generator().manual_seed(seed)
     num_atoms = torch.randint(1, largest + 1, (n,), generator=rng)
     lattice = 4 * torch.eye(3) + 0.8 * torch.randn(n, 3, 3, generator=rng)
@@ -20,20 +20,20 @@ def random_crystals(n: int, seed: int, largest: int = 6) -> CrystalBatch:
     return CrystalBatch(torch.rand(total, 3, generator=rng), atomic_numbers, lattice, num_atoms)
 
 
-@pytest.fixture(scope="session", params=[0, 6], ids=["z", "z and codes"])
+@pytest.fixture(scope="session", params=[0, 6], ids=["z", "z and atom latents"])
 def network(request: pytest.FixtureRequest) -> CDVAE:
-    """A small untrained model in double precision, so that invariances hold to rounding."""
+    """Return a small untrained model in double precision, so that invariances hold to rounding."""
     return small_network(request.param)
 
 
 @pytest.fixture(scope="session")
 def plain() -> CDVAE:
-    """The one without codes, which sees nothing of the choice of cell."""
+    """Return a model without atom latents, which does not depend on the choice of cell."""
     return small_network(0)
 
 
 def small_network(atom_latent_dim: int) -> CDVAE:
-    """A small model with random weights throughout."""
+    """Return a small model with random weights in all layers."""
     config = ModelConfig(
         latent_dim=8,
         max_atoms=12,
@@ -46,7 +46,7 @@ def small_network(atom_latent_dim: int) -> CDVAE:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = CDVAE(config)
-        if model.decoder.place is not None:  # begins at zero, where nothing could be seen to vary
+        if model.decoder.place is not None:  # the initial zeros would hide every dependence
             torch.nn.init.normal_(model.decoder.place.leave.weight, std=0.1)
     data = perovskites(32)
     model.heads.fit_scalers(data.crystals, data.properties)

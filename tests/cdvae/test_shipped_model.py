@@ -1,4 +1,4 @@
-"""The model that this repository ships does what its card says."""
+"""The shipped model agrees with its card."""
 
 import os
 from hashlib import sha256

@@ -1,4 +1,4 @@
-"""Answers as the service gives them, for tests of what a client does with them."""
+"""Responses of the service for tests of the client."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MATRIX = [[4.0, 0.0, 0.0], [0.0, 4.0, 0.0], [0.0, 0.0, 4.0]]
 
 
 def status(state: str = "running", **changes: Any) -> dict[str, Any]:
-    """A JobStatus as JSON."""
+    """Return a JobStatus as JSON."""
     return {
         "id": "job-1",
         "kind": "generate",
@@ -47,7 +47,7 @@ def status(state: str = "running", **changes: Any) -> dict[str, Any]:
 
 
 def crystal(index: int, **changes: Any) -> dict[str, Any]:
-    """A CrystalRecord as JSON."""
+    """Return a CrystalRecord as JSON."""
     return {
         "index": index,
         "formula": "Po1",
@@ -68,30 +68,30 @@ def crystal(index: int, **changes: Any) -> dict[str, Any]:
 
 
 def result(*crystals: dict[str, Any], state: str = "succeeded") -> dict[str, Any]:
-    """A JobResult as JSON."""
+    """Return a JobResult as JSON."""
     return {"job": status(state), "crystals": crystals, "metrics": None, "provenance": None}
 
 
 def problem(code: int, detail: str, headers: dict[str, str] | None = None) -> httpx2.Response:
-    """An error of the service."""
+    """Return an error response of the service."""
     content = {"type": "urn:x", "title": "No", "status": code, "detail": detail, "instance": "/"}
     kind = {"Content-Type": "application/problem+json", **(headers or {})}
     return httpx2.Response(code, content=json.dumps(content), headers=kind)
 
 
 def event(name: str, data: Any, number: int | str) -> bytes:
-    """A server-sent event."""
+    """Return a server-sent event."""
     return f"id: {number}\nevent: {name}\ndata: {json.dumps(data)}\n\n".encode()
 
 
 def stream(*events: bytes) -> httpx2.Response:
-    """An event stream that ends after these."""
+    """Return an event stream that ends after these events."""
     kind = {"Content-Type": "text/event-stream; charset=utf-8"}
     return httpx2.Response(200, content=b"".join(events), headers=kind)
 
 
 class Script:
-    """A transport that gives prepared answers one after the other, and keeps the requests."""
+    """Transport that returns prepared responses in turn and keeps the requests."""
 
     def __init__(self, *answers: httpx2.Response | Exception) -> None:
         self._answers = list(answers)
@@ -108,7 +108,7 @@ class Script:
 def played(
     flow: Flow[Any], answer: Callable[[httpx2.Request], httpx2.Response]
 ) -> tuple[Any, list[float]]:
-    """What a flow returns and the pauses that it asks for, without waiting."""
+    """Return the result of a flow and its pauses, without waiting."""
     pauses: list[float] = []
     reply: Any = None
     while True:

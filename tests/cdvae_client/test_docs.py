@@ -92,7 +92,7 @@ def test_commands(page: str, service: Service, tmp_path: Path) -> None:
 
 
 def test_blocks_are_found_and_most_programs_run() -> None:
-    """A typing error in a mark or a fence must not switch this file off."""
+    """A typing error in a mark or a fence must not disable these tests."""
     fences = sum(
         len(re.findall(r"^```(?:bash|python|groovy)$", (ROOT / page).read_text(), re.M))
         for page in PAGES
@@ -127,7 +127,7 @@ def test_the_index_names_every_page() -> None:
 
 def test_the_settings_reference_is_current() -> None:
     assert settings_reference.PAGE.read_text() == settings_reference.page(), (
-        "renew it: python -m scripts.settings_reference"
+        "update it: python -m scripts.settings_reference"
     )
 
 

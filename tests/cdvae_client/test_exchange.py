@@ -1,4 +1,4 @@
-"""Repetition of requests, and answers other than success as typed errors."""
+"""Retries, and error responses as typed exceptions."""
 
 import httpx2
 import pytest

@@ -1,4 +1,4 @@
-"""Jobs as they happen: events over broken connections, polling where there are none."""
+"""Follow jobs: events over broken connections, polling without events."""
 
 import asyncio
 import time
@@ -38,13 +38,13 @@ Iterated = Callable[[Script], list[int]]
 
 
 def iterate(script: Script) -> list[int]:
-    """The indices of the crystals that iterating over a job gives."""
+    """Return the indices of the crystals that iteration over a job yields."""
     with Client(URL, transport=httpx2.MockTransport(script)) as client:
         return [one.index for one in client.job("job-1")]
 
 
 def iterate_async(script: Script) -> list[int]:
-    """The same with the asynchronous client."""
+    """Return the same from the asyncio client."""
 
     async def run() -> list[int]:
         async with AsyncClient(URL, transport=httpx2.MockTransport(script)) as client:
@@ -78,7 +78,7 @@ def test_a_broken_stream_goes_on_where_it_stopped(iterated: Iterated) -> None:
         known(),
         stream(event("crystal", crystal(0), 1)),
         httpx2.ConnectError("restarting"),
-        # A service that forgot the place: what was seen is not given twice.
+        # The service repeats all events after a reconnection; no crystal is yielded twice.
         stream(event("crystal", crystal(0), 1), event("crystal", crystal(1), 2), DONE),
     )
     assert iterated(script) == [0, 1]

@@ -12,7 +12,7 @@ NOTEBOOK = Path(__file__).parents[2] / "docs/notebooks/client.ipynb"
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("default")  # of the notebook's machinery
+@pytest.mark.filterwarnings("default")  # by packages that run the notebook
 def test_the_example_runs(
     service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

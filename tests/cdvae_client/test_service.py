@@ -82,7 +82,7 @@ def test_crystals_come_as_they_were_decoded(service: Service) -> None:
 
 
 def test_conversions_keep_order_orientation_and_digits() -> None:
-    """Coordinates next to 1/3, elements mixed: what the usual readers of CIF change."""
+    """Coordinates near 1/3 and mixed elements, which common CIF readers change."""
     rng = np.random.default_rng(1)
     frac = rng.uniform(0, 1, (5, 3))
     frac[0] = (1 / 3 + 2e-5, 2 / 3 - 3e-5, 0.0)

@@ -14,10 +14,10 @@ from tests.e2e.service import Service, environment
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("service")
     (card,) = Path(environment(folder)["CDVAE_MODEL_STORE"]).glob("*/*/card.json")
-    # As if it had been measured, so that there is a promise to compare with.
+    # The card names a validity, so that the alert has a value to compare with.
     content = json.loads(card.read_text()) | {"quality": {"generation": {"validity": 0.5}}}
     card.write_text(json.dumps(content))
-    # One job at a time, so that the next one is seen to wait.
+    # One job at a time, so that the next one waits.
     service = Service(folder, settings={"CDVAE_MAX_CONCURRENT_JOBS": "1"})
     service.start()
     yield service

@@ -17,7 +17,7 @@ OURS = {"cdvae-client", "cdvae-models", "cdvae-service"}
 def build_wheels(folder: Path) -> dict[str, Path]:
     """Return the wheels of the three distributions, that of the models with perov-5 only.
 
-    They are built in a copy: setuptools packs whatever an earlier build left beside the sources.
+    They are built in a copy, because setuptools packs everything that an earlier build left.
     """
     source, wheels = folder / "source", folder / "wheels"
     shutil.copytree(ROOT / "packages", source / "packages", symlinks=True)
@@ -37,7 +37,7 @@ def build_wheels(folder: Path) -> dict[str, Path]:
 
 
 class Environment:
-    """A virtual environment in `folder`; its working directory is an empty folder beside it."""
+    """A virtual environment in `folder`; its working directory is another, empty folder."""
 
     def __init__(self, folder: Path) -> None:
         self.bin = folder / "venv" / "bin"

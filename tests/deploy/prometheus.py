@@ -33,7 +33,7 @@ class Prometheus:
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Returns once it is ready and has scraped every target."""
+        """Wait until it is ready and has scraped every target."""
         binary = program("prometheus", "Debian's prometheus")
         shutil.copy(DEPLOY / "alerts.yml", self.folder)
         config = self.folder / "prometheus.yml"
@@ -56,7 +56,7 @@ class Prometheus:
             time.sleep(0.2)
 
     def _config(self) -> dict[str, Any]:
-        """`deploy/prometheus.yml`, with ports of this machine instead of names and more often."""
+        """Return `deploy/prometheus.yml` with ports of this machine and a shorter interval."""
         config: dict[str, Any] = yaml.safe_load((DEPLOY / "prometheus.yml").read_text())
         often = f"{SCRAPE_SECONDS}s"
         config["global"] = dict.fromkeys(config["global"], often)
@@ -68,7 +68,7 @@ class Prometheus:
         return config
 
     def _ready(self) -> bool:
-        """False while it does not listen yet, or answers 503 as it still reads its storage."""
+        """Return whether it listens and has read its storage (it answers 503 before)."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/-/ready", timeout=30):
                 return True
@@ -79,21 +79,21 @@ class Prometheus:
         return self.value("sum(up)") == len(self.targets)
 
     def query(self, expression: str) -> Series:
-        """The vector that an expression gives now; AssertionError for what is no PromQL."""
+        """Return the present vector of an expression; AssertionError for invalid PromQL."""
         return self._ask("query", query=expression)
 
     def query_range(self, expression: str, start: float, end: float, step: float) -> Series:
-        """The matrix of an expression between two moments."""
+        """Return the matrix of an expression between two times."""
         return self._ask("query_range", query=expression, start=start, end=end, step=step)
 
     def value(self, expression: str) -> float | None:
-        """The one number that an expression gives now; None for an empty answer."""
+        """Return the single present value of an expression; None for an empty answer."""
         found = self.query(expression)
         assert len(found) <= 1, found
         return float(found[0]["value"][1]) if found else None
 
     def soon(self, expression: str, wanted: float, timeout: float = 30.0) -> None:
-        """Returns once the expression gives that number."""
+        """Wait until the expression has this value."""
         end = time.monotonic() + timeout
         while (value := self.value(expression)) != wanted:
             assert time.monotonic() < end, f"{expression}: {value}, not {wanted}"
@@ -110,7 +110,7 @@ class Prometheus:
             raise AssertionError(f"{parameters['query']}: {error.read().decode()}") from error
 
     def stop(self) -> None:
-        """Ends the server."""
+        """End the server."""
         if self.process is not None:
             self.process.terminate()
             self.process.wait(20)

@@ -21,7 +21,7 @@ WINDOW = "1m"
 
 @pytest.fixture(scope="module")
 def worked(service: Service, prometheus: Prometheus) -> dict[str, int]:
-    """What was asked of the service while Prometheus watched it."""
+    """Send jobs to the service while Prometheus scrapes it; return their number by kind."""
     jobs = [service.submit("/generate", {"num_samples": 5, "seed": n}) for n in range(4)]
     jobs.append(service.submit("/reconstruct", SRTIO3))
     body = {"num_samples": 2, "steps": 20, "learning_rate": 0.05}
@@ -67,7 +67,7 @@ def test_the_numbers_come_back_by_promql(
 
 
 def finite(answer: Series) -> list[float]:
-    """The numbers of a vector; a ratio of nothing to nothing is none."""
+    """Return the finite numbers of a vector."""
     values = [float(series["value"][1]) for series in answer]
     return [value for value in values if math.isfinite(value)]
 

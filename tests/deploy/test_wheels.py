@@ -1,6 +1,7 @@
 """The wheels in fresh environments, used from a folder that has nothing of this project."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -74,8 +75,11 @@ def test_the_versions_are_one(wheels: dict[str, Path]) -> None:
 
     assert sorted(wheels) == ["cdvae-client", "cdvae-models", "cdvae-service"]
     assert {path.name.split("-")[1] for path in wheels.values()} == {__version__}
-    for file in ("docker-compose.yml", "deploy/kubernetes/base/kustomization.yaml"):
-        assert __version__ in (ROOT / file).read_text()
+    files = ["Dockerfile", "docker-compose.yml"]
+    files += [f"deploy/kubernetes/{name}/kustomization.yaml" for name in ("base", "gpu")]
+    for file in files:
+        tags = re.findall(r"(?:cdvae-\w+:|newTag: |VERSION=)(\d[\w.]*)", (ROOT / file).read_text())
+        assert set(tags) == {__version__}, file
 
 
 def test_the_client_needs_neither_torch_nor_numpy(wheels: dict[str, Path], tmp_path: Path) -> None:

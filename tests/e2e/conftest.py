@@ -9,7 +9,7 @@ from tests.e2e.service import Service
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service that is ready; it must end cleanly and take all its processes along."""
+    """Yield a ready service; it must end cleanly and leave no process behind."""
     service = Service(tmp_path_factory.mktemp("service"))
     service.start()
     yield service

@@ -1,4 +1,4 @@
-"""Machines of one switch, as network namespaces: each has an address and a link that can be cut."""
+"""Network namespaces as machines on a switch; each has an address and a link that can be cut."""
 
 import ctypes
 import os
@@ -11,13 +11,13 @@ from typing import IO, Any, TypeVar
 from tests.needs import missing, program
 
 CLONE_NEWNET = 0x40000000
-NETWORK = "192.0.2"  # set aside for examples: nobody else has these addresses
+NETWORK = "192.0.2"  # reserved for examples, so no other machine has these addresses
 
 T = TypeVar("T")
 
 
 class Machines:
-    """A machine `hub` with the address .1 and the switch, and others that are plugged into it."""
+    """A machine `hub` with the address .1 and the switch, and machines on the switch."""
 
     def __init__(self) -> None:
         if os.geteuid() != 0:
@@ -40,7 +40,7 @@ class Machines:
         self.run(name, self._ip, "link", "set", "lo", "up")
 
     def plug_in(self, name: str) -> None:
-        """A further machine; its address ends in 10 and how many there are."""
+        """Add a machine; its address ends in 10 plus the number of machines."""
         number = 10 + len(self._names)
         self._add(name)
         space = self._space(name)
@@ -51,21 +51,21 @@ class Machines:
         self.run(name, self._ip, "link", "set", "eth0", "up")
 
     def cut(self, name: str) -> None:
-        """Pull the cable: packets vanish, and no end of a connection is told."""
+        """Cut the link: packets are lost and no connection is closed."""
         self.run("hub", self._ip, "link", "set", name, "down")
 
     def mend(self, name: str) -> None:
-        """Plug it in again."""
+        """Connect the machine again."""
         self.run("hub", self._ip, "link", "set", name, "up")
 
     def run(self, name: str, *command: str) -> None:
-        """Run a command on a machine to its end."""
+        """Run a command on a machine and wait for its end."""
         subprocess.run([self._ip, "netns", "exec", self._space(name), *command], check=True)
 
     def start(
         self, name: str, command: Sequence[str], variables: Mapping[str, str], log: IO[bytes]
     ) -> subprocess.Popen[bytes]:
-        """A process that goes on on a machine."""
+        """Start a process on a machine."""
         process = subprocess.Popen(
             [self._ip, "netns", "exec", self._space(name), *command],
             env=dict(variables),
@@ -76,12 +76,12 @@ class Machines:
         return process
 
     def on(self, name: str) -> ThreadPoolExecutor:
-        """A thread whose connections are those of a machine."""
+        """Return a thread whose connections start from a machine."""
         place = Path("/run/netns") / self._space(name)
         return ThreadPoolExecutor(max_workers=1, initializer=_enter, initargs=(place,))
 
     def remove(self) -> None:
-        """End everything that was started and take the machines away."""
+        """End all processes and remove the machines."""
         for process in self.processes:
             process.terminate()
         for process in self.processes:
@@ -91,7 +91,7 @@ class Machines:
 
 
 def call(thread: ThreadPoolExecutor, function: Callable[..., T], *arguments: Any) -> T:
-    """What the function returns there."""
+    """Return the value of a function that is called in a network namespace."""
     return thread.submit(function, *arguments).result()
 
 

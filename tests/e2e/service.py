@@ -1,4 +1,4 @@
-"""`cdvae serve` as a process of its own, and what a client needs to talk to it."""
+"""Start `cdvae serve` as a process and talk to it."""
 
 import json
 import os
@@ -44,7 +44,7 @@ O3 O 0 0.5 0.5
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """A store with the tiny model and a home, in `folder`."""
+    """Create a store with the tiny model and a home in `folder`."""
     store = folder / "store"
     if not store.exists():
         write_tiny_model(store)
@@ -57,7 +57,7 @@ def environment(folder: Path) -> dict[str, str]:
         "CDVAE_SHUTDOWN_GRACE": "1",
         "CDVAE_WORKER_METRICS_PORT": str(free_port()),
     }
-    # Settings of the machine must not leak in.
+    # The settings of this machine must not change the test.
     clean = {name: v for name, v in os.environ.items() if not name.startswith("CDVAE_")}
     return clean | variables
 
@@ -86,7 +86,7 @@ class Service:
     process: subprocess.Popen[str] | None = None
 
     def start(self, timeout: float = HANG_SECONDS) -> None:
-        """Returns once the service has said that it is ready."""
+        """Wait until the service reports that it is ready."""
         self.variables = environment(self.folder) | self.settings
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -109,7 +109,7 @@ class Service:
         return self.folder / "serve.log"
 
     def processes(self) -> list[psutil.Process]:
-        """Everything that the service runs."""
+        """Return all processes of the service."""
         assert self.process is not None
         return psutil.Process(self.process.pid).children(recursive=True)
 
@@ -125,14 +125,14 @@ class Service:
         return found
 
     def wait_until(self, condition: Callable[[], Any], timeout: float = HANG_SECONDS) -> None:
-        """Returns when the condition holds."""
+        """Wait until the condition holds."""
         end = time.monotonic() + timeout
         while not condition():
             assert time.monotonic() < end, self.log.read_text()
             time.sleep(0.05)
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """The exit status after that signal."""
+        """Send a signal and return the exit status."""
         assert self.process is not None
         self.process.send_signal(number)
         status = self.process.wait(HANG_SECONDS)
@@ -143,7 +143,7 @@ class Service:
     def call(
         self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
     ) -> Answer:
-        """The answer to one request; text goes out as CIF, anything else as JSON."""
+        """Send one request, a text as CIF and anything else as JSON, and return the answer."""
         kind = "chemical/x-cif" if isinstance(body, str) else "application/json"
         data = body.encode() if isinstance(body, str) else json.dumps(body).encode()
         request = urllib.request.Request(
@@ -160,7 +160,7 @@ class Service:
                 return Answer(error.code, error.headers, error.read())
 
     def submit(self, path: str, body: Any) -> str:
-        """The id of an accepted job."""
+        """Submit a job that is accepted and return its id."""
         answer = self.call("POST", path, body)
         assert answer.status == 202, answer.body
         return str(answer.json["id"])
@@ -169,12 +169,12 @@ class Service:
         return self.call("GET", f"/jobs/{job}").json
 
     def started_again(self, job: str, before: str) -> bool:
-        """Whether the job runs for another time than the one that began then."""
+        """Return whether the job runs again, after a run that began at `started_at`."""
         status = self.status(job)
         return bool(status["state"] == "running" and status["started_at"] != before)
 
     def metrics(self, *, worker: bool = False) -> dict[str, float]:
-        """The samples of the API, or of the worker, by name and labels as the text has them."""
+        """Return the samples of the front end or the worker, by name and labels as in the text."""
         port = self.variables["CDVAE_WORKER_METRICS_PORT"] if worker else self.port
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
             lines = answer.read().decode().splitlines()
@@ -182,7 +182,7 @@ class Service:
         return {name: float(value) for name, value in samples}
 
     def wait(self, job: str, *states: str, timeout: float = HANG_SECONDS) -> dict[str, Any]:
-        """The status of the job when it is in one of the states, by default a final one."""
+        """Wait until the job is in one of the states, by default a final one; return its status."""
         end = time.monotonic() + timeout
         while time.monotonic() < end:
             status = self.status(job)

@@ -31,11 +31,11 @@ class Network:
             "CDVAE_WORKER_METRICS_PORT": "0",
         }
         self.client = self.machines.on("hub")
-        # What speaks HTTP is that of the other tests, used in the thread on the hub.
+        # The HTTP client of the other tests runs in the thread on the hub.
         self.service = Service(folder, port=API_PORT)
 
     def start(self) -> None:
-        """Redis and API, on the hub."""
+        """Start Redis and the front end on the hub."""
         redis = ["--bind", f"{NETWORK}.1", "--port", str(REDIS_PORT), "--requirepass", PASSWORD]
         options = ["--dir", str(self.folder), "--save", "", "--appendonly", "yes"]
         self.machines.start("hub", [str(get_binary_path()), *redis, *options], {}, self.log)
@@ -43,7 +43,7 @@ class Network:
         self.until(lambda: self.ready(0), "an API")
 
     def add_worker(self, name: str, live: int) -> None:
-        """A machine with a worker; returns when `live` of them are ready."""
+        """Add a machine with a worker; wait until `live` workers are ready."""
         self.machines.plug_in(name)
         self._start(name, "worker")
         self.until(lambda: self.ready(live), f"{live} workers")
@@ -66,7 +66,7 @@ class Network:
         return call(self.client, self.service.status, job)
 
     def end(self, job: str, timeout: float = HANG_SECONDS) -> dict[str, Any]:
-        """The final status of the job."""
+        """Return the final status of the job."""
         final = ("succeeded", "failed", "cancelled")
         return self.until(
             lambda: s if (s := self.status(job))["state"] in final else None, job, timeout
@@ -77,7 +77,7 @@ class Network:
         return [crystal["cif"] for crystal in result["crystals"]]
 
     def until(self, condition: Any, what: str, timeout: float = HANG_SECONDS) -> Any:
-        """The first true value of the condition."""
+        """Return the first true value of the condition."""
         end = time.monotonic() + timeout
         while time.monotonic() < end:
             value = condition()
@@ -87,7 +87,7 @@ class Network:
         raise AssertionError(f"{what} did not come: {(self.folder / 'log').read_text()[-5000:]}")
 
     def stop(self) -> None:
-        """Take everything away."""
+        """Remove everything."""
         self.client.shutdown()
         self.machines.remove()
         self.log.close()
@@ -114,16 +114,16 @@ def test_nothing_is_lost_when_a_machine_is_cut_off_in_mid_job(network: Network) 
     network.machines.cut("first")
     network.add_worker("second", live=1)
 
-    # What waited is done by the machine that is left, as if nothing had happened.
+    # The remaining machine runs the waiting job.
     for job in others:
         assert network.end(job)["state"] == "succeeded"
         assert network.crystals(job) == network.crystals(undisturbed)
-    # What the lost machine had in work is tried elsewhere.
+    # The job of the lost machine is repeated on the other one.
     assert network.end(victim)["state"] == "succeeded"
     crystals = network.crystals(victim)
     assert len(crystals) == SOME_SECONDS["num_samples"]
 
-    # The machine comes back, finds its way by itself, and does no harm.
+    # The machine comes back, reconnects and changes no job.
     network.machines.mend("first")
     network.until(lambda: network.ready(2), "the first worker's return", timeout=180)
     assert network.status(victim)["state"] == "succeeded"

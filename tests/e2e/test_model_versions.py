@@ -21,7 +21,7 @@ def store(service: Service) -> LocalStore:
 
 
 def version(folder: Path, number: int) -> Path:
-    """A model folder `tiny` of that version, with weights of its own."""
+    """Write a model folder `tiny` of that version with new weights."""
     model = write_tiny_model(folder, seed=number)
     card = json.loads((model / "card.json").read_text())
     (model / "card.json").write_text(json.dumps(card | {"version": str(number)}))
@@ -30,7 +30,7 @@ def version(folder: Path, number: int) -> Path:
 
 @pytest.fixture
 def load(service: Service) -> Iterator[list[str]]:
-    """Jobs that go in one after the other as long as the test runs; their ids."""
+    """Submit jobs one after the other during the block; yield their ids."""
     jobs: list[str] = []
     stop = threading.Event()
 
@@ -77,7 +77,7 @@ def test_an_idle_worker_takes_up_a_new_default(
 def test_a_version_with_other_weights_than_its_card_says_is_refused(
     service: Service, store: LocalStore, tmp_path: Path
 ) -> None:
-    """It was put there by hand; `cdvae models add` would not have let it in."""
+    """A damaged version is copied into the store; `cdvae models add` would reject it."""
     set_default(store, "tiny@1")
     shutil.copytree(version(tmp_path, 9), store.folder / "tiny" / "9")
     weights = store.folder / "tiny" / "9" / "weights.safetensors"
@@ -88,6 +88,6 @@ def test_a_version_with_other_weights_than_its_card_says_is_refused(
     assert (bad["state"], bad["error"]["code"]) == ("failed", "model_unavailable")
     good = service.wait(service.submit("/generate", {"num_samples": 1}))
     assert (good["state"], good["request"]["model"]) == ("succeeded", "tiny@1")
-    # It has a series of its own, so that its failures can be told from others.
+    # Its failures have a separate series.
     failed = 'cdvae_jobs_finished_total{kind="generate",model="tiny@9",state="failed"}'
     assert service.metrics(worker=True)[failed] == 1

@@ -1,4 +1,4 @@
-"""Front end and worker with their results in an S3-compatible store, nothing shared but that."""
+"""Front end and worker that share only an S3-compatible store for results."""
 
 import io
 import zipfile
@@ -11,16 +11,16 @@ from moto.server import ThreadedMotoServer
 from cdvae_service.cli.stack.stack import free_port
 from tests.e2e.service import Service
 
-BUCKET = "crystals-of-a-service"  # a name of its own: all servers of a process share buckets
+BUCKET = "crystals-of-a-service"  # unique, because all servers of a process share buckets
 
 
 class S3(ThreadedMotoServer):
-    """A server that speaks S3. It keeps its objects while it is stopped."""
+    """An S3 server that keeps its objects while it is stopped."""
 
     def stop(self) -> None:
         super().stop()
         assert self._server is not None
-        self._server.server_close()  # or calls would wait rather than fail
+        self._server.server_close()  # else calls would wait instead of failing
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def s3() -> Iterator[S3]:
 
 @pytest.fixture(scope="module")
 def service(s3: S3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service whose results go there."""
+    """Yield a service that stores its results in the bucket."""
     host, port = s3.get_host_and_port()
     settings = {
         "AWS_ENDPOINT_URL": f"http://{host}:{port}",
@@ -57,7 +57,7 @@ def service(s3: S3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servic
 
 
 def objects(job: str) -> set[str]:
-    """The names of the job's objects."""
+    """Return the names of the job's objects."""
     import s3fs
 
     files = s3fs.S3FileSystem(skip_instance_cache=True, use_listings_cache=False)

@@ -17,7 +17,7 @@ TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 @dataclass(frozen=True)
 class Seen:
-    """A span as it reached the collector."""
+    """A span that the collector received."""
 
     service: str
     name: str
@@ -29,7 +29,7 @@ class Seen:
 
 @dataclass
 class Collector:
-    """What takes OTLP over HTTP, and the spans that it got."""
+    """A collector of OTLP over HTTP with the spans that it received."""
 
     spans: list[Seen] = field(default_factory=list)
 
@@ -49,7 +49,7 @@ class Collector:
 
 @pytest.fixture
 def collector() -> Iterator[tuple[Collector, str]]:
-    """A collector and its URL."""
+    """Yield a collector and its URL."""
     collector = Collector()
 
     class Handler(BaseHTTPRequestHandler):
@@ -73,7 +73,7 @@ def test_the_work_of_a_request_is_in_its_trace(
     tmp_path: Path, collector: tuple[Collector, str]
 ) -> None:
     spans, url = collector
-    # Nothing is sent before the end, so that what the end would lose is missing.
+    # Spans are sent only at the end, so a span that the end loses is missing here.
     settings = {ENDPOINT: url, "OTEL_BSP_SCHEDULE_DELAY": "3600000"}
     service = Service(tmp_path, settings=settings)
     service.start()

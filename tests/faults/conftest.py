@@ -9,6 +9,6 @@ from tests.faults.site import Site, open_site
 
 @pytest.fixture
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A site with Redis alone; whatever a test starts is ended."""
+    """Yield a site with only Redis; all processes that a test starts end with it."""
     with open_site(tmp_path_factory.mktemp("site")) as site:
         yield site

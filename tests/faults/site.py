@@ -1,4 +1,4 @@
-"""One service in pieces that can be killed one by one, and its client."""
+"""A service whose processes can be killed one by one, and its client."""
 
 import json
 import os
@@ -60,7 +60,7 @@ class Site:
         self.redis.stop()
 
     def start_api(self, **environment: str) -> httpx2.Client:
-        """A client of a new front end that answers."""
+        """Return a client of a new front end that answers."""
         port = free_port()
         variables = {
             "CDVAE_HOME": str(self.folder / "home"),
@@ -88,20 +88,20 @@ class Site:
         return client
 
     def kill_redis(self) -> None:
-        """As a crash of the machine's Redis would."""
+        """Kill Redis, like a crash."""
         process = self.redis._process
         assert process is not None
         process.kill()
         process.wait()
 
     def attempts(self, job: str) -> int:
-        """How many processes were lost with the job."""
+        """Return the number of processes that were lost with the job."""
         return int(self.lab.redis.hget(f"rq:job:{job}", FIELD_ATTEMPTS) or 0)
 
 
 @contextmanager
 def open_site(folder: Path) -> Iterator[Site]:
-    """A site in `folder`: Redis, and models that misbehave; whatever is started there is ended."""
+    """Yield a site in `folder` with Redis and models that misbehave; its processes end with it."""
     tiny = write_tiny_model(folder / "store")
     for name in BEHAVIOURS:
         copy = folder / "store" / name / "1"
@@ -116,7 +116,7 @@ def open_site(folder: Path) -> Iterator[Site]:
 
 
 def submit(client: httpx2.Client, model: str, **body: Any) -> str:
-    """The id of a job that was taken."""
+    """Submit a job; return its id."""
     answer = client.post("/generate", json={"model": model, "sampler": FAST, **body})
     assert answer.status_code == 202, answer.text
     return str(answer.json()["id"])
@@ -135,7 +135,7 @@ def status(client: httpx2.Client, job: str) -> dict[str, Any]:
 def wait_for(
     client: httpx2.Client, job: str, *states: str, timeout: float = HANG_SECONDS
 ) -> dict[str, Any]:
-    """The status when the job is in one of these states, by default a final one."""
+    """Return the status once the job is in one of these states, by default a final one."""
     wanted = states or FINAL
 
     def there() -> dict[str, Any] | None:
@@ -148,26 +148,26 @@ def wait_for(
 
 
 def wait_for_crystals(client: httpx2.Client, job: str, number: int) -> None:
-    """Returns when so many crystals of a running job are stored."""
+    """Return when `number` crystals of a running job are stored."""
     wait_until(lambda: status(client, job)["progress"]["samples_done"] >= number, "crystals")
 
 
 def crystals(client: httpx2.Client, job: str, model: str) -> str:
-    """The crystals of a result as text, without the name of the model that they are marked with."""
+    """Return the crystals of a result as text, with a placeholder for the name of the model."""
     answer = client.get(f"/jobs/{job}/result")
     assert answer.status_code == 200, answer.text
     return json.dumps(answer.json()["crystals"]).replace(f"{model}@1", "MODEL")
 
 
 def undisturbed(client: httpx2.Client, **body: Any) -> str:
-    """The crystals of the same request to a model with the same chunks that behaves."""
+    """Return the crystals of the same request to a model with the same chunks and no faults."""
     job = submit(client, "pairs", **body)
     assert wait_for(client, job)["state"] == "succeeded"
     return crystals(client, job, "pairs")
 
 
 def holder(site: Site, job: str) -> subprocess.Popen[bytes]:
-    """The worker process that has the job."""
+    """Return the worker process that has the job."""
     name = site.lab.redis.hget(LEASES_KEY, job)
     (pid,) = [one.pid for one in site.lab.presences() if one.name.encode() == name]
     (found,) = [worker for worker in site.lab.workers if worker.pid == pid]
@@ -175,12 +175,12 @@ def holder(site: Site, job: str) -> subprocess.Popen[bytes]:
 
 
 def family(worker: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    """A worker and its executors."""
+    """Return a worker and its executors."""
     return [psutil.Process(worker.pid), *executors(worker)]
 
 
 def events(lines: Iterator[str]) -> Iterator[tuple[str, str, str]]:
-    """Id, name and data of the server-sent events in a response."""
+    """Yield id, name and data of the server-sent events in a response."""
     fields: dict[str, str] = {}
     for line in lines:
         name, _, value = line.partition(": ")

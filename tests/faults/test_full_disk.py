@@ -1,4 +1,4 @@
-"""A results disk that is full: its jobs fail with a reason, and work goes on with space."""
+"""Jobs on a full results disk fail with a reason; with space again, jobs succeed."""
 
 import subprocess
 
@@ -16,7 +16,7 @@ OWN_MOUNTS = ("unshare", "--user", "--map-root-user", "--mount")
 
 
 def may_mount() -> bool:
-    """Whether this machine lets us have mounts of our own."""
+    """Return whether this machine allows private mounts."""
     probe = [*OWN_MOUNTS, "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
     try:
         return subprocess.run(probe, capture_output=True, check=False).returncode == 0
@@ -34,10 +34,10 @@ def test_a_full_disk_fails_the_job_and_nothing_else(site: Site) -> None:
     assert ended["error"]["code"] == "storage_failed"
     assert "stored" in ended["error"]["detail"]
     assert worker.poll() is None
-    # Still full: not even a small one fits.
+    # The disk is still full: not even a small result fits.
     small = submit(client, "tiny", num_samples=8)
     assert wait_for(client, small)["error"]["code"] == "storage_failed"
-    # Space again: the same worker goes on.
+    # There is space again, and the same worker continues.
     enter = ["nsenter", "--user", "--mount", "--target", str(worker.pid)]
     subprocess.run([*enter, "rm", "-r", str(site.folder / "home" / "results" / job)], check=True)
     wait_until(lambda: site.lab.presences()[0].state == "idle", "an idle worker")

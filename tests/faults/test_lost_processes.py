@@ -1,4 +1,4 @@
-"""Processes that are killed or stopped in the middle of a job: nothing lost, nothing doubled."""
+"""Processes are killed or stopped in the middle of a job: no crystal is lost or made twice."""
 
 import json
 import time
@@ -26,7 +26,7 @@ def test_a_killed_worker_costs_no_finished_crystal(site: Site) -> None:
     site.lab.start_worker()
     site.lab.start_worker()
     client = site.start_api()
-    # None of these is like another: of a duplicate the chunk is told when the job ends.
+    # The crystals have no duplicates, which would change the first chunk at the end of the job.
     job = submit(client, "slow", num_samples=4, seed=1)
     wait_for_crystals(client, job, 2)
     first = site.lab.store.read(job, "chunk-00000.json")
@@ -37,11 +37,13 @@ def test_a_killed_worker_costs_no_finished_crystal(site: Site) -> None:
     assert ended["state"] == "succeeded", ended
     assert ended["progress"]["samples_done"] == 4
     assert site.attempts(job) == 1
-    assert time.monotonic() - begun < SEEN_SECONDS + 5  # seen, and the rest was made
+    assert (
+        time.monotonic() - begun < SEEN_SECONDS + 5
+    )  # the death was noticed, and the rest was made
     assert site.lab.store.read(job, "chunk-00000.json") == first
     assert crystals(client, job, "slow") == undisturbed(client, num_samples=4, seed=1)
 
-    # The second time it fails, as soon, and what there is stays.
+    # The second time the job fails as quickly and keeps its crystals.
     job = submit(client, "paced", num_samples=40, seed=3)
     wait_for_crystals(client, job, 2)
     site.lab.redis.hset(f"rq:job:{job}", "cdvae:attempts", 1)
@@ -68,7 +70,7 @@ def test_a_worker_that_wakes_up_late_does_no_harm(site: Site) -> None:
     files = {name: site.lab.store.read(job, name) for name in site.lab.store.names(job)}
     for process in sleeping:
         process.resume()
-    # It sees that the job is no longer its own, and is as good as before.
+    # It notices that it lost the job, and keeps working.
     names = {one.name for one in site.lab.presences()}
     wait_until(lambda: len({p.name for p in site.lab.presences()} | names) == 2, "its return")
     wait_until(lambda: all(p.state == "idle" for p in site.lab.presences()), "idle workers")

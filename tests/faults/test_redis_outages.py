@@ -1,4 +1,4 @@
-"""Redis goes away and comes back: in the middle of a job, before a submission, with its clock."""
+"""Redis stops and restarts in the middle of a job or before a submission, or its clock jumps."""
 
 import time
 
@@ -73,7 +73,7 @@ def test_a_submission_without_redis_leaves_nothing(site: Site) -> None:
 
 
 def test_a_clock_that_is_set_forward(site: Site) -> None:
-    """Then every key with a time to live is gone from Redis at once, those of live workers too."""
+    """All keys with a time to live vanish from Redis at once, those of live workers too."""
     site.lab.start_worker()
     client = site.start_api()
     job = submit(client, "paced", num_samples=20, seed=4)

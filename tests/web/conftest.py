@@ -12,7 +12,7 @@ from tests.needs import program
 STORE = Path(__file__).parents[2] / "model_store"
 # WebGL without a graphics card; as root, as CI is, Chromium runs without its sandbox only.
 ARGUMENTS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
-PATIENCE = 300_000  # ms for what a job has to do
+PATIENCE = 300_000  # ms; bounds the wait for a job
 
 
 @pytest.fixture(scope="package")
@@ -29,7 +29,7 @@ def browser() -> Iterator[Browser]:
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service with the shipped models."""
     folder = tmp_path_factory.mktemp("service")
-    # One job at a time, so that the next one is seen to wait.
+    # One job at a time, so that the next one waits.
     service = Service(
         folder, settings={"CDVAE_MODEL_STORE": str(STORE), "CDVAE_MAX_CONCURRENT_JOBS": "1"}
     )
@@ -40,12 +40,12 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture(scope="module")
 def address(service: Service) -> str:
-    """Where the page is."""
+    """Return the URL of the page."""
     return f"http://127.0.0.1:{service.port}/"
 
 
 class Watched:
-    """What a page must not do: complain, fail, or ask anybody but its own service."""
+    """Collect errors, failed requests and requests to other hosts of a page."""
 
     def __init__(self, context: BrowserContext, base: str) -> None:
         self.faults: list[str] = []
@@ -65,7 +65,7 @@ class Watched:
 
 @pytest.fixture
 def watched(browser: Browser, address: str) -> Iterator[tuple[BrowserContext, Watched]]:
-    """A fresh profile, light, of a desktop's width; the test fails if a page of it complains."""
+    """A fresh profile with the light theme; the test fails if a page has errors."""
     context = browser.new_context(
         base_url=address, viewport={"width": 1280, "height": 900}, color_scheme="light"
     )
@@ -80,7 +80,7 @@ def watched(browser: Browser, address: str) -> Iterator[tuple[BrowserContext, Wa
 
 @pytest.fixture
 def page(watched: tuple[BrowserContext, Watched]) -> Page:
-    """The page, open."""
+    """The open page."""
     opened = watched[0].new_page()
     opened.goto("")
     return opened

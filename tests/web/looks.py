@@ -1,4 +1,4 @@
-"""What there is to see: colors of a part of the page."""
+"""Colors of a part of the page."""
 
 import io
 
@@ -7,7 +7,7 @@ from playwright.sync_api import Locator
 
 
 def colors(part: Locator) -> int:
-    """The number of different colors in a picture of this part."""
+    """Return the number of colors in a picture of this part."""
     picture = Image.open(io.BytesIO(part.screenshot())).convert("RGB")
     found = picture.getcolors(maxcolors=picture.width * picture.height)
     assert found is not None

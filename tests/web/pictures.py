@@ -1,4 +1,4 @@
-"""The pictures of docs/web: `python -m tests.web.pictures` makes them with the shipped models."""
+"""Make the pictures of docs/web with the shipped models: `python -m tests.web.pictures`."""
 
 import io
 import re
@@ -18,20 +18,20 @@ from .steps import PHONE, cif_file, crystals
 FOLDER = Path(__file__).parents[2] / "docs/web"
 SIZE = {"width": 1280, "height": 860}
 COLOURS = 255
-SEEN = 400  # ms until what has come near the window is drawn
+SEEN = 400  # ms until the visible tiles are drawn
 BATIO3 = SRTIO3.replace("data_SrTiO3", "data_BaTiO3").replace("Sr1 Sr", "Ba1 Ba")
 BAZRO3 = BATIO3.replace("BaTiO3", "BaZrO3").replace("Ti1 Ti", "Zr1 Zr").replace("3.905", "4.193")
 
 
 class Photographer:
-    """Takes pictures of one service."""
+    """Take pictures of one service."""
 
     def __init__(self, browser: Browser, service: Service) -> None:
         self.browser = browser
         self.service = service
 
     def open(self, address: str, theme: str = "light", **size: int) -> Page:
-        """The page at that address, in a window of this size."""
+        """Return the page at this address, in a window of this size."""
         context = self.browser.new_context(
             base_url=f"http://127.0.0.1:{self.service.port}/",
             viewport={**SIZE, **size},  # type: ignore[typeddict-item]
@@ -43,7 +43,7 @@ class Photographer:
         return page
 
     def job(self, path: str, body: Any, theme: str = "light", **size: int) -> Page:
-        """The page of a job that is done."""
+        """Return the page of a finished job."""
         job = self.service.submit(path, body)
         assert self.service.wait(job, timeout=900)["state"] == "succeeded"
         page = self.open(f"#/jobs/{job}", theme, **size)
@@ -51,7 +51,7 @@ class Photographer:
         return page
 
     def take(self, page: Page, name: str) -> None:
-        """Writes what the window shows, with a palette: a third of the bytes."""
+        """Write a screenshot with a palette, which takes a third of the bytes."""
         for view in page.locator(".view").all():
             expect(view).to_have_attribute("data-ready", re.compile("."))
         page.wait_for_timeout(SEEN)
@@ -61,7 +61,7 @@ class Photographer:
 
 
 def main() -> None:
-    """Makes all of them."""
+    """Make all pictures."""
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         service = Service(Path(folder), settings={"CDVAE_MODEL_STORE": str(STORE)})
         service.start()

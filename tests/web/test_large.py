@@ -1,4 +1,4 @@
-"""A job of many crystals: the page stays usable while they come and afterwards."""
+"""A job of many crystals: the page stays usable while they arrive and afterwards."""
 
 import re
 
@@ -25,7 +25,7 @@ requestAnimationFrame(next);
 
 
 def longest_frame(page: Page) -> float:
-    """Milliseconds of the longest frame since the last call."""
+    """Return the longest frame since the last call, ms."""
     return float(page.evaluate("() => { const found = longest; longest = 0; return found; }"))
 
 
@@ -35,13 +35,13 @@ def test_hundreds_of_crystals_do_not_freeze_the_page(page: Page, service: Servic
     page.goto(f"#/jobs/{job}")
     page.evaluate(FRAMES)
     order = page.get_by_label("Sort by")
-    order.focus()  # as soon as the first crystals are there
+    order.focus()  # with the first crystals
     expect(page.locator(".job-head .badge")).to_have_text("running")
     finished(page, timeout=2 * PATIENCE)
     expect(page.get_by_text(f"{MANY} crystals", exact=True)).to_be_visible()
     expect(order).to_be_focused()
     expect(crystals(page)).to_have_count(PAGE)
-    assert page.locator(".picture svg").count() < PAGE  # those near the window alone
+    assert page.locator(".picture svg").count() < PAGE  # only tiles near the window
     expect(page.locator("canvas")).to_have_count(1)
 
     order.select_option("formation_energy")

@@ -1,4 +1,4 @@
-"""What a person does with the page, in Chromium: submit, watch, look, keep, and what goes wrong."""
+"""The page in Chromium: submit jobs, follow them, view and download crystals, errors."""
 
 import io
 import json
@@ -133,7 +133,7 @@ def test_a_dropped_cif_comes_back_beside_its_input(page: Page) -> None:
     expect(page.get_by_text("two.cif", exact=True)).to_be_visible()
     submit(page, "Reconstruct")
     finished(page)
-    expect(page.get_by_text("Given: SrTiO3")).to_be_visible()
+    expect(page.get_by_text("Input: SrTiO3")).to_be_visible()
     expect(page.get_by_text("Reconstructed: matches")).to_be_visible()
     views = page.locator(".view")
     expect(views).to_have_count(2)
@@ -260,7 +260,7 @@ def test_without_webgl_crystals_are_drawn_flat(watched: tuple[BrowserContext, Wa
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_nothing_keeps_anybody_out(page: Page, service: Service, theme: str) -> None:
-    """axe-core finds no fault, nothing is wider than a phone, and the theme is the chosen one."""
+    """Check accessibility, the width on a phone, and the theme."""
     page.emulate_media(color_scheme=theme)
     job = service.submit("/generate", {"num_samples": 8, "seed": 7})
     assert service.wait(job)["state"] == "succeeded"

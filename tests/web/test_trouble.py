@@ -1,4 +1,4 @@
-"""What the page says of jobs that fail: models of the tests that misbehave."""
+"""Messages of the page for failed jobs."""
 
 from collections.abc import Iterator
 
@@ -32,7 +32,7 @@ def test_a_failed_job_says_why(page: Page, model: str) -> None:
     page.get_by_label("Crystals", exact=True).fill("3")
     submit(page)
     address = page.url
-    for is_later in (False, True):  # as it happens, and for whoever comes later
+    for is_later in (False, True):  # immediately, and after a reload
         if is_later:
             page.reload()
         expect(page.locator(".job-head .badge")).to_have_text("failed")

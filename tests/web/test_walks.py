@@ -1,4 +1,4 @@
-"""Walks through the latent space on the page: their forms, and what is shown of them."""
+"""Interpolation and variations on the page: forms and results."""
 
 import re
 import subprocess
@@ -25,7 +25,7 @@ DROP = """text => {
 
 
 def choose(page: Page, task: str) -> None:
-    """Chooses a task of the form and a sampler that is quick."""
+    """Choose a task and a quick sampler in the form."""
     page.get_by_role("radio", name=task, exact=True).check()
     page.get_by_text("Sampler, seed, priority").click()
     page.get_by_label("Function evaluations (NFE)").fill("25")
@@ -75,7 +75,7 @@ def test_a_walk_is_shown_in_its_order_between_its_ends(page: Page) -> None:
     expect(page.get_by_text("Position 1.00 along the path", exact=True)).to_be_visible()
     captions = page.locator(".views figcaption")
     expect(captions).to_have_text(
-        ["Given: SrTiO3", "Position 1.00 along the path", "Given: BaTiO3"]
+        ["Input: SrTiO3", "Position 1.00 along the path", "Input: BaTiO3"]
     )
     for view in page.locator(".view").all():
         expect(view).to_have_attribute("data-ready", re.compile("TiO3"))
@@ -114,7 +114,7 @@ def test_variations_are_shown_beside_the_given_crystal(page: Page) -> None:
         expect(page.locator(".facts-line")).to_contain_text(words)
     expect(page.locator(".tile .formula")).to_have_text(["SrTiO3"] * 4)
     captions = page.locator(".views figcaption")
-    expect(captions.first).to_have_text("Given: SrTiO3")
+    expect(captions.first).to_have_text("Input: SrTiO3")
     distance = page.locator(".tile .place").first.inner_text()
     expect(captions.last).to_have_text(f"Varied: {distance}")
     expect(page.get_by_role("img", name=re.compile("Histogram of the density"))).to_be_visible()
@@ -144,7 +144,7 @@ def test_a_fault_is_said_at_its_field(page: Page, watched: tuple[BrowserContext,
     expect(fault).to_have_text("/structure/cif: one crystal is needed, not 2")
     page.get_by_label("Strength").fill("2")
     page.get_by_role("button", name="Vary", exact=True).click()
-    expect(page.get_by_label("Strength")).to_be_focused()  # the browser says what is wrong with it
+    expect(page.get_by_label("Strength")).to_be_focused()  # the browser reports the error
     expect(page).not_to_have_url(re.compile("jobs"))
 
 

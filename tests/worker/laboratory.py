@@ -1,4 +1,4 @@
-"""A laboratory for workers: give them jobs, look at what becomes of these."""
+"""A laboratory for workers: it submits jobs and reads their results."""
 
 import json
 import os
@@ -37,7 +37,7 @@ WORKER = Path(__file__).with_name("misbehaving_worker.py")
 
 
 def wait_until(condition: Callable[[], Any], what: str, timeout: float = HANG_SECONDS) -> Any:
-    """The first true value of `condition`."""
+    """Return the first true value of `condition`."""
     end = time.monotonic() + timeout
     while time.monotonic() < end:
         value = condition()
@@ -48,7 +48,7 @@ def wait_until(condition: Callable[[], Any], what: str, timeout: float = HANG_SE
 
 
 def make_spec(kind: str, model: str, structures: list[dict[str, Any]], **fields: Any) -> JobSpec:
-    """A complete job; `fields` are those of the request that differ from the usual ones."""
+    """Return a complete job. fields: fields of the request that replace the usual ones."""
     common = {
         "model": f"{model}@1",
         "seed": fields.pop("seed", 7),
@@ -110,7 +110,7 @@ class Lab:
         return self.folder / "worker.log"
 
     def start_worker(self, *wrapper: str, **environment: str) -> subprocess.Popen[bytes]:
-        """A worker process that is ready for jobs; `wrapper` is a command that runs it."""
+        """Return a worker process that is ready for jobs. wrapper: a command that runs it."""
         before = {presence.name for presence in self.presences()}
         variables = {
             "CDVAE_HOME": str(self.folder / "home"),
@@ -171,14 +171,14 @@ class Lab:
         return str(outcome.decode()) if outcome else "nothing"
 
     def end(self, job: Job, timeout: float = HANG_SECONDS) -> str:
-        """The final state of the job."""
+        """Return the final state of the job."""
         final = ("succeeded", "cancelled", "failed")
         return str(
             wait_until(lambda: self.state(job) in final and self.state(job), job.id, timeout)
         )
 
     def error(self, job: Job) -> JobError:
-        """Why the job failed."""
+        """Return the error of a failed job."""
         assert self.end(job) == "failed"
         return JobError.model_validate_json(self.redis.hget(job.key, FIELD_ERROR))
 
@@ -189,7 +189,7 @@ class Lab:
         self.redis.set(cancel_key(job.id), "1", ex=60)
 
     def crystals(self, job: Job) -> list[dict[str, Any]]:
-        """The stored records."""
+        """Return the stored records."""
         names = chunk_names(self.store.names(job.id))
         return [c for name in names for c in json.loads(self.store.read(job.id, name))]
 
@@ -198,5 +198,5 @@ class Lab:
 
 
 def executors(worker: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    """The executors of a worker."""
+    """Return the executors of a worker."""
     return psutil.Process(worker.pid).children()

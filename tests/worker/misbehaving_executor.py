@@ -1,4 +1,4 @@
-"""A executor whose models misbehave in the way that their name says."""
+"""An executor whose models misbehave as their names say."""
 
 import os
 import signal
@@ -22,14 +22,14 @@ from worker.model.engine import Engine, OnStep
 
 
 class Pairs(Engine):
-    """Two crystals a chunk."""
+    """Two crystals in a chunk."""
 
     def chunks(self, number: int, searched: bool = False) -> list[range]:
         return [range(i, min(i + 2, number)) for i in range(0, number, 2)]
 
 
 class Paced(Pairs):
-    """Half a second a chunk."""
+    """Half a second for each chunk."""
 
     def decode(
         self,
@@ -46,7 +46,7 @@ class Paced(Pairs):
 
 
 class Slow(Pairs):
-    """The first chunk of a process comes at once, then every other one takes a minute."""
+    """The first chunk of a process is immediate; from then on every second one takes a minute."""
 
     def decode(
         self,
@@ -64,7 +64,7 @@ class Slow(Pairs):
 
 
 class Counted(Pairs):
-    """Twenty levels a second, without end; each is counted in a file of the home folder."""
+    """Twenty levels per second, almost without end; a file in the home folder counts them."""
 
     def decode(self, *arguments: Any) -> Decoded:
         on_level = arguments[3]
@@ -80,7 +80,7 @@ class Counted(Pairs):
 
 
 class Thorough(Engine):
-    """Half a second for the checks of each crystal."""
+    """Half a second for the analysis of each crystal."""
 
     def is_novel(self, own: Any) -> bool | None:
         time.sleep(0.5)
@@ -88,7 +88,7 @@ class Thorough(Engine):
 
 
 class Stuck(Engine):
-    """Deaf to the alarm of the time limit, as a long computation in C is."""
+    """Ignores the alarm of the time limit, like a long computation in C."""
 
     def decode(self, *_: Any) -> Decoded:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
@@ -146,12 +146,12 @@ ENGINES: dict[str, type[Engine]] = {
 
 
 def load(folder: Path, device: str) -> Engine:
-    """The model in `folder`, as its folder's name says."""
+    """Return the model in `folder`, which misbehaves as the name of the folder says."""
     return ENGINES[folder.parent.name](load_model(folder, device))
 
 
 class Dense(Calculator):
-    """A potential that takes no time: it wants 12 Å³ per atom and has no forces."""
+    """A fast potential for all elements: its minimum is at 12 Å³ per atom."""
 
     implemented_properties: ClassVar[list[str]] = ["energy", "forces", "stress"]
 
@@ -169,7 +169,7 @@ class Dense(Calculator):
 
 
 def dense(device: str) -> Potential:
-    """The potential of `Dense`."""
+    """Return the potential of `Dense`."""
     return AsePotential(Dense(), "dense")
 
 

@@ -1,4 +1,4 @@
-"""Jobs that run at the same time: the same crystals, and the failure of one stays with it."""
+"""Jobs that run at the same time give the same crystals; a failure stays with its job."""
 
 import subprocess
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ def test_jobs_side_by_side_give_what_each_gives_alone(
     expected = [lab.end(job) and lab.crystals(job) for job in alone]
     blocking = lab.submit("generate", "slow", num_samples=4)
     wait_until(lambda: lab.progress(blocking).get("samples_done") == "2", "the first chunk")
-    # Another model's decoding waits behind the slow one, so these two are asked for together.
+    # Their model differs from the slow one's, so both wait and then share a batch.
     jobs = [lab.submit("generate", "tiny", seed=seed) for seed in (1, 2)]
     wait_until(lambda: all(lab.state(job) == "started" for job in jobs), "both started")
     urgent = lab.submit("generate", "tiny", priority="interactive")

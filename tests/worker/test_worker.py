@@ -1,4 +1,4 @@
-"""One worker, real RQ and Redis: whatever a model does, the job ends and the next one runs."""
+"""One worker, real RQ and Redis: every job ends, however its model fails, and the next one runs."""
 
 import json
 import subprocess
@@ -59,7 +59,7 @@ def test_generate_what_is_required(lab: Lab) -> None:
         assert crystal.spacegroup.number == 221
 
 
-def test_what_no_crystal_can_be_fails_and_says_why(lab: Lab) -> None:
+def test_infeasible_constraints_fail_with_a_reason(lab: Lab) -> None:
     job = lab.submit("generate", spacegroup=225)
     assert lab.end(job) == "failed"
     error = lab.error(job)
@@ -107,7 +107,7 @@ def test_reconstruct(lab: Lab) -> None:
     assert lab.end(job) == "succeeded"
     records = [ReconstructedRecord.model_validate(crystal) for crystal in lab.crystals(job)]
     assert [record.source for record in records] == [0, 0, 0, 1, 1, 1]
-    # Equal inputs have equal posterior means, so equal cells; what follows is drawn for each.
+    # Equal inputs have equal posterior means, so equal cells; the later candidates are draws.
     assert records[0].lattice.a == pytest.approx(records[3].lattice.a, rel=1e-5)
     assert records[1].lattice.a != pytest.approx(records[4].lattice.a, rel=1e-5)
     metrics = lab.summary(job)["metrics"]
@@ -131,7 +131,7 @@ def test_reconstruct(lab: Lab) -> None:
 
 
 def test_interpolate(lab: Lab) -> None:
-    """Over several chunks; the ends are what reconstruct makes of the given crystals."""
+    """The job has several chunks; its ends equal the reconstructions of the given crystals."""
     job = lab.submit("interpolate", "pairs", structures=[SRTIO3, BACAF3], num_points=5)
     assert lab.end(job) == "succeeded"
     records = [InterpolatedRecord.model_validate(crystal) for crystal in lab.crystals(job)]
@@ -202,7 +202,7 @@ def test_optimize_towards_a_target_has_no_success_rate(lab: Lab) -> None:
 
 
 def test_crystals_are_relaxed_where_that_is_asked_for(lab: Lab) -> None:
-    """The worker of these tests has a potential of its own: see `misbehaving_executor.Dense`."""
+    """The worker of these tests has the potential `misbehaving_executor.dense`."""
     assert [presence.relax for presence in lab.presences()] == [True]
     job = lab.submit("vary", "pairs", structures=[SRTIO3], num_samples=3, relax=True)
     assert lab.end(job) == "succeeded"
@@ -303,7 +303,7 @@ def test_a_cancelled_job_keeps_what_is_done(lab: Lab, worker: subprocess.Popen[b
     assert executors(worker) == [executor]
 
 
-def test_a_wish_to_cancel_from_before_the_start_counts(lab: Lab) -> None:
+def test_a_cancellation_before_the_start_counts(lab: Lab) -> None:
     blocking = lab.submit("generate", "slow", num_samples=4)
     job = lab.submit("optimize")
     lab.cancel(job)
@@ -368,7 +368,7 @@ def test_jobs_of_a_dead_worker_are_seen_even_while_others_are_busy(lab: Lab) -> 
     wait_until(lambda: lab.state(busy) == "started", "the start")
     lost, again = lab.submit("generate", priority="bulk"), lab.submit("generate", priority="bulk")
     lab.redis.hset(lost.key, FIELD_ATTEMPTS, MAX_LOST)
-    for job in (lost, again):  # as if a worker had taken them
+    for job in (lost, again):  # like the jobs of a dead worker
         lab.queue("bulk").remove(job)
         lab.redis.hset(LEASES_KEY, job.id, "gone")
     assert lab.end(lost, timeout=HANG_SECONDS) == "failed"

@@ -91,7 +91,7 @@ class DynamicBatcher:
         """Return what `Engine.decode` returns; latents of None are drawn from the prior.
 
         The calling thread calls `on_level` a few times a second while it waits, so that a slow
-        callback delays no other job. Raises whatever `on_level` or the decoding raises;
+        callback delays no other job. Raises the errors of `on_level` and of the decoding;
         NonFiniteSampleError has the indices of these crystals.
         """
         queue = self._urgent if urgent else self._normal

@@ -1,16 +1,7 @@
 """The executor: the process that holds the models and runs the jobs, each in a thread.
 
-It is told what to do by JSON lines on its standard input (first its settings, then one line a
-job) and reports on the pipe whose number is its argument:
-
-    {"event": "ready", ...}              the models are loaded
-    {"event": "chunk", ...}              see worker.supervisor.worker_metrics
-    {"event": "batch", "crystals": ...}  a batch of decodings starts
-    {"event": "done", "job": ..., ...}   the job is settled in Redis
-    {"event": "models", ...}             a new version was loaded between jobs
-
-`ready`, `done` and `models` also have `models`, `device` and `relax` (a potential is installed).
-It ends when its input closes, even in the middle of a job: then the worker is gone.
+`worker.executor_protocol` describes its input and its reports. It ends when its input
+closes, even in the middle of a job, because the supervisor has ended then.
 """
 
 from __future__ import annotations
@@ -28,30 +19,22 @@ import time
 from collections.abc import Callable
 from functools import partial
 from io import RawIOBase
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from redis import Redis
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
-from rq.executions import Execution
-from rq.job import Job
-from rq.queue import Queue
-from rq.serializers import JSONSerializer
-from rq.timeouts import TimerDeathPenalty
-from rq.worker import BaseWorker
 
 from cdvae.errors import ModelStoreError
-from cdvae_schema.wire import FUNCTIONS, LEASES_KEY
+from cdvae_schema.wire import FUNCTIONS
+from cdvae_service.jobstore.ledger import REDIS_GONE
+from cdvae_service.jobstore.rq_adapter import AllowedJob, run_job
 from cdvae_service.models.store_errors import StoreError
 from cdvae_service.results.result_store import open_store
 from cdvae_service.telemetry.logs import NONE, configure_logging, job_in_logs
 from cdvae_service.telemetry.tracing import context_from, export_traces, flush_traces, tracer
-from worker.executor.job_control import LeaseLostError
+from worker.executor_protocol import Message
 from worker.model.model_cache import LoadEngine, ModelCache, load_engine
 from worker.results.analysis_pool import AnalysisPool
 from worker.results.job_relaxation import LoadPotential, Relaxer, find_potential
-from worker.supervisor.allowed_job import AllowedJob
-from worker.supervisor.executor_process import Message
 from worker.supervisor.failures import record_failure
 from worker.supervisor.leases import connect
 from worker.worker_settings import WorkerSettings
@@ -60,34 +43,9 @@ log = logging.getLogger("worker.executor.executor")
 
 FOLLOW_SECONDS = 5.0  # s between two looks at the model store for new versions
 NICENESS = 10
-"""Who answers clients on the same cores goes first; beside other work that takes them all a tenth
-of each is left. In a container of its own nothing changes.
+"""The front end and the supervisor on the same cores take precedence. Where other programs keep all
+cores busy, a tenth of each is left for the executor; in a separate container nothing changes.
 """
-
-
-class JobExecution(BaseWorker):
-    """RQ's side of running a job: states, time limit, result, failure.
-
-    A job whose lease has gone to another worker is left alone, and one whose end could not be
-    written because Redis was gone is left `started`: the worker gives it back to its queue.
-    """
-
-    job_class = AllowedJob
-    death_penalty_class = TimerDeathPenalty  # signals reach the main thread alone
-
-    def handle_job_success(self, job: Job, *args: Any, **kwargs: Any) -> None:
-        """Record the success, if the job is still ours."""
-        if self.connection.hget(LEASES_KEY, job.id) != self.name.encode():
-            raise LeaseLostError(f"job {job.id}")
-        super().handle_job_success(job, *args, **kwargs)
-
-    def _finalize_failure(self, job: Job, *args: Any) -> None:
-        """Record the failure, if it is one of the job."""
-        kind, error, _ = args[-1]
-        if issubclass(kind, LeaseLostError | RedisConnectionError | RedisTimeoutError):
-            log.warning("its end is not recorded: %s: %s", kind.__name__, error)
-            return
-        super()._finalize_failure(job, *args)
 
 
 def main(
@@ -95,7 +53,7 @@ def main(
 ) -> None:
     """Serve jobs until the input closes.
 
-    load: makes a model ready to use; potential: finds how to load the interatomic potential.
+    load: loads a model. potential: returns the function that loads the interatomic potential.
     """
     os.nice(NICENESS)
     reports = os.fdopen(int(sys.argv[1]), "wb", buffering=0)
@@ -110,7 +68,7 @@ def main(
     from cdvae.compute import configure  # torch, which the parent's imports of this module spare
 
     configure(settings.threads)
-    checks = AnalysisPool(settings.threads)
+    analysis = AnalysisPool(settings.threads)
     try:
         models = ModelCache(settings, load)
         models.preload()
@@ -121,11 +79,11 @@ def main(
         flush_traces()
         os._exit(os.EX_CONFIG)  # a busy machine takes longer to unload torch than the worker waits
     relaxer = Relaxer(potential(), settings.device)
-    _serve(settings, first["worker"], models, checks, relaxer, messages, reports)
+    _serve(settings, first["worker"], models, analysis, relaxer, messages, reports)
 
 
 def _read_in_background(commands: RawIOBase) -> queue.Queue[Message]:
-    """The messages to come. The process ends with its input, whatever it is doing then."""
+    """Return the queue of messages; the process ends with its input, even during a job."""
     messages: queue.Queue[Message] = queue.Queue()
 
     def read() -> None:
@@ -147,7 +105,7 @@ def _serve(
     settings: WorkerSettings,
     worker: str,
     models: ModelCache,
-    checks: AnalysisPool,
+    analysis: AnalysisPool,
     relaxer: Relaxer,
     messages: queue.Queue[Message],
     reports: BinaryIO,
@@ -167,14 +125,16 @@ def _serve(
     def perform(message: Message) -> None:
         try:
             _perform(worker, connection, message)
-        except (RedisConnectionError, RedisTimeoutError) as error:
+        except REDIS_GONE as error:
             log.warning("cannot begin job %s: %s", message["job"], error)
         except Exception:
             log.exception("job %s", message["job"])
         finally:
             state("done", job=message["job"])
 
-    AllowedJob.functions = _functions(settings, worker, connection, models, checks, relaxer, report)
+    AllowedJob.functions = _functions(
+        settings, worker, connection, models, analysis, relaxer, report
+    )
     state("ready")
 
     def follow() -> None:
@@ -195,7 +155,7 @@ def _functions(
     worker: str,
     connection: Redis,
     models: ModelCache,
-    checks: AnalysisPool,
+    analysis: AnalysisPool,
     relaxer: Relaxer,
     report: Callable[[Message], None],
 ) -> dict[str, Callable[[Message], Message]]:
@@ -209,7 +169,7 @@ def _functions(
         report({"event": "batch", "crystals": crystals})
 
     context = job_functions.JobContext(
-        store, connection, models, checks, relaxer, DynamicBatcher(note_batch), sync, report
+        store, connection, models, analysis, relaxer, DynamicBatcher(note_batch), sync, report
     )
     return {
         name: partial(getattr(job_functions, kind), context) for kind, name in FUNCTIONS.items()
@@ -217,31 +177,15 @@ def _functions(
 
 
 def _perform(worker: str, connection: Redis, message: Message) -> None:
-    executor = JobExecution(
-        [],
-        name=worker,
-        connection=connection,
-        job_class=AllowedJob,
-        serializer=JSONSerializer,
-        prepare_for_work=False,
-    )
-    executor.push_exc_handler(record_failure)  # type: ignore[no-untyped-call]
-    executor.log_job_description = False
     job = AllowedJob.load(message["job"], connection)
-    execution = Execution(message["execution"], job.id, connection, worker)
-    execution._job = job
-    executor.executions = {execution.id: execution}
-    job_queue = Queue(
-        job.origin, connection=connection, job_class=AllowedJob, serializer=JSONSerializer
-    )
     with (
         job_in_logs(job.id, job.request_id or NONE),
         tracer.start_as_current_span("job", context_from(job.trace)) as span,
     ):
         span.set_attribute("cdvae.job.id", job.id)
-        log.info("starts, %s", job.description)
-        done = executor.perform_job(job, job_queue, execution)
-        log.info("ends, %s", "done" if done else "failed")
+        log.info("started: %s", job.description)
+        done = run_job(job, message["execution"], worker, record_failure)
+        log.info("ended: %s", "done" if done else "failed")
 
 
 if __name__ == "__main__":

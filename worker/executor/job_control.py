@@ -6,20 +6,17 @@ import time
 from collections.abc import Callable
 
 from cdvae.errors import Cancelled
+from cdvae_service.jobstore.ledger import LeaseLostError
 
-# The share of a job's time that each stage is taken to need, in order; see `JobControl.stage`.
-# Relaxing a crystal takes seconds, sampling one a fraction of that.
+# The assumed share of each stage in a job's time; see `JobControl.stage`. To relax a crystal takes
+# seconds, to sample one a fraction of that.
 SHARES = {"starting": 0.0, "optimizing": 0.95, "sampling": 0.95, "relax": 9.0, "finishing": 0.05}
-
-
-class LeaseLostError(Exception):
-    """Somebody else has the job now, because this worker was taken for dead."""
 
 
 class JobControl:
     """Progress and cancellation of one job; nothing here waits for Redis.
 
-    stages: the names of the stages that the job goes through, in order (keys of SHARES).
+    stages: the names of the job's stages, in order (keys of SHARES).
     """
 
     def __init__(
@@ -46,26 +43,26 @@ class JobControl:
         self._reach(0.0)
 
     def crystals_done(self, number: int) -> None:
-        """`number` more crystals are stored."""
+        """Record that `number` more crystals are stored."""
         self.done += number
 
     def level(self, part: float) -> None:
-        """`part` of the current stage is done; raises what `check` raises."""
+        """Record that `part` of the current stage is done; raises the errors of `check`."""
         self._reach(part)
         self.check()
 
     def finish(self, number: int) -> None:
-        """All is done: `number` crystals are stored."""
+        """Record that the job is done and `number` crystals are stored."""
         self.done = number
         self._fraction = 1.0
 
     def check(self) -> None:
-        """Raise Cancelled if somebody wants the job to stop, LeaseLostError if it is not ours."""
+        """Raise Cancelled after a cancellation, LeaseLostError if another worker has the job."""
         if self._stop_reason is not None:
             raise self._stop_reason
 
     def update(self, *, cancel: bool, ours: bool) -> None:
-        """What Redis says: whether the job shall stop, and whether this worker has its lease."""
+        """Take the state in Redis: whether the job is cancelled, and has its lease here."""
         if not ours:
             self.lost = True
             self._stop_reason = LeaseLostError(f"job {self.job_id}")
@@ -73,7 +70,7 @@ class JobControl:
             self._stop_reason = Cancelled(f"job {self.job_id}")
 
     def progress(self) -> dict[str, str]:
-        """How far the job is, as Redis has it."""
+        """Return the progress in the form that Redis holds."""
         return {
             "fraction": f"{self._fraction:.4f}",
             "stage": self._stage,
@@ -82,7 +79,7 @@ class JobControl:
         }
 
     def eta_seconds(self) -> str:
-        """Seconds that the rest may take; empty where nothing is done yet."""
+        """Return the estimated time to the end, s; empty before the first progress."""
         elapsed = self._clock() - self._started
         if self._fraction <= 0.0:
             return ""

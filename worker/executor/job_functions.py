@@ -1,8 +1,8 @@
-"""The functions that RQ calls, by name; see `cdvae_schema.wire.FUNCTIONS`.
+"""The functions that jobs call by name; see `cdvae_schema.wire.FUNCTIONS`.
 
 Each takes a `JobSpec` as a JSON object and returns a small JSON object; the crystals are files
-(`cdvae_schema.job_results`). An exception fails the job with the code that
-`worker.supervisor.failures` gives it.
+(`cdvae_schema.job_results`). An exception fails the job; `worker.supervisor.failures` chooses the
+code.
 """
 
 from __future__ import annotations
@@ -12,35 +12,35 @@ from dataclasses import dataclass
 from typing import Any
 
 from redis import Redis
-from rq.job import Job
 
 from cdvae.errors import Cancelled
 from cdvae_schema.job_specs import JobSpec
 from cdvae_schema.wire import FIELD_STATE
+from cdvae_service.jobstore.rq_adapter import job_key
 from cdvae_service.results.result_store import ResultStore
 from worker.batching.dynamic_batcher import DynamicBatcher
 from worker.executor.job_control import JobControl
 from worker.executor.job_runner import JobRunner
 from worker.executor.redis_sync import RedisSync
+from worker.executor_protocol import Message
 from worker.model.model_cache import ModelCache
 from worker.results.analysis_pool import AnalysisPool
 from worker.results.job_relaxation import Relaxer
 from worker.results.result_writer import ResultWriter
-from worker.supervisor.executor_process import Message
 
 Payload = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class JobContext:
-    """What the jobs of one process share."""
+    """The services that the jobs of one process share."""
 
     store: ResultStore
     connection: Redis
     models: ModelCache
-    checks: AnalysisPool
+    analysis: AnalysisPool
     relaxer: Relaxer
-    together: DynamicBatcher
+    batcher: DynamicBatcher
     sync: RedisSync
     report: Callable[[Message], None]
 
@@ -61,17 +61,17 @@ def optimize(context: JobContext, payload: Payload) -> Payload:
 
 
 def interpolate(context: JobContext, payload: Payload) -> Payload:
-    """Walk from one crystal to another."""
+    """Make crystals between two given ones."""
     return _run(context, payload, "interpolate", "sampling")
 
 
 def vary(context: JobContext, payload: Payload) -> Payload:
-    """Make crystals like a given one."""
+    """Make variations of a given crystal."""
     return _run(context, payload, "vary", "sampling")
 
 
 def _run(context: JobContext, payload: Payload, kind: str, stage: str) -> Payload:
-    """The job's state and how many crystals it made; `stage`: what it is said to do meanwhile."""
+    """Run a job; return its state and number of crystals. stage: shown while crystals are made."""
     spec = JobSpec.model_validate(payload)
     if spec.kind != kind:
         raise ValueError(f"a {spec.kind} job was sent to {kind}")
@@ -86,8 +86,8 @@ def _run(context: JobContext, payload: Payload, kind: str, stage: str) -> Payloa
         runner = JobRunner(
             spec,
             engine,
-            context.together,
-            context.checks,
+            context.batcher,
+            context.analysis,
             context.relaxer,
             control,
             folder,
@@ -98,5 +98,5 @@ def _run(context: JobContext, payload: Payload, kind: str, stage: str) -> Payloa
 
 
 def _finished(context: JobContext, spec: JobSpec, state: str, crystals: int) -> Payload:
-    context.connection.hset(Job.key_for(spec.id), FIELD_STATE, state)
+    context.connection.hset(job_key(spec.id), FIELD_STATE, state)
     return {"state": state, "num_crystals": crystals}

@@ -23,6 +23,7 @@ from cdvae_schema.outcomes import ResultSummary, Seconds
 from cdvae_schema.wire import QUEUES
 from worker.batching.dynamic_batcher import DynamicBatcher
 from worker.executor.job_control import JobControl
+from worker.executor_protocol import Message
 from worker.model.engine import Engine
 from worker.results.analysis import CrystalAnalysis, CrystalProvenance, CrystalSlice, analyze
 from worker.results.analysis_pool import AnalysisPool
@@ -31,7 +32,6 @@ from worker.results.job_summary import chunk_message, evaluations_of, metrics_of
 from worker.results.provenance import provenance
 from worker.results.records import make_record
 from worker.results.result_writer import Chunk, ResultWriter
-from worker.supervisor.executor_process import Message
 from worker.tasks.decoding_tasks import TASKS
 from worker.tasks.task import Decode, Task
 from worker.tasks.work_division import Work, resumed
@@ -45,25 +45,25 @@ CANCEL_SECONDS = 2.0  # s that the search for duplicates may take after a cancel
 class JobRunner:
     """One job on one model. `run` does all of it and may be called once.
 
-    It goes on after the chunks that are in `folder`: on the same kind of CPU no bit of a crystal
-    depends on its chunk, nor on what other jobs have decoded beside it.
+    It resumes after the chunks that are in `folder`. On the same kind of CPU no bit of a crystal
+    depends on its chunk, or on the jobs that share its batches.
     """
 
     def __init__(
         self,
         spec: JobSpec,
         engine: Engine,
-        together: DynamicBatcher,
-        checks: AnalysisPool,
+        batcher: DynamicBatcher,
+        analysis: AnalysisPool,
         relaxer: Relaxer,
         control: JobControl,
         folder: ResultWriter,
         report: Report,
     ) -> None:
         self._spec, self._engine, self._control = spec, engine, control
-        self._decode: Decode = partial(together.decode, engine, spec.priority == QUEUES[0])
+        self._decode: Decode = partial(batcher.decode, engine, spec.priority == QUEUES[0])
         self._folder, self._report = folder, report
-        self._checks, self._relaxer = checks, relaxer
+        self._analysis, self._relaxer = analysis, relaxer
         nfe = [one for chunk in folder.chunks for one in chunk.nfe]
         finished = [chunk.crystals for chunk in folder.chunks]
         divided = engine.chunks(spec.num_samples, searched=spec.kind == "optimize")
@@ -80,7 +80,7 @@ class JobRunner:
         self._sample_seconds = self._check_seconds = self._relax_seconds = 0.0
 
     def run(self) -> State:
-        """Make, check and store the crystals; what is finished when the job is cancelled is kept.
+        """Make, check and store the crystals; a cancelled job keeps those that are finished.
 
         Raises NonFiniteSampleError with the indices of the job's crystals.
         """
@@ -126,8 +126,8 @@ class JobRunner:
         if bad:
             raise NonFiniteSampleError(bad)
         records: list[CrystalRecord] = []
-        # AnalysisPool may take seconds; what is checked when the job is cancelled is kept.
-        findings = self._checks.findings(
+        # The analysis may take seconds; a cancelled job keeps the crystals that are analyzed.
+        findings = self._analysis.findings(
             structures,
             crystals.start,
             decoded.nfe.tolist(),
@@ -158,7 +158,7 @@ class JobRunner:
         self._report(chunk_message(self._engine, self._folder.chunks[-1]))
 
     def _relax(self) -> None:
-        """Relax all crystals but those of chunks where an earlier attempt has done it."""
+        """Relax the crystals, except in chunks that an earlier attempt relaxed."""
         self._control.stage("relax")
         begun = time.perf_counter()
         relax_all(self._relaxer, self._folder, self._origin, self._control.level)

@@ -1,4 +1,4 @@
-"""What all jobs of a process and Redis have to tell each other, in one round trip."""
+"""Progress and cancellation of all jobs of a process, in one round trip to Redis."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ OUTAGE_SECONDS = 2.0  # s without Redis before it is tried again
 
 
 class RedisSync:
-    """Writes the progress of jobs and reads the wishes to cancel them, by a thread of its own.
+    """Writes the progress of jobs and reads cancellations and leases, in one thread for all.
 
-    Dozens of small jobs wait for a batch at a time: each doing so for itself took a fifth of the
-    time that jobs spend in Python. A Redis that does not answer never stops a job.
+    Dozens of small jobs wait for a batch at a time; separate round trips took a fifth of the time
+    that jobs spend in Python. An outage of Redis never stops a job.
 
-    worker: who runs the jobs.
+    worker: the name of the worker that runs the jobs.
     """
 
     def __init__(self, connection: Redis, worker: str) -> None:
@@ -37,15 +37,16 @@ class RedisSync:
         self._controls: list[JobControl] = []
         self._written: WeakKeyDictionary[JobControl, dict[str, str]] = WeakKeyDictionary()
         self._changed = threading.Condition()
-        # One at a time: what is older shall not come later.
+        # One at a time, so that older news cannot overwrite newer.
         self._syncing = threading.Lock()
         self._silent_until = float("-inf")
         threading.Thread(target=self._serve, name="sync", daemon=True).start()
 
     @contextmanager
     def track(self, control: JobControl) -> Iterator[None]:
-        """Look after a job: it hears at once what is already wished, and its last progress is
-        written before this returns.
+        """Keep a job in sync within a `with` block.
+
+        On entry it gets a cancellation that is already there; on exit its last progress is written.
         """
         self._sync([control])
         with self._changed:
@@ -86,14 +87,14 @@ class RedisSync:
                     pipeline.hmget(LEASES_KEY, names)
                     for control, progress in news.items():
                         _write(pipeline, control.job_id, progress, control.eta_seconds())
-                    wishes, holders, *_ = pipeline.execute()
+                    cancellations, holders, *_ = pipeline.execute()
             except RedisError as error:
-                log.warning("goes on without Redis: %s", error)
+                log.warning("jobs continue without Redis: %s", error)
                 self._silent_until = time.monotonic() + OUTAGE_SECONDS
                 return
             self._written.update(news)
-        for control, wish, holder in zip(controls, wishes, holders, strict=True):
-            control.update(cancel=wish is not None, ours=holder == self._worker)
+        for control, cancel, holder in zip(controls, cancellations, holders, strict=True):
+            control.update(cancel=cancel is not None, ours=holder == self._worker)
 
 
 def _write(pipeline: Any, job_id: str, progress: dict[str, str], eta: str) -> None:

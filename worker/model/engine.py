@@ -1,4 +1,4 @@
-"""A loaded model with the operations that jobs need; the worker's only door to the science."""
+"""A loaded model with the operations that jobs need. Jobs use the science through it only."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ OnStep = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Progress:
-    """What became of one property in a search, in the card's units."""
+    """The course of one property in a search, in the card's units."""
 
-    trajectory: list[float]  # of the best crystal so far, read by the model's head
+    trajectory: list[float]  # best crystal so far, by the model's head
     validated_gain: float  # from the first crystal to the best, by the independent property model
 
     @property
     def predicted_gain(self) -> float:
-        """The same by the model's own head."""
+        """The gain by the model's own head."""
         return self.trajectory[-1] - self.trajectory[0]
 
 
 Found = Mapping[str, Progress]
-"""A search, by property."""
+"""The course of a search, by property."""
 
 
 class Engine:
-    """One trained model on one device. Tests replace single methods to make it misbehave."""
+    """One trained model on one device. Subclasses in tests replace single methods."""
 
     def __init__(self, model: TrainedModel) -> None:
         self.model = model
@@ -54,63 +54,64 @@ class Engine:
 
     @property
     def reference(self) -> str:
-        """`name@version`."""
+        """The model as `name@version`."""
         return f"{self.model.name}@{self.model.version}"
 
     @property
     def device(self) -> str:
-        """Where the model computes, in words."""
+        """The device of the model, in words."""
         device = self.model.device
         if device.type == "cuda":
             return f"{device} ({torch.cuda.get_device_name(device)})"
         return str(device)
 
     def statistics(self) -> Mapping[str, Any]:
-        """The numbers of the training data that come with the model (`reference.json`)."""
+        """Return the statistics of the training data (`reference.json`)."""
         return self.model.reference.statistics
 
     def data_latents(self) -> Tensor:
-        """(R, D) latents of crystals of the data set, to start optimizations from."""
+        """Return (R, D) latents of crystals of the data set, the starts of optimizations."""
         return self.model.reference.latents
 
     def is_novel(self, own: Fingerprint | None) -> bool | None:
-        """Whether the training data do not hold the crystal; None where that is not known."""
+        """Return whether the training data lack the crystal; None where that is unknown."""
         return None if self._known is None else self._known.is_novel(own)
 
     def chunks(self, number: int, searched: bool = False) -> list[range]:
-        """The crystals 0 … number-1 in ranges that fit into memory; `searched`: starts of a search.
+        """Return the crystals 0 … number-1 in ranges that fit into memory.
 
-        A search takes a hundred times as long as a decoding, so fewer of them end together.
+        searched: they are starts of a search. A search takes a hundred times as long as a
+        decoding, so its ranges are smaller.
         """
         divide = inference.chunks if searched else inference.portions
         return divide(number, self.model)
 
     def sample_latents(self, seeds: Sequence[int]) -> Latents:
-        """Draws of the prior, one for each seed."""
+        """Return draws of the prior, one for each seed."""
         return inference.sample_latents(self.model, seeds)
 
     def constrained(self, constraints: Constraints) -> ConstrainedPrior:
-        """The prior of crystals that meet the constraints; raises InfeasibleError."""
+        """Return the prior of crystals that meet the constraints; raises InfeasibleError."""
         return ConstrainedPrior(self.model, constraints)
 
     def composition_filter(self, constraints: Constraints) -> CompositionFilter:
-        """Which compositions a search may visit under the constraints; raises InfeasibleError."""
+        """Return a filter of the compositions that a search may visit; raises InfeasibleError."""
         return CompositionFilter(self.model, constraints)
 
     def encode(self, crystals: CrystalBatch) -> Posterior:
-        """The posterior of each crystal."""
+        """Return the posterior of each crystal."""
         return inference.encode(self.model, crystals)
 
     def sample_posterior(
         self, posterior: Posterior, seeds: Sequence[int], width: Tensor
     ) -> Latents:
-        """One draw of each posterior, with a seed of its own, ``width`` (B,) times as wide."""
+        """Return one draw of each posterior, scaled by ``width`` (B,); each has its seed."""
         return inference.sample_posterior(self.model, posterior, seeds, width)
 
     def interpolate_latents(
         self, crystals: CrystalBatch, z: Tensor, positions: Sequence[float]
     ) -> Tensor:
-        """(N, D) latents between two crystals, see `latent_paths.interpolate_latents`."""
+        """Return (N, D) latents between two crystals, see `latent_paths.interpolate_latents`."""
         return latent_paths.interpolate_latents(
             self.model, crystals.to(self.model.device), z, positions
         )
@@ -123,20 +124,20 @@ class Engine:
         seeds: Sequence[int],
         keep_composition: bool,
     ) -> Tensor:
-        """(N, D) latents near that of one crystal, see `latent_paths.perturb_latents`."""
+        """Return (N, D) latents near that of a crystal, see `latent_paths.perturb_latents`."""
         own = crystal.to(self.model.device)
         return latent_paths.perturb_latents(self.model, own, z, strength, seeds, keep_composition)
 
     def distance(self, z: Tensor, other: Tensor) -> Tensor:
-        """(B,) between latents, see `cdvae.optimization.latent_paths.distance`."""
+        """Return (B,) distances between latents, see `latent_paths.distance`."""
         return latent_paths.distance(self.model, z, other)
 
     def consistency(self, latents: Latents, crystals: CrystalBatch) -> DecodingConsistency:
-        """How far crystals agree with the latents that they were decoded from."""
+        """Return the consistency of crystals with the latents that they were decoded from."""
         return consistency(self.model, latents, crystals)
 
     def predict(self, latents: Tensor) -> dict[str, Tensor]:
-        """(B,) each: the properties, in the units of the card."""
+        """Return the properties, (B,) each, in the units of the card."""
         return inference.predict(self.model, latents)
 
     def optimize(
@@ -153,7 +154,7 @@ class Engine:
         patience: int | None,
         composition_filter: CompositionFilter | None,
     ) -> tuple[Decoded, list[Found]]:
-        """The best crystal found from each start, and how it was found.
+        """Return the best crystal found from each start, and the course of its search.
 
         Raises NonFiniteSampleError like `decode`.
         """
@@ -192,7 +193,7 @@ class Engine:
     def cost(
         self, objectives: Sequence[PropertyObjective], properties: Mapping[str, Sequence[float]]
     ) -> list[float]:
-        """What the search makes small, of properties in the units of the card, by name."""
+        """Return the cost that a search minimizes. properties: in the units of the card."""
         combined = combine_objectives(self.model, objectives)
         return list(combined.cost(combined.standardize(properties)).tolist())
 
@@ -204,7 +205,7 @@ class Engine:
         on_level: OnStep,
         fixed: Sequence[FixedAttributes | None] | None = None,
     ) -> Decoded:
-        """The crystals of the latents, with what is `fixed` of them whatever the latents say.
+        """Return the crystals of the latents; `fixed` attributes override the latents.
 
         Raises NonFiniteSampleError with indices of this batch.
         """

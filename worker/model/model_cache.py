@@ -36,12 +36,12 @@ def load_engine(folder: Path, device: str) -> Engine:
 
 
 def model_store(settings: WorkerSettings) -> LocalStore:
-    """The store that the settings name, a remote one with its copy in the home folder."""
+    """Return the store that the settings name; copies of a remote one are in the home folder."""
     return open_store(settings.model_store, settings.home / "models")
 
 
 class ModelCache:
-    """The models of one process: at most `settings.max_models`, the least recently used goes first.
+    """The models of one process, at most `settings.max_models`: a least-recently-used cache.
 
     One thread downloads and loads models, one at a time; the threads of jobs wait for their own
     model only.
@@ -59,19 +59,19 @@ class ModelCache:
 
     @property
     def loaded(self) -> list[str]:
-        """`name@version` of every model in memory."""
+        """The models in memory as `name@version`."""
         with self._lock:
             return sorted(self._engines)
 
     @property
     def device(self) -> str:
-        """The device of the models, in words; empty before the first is loaded."""
+        """The device of the models, in words; empty before the first model is loaded."""
         with self._lock:
             engine = next(iter(self._engines.values()), None)
         return "" if engine is None else engine.device
 
     def preload(self) -> None:
-        """Load what the settings name; raises ModelStoreError."""
+        """Load the models that the settings name; raises ModelStoreError."""
         try:
             self._store.refresh()
         except StoreError as error:
@@ -82,17 +82,19 @@ class ModelCache:
             self._followed[reference] = self._store.resolve(reference)
 
     def follow(self) -> bool:
-        """Load what the preloaded names mean since the store has changed; whether it has.
+        """Load new versions of the preloaded models; return whether there are any.
 
         A version that cannot be loaded is noted in the log and not tried again.
         """
         try:
             self._store.refresh()
-            meant = {reference: self._store.resolve(reference) for reference in self._followed}
+            current = {reference: self._store.resolve(reference) for reference in self._followed}
             changed = [
-                reference for reference in meant if meant[reference] != self._followed[reference]
+                reference
+                for reference in current
+                if current[reference] != self._followed[reference]
             ]
-            self._followed = meant
+            self._followed = current
             for reference in changed:
                 self.get(reference)
         except (StoreError, ModelStoreError) as error:

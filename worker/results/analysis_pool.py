@@ -68,7 +68,7 @@ class AnalysisPool:
             return
         waiting: deque[tuple[CrystalSlice, Future[list[CrystalAnalysis]]]] = deque()
         places = iter(range(0, len(structures), PART))
-        # No more at a time than keeps all processes busy: what others ask for comes in between.
+        # Only as many as keep all processes busy, so that other jobs get their turn in between.
         ahead = self._processes + 1
         try:
             while True:
@@ -137,7 +137,7 @@ def _result(
 
 
 def _analyze_apart(part: CrystalSlice, on_wait: Callable[[], None]) -> list[CrystalAnalysis]:
-    """Analyze the crystals in a process of their own: a failure is then theirs."""
+    """Analyze the crystals in a separate process, so that its end is their fault."""
     pool = _pool(1)
     try:
         return _result(pool.submit(analyze, part), on_wait)

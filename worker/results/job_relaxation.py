@@ -21,19 +21,17 @@ if TYPE_CHECKING:
 
 LoadPotential = Callable[[str], "Potential"]
 
-TOGETHER = 16
-"""Crystals of which the potential gives the forces at once."""
-
-
+BATCH_CRYSTALS = 16
+"""Crystals in one evaluation of the potential."""
 POLL_INTERVAL = 0.2  # s between two calls of `on_step` by a job that waits for the potential
 
 
 class NoPotentialError(Exception):
-    """The job wants its crystals relaxed, and this worker cannot do that."""
+    """The job requests relaxation, and this worker has no potential."""
 
 
 def find_potential() -> LoadPotential | None:
-    """How to load the potential that is installed; None where there is none."""
+    """Return the function that loads the installed potential; None without one."""
     from cdvae.stability.chgnet_potential import load_chgnet
     from cdvae.stability.potentials import installed
 
@@ -41,9 +39,9 @@ def find_potential() -> LoadPotential | None:
 
 
 class Relaxer:
-    """The potential of one process, loaded when the first job wants it. Jobs take turns.
+    """The potential of one process. The first job that needs it loads it; jobs take turns.
 
-    load: None where there is no potential; device: where it computes.
+    load: None without a potential. device: the device of the potential.
     """
 
     def __init__(self, load: LoadPotential | None, device: str) -> None:
@@ -52,7 +50,7 @@ class Relaxer:
 
     @property
     def available(self) -> bool:
-        """Whether this worker can relax crystals."""
+        """True if this worker can relax crystals."""
         return self._load is not None
 
     @cached_property
@@ -69,10 +67,10 @@ class Relaxer:
         origin: CrystalProvenance,
         on_step: Callable[[int], None],
     ) -> list[CrystalRecord]:
-        """The records with their relaxed crystals; as they are where that is impossible or makes no
-        sense. `on_step` is told how many crystals are done.
+        """Return the records with their relaxed crystals.
 
-        Raises NoPotentialError.
+        Records of invalid structures, and of crystals that the potential cannot treat, stay as
+        they are. on_step: called with the number of finished crystals. Raises NoPotentialError.
         """
         from cdvae.stability.potential import label
         from cdvae.stability.relaxation import Relaxation, relax
@@ -103,17 +101,17 @@ def relax_all(
     origin: CrystalProvenance,
     on_fraction: Callable[[float], None],
 ) -> None:
-    """Relax a job's crystals chunk by chunk, but not those of a chunk where it has been done.
+    """Relax a job's crystals chunk by chunk; skip the chunks that an earlier attempt relaxed.
 
-    `on_fraction` is told how much is done, and may raise to stop. Raises NoPotentialError.
+    on_fraction: called with the finished fraction; it may raise to stop. Raises NoPotentialError.
     """
     records = folder.records()
     total = len(records)
     for chunk in folder.chunks:
         if any(record.relaxed for record in chunk.records):
             continue
-        for start in range(0, len(chunk.records), TOGETHER):
-            part = slice(start, start + TOGETHER)
+        for start in range(0, len(chunk.records), BATCH_CRYSTALS):
+            part = slice(start, start + BATCH_CRYSTALS)
             own, structures = chunk.records[part], chunk.structures[part]
             first = own[0].index
 
@@ -143,7 +141,7 @@ def _with(
 
 
 def relaxation_metrics(records: Sequence[CrystalRecord]) -> dict[str, Any]:
-    """What became of the crystals of a job that were to be relaxed."""
+    """Return the metrics of the relaxation of a job's crystals."""
     found = [record.relaxed for record in records if record.relaxed is not None]
     distances = [one.rmsd for one in found if one.rmsd is not None]
     return {

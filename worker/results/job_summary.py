@@ -1,4 +1,4 @@
-"""What a job says of its crystals together: in its result, and to the worker's counters."""
+"""Summaries of a job's crystals, for its result and for the metrics of the worker."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import torch
 
 from cdvae.metrics.crystal_report import CrystalReport, summarize
 from cdvae_schema.crystal_records import CrystalRecord
+from worker.executor_protocol import Message
 from worker.model.engine import Engine
 from worker.results.records import is_valid
 from worker.results.result_writer import Chunk
-from worker.supervisor.executor_process import Message
 
 
 def metrics_of(
@@ -21,10 +21,10 @@ def metrics_of(
     equal: Sequence[int | None] | None,
     statistics: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The summary of the service, against the `statistics` of the training data.
+    """Return the metrics of the records, compared with the `statistics` of the training data.
 
-    reports, equal: of each record; for a duplicate the index of the first that equals it. Without
-    `equal` the uniqueness is null.
+    reports: of each record. equal: for each duplicate, the index of the first record that it
+    repeats; without it the uniqueness is null.
     """
     if not records:
         return {"num_samples": 0}
@@ -44,7 +44,7 @@ def evaluations_of(chunks: Sequence[Chunk]) -> float:
 
 
 def chunk_message(engine: Engine, chunk: Chunk) -> Message:
-    """What the worker counts of a chunk."""
+    """Return the message from which the supervisor updates its metrics."""
     device = engine.model.device
     cuda = device.type == "cuda"
     return {

@@ -1,4 +1,4 @@
-"""Where a result comes from: model, seed, sampler, device, software."""
+"""The provenance of a result: model, seed, sampler, device, software."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SOFTWARE = ("cdvae-service", "torch", "torch-geometric", "pymatgen", "smact", "n
 
 
 def provenance(spec: JobSpec, engine: Engine, evaluations: float, seconds: Seconds) -> Provenance:
-    """Of the job's result; ``evaluations`` of the score a crystal took, mean."""
+    """Return the provenance of a job's result. evaluations: mean NFE of a crystal."""
     model = engine.model
     return Provenance(
         model=model.name,
@@ -31,7 +31,7 @@ def provenance(spec: JobSpec, engine: Engine, evaluations: float, seconds: Secon
 
 @cache
 def software() -> dict[str, str]:
-    """Versions of the packages that the crystals depend on; without what runs uninstalled."""
+    """Return the versions of the installed packages that the crystals depend on."""
     versions = {}
     for name in SOFTWARE:
         with contextlib.suppress(PackageNotFoundError):

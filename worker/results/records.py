@@ -1,4 +1,4 @@
-"""From decoded crystals to the records that a client reads."""
+"""Records of decoded crystals, as clients read them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def make_record(
     predicted: Mapping[str, float],
     novel: bool | None,
 ) -> CrystalRecord:
-    """The record of crystal `index`; equal crystals are found later, by `mark_duplicates`."""
+    """Return the record of crystal `index`; `mark_duplicates` adds the duplicates later."""
     report = finding.report
     return CrystalRecord(
         index=index,
@@ -26,7 +26,7 @@ def make_record(
         reduced_formula=report.reduced_formula,
         num_atoms=report.num_atoms,
         cif=finding.cif,
-        # The report leaves out a cell that is next to nothing; it is still the one decoded.
+        # The report omits a cell of almost no volume; it is still the decoded one.
         lattice=CellParameters.model_validate(lattice_fields(structure)),
         volume=float(structure.volume),
         density=report.density,
@@ -46,5 +46,5 @@ def _space_group(report: CrystalReport) -> SpaceGroup | None:
 
 
 def is_valid(record: CrystalRecord) -> bool:
-    """Whether the crystal passes both checks."""
+    """Return whether the crystal passes both checks."""
     return record.valid.structure and record.valid.composition

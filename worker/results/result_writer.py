@@ -1,4 +1,4 @@
-"""The files of one job's result, which another process may have begun."""
+"""The files of one job's result; an earlier attempt may have stored some of them."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class Chunk:
 
     @property
     def crystals(self) -> range:
-        """Their indices."""
+        """The indices of the crystals."""
         return range(self.records[0].index, self.records[-1].index + 1)
 
     def resume_text(self) -> str:
-        """What the records do not say, exactly: JSON keeps every bit of a float."""
+        """Return the data that the records lack, as JSON, which keeps every bit of a float."""
         structures = [
             {
                 "lattice": one.lattice.matrix.tolist(),
@@ -48,13 +48,13 @@ class Chunk:
         return json.dumps({"nfe": self.nfe, "structures": structures})
 
     def records_text(self) -> str:
-        """The records as JSON."""
+        """Return the records as JSON."""
         return json.dumps([one.model_dump(mode="json") for one in self.records], allow_nan=False)
 
 
 @dataclass
 class ResultWriter:
-    """The result of a job: `chunks` are those that an earlier attempt finished, then our own."""
+    """The result of a job. chunks: those of an earlier attempt, then those of this one."""
 
     store: ResultStore
     job_id: str
@@ -66,22 +66,22 @@ class ResultWriter:
             self.chunks.append(self._read(len(self.chunks)))
 
     def summary(self) -> ResultSummary | None:
-        """The summary, where an earlier attempt came so far."""
+        """Return the summary that an earlier attempt stored; None without one."""
         try:
             return ResultSummary.model_validate_json(self.store.read(self.job_id, SUMMARY))
         except FileNotFoundError:
             return None
 
     def records(self) -> list[CrystalRecord]:
-        """All records so far, by index."""
+        """Return all records so far, by index."""
         return [record for chunk in self.chunks for record in chunk.records]
 
     def structures(self) -> list[Structure]:
-        """All structures so far, by index."""
+        """Return all structures so far, by index."""
         return [structure for chunk in self.chunks for structure in chunk.structures]
 
     def add(self, chunk: Chunk) -> None:
-        """Store one more chunk. Its records come last: they say that it is complete."""
+        """Store one more chunk. Its records come last and mark it as complete."""
         number = len(self.chunks)
         self.store.write(self.job_id, resume_name(number), chunk.resume_text())
         self.store.write(self.job_id, chunk_name(number), chunk.records_text())
@@ -90,8 +90,8 @@ class ResultWriter:
     def mark_duplicates(self, duplicate_of: Sequence[int | None]) -> None:
         """Set `duplicate_of` of all records, in their order.
 
-        A duplicate is as novel as the crystal that it repeats. Their fingerprints differ a little,
-        so that the comparison with the training data may differ between the two.
+        A duplicate is as novel as the crystal that it repeats: their fingerprints differ slightly,
+        so the comparison with the training data could give two answers.
         """
         records = self.records()
         updates = [
@@ -103,7 +103,7 @@ class ResultWriter:
         )
 
     def replace(self, records: Sequence[CrystalRecord]) -> None:
-        """Exchange all records, in their order, and store the chunks that changed."""
+        """Replace all records, in their order, and store the chunks that changed."""
         following = iter(records)
         for number, chunk in enumerate(self.chunks):
             changed = [next(following) for _ in chunk.records]
@@ -112,7 +112,7 @@ class ResultWriter:
                 self.store.write(self.job_id, chunk_name(number), chunk.records_text())
 
     def finish(self, summary: ResultSummary) -> None:
-        """Store the summary: nothing more will come, and nobody will go on from here."""
+        """Store the summary and delete the files that a further attempt would need."""
         self.store.write(self.job_id, SUMMARY, summary.model_dump_json())
         self.store.delete(self.job_id, [resume_name(number) for number in range(len(self.chunks))])
 

@@ -1,9 +1,8 @@
 """The worker's side of its executor: a process that is started once and fed over a pipe.
 
-The executor is spawned, never forked: forking after torch has started its threads hangs, and CUDA
-does not survive it. Messages are one JSON object a line. What the executor says is described in
-`worker.executor.executor`; it ends by itself when its standard input closes, so it cannot outlive
-the worker.
+The executor is spawned, not forked: forking after torch has started its threads hangs, and CUDA
+does not survive it. `worker.executor_protocol` describes the messages. The executor ends when its
+standard input closes, so it cannot outlive the worker.
 """
 
 from __future__ import annotations
@@ -14,36 +13,32 @@ import os
 import select
 import signal
 import subprocess
+import sys
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-Message = dict[str, Any]
+from worker.executor_protocol import Message
+from worker.supervisor.exit_status import describe_status
+from worker.worker_settings import WorkerSettings
 
-EXIT_SECONDS = 5.0  # s, for a process to end by itself
+# -P keeps the working directory off the path.
+EXECUTOR_COMMAND = (sys.executable, "-P", "-m", "worker.executor.executor")
+EXIT_SECONDS = 5.0  # s until a process that should end is killed
 
 
 class ExecutorDiedError(Exception):
-    """The executor ended while something was expected of it; `status` is its exit status."""
+    """The executor ended. status: its exit status."""
 
     def __init__(self, status: int) -> None:
         super().__init__(describe_status(status))
         self.status = status
 
 
-def describe_status(status: int) -> str:
-    """Say how a process ended, in words; negative numbers are signals, as in subprocess."""
-    if status >= 0:
-        return f"exit status {status}"
-    name = signal.Signals(-status).name if -status in set(signal.Signals) else str(-status)
-    return f"signal {name}" + (", perhaps out of memory" if -status == signal.SIGKILL else "")
-
-
 class ExecutorProcess:
     """One running executor.
 
-    command: how to start it; config: its first message; environment: its whole environment.
+    command: its command line. config: its first message. environment: its whole environment.
     """
 
     def __init__(
@@ -77,11 +72,11 @@ class ExecutorProcess:
         return self._process.pid
 
     def alive(self) -> bool:
-        """Whether the process runs."""
+        """Return whether the process runs."""
         return self._process.poll() is None
 
     def send(self, message: Message) -> None:
-        """Send one message; raises ExecutorDiedError if nobody is there to read it."""
+        """Send one message; raises ExecutorDiedError if the executor has ended."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(message).encode() + b"\n")
@@ -90,7 +85,7 @@ class ExecutorProcess:
             raise ExecutorDiedError(self._end()) from None
 
     def receive(self, timeout: float) -> Message | None:
-        """The next message; None where none arrives within `timeout` seconds.
+        """Return the next message; None if none arrives within `timeout` seconds.
 
         Raises ExecutorDiedError when the executor has ended and all its messages were returned.
         """
@@ -114,14 +109,14 @@ class ExecutorProcess:
         return self.kill()
 
     def kill(self) -> int:
-        """Kill the executor and what it started; its exit status (its own, had it ended before)."""
+        """Kill the executor and its children, unless it has ended; return its exit status."""
         if self._process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
         return self._process.wait()
 
     def close(self) -> None:
-        """End the executor: close its input, wait some seconds, then kill it; free the pipe."""
+        """Close the input, wait some seconds for the end, then kill; free the pipe."""
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
@@ -129,3 +124,18 @@ class ExecutorProcess:
             self._process.wait(EXIT_SECONDS)
         self.kill()
         os.close(self._events)
+
+
+def start_executor(
+    worker: str, settings: WorkerSettings, command: Sequence[str] = EXECUTOR_COMMAND
+) -> ExecutorProcess:
+    """Start an executor that runs jobs for the worker `worker`."""
+    config = {"worker": worker, "settings": settings.model_dump(mode="json")}
+    # Read when torch is imported. Waiting threads spin for a short time: where another process
+    # wants a core too, endless spinning makes sampling three times slower, and sleeping at once
+    # loses what the second thread gains on an idle machine.
+    environment = os.environ | {
+        "OMP_NUM_THREADS": str(settings.threads),
+        "GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "2000"),
+    }
+    return ExecutorProcess(command, config, environment)

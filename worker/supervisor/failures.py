@@ -1,31 +1,30 @@
-"""Why a job failed: from an exception to the code and the sentence that its client reads."""
+"""Errors of jobs: from an exception to the code and the sentence that the client reads."""
 
 from __future__ import annotations
-
-from typing import Any
-
-from rq.exceptions import DeserializationError
-from rq.job import Job
-from rq.timeouts import JobTimeoutException
 
 from cdvae.errors import InfeasibleError, ModelStoreError, NonFiniteSampleError
 from cdvae_schema.job_specs import JobError
 from cdvae_schema.wire import FIELD_ERROR
 from cdvae_service.jobstore.ledger import LOST
+from cdvae_service.jobstore.rq_adapter import (
+    AllowedJob,
+    DeserializationError,
+    ForbiddenJobError,
+    JobTimeoutException,
+)
 from cdvae_service.results.result_store import ResultStoreError
 from worker.results.job_relaxation import NoPotentialError
-from worker.supervisor.allowed_job import ForbiddenJobError
-from worker.supervisor.executor_process import describe_status
+from worker.supervisor.exit_status import describe_status
 
 
 def executor_lost(status: int) -> JobError:
-    """The error of a job whose executors died; `status` is how the last one ended."""
+    """Return the error of a job whose executors died. status: exit status of the last one."""
     how = f"{LOST.detail} The last one: {describe_status(status)}."
     return JobError(code=LOST.code, detail=how)
 
 
-def timed_out(job: Job) -> JobError:
-    """The error of a job that ran longer than it may."""
+def timed_out(job: AllowedJob) -> JobError:
+    """Return the error of a job that exceeded its time limit."""
     return JobError(
         code="timeout",
         detail=f"The job was stopped after its limit of {job.timeout} s. "
@@ -34,12 +33,12 @@ def timed_out(job: Job) -> JobError:
 
 
 def forbidden() -> JobError:
-    """The error of a job that cannot be read or asks for something else than our functions."""
+    """Return the error of a job that cannot be read or does not call one of our functions."""
     return JobError(code="forbidden_job", detail="The queue held a job that may not run.")
 
 
-def explain(error: BaseException | None, job: Job) -> JobError:
-    """The client's view of `error`. What is unknown says nothing but that the log has it."""
+def explain(error: BaseException | None, job: AllowedJob) -> JobError:
+    """Return the client's view of `error`; for an unknown one it only refers to the log."""
     if isinstance(error, JobTimeoutException):
         return timed_out(job)
     if isinstance(error, NonFiniteSampleError):
@@ -90,11 +89,6 @@ def _out_of_memory(error: BaseException | None) -> bool:
     )
 
 
-def record(job: Job, error: JobError) -> None:
-    """Store `error` where the front end looks for it, before the job is marked failed."""
-    job.connection.hset(job.key, FIELD_ERROR, error.model_dump_json())
-
-
-def record_failure(job: Job, kind: Any, error: BaseException, traceback: Any) -> None:
-    """RQ's hook for a job that raised: keep what its client may read."""
-    record(job, explain(error, job))
+def record_failure(job: AllowedJob, error: BaseException) -> None:
+    """Store the client's view of `error` where the front end reads it."""
+    job.connection.hset(job.key, FIELD_ERROR, explain(error, job).model_dump_json())

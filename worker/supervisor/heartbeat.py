@@ -1,4 +1,4 @@
-"""How a worker tells the world that it is alive and which models it has loaded."""
+"""The presence key of a worker: it is alive, and these models are loaded."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 RENEW_EVERY = 2.0  # s; several renewals fit into the time to live
 
-State = Literal["starting", "idle", "busy"]
+PresenceState = Literal["starting", "idle", "busy"]
 
 
 class Heartbeat:
-    """The presence key of the worker `name`; every change and every few seconds it is renewed."""
+    """Writes the presence key of the worker `name`, at every change and every few seconds."""
 
     def __init__(self, connection: Redis, name: str, metrics_error: str = "") -> None:
         self._connection = connection
@@ -27,7 +27,7 @@ class Heartbeat:
         self._name = name
         self._started = datetime.now(UTC)
         self._renewed = 0.0
-        self.state: State = "starting"
+        self.state: PresenceState = "starting"
         self.models: list[str] = []
         self.device = ""
         self.relax = False
@@ -52,12 +52,12 @@ class Heartbeat:
         self._renewed = time.monotonic()
 
     def renew(self) -> None:
-        """Write the key if it is time to."""
+        """Write the key if it is older than `RENEW_EVERY`."""
         if time.monotonic() - self._renewed >= RENEW_EVERY:
             self.announce()
 
     def leave(self) -> None:
-        """Remove the key: this worker is gone."""
+        """Remove the key, because this worker ends."""
         with self._connection.pipeline() as pipeline:
             pipeline.delete(worker_key(self._name))
             pipeline.srem(WORKERS_KEY, self._name)

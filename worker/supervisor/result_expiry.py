@@ -1,4 +1,4 @@
-"""Removes results after their time to live; the jobs in Redis expire on their own."""
+"""Removal of results after their time to live; Redis removes the jobs itself."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import time
 
 from redis import Redis
 from redis.exceptions import RedisError
-from rq.job import Job
 
+from cdvae_service.jobstore.rq_adapter import job_key
 from cdvae_service.results.result_store import ResultStore, ResultStoreError
 
 log = logging.getLogger(__name__)
@@ -20,8 +20,8 @@ EVERY = 600.0  # s
 class ResultExpiry:
     """Removes the results of jobs that Redis has forgotten and that are older than `ttl` seconds.
 
-    Both conditions are needed: a job's folder may appear before its first chunk, and an emptied
-    Redis must not cost the results of the last days.
+    Both conditions are needed: a job's folder may appear before its first chunk, and the results of
+    the last days must survive the loss of Redis.
 
     A sweep lists every stored result, which takes minutes in a large object store. It therefore
     runs in a thread, and never delays the heartbeat of the worker.
@@ -44,7 +44,7 @@ class ResultExpiry:
         """Remove all results that have expired."""
         try:
             for job_id, age in self._store.ages():
-                if age > self._ttl and not self._connection.exists(Job.key_for(job_id)):
+                if age > self._ttl and not self._connection.exists(job_key(job_id)):
                     self._store.remove(job_id)
                     log.info("removed the results of job %s", job_id)
         except (ResultStoreError, RedisError, ValueError) as error:

@@ -1,7 +1,7 @@
-"""Prometheus metrics of a worker, on a port of their own.
+"""Prometheus metrics of a worker, on a separate port.
 
-They live in the worker process, not in the executor, and are kept in the files of
-prometheus-client's multiprocess mode: neither a new executor nor a new worker starts from zero.
+The supervisor keeps them in the files of prometheus-client's multiprocess mode, so that neither a
+new executor nor a new worker starts from zero.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import logging
 import os
 import socket
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 
 from prometheus_client import (
@@ -21,14 +22,15 @@ from prometheus_client import (
     values,
 )
 from prometheus_client.multiprocess import MultiProcessCollector
-from rq.exceptions import DeserializationError, NoSuchJobError
-from rq.job import JobStatus
-from rq.utils import now
 
 from cdvae_schema.wire import FUNCTIONS
+from cdvae_service.jobstore.rq_adapter import (
+    AllowedJob,
+    DeserializationError,
+    NoSuchJobError,
+)
 from cdvae_service.models.local_store import LocalStore
-from worker.supervisor.allowed_job import AllowedJob
-from worker.supervisor.executor_process import Message
+from worker.executor_protocol import Message
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +42,10 @@ _UNKNOWN = "unknown"
 
 
 class WorkerMetrics:
-    """The metrics of one worker. Labels are kinds, states and the models of `store`, so that their
-    number is bounded. error: why nobody can read them, or "".
+    """The metrics of one worker.
+
+    Labels are kinds, states and the models of `store`, so that their number is bounded.
+    error: the reason why the metrics are not served, or "".
     """
 
     def __init__(self, store: LocalStore, error: str = "") -> None:
@@ -88,7 +92,7 @@ class WorkerMetrics:
         self._gpu_total.set(0)
 
     def know(self, models: Iterable[str]) -> None:
-        """Make the series of these models exist at zero: an increase to 1 is seen only from 0."""
+        """Create the series of these models at zero, so that the first increase is visible."""
         for model in set(models) - self._known:
             self._known.add(model)
             self._evaluations.labels(model)
@@ -114,10 +118,9 @@ class WorkerMetrics:
         self._batch.observe(crystals)
 
     def job_ended(self, job: AllowedJob) -> None:
-        """Count a job after its end, whatever that was; one that was requeued has not ended.
+        """Count a job that has succeeded, failed or been cancelled.
 
-        It is called once for a job: by whoever its end was told
-        (`cdvae_service.jobstore.ledger.ENDED`).
+        `cdvae_service.jobstore.ledger.ENDED` ensures one call for a job.
         """
         try:
             job.refresh()  # type: ignore[no-untyped-call]
@@ -125,22 +128,19 @@ class WorkerMetrics:
             model = self._label(job.args[0]["model"]) if kind != _UNKNOWN else _UNKNOWN
         except (NoSuchJobError, DeserializationError, LookupError, TypeError):
             return
-        status = job.get_status(refresh=False)
-        if status not in (JobStatus.FINISHED, JobStatus.FAILED):
+        if not job.ended:
             return
-        state = "failed"
-        if status == JobStatus.FINISHED:
-            state = job.outcome or "succeeded"
+        state = "failed" if job.failed else job.outcome or "succeeded"
         self._finished.labels(kind, model, state).inc()
-        if job.started_at is None:  # it was lost with workers that had not begun it
+        if job.started_at is None:  # its workers died before they began it
             return
         if job.enqueued_at is not None:
             self._queue_seconds.observe((job.started_at - job.enqueued_at).total_seconds())
-        ended = job.ended_at or now()
+        ended = job.ended_at or datetime.now(UTC)
         self._run_seconds.labels(kind, model).observe((ended - job.started_at).total_seconds())
 
     def _label(self, model: object) -> str:
-        """The model if there is such a one: what stands in Redis must not make series at will."""
+        """Return the model if the store has it: data in Redis must not create series at will."""
         if isinstance(model, str) and (model in self._known or model in self._store.references()):
             self.know([model])
             return model
@@ -148,11 +148,11 @@ class WorkerMetrics:
 
 
 def start(store: LocalStore, home: Path, host: str, port: int) -> WorkerMetrics:
-    """The metrics of this process, answered from a thread; port 0: counted for nobody.
+    """Return the metrics of this process, served by a thread; port 0: not served.
 
-    A port that is taken costs the metrics, not the worker; its heartbeat carries the error, which
-    `/readyz`, the front end's metrics and `cdvae doctor` report. The files belong to host name and
-    port, so that the next worker in this place continues the counts of this one.
+    If the port is taken, the worker runs without metrics; its heartbeat carries the error, which
+    `/readyz`, the front end's metrics and `cdvae doctor` report. The files belong to a host name
+    and a port, so that the next worker there continues the counts.
     """
     if not port:
         return WorkerMetrics(store)
@@ -166,8 +166,8 @@ def start(store: LocalStore, home: Path, host: str, port: int) -> WorkerMetrics:
     folder = home / "metrics" / f"{socket.gethostname()}-{port}"
     folder.mkdir(parents=True, exist_ok=True)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
-    # One process writes here, whatever its number: a fixed name makes its successor go on with the
-    # same files, where process ids would leave new ones behind at every start.
+    # One process writes here. A fixed name makes its successor use the same files; process ids
+    # would create new files at every start.
     values.ValueClass = values.MultiProcessValue(lambda: "worker")  # type: ignore[no-untyped-call]
     metrics = WorkerMetrics(store)
     MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Given crystals as the model takes them."""
+"""Given crystals in the form that the model takes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cdvae_schema.crystal_records import CrystalInput
 
 
 def read_inputs(structures: Sequence[CrystalInput]) -> CrystalBatch:
-    """The given crystals in reduced cells, as the model was trained on."""
+    """Return the given crystals in reduced cells, like those of the training data."""
     return CrystalBatch.cat(
         [
             from_structure(

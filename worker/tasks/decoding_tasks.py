@@ -24,12 +24,12 @@ from worker.tasks.requirements import constraints_of
 from worker.tasks.task import Decode, Task
 from worker.tasks.work_division import source_and_candidate
 
-DRAWN_TOGETHER = 16
-"""Latents that are drawn between two looks at whether the job is still wanted."""
+DRAWS_PER_CHECK = 16
+"""Latents drawn between two checks for cancellation."""
 
 
 class Generate(Task):
-    """Crystals from the prior, or from what constraints leave of it."""
+    """Crystals from the prior, under constraints if there are any."""
 
     def __init__(self, spec: JobSpec, engine: Engine, decode: Decode) -> None:
         assert isinstance(spec.request, ResolvedGenerate)
@@ -43,9 +43,9 @@ class Generate(Task):
         if self._prior is None:
             return self._decode(None, seeds, sampler, on_step)
         parts = []
-        for start in range(0, len(seeds), DRAWN_TOGETHER):
+        for start in range(0, len(seeds), DRAWS_PER_CHECK):
             on_step(0, 1)
-            parts.append(self._prior.draw(seeds[start : start + DRAWN_TOGETHER]))
+            parts.append(self._prior.draw(seeds[start : start + DRAWS_PER_CHECK]))
         drawn = Drawn.cat(parts)
         try:
             decoded = self._decode(drawn.latents, drawn.seeds, sampler, on_step, drawn.fixed)
@@ -56,7 +56,7 @@ class Generate(Task):
 
 
 class Reconstruct(Task):
-    """Candidates for given crystals: the first decodes the posterior's mean, the others draws."""
+    """Candidates for given crystals, from the posterior: first its mean, then draws."""
 
     def __init__(self, spec: JobSpec, engine: Engine, decode: Decode) -> None:
         assert isinstance(spec.request, ResolvedReconstruct)
@@ -66,7 +66,7 @@ class Reconstruct(Task):
         self._engine = engine
         self._inputs = to_structures(inputs)
         self._posterior = engine.encode(inputs)
-        self._agreements: dict[int, Consistency] = {}
+        self._consistency: dict[int, Consistency] = {}
 
     def decode(
         self, crystals: range, seeds: Sequence[int], sampler: SamplerSpec, on_step: OnStep
@@ -79,7 +79,7 @@ class Reconstruct(Task):
         found = self._engine.consistency(latents, decoded.crystals)
         rows = zip(crystals, *(column.tolist() for column in found.columns()), strict=True)
         for index, latent_mse, score_residual, property_gap in rows:
-            self._agreements[index] = Consistency(
+            self._consistency[index] = Consistency(
                 latent_mse=latent_mse, score_residual=score_residual, property_gap=property_gap
             )
         return decoded
@@ -92,12 +92,12 @@ class Reconstruct(Task):
             source=source,
             matched=rmse is not None,
             rmse=rmse,
-            consistency=self._agreements[record.index],
+            consistency=self._consistency[record.index],
             rank=None,
         )
 
     def finalize(self, records: Sequence[CrystalRecord]) -> Sequence[CrystalRecord]:
-        """With the ranks of the candidates of each source."""
+        """Return the records with the ranks of the candidates of each source."""
         candidates: defaultdict[int, list[ReconstructedRecord]] = defaultdict(list)
         for record in records:
             assert isinstance(record, ReconstructedRecord)
@@ -110,15 +110,15 @@ class Reconstruct(Task):
         return [record.model_copy(update={"rank": ranks[record.index]}) for record in records]
 
     def metrics(self, records: Sequence[CrystalRecord]) -> dict[str, Any]:
-        """An input counts as matched if any of its candidates matches; RMSE of the best one.
+        """Return the match rate and RMSE; the best of an input's candidates counts.
 
-        `top1` is the same for the candidates of rank 1 alone.
+        `top1` counts only the candidates of rank 1.
         """
         own = [record for record in records if isinstance(record, ReconstructedRecord)]
         return {**_matches(own), "top1": _matches([one for one in own if one.rank == 1])}
 
     def order(self, records: Sequence[CrystalRecord]) -> list[int] | None:
-        """By source; the best candidate first."""
+        """Return the crystals by source, the best candidate first."""
         if self._candidates == 1:
             return None
         own = [record for record in records if isinstance(record, ReconstructedRecord)]
@@ -126,14 +126,16 @@ class Reconstruct(Task):
 
 
 def _selection_score(record: ReconstructedRecord) -> tuple[bool, float]:
-    """Smaller is better; what is invalid comes last. Of the three numbers the score_residual orders
-    the candidates most nearly as their true RMSE does (docs/lab-notebook/2026-11.md).
+    """Return a sort key: valid crystals first, then by score_residual.
+
+    Of the three measures of consistency, its order is closest to that of the true RMSE
+    (docs/lab-notebook/2026-11.md).
     """
     return not is_valid(record), record.consistency.score_residual
 
 
 def _matches(records: Sequence[ReconstructedRecord]) -> dict[str, float | None]:
-    """The share of the sources that are matched, and the mean RMSE of their best candidates."""
+    """Return the share of matched sources and the mean RMSE of their best candidates."""
     best: dict[int, float | None] = {}
     for record in records:
         known = [x for x in (best.get(record.source), record.rmse) if x is not None]

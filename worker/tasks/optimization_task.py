@@ -22,7 +22,7 @@ from worker.tasks.work_division import draw_starts, percentile
 
 
 class Optimize(Task):
-    """The best crystals of searches that begin at given, sampled or known crystals."""
+    """The best crystals of searches that start at given, sampled or known crystals."""
 
     stage = "optimizing"
 
@@ -103,12 +103,11 @@ class Optimize(Task):
         )
 
     def metrics(self, records: Sequence[CrystalRecord]) -> dict[str, Any]:
-        """The success rates and, by property, what was gained by head and by property model, on
-        average.
+        """Return the success rates and, by property, the mean gains by head and property model.
 
         A start succeeds if it ends in a valid crystal that is among the best 5, 10, 15 % of the
-        data in every property. Null where one has a target value, which has no better and worse
-        side.
+        data in every property. The rates are null if a property has a target value, because a
+        target has no better and worse side.
         """
         own = [record for record in records if isinstance(record, OptimizedRecord)]
         gains = {}
@@ -142,7 +141,7 @@ class Optimize(Task):
         return all(map(reached, self._objectives))
 
     def order(self, records: Sequence[CrystalRecord]) -> list[int] | None:
-        """Best predicted values first."""
+        """Return the crystals in ascending order of their cost."""
         names = [objective.prop for objective in self._objectives]
         columns = {name: [record.predicted[name] for record in records] for name in names}
         cost = self._engine.cost(self._objectives, columns)

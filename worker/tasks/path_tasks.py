@@ -1,4 +1,4 @@
-"""Jobs that walk through the latent space: from one given crystal to another, and around one."""
+"""Paths in latent space: from one given crystal to another, and around one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from worker.tasks.task import Decode, Task
 
 
 class Interpolate(Task):
-    """Crystals on the way between two: the ends as `reconstruct` decodes them, the rest from z."""
+    """Crystals between two: the ends as `reconstruct` decodes them, the others from z only."""
 
     def __init__(self, spec: JobSpec, engine: Engine, decode: Decode) -> None:
         assert isinstance(spec.request, ResolvedInterpolate)
@@ -89,6 +89,6 @@ class Vary(Task):
         )
 
     def metrics(self, records: Sequence[CrystalRecord]) -> dict[str, Any]:
-        """How far the variations are from the given crystal, on average."""
+        """Return the mean distance of the variations from the given crystal."""
         found = [record.distance for record in records if isinstance(record, VariedRecord)]
         return {"distance": {"mean": float(torch.tensor(found).mean()) if found else None}}

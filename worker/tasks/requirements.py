@@ -14,7 +14,7 @@ from cdvae_schema.formula import parse_formula
 
 
 def constraints_of(request: CompositionConstraints) -> Constraints:
-    """What the request requires; it has been checked against the model's card."""
+    """Return the constraints of a request that was checked against the model's card."""
     atoms = _atoms(request)
     return _with_the_rest(atoms, request) if isinstance(request, CrystalConstraints) else atoms
 

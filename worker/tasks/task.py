@@ -1,4 +1,4 @@
-"""What every kind of job says of itself; see `worker.tasks.decoding_tasks.TASKS`."""
+"""The interface of the kinds of jobs; `worker.tasks.decoding_tasks.TASKS` lists them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from worker.model.engine import OnStep
 
 
 class Decode(Protocol):
-    """`Engine.decode` beside other jobs; without latents they are drawn from the prior."""
+    """`Engine.decode` in batches shared with other jobs; without latents, draws of the prior."""
 
     def __call__(
         self,
@@ -26,33 +26,33 @@ class Decode(Protocol):
         on_level: OnStep,
         fixed: Sequence[FixedAttributes] | None = None,
     ) -> Decoded:
-        """The crystals of the latents; what is `fixed` of them is so whatever the latents say."""
+        """Return the crystals of the latents; `fixed` attributes override the latents."""
 
 
 class Task(ABC):
-    """One kind of job: what it does before and after the decoding that all share."""
+    """One kind of job: its work before and after the decoding that all kinds share."""
 
     stage = "sampling"
-    """What the job is said to do while crystals are made."""
+    """The stage that the progress shows while crystals are made."""
 
     @abstractmethod
     def decode(
         self, crystals: range, seeds: Sequence[int], sampler: SamplerSpec, on_step: OnStep
     ) -> Decoded:
-        """These crystals of the job; raises NonFiniteSampleError with indices of this batch."""
+        """Return these crystals; raises NonFiniteSampleError with indices of this batch."""
 
     def finalize_record(self, record: CrystalRecord, structure: Structure) -> CrystalRecord:
-        """The record with what is particular to this kind of job."""
+        """Return the record with the fields of this kind of job."""
         return record
 
     def finalize(self, records: Sequence[CrystalRecord]) -> Sequence[CrystalRecord]:
-        """All records, with what only all of them together say."""
+        """Return all records, with the fields that depend on all of them."""
         return records
 
     def metrics(self, records: Sequence[CrystalRecord]) -> dict[str, Any]:
-        """The metrics that only this kind of job has."""
+        """Return the metrics of this kind of job."""
         return {}
 
     def order(self, records: Sequence[CrystalRecord]) -> list[int] | None:
-        """Crystal indices in the order of presentation; None: by index."""
+        """Return the crystal indices in the order of presentation; None: by index."""
         return None

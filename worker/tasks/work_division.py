@@ -1,4 +1,4 @@
-"""How a job is divided: chunks of crystals, candidates of inputs, starts. Pure functions."""
+"""The division of a job: chunks of crystals, candidates of inputs, starts. Pure functions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 class Work:
     """The crystals 0 … total-1 of a job, in `chunks` that are decoded one after another.
 
-    Raises ValueError when the chunks are not consecutive, not empty and complete.
+    Raises ValueError unless the chunks are consecutive, complete and not empty.
     """
 
     total: int
@@ -27,15 +27,16 @@ class Work:
             raise ValueError(f"chunks for {expected} of {self.total} crystals")
 
     def fraction(self, chunk: int, level: int, levels: int) -> float:
-        """The part of the work that is done when `chunk` has done `level` of its `levels`."""
+        """Return the part of the work that is done after `level` of the `levels` of `chunk`."""
         crystals = self.chunks[chunk]
         return (crystals.start + len(crystals) * level / levels) / self.total
 
 
 def resumed(chunks: Sequence[range], finished: Sequence[range]) -> tuple[range, ...]:
-    """The division of a job of which the chunks `finished` are there: these, then the rest.
+    """Return the division of a job whose chunks `finished` are stored: these, then the rest.
 
-    Another device may divide otherwise; then its chunk in which the finished ones end is cut.
+    Another device may divide the job differently; the chunk in which the finished ones end is then
+    cut.
     """
     done = finished[-1].stop if finished else 0
     rest = (range(max(chunk.start, done), chunk.stop) for chunk in chunks if chunk.stop > done)
@@ -43,15 +44,15 @@ def resumed(chunks: Sequence[range], finished: Sequence[range]) -> tuple[range, 
 
 
 def source_and_candidate(index: int, num_candidates: int) -> tuple[int, int]:
-    """The input that crystal `index` reconstructs and the number of the candidate, from 0."""
+    """Return the input that crystal `index` reconstructs, and the candidate's number from 0."""
     return divmod(index, num_candidates)
 
 
 def draw_starts(available: int, number: int, seed: int) -> list[int]:
-    """`number` of the indices 0 … available-1 in an order drawn by `seed`.
+    """Return `number` of the indices 0 … available-1 in an order drawn by `seed`.
 
-    None comes twice before all have come once, so that a small draw is a fair sample of the data
-    and a larger one of the same seed begins with the smaller one.
+    An index is repeated only after all have been drawn: a small draw is a fair sample of the data,
+    and a larger draw of the same seed begins with it.
     """
     if available < 1:
         raise ValueError("nothing to draw from")
@@ -63,10 +64,10 @@ def draw_starts(available: int, number: int, seed: int) -> list[int]:
 
 
 def percentile(value: float, quantiles: Sequence[float]) -> float:
-    """The percentage of the data at or below `value`, in [0, 100].
+    """Return the percentage of the data at or below `value`, in [0, 100].
 
-    quantiles: ascending, evenly spaced from the minimum to the maximum of the data; in between
-    the distribution is taken as linear.
+    quantiles: ascending, evenly spaced from the minimum to the maximum of the data; values between
+    them are interpolated.
     """
     reached = sum(1 for quantile in quantiles if quantile <= value)
     if reached == 0:

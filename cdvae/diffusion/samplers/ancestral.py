@@ -1,4 +1,4 @@
-"""The ancestral sampler, with corrections at the noise levels where atoms find their sites."""
+"""The ancestral sampler, with corrections at the noise levels where atoms choose their sites."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ import torch
 from torch import Tensor
 
 from cdvae.diffusion.noise import NoiseSchedule
-from cdvae.diffusion.samplers.orbits import Symmetry, assign
-from cdvae.diffusion.samplers.sampler import OnLevel, PositionUpdate, normal
+from cdvae.diffusion.samplers.orbits import Symmetry
+from cdvae.diffusion.samplers.sampler import OnLevel, Update, normal, run_updates
 from cdvae.diffusion.score import Score
 from cdvae.geometry.crystal import CrystalBatch
 
 CORRECTOR_BAND = (0.5, 0.045)
 """Noise levels, in units of (V/N)^(1/3), between which an atom chooses its site."""
 CORRECTION = 1.5
-"""Time of one correction, in units of the relaxation time σ² of its level."""
+"""Time of one correction, in units of σ², the relaxation time at its level."""
 CORRECTED_PLANS = ((6, 3, 4, 5), (2, 4, 6, 5), (1, 2, 2, 3))
-"""Corrections at each level of the band, levels above and below it, and fewest levels within it
-for which so many corrections are worth their cost; the first plan that fits is used."""
+"""(corrections at each level of the band, levels above it, levels below it, fewest levels within
+it for which these corrections are worth their cost); the first plan that fits is used."""
 
 
 @dataclass(frozen=True)
 class AncestralPlan:
-    """Numbers of levels above, within and below the CORRECTOR_BAND.
+    """The numbers of levels above, within and below the CORRECTOR_BAND.
 
-    ``corrections`` take place at each level within the band. With ``deterministic_tail`` the levels
-    below it add no noise: each moves every atom to its expected site. This is right where the site
-    is determined, and wrong where it is a draw among many.
+    The sampler makes ``corrections`` at each level within the band. With ``deterministic_tail`` the
+    levels below the band add no noise: each of them moves every atom to its expected site. This
+    helps only if the latents determine the sites.
     """
 
     above: int
@@ -42,9 +42,9 @@ class AncestralPlan:
 
     @classmethod
     def for_generation(cls, nfe: int) -> AncestralPlan:
-        """Return the plan for new crystals that uses at most ``nfe`` evaluations, at least 1.
+        """Return the plan for new crystals that takes at most ``nfe`` (at least 1) evaluations.
 
-        The more corrections at each level, the better; but the band needs a few levels, too.
+        More corrections at each level are better, but the band also needs a few levels.
         """
         for corrections, above, below, fewest in CORRECTED_PLANS:
             within = (nfe - above - below) // (1 + corrections)
@@ -68,7 +68,7 @@ class AncestralPlan:
 
     @property
     def nfe(self) -> int:
-        """The network evaluations: one for each level and each correction."""
+        """The NFE: one evaluation for each level and each correction."""
         return self.above + self.within * (1 + self.corrections) + self.below
 
 
@@ -76,19 +76,19 @@ class AncestralPlan:
 class Ancestral:
     r"""Ancestral sampling of the variance-exploding diffusion, with corrections.
 
-    A step to the next level (Song et al. 2021, eq. 47):
+    One step to the next level (Song et al. 2021, eq. 47):
 
     .. math:: x_{i+1} = x_i + (σ_i² − σ_{i+1}²) s(x_i, σ_i)
               + \sqrt{σ_{i+1}² (σ_i² − σ_{i+1}²) / σ_i²}\, ε,\qquad σ_L = 0
 
-    A correction mixes within a level: Langevin dynamics of time h σ² in one step. It is exact where
-    the density is a normal of width σ, as it is around the sites of a crystal, so h may be large.
-    Where the data are wider, their variance shrinks, at most by (1 + e^{−h})/2.
+    A correction stays at its level: it is Langevin dynamics of time h σ² in one step. It is exact
+    where the density is a normal of width σ, as it is around the sites of a crystal, so h may be
+    large. Where the density is wider, the variance shrinks, at most by (1 + e^{−h})/2.
 
     .. math:: x ← x + (1 − e^{−h}) σ² s(x, σ) + σ \sqrt{1 − e^{−2h}}\, ε
 
-    Atoms choose their sites in a narrow band of noise levels. Without corrections such a choice is
-    final.
+    Atoms choose their sites in a narrow band of noise levels. Corrections let them revise the
+    choice.
     """
 
     schedule: NoiseSchedule
@@ -96,7 +96,7 @@ class Ancestral:
 
     @property
     def nfe(self) -> int:
-        """The network evaluations of the plan."""
+        """The NFE of the plan."""
         return self.plan.nfe
 
     @torch.no_grad()
@@ -108,42 +108,25 @@ class Ancestral:
         on_level: OnLevel | None = None,
         symmetry: Symmetry | None = None,
     ) -> CrystalBatch:
-        """See :class:`cdvae.diffusion.samplers.sampler.Sampler`."""
-        return self.run(score, start, self.noise(start, rngs), on_level, symmetry)
+        """See :class:`cdvae.diffusion.samplers.sampler.DiffusionSampler`."""
+        updates = self._updates(start, normal(start, rngs, self.nfe))
+        return run_updates(score, start, updates, self.nfe, on_level, symmetry)
 
-    def noise(self, crystals: CrystalBatch, rngs: Sequence[torch.Generator]) -> Tensor:
-        """Return the unscaled noise (L, A, 3) that :meth:`run` adds at each evaluation."""
-        return normal(crystals, rngs, self.nfe)
-
-    def run(
-        self,
-        score: Score,
-        start: CrystalBatch,
-        noise: Tensor,
-        on_level: OnLevel | None = None,
-        symmetry: Symmetry | None = None,
-    ) -> CrystalBatch:
-        """Return the samples that ``noise`` (L, A, 3) leads to."""
-        crystals, batch = start, start.batch
-        move = PositionUpdate(start, symmetry)
+    def _updates(self, start: CrystalBatch, noise: Tensor) -> Iterator[Update]:
+        """Yield the update of each evaluation, given unscaled ``noise`` (L, A, 3)."""
         for i, (level, next_level) in enumerate(self._levels(start)):
-            output = score(crystals, level)
-            sigma = level[batch, None]
+            sigma = level[start.batch, None]
             if next_level is None:
                 decay = math.exp(-CORRECTION)
-                gap, spread = (1 - decay) * sigma**2, (1 - decay**2) ** 0.5 * sigma
+                gain, spread = (1 - decay) * sigma**2, (1 - decay**2) ** 0.5 * sigma
             else:
-                below = next_level[batch, None]
-                gap = sigma**2 - below**2
-                spread = below / sigma * gap.sqrt()
-            step = gap * output.shift + spread * noise[i]
-            crystals = assign(move(crystals, step), symmetry, output.species_logits)
-            if on_level:
-                on_level(i + 1, self.nfe)
-        return crystals
+                below = next_level[start.batch, None]
+                gain = sigma**2 - below**2
+                spread = below / sigma * gain.sqrt()
+            yield level, gain, spread * noise[i]
 
     def _levels(self, crystals: CrystalBatch) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Yield the level (B,) of each evaluation and the next one (B,), None for a correction."""
+        """Yield the level (B,) of each evaluation and the next level, None for a correction."""
         plan, ladder = self.plan, self._ladder(crystals)
         nothing = torch.zeros_like(ladder[0])
         for i, (level, lower) in enumerate(itertools.pairwise([*ladder, nothing])):
@@ -167,6 +150,6 @@ class Ancestral:
 
 
 def _between(start: Tensor, end: Tensor, levels: int) -> Tensor:
-    """Return (levels, B) even steps from ``start`` (B,); the next one would be ``end`` (B,)."""
+    """Return ``levels`` evenly spaced rows from ``start`` (B,) up to, but without, ``end`` (B,)."""
     place = torch.arange(levels, device=start.device)[:, None] / max(levels, 1)
     return start + (end - start) * place

@@ -1,8 +1,8 @@
-"""What every sampler is, and the pieces that all of them share."""
+"""The protocol of the samplers, and their common parts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 import torch
@@ -10,21 +10,24 @@ from torch import Tensor
 
 from cdvae.diffusion.noise import remove_mean
 from cdvae.diffusion.samplers.orbits import Symmetry
+from cdvae.diffusion.samplers.species_assignment import assign_species
 from cdvae.diffusion.score import Score
 from cdvae.geometry.crystal import CrystalBatch
 from cdvae.geometry.lattice import inverse
 from cdvae.geometry.torus import wrap
 
 OnLevel = Callable[[int, int], None]
-"""Called with (steps done, steps in all) of the sampler; it may raise to stop it."""
+"""Called with (evaluations done, evaluations in total); it may raise to stop the sampler."""
+Update = tuple[Tensor, Tensor, Tensor | None]
+"""Noise level (B,) Å of an evaluation, gain (A, 1) Å² and noise (A, 3) Å of its step."""
 
 
-class Sampler(Protocol):
-    """Moves crystals from noise to samples of a score's density; lattice and composition stay."""
+class DiffusionSampler(Protocol):
+    """Moves atoms from noise to a sample of the score's density; keeps cell and composition."""
 
     @property
     def nfe(self) -> int:
-        """Score nfe that each crystal costs."""
+        """The NFE of each crystal."""
         ...
 
     def __call__(
@@ -38,36 +41,45 @@ class Sampler(Protocol):
         """Return the samples.
 
         Args:
-            score: the score, z and weights bound.
+            score: the score, with z and weights bound.
             start: B crystals at the highest noise level.
-            rngs: one CPU generator a crystal, so that no crystal depends on its batch.
+            rngs: one CPU generator per crystal, so that no crystal depends on its batch.
             on_level: called after every evaluation.
-            symmetry: what the crystals have from the start on and keep.
+            symmetry: the symmetry of ``start``, which the samples keep.
         """
         ...
 
 
-class PositionUpdate:
-    """Moves atoms by Cartesian steps in fixed cells; the lattice algebra is done once.
+def run_updates(
+    score: Score,
+    start: CrystalBatch,
+    updates: Iterable[Update],
+    nfe: int,
+    on_level: OnLevel | None,
+    symmetry: Symmetry | None,
+) -> CrystalBatch:
+    """Return ``start`` after all ``updates``, with one evaluation of ``score`` for each.
 
-    With a ``symmetry`` only the symmetric part of the steps is taken.
+    An update moves the atoms by gain · score + noise, minus the mean over the crystal, and then
+    reassigns the elements to the atoms. With a ``symmetry`` only the symmetric part is taken.
     """
-
-    def __init__(self, crystals: CrystalBatch, symmetry: Symmetry | None = None) -> None:
-        self._inverse = inverse(crystals.lattice)[crystals.batch]
-        self._symmetry = symmetry
-
-    def __call__(self, crystals: CrystalBatch, step: Tensor) -> CrystalBatch:
-        """``crystals`` with every atom moved by its ``step`` (A, 3) Å, less the common drift."""
-        step = remove_mean(step, crystals)
-        step = torch.einsum("ai,aij->aj", step, self._inverse)
-        if self._symmetry is not None:
-            step = self._symmetry.project(step)
-        return crystals.replace(frac_coords=wrap(crystals.frac_coords + step))
+    crystals, to_frac = start, inverse(start.lattice)[start.batch]
+    for done, (sigma, gain, noise) in enumerate(updates, 1):
+        output = score(crystals, sigma)
+        step = gain * output.shift if noise is None else gain * output.shift + noise
+        step = torch.einsum("ai,aij->aj", remove_mean(step, crystals), to_frac)
+        if symmetry is not None:
+            step = symmetry.project(step)
+        crystals = crystals.replace(frac_coords=wrap(crystals.frac_coords + step))
+        assign = assign_species if symmetry is None else symmetry.assign
+        crystals = assign(crystals, output.species_logits)
+        if on_level:
+            on_level(done, nfe)
+    return crystals
 
 
 def normal(crystals: CrystalBatch, rngs: Sequence[torch.Generator], steps: int) -> Tensor:
-    """Return (steps, A, 3): standard normal, each crystal's part from its own generator."""
+    """Return standard normal numbers (steps, A, 3), each crystal's from its generator."""
     sizes = zip(crystals.num_atoms.tolist(), rngs, strict=True)
     parts = [torch.randn(steps, n, 3, generator=rng) for n, rng in sizes]
     return torch.cat(parts, 1).to(crystals.frac_coords)

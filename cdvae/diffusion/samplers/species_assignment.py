@@ -1,4 +1,4 @@
-"""Which atom is which element, when the composition is fixed."""
+"""Assignment of elements to atoms for a fixed composition."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from cdvae.geometry.crystal import CrystalBatch
 
 
 def assign_species(crystals: CrystalBatch, logits: Tensor) -> CrystalBatch:
-    """``crystals`` with their species permuted to the likeliest assignment under ``logits`` (A, Z).
+    """Return ``crystals`` with their species permuted to the likeliest order by ``logits`` (A, Z).
 
-    The composition of each crystal stays exactly as it is (optimal assignment; Kuhn 1955), unlike
-    the argmax of the original, which may invent or lose elements.
+    An optimal assignment (Kuhn 1955) keeps the composition of each crystal. The original takes an
+    argmax instead, which may add or lose elements.
     """
-    # (A, Z) whether an element occurs in the crystal that the atom belongs to
+    # (B, Z) True if the element occurs in the crystal
     present = torch.zeros(len(crystals), logits.shape[1], dtype=torch.bool, device=logits.device)
     present[crystals.batch, crystals.atomic_numbers - 1] = True
     allowed = logits.masked_fill(~present[crystals.batch], -torch.inf)
     unhappy = allowed.argmax(-1) != crystals.atomic_numbers - 1
-    if not unhappy.any():  # every atom has its favorite: nothing can be better
+    if not unhappy.any():  # every atom already has its likeliest element
         return crystals
     atomic_numbers = crystals.atomic_numbers.clone()
     sizes = crystals.num_atoms.tolist()

@@ -13,9 +13,9 @@ LARGE_CELL = 40  # atoms; smaller cells are shown as 2 × 2 × 2
 
 
 def draw(crystals: Sequence[Any], path: Path) -> int:
-    """Draw the first crystals (ASE's `Atoms`) side by side into an image file; how many they are.
+    """Draw the first crystals (ASE's `Atoms`) side by side into an image file; return their number.
 
-    ImportError where ASE or matplotlib are missing.
+    Raises ImportError without ASE or matplotlib.
     """
     from ase.visualize.plot import plot_atoms
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -1,4 +1,4 @@
-"""Helpers of the commands for a service: following a job, errors as exit codes."""
+"""Helpers of the commands for a service: follow a job, turn errors into exit codes."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def job_bar(progress: Progress) -> Callable[[JobStatus], None]:
 
 
 def crystals_table(crystals: Iterable[AnyCrystal], title: str, units: Mapping[str, str]) -> Table:
-    """Return a table with one row per crystal; units: of each predicted property."""
+    """Return a table with one row per crystal; units: unit of each predicted property."""
     crystals = list(crystals)
     table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     predicted = ["\n".join(["predicted", *name.split("_"), unit]) for name, unit in units.items()]

@@ -57,7 +57,7 @@ def api(host: str, port: int, processes: int) -> None:
 
 
 def create() -> FastAPI:
-    """Create the application; one of several processes ends with its parent."""
+    """Create the application; in one of several processes, make it end with its parent."""
     from app.application import create_app
 
     settings = Settings()

@@ -10,7 +10,7 @@ from app.auth.key_file import KeyFileError, key_file
 
 
 class ExposedError(RuntimeError):
-    """Anybody on the network could use the service; the message has the remedies."""
+    """Everyone on the network could use the service; the message has the remedies."""
 
 
 def is_loopback(host: str) -> bool:

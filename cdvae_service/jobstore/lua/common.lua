@@ -1,6 +1,6 @@
--- What the scripts share. A script sees and changes everything at one moment, so that a job is
--- never between two places. Keys are built here: the service runs on one Redis, not on a cluster.
--- The upper-case names are constants of cdvae_schema.wire; cdvae_service.jobstore.ledger puts them in front.
+-- Functions that the scripts share. A script is atomic, so a job is never between two places.
+-- Scripts build their keys, because the service runs on one Redis and not on a cluster.
+-- The upper-case names are constants of cdvae_schema.wire, which cdvae_service.jobstore.ledger adds.
 
 local FINAL = {finished = true, failed = true, canceled = true, stopped = true}
 
@@ -8,9 +8,9 @@ local function job_key(id) return 'rq:job:' .. id end
 
 local function queue_key(name) return 'rq:queue:' .. name end
 
--- All that a client may see of a job: {values of the fields, progress, position (0: not on its
--- queue), whether a worker is live}; false without a job. The first field is its status; `behind`
--- is how many are before it on its queue, where that is known: to look costs the length of the queue.
+-- Return what a client may see of a job: {values of the fields, progress, position (0: not on its
+-- queue), whether a worker is live}; false without a job. The first field is the status. `behind`:
+-- the number of jobs before it on its queue, if known; a look takes time in proportion to the queue.
 local function view(id, fields, behind)
   local values = redis.call('HMGET', job_key(id), unpack(fields))
   if not values[1] then return false end
@@ -33,7 +33,7 @@ local function view(id, fields, behind)
   return {values, redis.call('HGETALL', PROGRESS_PREFIX .. id), position, live}
 end
 
--- The job is over: its lease ends, it expires by itself, whoever waits for it is told.
+-- End a job: remove its lease, let it expire, and notify its subscribers.
 local function close(id, now, ended_at)
   local key = job_key(id)
   local origin, ttl, callback, ended = unpack(
@@ -41,7 +41,7 @@ local function close(id, now, ended_at)
   if not ended or ended == '' then redis.call('HSET', key, 'ended_at', ended_at) end
   redis.call('HDEL', LEASES_KEY, id)
   if origin and ttl then
-    -- RQ's registries of ended jobs would only grow; the job's hash says how it ended.
+    -- RQ's registries of ended jobs would only grow; the hash of a job shows how it ended.
     redis.call('ZREM', 'rq:finished:' .. origin, id)
     redis.call('ZREM', 'rq:failed:' .. origin, id)
     redis.call('EXPIRE', key, ttl)
@@ -51,7 +51,7 @@ local function close(id, now, ended_at)
   redis.call('PUBLISH', CHANGED_PREFIX .. id, '')
 end
 
--- Forget the execution that RQ has noted for the job.
+-- Remove RQ's execution of the job.
 local function end_executions(id, origin)
   local registry = 'rq:executions:' .. id
   for _, member in ipairs(redis.call('ZRANGE', registry, 0, -1)) do
@@ -71,11 +71,11 @@ local function requeue(id, origin)
   redis.call('PUBLISH', CHANGED_PREFIX .. id, '')
 end
 
--- What becomes of a leased job that nobody runs any more.
---   verdict 'return': back to the front of its queue, unless it is over
+-- End the lease of a job that no process runs any more.
+--   verdict 'return': the job returns to the front of its queue, unless it has ended
 --           'retry':  the same, but only MAX_LOST times; then it fails with `problem`
---           'fail':   it fails with `problem`, unless it is over
--- The answer: 'over', 'requeued', 'failed' or 'gone'.
+--           'fail':   the job fails with `problem`, unless it has ended
+-- Return 'over' (it had ended), 'requeued', 'failed' or 'gone'.
 local function resolve(id, verdict, problem, now, ended_at)
   local status, origin = unpack(redis.call('HMGET', job_key(id), 'status', 'origin'))
   if not status or not origin then

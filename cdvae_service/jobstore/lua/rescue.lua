@@ -1,6 +1,6 @@
--- Deal with the jobs of a worker that seems to be dead: each is tried once more, then it fails.
+-- Recover the jobs of a worker that seems to be dead: each is tried once more, then it fails.
 -- ARGV: worker, problem, now, the same moment as RQ writes it
--- The answer: pairs of a job and what became of it
+-- The reply: pairs of a job and what became of it
 if redis.call('EXISTS', WORKER_PREFIX .. ARGV[1]) == 1 then return {} end
 redis.call('SREM', WORKERS_KEY, ARGV[1])
 local dealt = {}

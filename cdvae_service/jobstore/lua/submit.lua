@@ -1,8 +1,8 @@
--- Put a job on its queue, or say why not. Nothing is written unless all of it is.
+-- Put a job on its queue, or return the reason for a refusal, and then write nothing.
 -- ARGV: id, queue, owner, now, most jobs on the queue, most unfinished jobs of the owner (0: any),
 --       idempotency key ('' without one), fingerprint of the request, seconds that the key is
---       kept, how many fields the client is to see, these fields, then all fields and their values
--- The answer: {'queued' | 'seen', id, what the client sees (`view`)}, {'conflict'}, {'quota'} or
+--       kept, the number of fields for the client, these fields, then all fields and their values
+-- The reply: {'queued' | 'seen', id, what the client sees (`view`)}, {'conflict'}, {'quota'} or
 --       {'full'}
 local id, queue, owner, now = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local max_queued, quota = tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -17,7 +17,7 @@ if once ~= '' then
     return {'conflict'}
   end
 end
--- A call whose answer was lost on its way is repeated.
+-- A call is repeated if its reply was lost.
 if redis.call('EXISTS', job_key(id)) == 1 then return {'seen', id, view(id, visible)} end
 if redis.call('LLEN', queue_key(queue)) >= max_queued then return {'full'} end
 if quota > 0 then
@@ -37,7 +37,7 @@ redis.call('SADD', 'rq:queues', queue_key(queue))
 local length = redis.call('RPUSH', queue_key(queue), id)
 local index = JOBS_PREFIX .. owner
 redis.call('ZADD', index, now, id)
--- Jobs expire; the index of its owner loses them a few at a time, faster than it grows.
+-- Remove expired jobs from the index of the owner, two at a time: faster than it grows.
 for _, old in ipairs(redis.call('ZRANGE', index, 0, 1)) do
   if redis.call('EXISTS', job_key(old)) == 0 then redis.call('ZREM', index, old) end
 end

@@ -1,12 +1,12 @@
 -- Lease the next job to a worker. The most urgent queue comes first, but where others were served
 -- PATIENCE times while jobs waited on a less urgent one, that one is next: nothing starves.
--- ARGV: the worker, how many jobs it knows to have, these jobs, then the queues that it serves
--- The answer: the job's id, or nothing
+-- ARGV: the worker, the number of jobs that it knows to have, these jobs, then its queues
+-- The reply: the id of the job, or nothing
 local worker = ARGV[1]
 local first = 3 + tonumber(ARGV[2])
 local known = {}
 for i = 3, first - 1 do known[ARGV[i]] = true end
--- A lease that the worker does not know of: the answer with it was lost on its way.
+-- A lease that the worker does not know: the reply with it was lost.
 local leases = redis.call('HGETALL', LEASES_KEY)
 for i = 1, #leases, 2 do
   if leases[i + 1] == worker and not known[leases[i]] then return leases[i] end
@@ -22,7 +22,7 @@ for i = first, #ARGV do order[#order + 1] = ARGV[i] end
 for _, queue in ipairs(order) do
   local id = redis.call('LPOP', queue_key(queue))
   while id do
-    -- Others may have deleted or ended it meanwhile, or put it here twice.
+    -- The job may have been deleted or ended, or be on its queue twice.
     local status = redis.call('HGET', job_key(id), 'status')
     if status == 'queued' and redis.call('HEXISTS', LEASES_KEY, id) == 0 then
       redis.call('HSET', LEASES_KEY, id, worker)

@@ -1,4 +1,4 @@
-"""Keys, rates, quotas, owners, headers: who may do what, and what nobody gets to see."""
+"""Authentication, rate limits, quotas, ownership and security headers."""
 
 import json
 import stat
@@ -141,7 +141,7 @@ def test_a_key_sees_its_own_jobs_alone(
     headers = {"Idempotency-Key": "one"}
     job = client.post("/generate", headers={**bearer(mine), **headers}).json()["id"]
     other = client.post("/generate", headers={**bearer(theirs), **headers}).json()["id"]
-    assert job != other  # idempotency keys of two callers have nothing to do with each other
+    assert job != other  # the idempotency keys of two callers are independent
     for method, path in (
         ("GET", f"/jobs/{job}"),
         ("DELETE", f"/jobs/{job}"),
@@ -153,7 +153,7 @@ def test_a_key_sees_its_own_jobs_alone(
         unknown = problem(
             client.request(method, path.replace(job, "f" * 32), headers=bearer(theirs)), 404
         )
-        # The answer does not tell a foreign job from none.
+        # The response for another owner's job equals that for an unknown job.
         assert foreign["detail"].replace(job, "") == unknown["detail"].replace("f" * 32, "")
     listed = client.get("/jobs", headers=bearer(theirs)).json()["jobs"]
     assert [one["id"] for one in listed] == [other]

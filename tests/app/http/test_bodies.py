@@ -20,7 +20,7 @@ MEGABYTE = 1024 * 1024
 
 
 def request_of(chunks: list[int], headers: dict[str, str]) -> tuple[Request, list[int]]:
-    """A POST whose body comes in chunks of these sizes, and the sizes that are not read yet."""
+    """Return a POST whose body has chunks of these sizes, and the list of unread sizes."""
     left = list(chunks)
 
     async def receive() -> dict[str, Any]:
@@ -66,7 +66,7 @@ def test_a_body_that_need_not_be_read_is_not(headers: dict[str, str]) -> None:
 
 @pytest.fixture
 def address() -> Iterator[tuple[str, int]]:
-    """The address of a server that takes bodies of at most 1,000 bytes."""
+    """Yield the address of a server that accepts at most 1,000 bytes."""
     app = FastAPI()
     problems.install(app)
 

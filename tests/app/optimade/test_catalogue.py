@@ -1,4 +1,4 @@
-"""The catalogue keeps the newest crystals, and one slow reader delays nobody."""
+"""The catalogue keeps the newest crystals, and a slow reader delays no other."""
 
 import asyncio
 from pathlib import Path

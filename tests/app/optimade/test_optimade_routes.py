@@ -26,7 +26,7 @@ pytestmark = [
 
 
 def of(index: int, species: list[str], **changes: Any) -> dict[str, Any]:
-    """A record of such a crystal, its sites along the diagonal of a skewed cell."""
+    """Return a record with its sites on the diagonal of a skewed cell."""
     lattice = [[4.0, 0.0, 0.1], [0.3, 5.0, 0.0], [0.0, -0.2, 6.0]]
     places = [[number / len(species)] * 3 for number in range(len(species))]
     structure = Structure(lattice, species, places)
@@ -45,7 +45,7 @@ RECORDS = [
 
 
 def finish(client: TestClient, worker: StandInWorker, records: list[Any], **headers: str) -> str:
-    """The id of a finished job with these crystals."""
+    """Return the id of a finished job with these crystals."""
     body = {"num_samples": len(records)}
     answer = client.post("/generate", json=body, headers=headers)
     work, _ = worker.take()
@@ -100,7 +100,7 @@ def test_what_ends_later_is_found_too(client: TestClient, worker: StandInWorker)
     client.delete(waiting)
     later = finish(client, worker, RECORDS[1:])
     assert found(client, "") == ["0", "1", "2"]
-    worker.redis.delete(f"rq:job:{later}")  # as if it had expired
+    worker.redis.delete(f"rq:job:{later}")  # simulates the expiry
     assert worker.redis.zrem(jobs_key("anonymous"), later)
     assert found(client, "") == ["0"]
 
@@ -138,8 +138,8 @@ def test_a_wrong_filter_is_the_clients_mistake(client: TestClient) -> None:
     assert client.get("/optimade/v1/extensions/docs").status_code == 404
 
 
-class Caller:
-    """What the validator sends requests with."""
+class ValidatorClient:
+    """HTTP client for the validator."""
 
     def __init__(self, client: TestClient) -> None:
         self._client = client
@@ -158,7 +158,7 @@ class Caller:
 def test_the_validator_of_the_standard_passes(client: TestClient, worker: StandInWorker) -> None:
     finish(client, worker, RECORDS)
     finish(client, worker, RECORDS)
-    validator = ImplementationValidator(client=Caller(client), respond_json=True)
+    validator = ImplementationValidator(client=ValidatorClient(client), respond_json=True)
     validator.validate_implementation()
     results = validator.results
     assert validator.valid, results.failure_messages

@@ -1,4 +1,4 @@
-"""Inputs that mean harm or are broken in some way, and the status that each must get."""
+"""Malicious and broken inputs with the status of their response."""
 
 from collections.abc import Iterator
 from typing import Any

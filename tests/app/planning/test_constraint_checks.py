@@ -1,4 +1,4 @@
-"""Constraints that the worker could not meet are refused before they are queued."""
+"""Infeasible constraints are rejected before a job is queued."""
 
 from fastapi.testclient import TestClient
 

@@ -1,4 +1,4 @@
-"""The corpus of hostile inputs: each gets its 4xx, soon, and the service is as good as before."""
+"""Each hostile input gets its 4xx quickly, and the service keeps working."""
 
 import json
 import time

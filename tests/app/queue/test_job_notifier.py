@@ -11,16 +11,16 @@ from app.background import end, keep_doing
 from app.queue.job_notifier import JobNotifier
 from cdvae_schema.wire import changed_channel
 
-LONG = 10.0  # s; nothing here waits so long
+LONG = 10.0  # s; no wait here takes that long
 
 
 def heard(redis: Redis) -> set[str]:
-    """The channels that somebody listens to."""
+    """Return the subscribed channels."""
     return {channel.decode() for channel in redis.pubsub_channels()}
 
 
 def run(url: str, scene: Callable[[JobNotifier], Awaitable[None]]) -> None:
-    """Plays a scene beside a listening `JobNotifier`."""
+    """Run a scene while a `JobNotifier` listens."""
 
     async def play() -> None:
         async with AsyncRedis.from_url(url) as redis:

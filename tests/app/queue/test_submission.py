@@ -1,4 +1,4 @@
-"""A submission whose outcome the front end does not learn."""
+"""Submissions without a response from Redis."""
 
 from typing import Any
 
@@ -11,15 +11,15 @@ from tests.app.problem_documents import problem
 
 @pytest.fixture
 def lossy(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> TestClient:
-    """A client of a service that queues jobs and loses the answers of Redis."""
+    """Client of a service that queues jobs but loses the replies of Redis."""
     queue = client.app.state.services.queue  # type: ignore[attr-defined]
-    submit = queue.scripts["submit"]
+    submit = queue._scripts["submit"]
 
     async def lose(**arguments: Any) -> None:
         await submit(**arguments)
         raise RedisTimeoutError("Timeout reading from socket")
 
-    monkeypatch.setitem(queue.scripts, "submit", lose)
+    monkeypatch.setitem(queue._scripts, "submit", lose)
     return client
 
 

@@ -27,7 +27,7 @@ NUMBER = 6
 
 
 def made_up(index: int) -> dict[str, Any]:
-    """The record of a skewed cell in any orientation, elements mixed, some sites next to 1/3."""
+    """Return a record with a skewed, rotated cell, mixed elements, and sites near 1/3."""
     rng = np.random.default_rng(index)
     lattice = rng.uniform(2, 9) * (np.eye(3) + rng.uniform(-0.4, 0.4, (3, 3)))
     rotation, _ = np.linalg.qr(rng.normal(size=(3, 3)))
@@ -48,7 +48,7 @@ RECORDS = [made_up(index) for index in range(NUMBER)]
 
 
 def decoded(one: dict[str, Any]) -> Structure:
-    """The structure that a record was made of, by a second route: exact CIF reading."""
+    """Return the structure of a record, read independently from its CIF."""
     rng = np.random.default_rng(one["index"])
     rng.uniform(2, 9), rng.uniform(-0.4, 0.4, (3, 3)), rng.normal(size=(3, 3))
     frac = rng.uniform(0, 1, (5, 3))
@@ -58,7 +58,7 @@ def decoded(one: dict[str, Any]) -> Structure:
 
 
 def largest_shift(read: Structure, original: Structure) -> float:
-    """Largest distance of an atom from its place, in the original's cell, Å.
+    """Return the largest distance of an atom from its position in the original, Å.
 
     Atoms of one element keep their order; pymatgen groups the elements of a CIF.
     """
@@ -78,7 +78,7 @@ def of_atoms(atoms: Atoms) -> Structure:
 
 @pytest.fixture
 def job(client: TestClient, worker: StandInWorker) -> str:
-    """The path of a finished job with the records."""
+    """Return the path of a finished job with these records."""
     path = str(client.post("/generate", json={"num_samples": NUMBER}).headers["location"])
     work, _ = worker.take()
     worker.write(work, [RECORDS[:4], RECORDS[4:]])
@@ -128,7 +128,7 @@ def test_pymatgens_json(client: TestClient, job: str) -> None:
         np.testing.assert_array_equal(read.lattice.matrix, one["lattice"]["matrix"])
         np.testing.assert_allclose(read.cart_coords, decoded(one).cart_coords, atol=EXACT)
         assert read.properties["predicted"] == {"formation_energy": 0.1}
-    # Nothing that pymatgen itself would say is missing.
+    # The dictionary has every key of pymatgen's own.
     assert set(content[0]) == set(decoded(RECORDS[0]).as_dict())
     assert set(content[0]["sites"][0]) == set(decoded(RECORDS[0]).as_dict()["sites"][0])
 

@@ -1,4 +1,4 @@
-"""Every bad request gets a 4xx problem document that says what and where; nothing is queued."""
+"""Every invalid request gets a 4xx problem document that names the field; no job is queued."""
 
 import json
 import time
@@ -385,7 +385,7 @@ def test_a_million_blocks_are_refused_before_they_are_parsed(client: TestClient)
     headers = {"Content-Type": "chemical/x-cif"}
     began = time.monotonic()
     problem(client.post("/reconstruct", content=text, headers=headers), 422)
-    assert time.monotonic() - began < 5  # gemmi alone would need minutes
+    assert time.monotonic() - began < 5  # parsing would take minutes
 
 
 def test_answers_stay_short(client: TestClient) -> None:

@@ -1,4 +1,4 @@
-"""The life of a job as its client sees it, against a worker that does what the test says."""
+"""The states of a job as its client sees them, with a worker that the test controls."""
 
 import io
 import json
@@ -23,7 +23,7 @@ from tests.waiting import HANG_SECONDS
 
 
 def post(client: TestClient, **body: Any) -> str:
-    """Submits a job and returns its path."""
+    """Submit a job and return its path."""
     response = client.post("/generate", json={"num_samples": 4, **body})
     assert response.status_code == 202
     path: str = response.headers["location"]
@@ -85,7 +85,7 @@ def test_odd_progress_does_no_harm(
 
 @pytest.fixture
 def finished(client: TestClient, worker: StandInWorker) -> str:
-    """The path of a job with four crystals in two chunks."""
+    """Return the path of a job with four crystals in two chunks."""
     path = post(client, seed=7)
     worker.announce()
     job, _ = worker.take()
@@ -128,7 +128,7 @@ def test_the_result_as_zip(client: TestClient, finished: str) -> None:
     with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
         assert archive.testzip() is None
         names = archive.namelist()
-        assert len(names) == 9  # a CIF and a POSCAR each, and the summary
+        assert len(names) == 9  # a CIF and a POSCAR for each, and the summary
         assert names[0] == "00000-SrTiO3.cif"
         assert not any("/" in name for name in names)
         summary = json.loads(archive.read("summary.json"))
@@ -285,9 +285,9 @@ def test_failures_have_a_code_and_a_sentence(
     assert failed.error.detail in answer["detail"]
 
 
-def wait_for(client: TestClient, path: str, state: str, seconds: float = 15.0) -> JobStatus:
-    """The status when the job is in that state."""
-    end = time.monotonic() + seconds
+def wait_for(client: TestClient, path: str, state: str) -> JobStatus:
+    """Wait until the job is in this state and return its status."""
+    end = time.monotonic() + HANG_SECONDS
     while time.monotonic() < end:
         found = status(client, path)
         if found.state == state:

@@ -1,4 +1,4 @@
-"""The web page and what was made for it: its files, statistics of models, given structures."""
+"""Files of the web page, statistics of models, input structures."""
 
 import json
 import re

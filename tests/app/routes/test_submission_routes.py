@@ -1,4 +1,4 @@
-"""Good requests: what is queued, and what the client is told."""
+"""Valid requests: the queued jobs and the responses."""
 
 import json
 from collections import Counter
@@ -22,7 +22,7 @@ RAW = {"Content-Type": "chemical/x-cif"}
 
 
 def submitted(response: Any) -> JobStatus:
-    """The status in a 202 answer."""
+    """Return the status in a 202 response."""
     assert response.status_code == 202, response.text
     status = JobStatus.model_validate_json(response.text)
     assert response.headers["location"] == f"/jobs/{status.id}"
@@ -92,7 +92,7 @@ WANTED: list[dict[str, Any]] = [
 def test_what_is_required_reaches_the_worker_and_is_echoed(
     client: TestClient, worker: StandInWorker, path: str, wanted: dict[str, Any]
 ) -> None:
-    """Of new crystals, and of a search what it may require: atoms."""
+    """Generation accepts all constraints, optimization those on the atoms."""
     status = submitted(client.post(path, json=wanted))
     _, spec = worker.take()
     for request in (status.request, spec.request):
@@ -114,7 +114,7 @@ def test_what_is_required_reaches_the_worker_and_is_echoed(
 def test_a_search_for_the_impossible_is_refused(
     client: TestClient, wanted: dict[str, Any], where: str
 ) -> None:
-    """A cell belongs to a crystal, not to a search."""
+    """An optimization has no constraints on the cell."""
     response = client.post("/optimize?property=formation_energy", json=wanted)
     assert response.status_code == 422
     assert where in [error["pointer"] for error in response.json()["errors"]]
@@ -262,7 +262,7 @@ def test_relaxation_needs_a_worker_that_can(client: TestClient, worker: StandInW
         ("/interpolate", {"structures": [{"cif": CIF}, {"cif": CIF}]}),
         ("/variations", {"structure": {"cif": CIF}}),
     ]
-    submitted(client.post("/generate", json={"relax": True}))  # who knows what workers will come
+    submitted(client.post("/generate", json={"relax": True}))  # future workers may support it
     worker.announce()
     for path, body in posts:
         answer = client.post(path, json={**body, "relax": True})
@@ -283,7 +283,7 @@ LIMITS = Limits.model_validate({**CARD["limits"], "min_atoms": 1, "max_atoms": 1
 
 
 def crystal(text: str) -> Any:
-    """The only crystal of a CIF text."""
+    """Return the only crystal of a CIF text."""
     (result,) = read_blocks(text, LIMITS)
     if result.error is not None:
         raise result.error
@@ -291,7 +291,7 @@ def crystal(text: str) -> Any:
 
 
 def orbit_length(group: str, position: tuple[Fraction, ...]) -> int:
-    """Number of images of a position, in exact arithmetic."""
+    """Return the number of images of a position, in exact arithmetic."""
     found = gemmi.find_spacegroup_by_name(group)
     assert found is not None
     images = set()

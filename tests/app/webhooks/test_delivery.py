@@ -1,4 +1,4 @@
-"""Webhooks are delivered side by side: a receiver that does not answer delays only its own."""
+"""A receiver that does not answer delays only its own callbacks."""
 
 import asyncio
 from collections.abc import Mapping
@@ -13,7 +13,8 @@ from app.auth.key_file import ApiKey
 from app.dependencies import Services
 from app.planning.plan_generate import plan_generate
 from app.queue.job_queue import Origin
-from app.webhooks.webhook_sender import CONCURRENT_DELIVERIES, Webhooks
+from app.webhooks.outbound import MAX_CONNECTIONS
+from app.webhooks.webhook_sender import BUSY_SECONDS, HELD_PER_RECEIVER, PER_RECEIVER, Webhooks
 from cdvae_schema.requests import GenerateRequest
 from cdvae_schema.wire import WEBHOOKS_KEY
 from tests.waiting import HANG_SECONDS
@@ -22,7 +23,7 @@ SLOW, FAST = "https://slow.example/", "https://fast.example/"
 
 
 class StubSender:
-    """Answers one URL at once and lets the others wait for ever."""
+    """Answer every URL immediately except SLOW, which hangs forever."""
 
     def __init__(self) -> None:
         self.posted: list[str] = []
@@ -37,7 +38,7 @@ class StubSender:
 
 
 async def end_job(services: Services, key: ApiKey, url: str) -> None:
-    """Queues a job with this callback and cancels it, so that the callback is due."""
+    """Queue a job with this callback and cancel it, so that the callback is due."""
     spec = plan_generate(services.models, GenerateRequest(callback_url=url))
     await services.queue.submit(spec, Origin(owner=key.id))
     await services.queue.cancel(spec.id, key.id)
@@ -72,7 +73,7 @@ def test_a_receiver_that_hangs_delays_only_its_own(
     asyncio.run(scenario())
 
 
-def test_no_more_are_claimed_than_can_be_sent(
+def test_many_callbacks_of_a_receiver_that_hangs_delay_no_other(
     tmp_path: Path, store: Path, redis_url: str, redis_client: Redis
 ) -> None:
     services, key = services_of(tmp_path, store, redis_url)
@@ -80,12 +81,72 @@ def test_no_more_are_claimed_than_can_be_sent(
     async def scenario() -> None:
         sender: Any = StubSender()
         webhooks = Webhooks(services.queue, services.keys, sender)
-        for _ in range(CONCURRENT_DELIVERIES + 3):
+        for _ in range(MAX_CONNECTIONS + 3):
+            await end_job(services, key, SLOW)
+        await end_job(services, key, FAST)
+        await webhooks.deliver()
+        await asyncio.wait_for(sender.answered.wait(), HANG_SECONDS)
+        assert sender.posted.count(SLOW) == PER_RECEIVER
+        await webhooks.close()
+        await services.queue.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_receiver_gets_its_callbacks_in_turn(
+    tmp_path: Path, store: Path, redis_url: str, redis_client: Redis
+) -> None:
+    services, key = services_of(tmp_path, store, redis_url)
+
+    async def scenario() -> None:
+        sender: Any = StubSender()
+        webhooks = Webhooks(services.queue, services.keys, sender)
+        for _ in range(PER_RECEIVER + 3):
+            await end_job(services, key, FAST)
+        await webhooks.deliver()
+        async with asyncio.timeout(HANG_SECONDS):
+            while redis_client.zcard(WEBHOOKS_KEY):
+                await asyncio.sleep(0.01)
+        await webhooks.close()
+        await services.queue.close()
+        assert sender.posted == [FAST] * (PER_RECEIVER + 3)
+
+    asyncio.run(scenario())
+
+
+def test_a_receiver_without_room_gets_the_rest_later(
+    tmp_path: Path, store: Path, redis_url: str, redis_client: Redis
+) -> None:
+    services, key = services_of(tmp_path, store, redis_url)
+
+    async def scenario() -> None:
+        sender: Any = StubSender()
+        webhooks = Webhooks(services.queue, services.keys, sender)
+        for _ in range(HELD_PER_RECEIVER + 3):
+            await end_job(services, key, SLOW)
+        await webhooks.deliver()
+        soon = redis_client.time()[0] + BUSY_SECONDS + 1
+        assert redis_client.zcount(WEBHOOKS_KEY, "-inf", soon) == 3
+        assert redis_client.zcard(WEBHOOKS_KEY) == HELD_PER_RECEIVER + 3
+        await webhooks.close()
+        await services.queue.close()
+
+    asyncio.run(scenario())
+
+
+def test_no_more_are_claimed_than_may_be_held(
+    tmp_path: Path, store: Path, redis_url: str, redis_client: Redis
+) -> None:
+    services, key = services_of(tmp_path, store, redis_url)
+
+    async def scenario() -> None:
+        webhooks = Webhooks(services.queue, services.keys, StubSender(), max_held=2)  # type: ignore[arg-type]
+        for _ in range(3):
             await end_job(services, key, SLOW)
         for _ in range(2):
             await webhooks.deliver()
         now = redis_client.time()[0]
-        assert redis_client.zcount(WEBHOOKS_KEY, "-inf", now + 1) == 3
+        assert redis_client.zcount(WEBHOOKS_KEY, "-inf", now + 1) == 1
         await webhooks.close()
         await services.queue.close()
 

@@ -1,4 +1,4 @@
-"""Small crystals, and the real data sets where CDVAE_DATA points to them."""
+"""Small crystals, and the real data sets if CDVAE_DATA is set."""
 
 import os
 from pathlib import Path
@@ -10,14 +10,14 @@ from pymatgen.core.structure import Structure
 
 @pytest.fixture
 def perovskite() -> Structure:
-    """Cubic SrTiO3."""
+    """Return cubic SrTiO3."""
     sites = [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]
     return Structure(Lattice.cubic(3.905), ["Sr", "Ti", "O", "O", "O"], sites)
 
 
 @pytest.fixture
 def data_folder() -> Path:
-    """The folder of the data sets; skips without the variable, fails where it points nowhere."""
+    """Return the folder of the data sets; skip if it is not set and fail if it does not exist."""
     folder = os.environ.get("CDVAE_DATA")
     if folder is None:
         pytest.skip("CDVAE_DATA is not set")

@@ -15,7 +15,7 @@ from cdvae.metrics.validity import structure_valid
 
 PROVENANCE = {"model": "perov-5@1", "weights_sha256": "ab" * 32, "seed": 7, "index": 3}
 
-# In the order of electronegativity, in which pymatgen's reader sorts.
+# pymatgen's reader sorts by electronegativity.
 SPECIES = ["Sr", "Ti", "H", "Pb", "N", "O"]
 
 lengths = st.floats(3.0, 15.0)
@@ -54,7 +54,7 @@ def read_pymatgen(text: str) -> tuple[np.ndarray, np.ndarray, list[int]]:
 
 @pytest.mark.parametrize("read", [read_gemmi, read_ase, read_pymatgen])
 @settings(deadline=None, max_examples=40)
-@given(structures().filter(structure_valid))  # readers merge atoms on one place
+@given(structures().filter(structure_valid))  # readers merge atoms at one position
 def test_three_programs_read_the_same_crystal_back(read, structure: Structure) -> None:
     matrix, frac_coords, numbers = read(write_cif(structure, PROVENANCE))
     assert numbers == [site.specie.Z for site in structure]

@@ -20,7 +20,7 @@ def rebuild(arrays: CrystalArrays) -> Structure:
 
 @st.composite
 def structures(draw: st.DrawFn) -> Structure:
-    """Any triclinic cell, perhaps skewed further, with one to four atoms."""
+    """Draw a triclinic cell, perhaps skewed, with one to four atoms."""
     cell = Lattice.from_parameters(*(draw(lengths) for _ in "abc"), *(draw(angles) for _ in "abc"))
     shear = draw(st.integers(-3, 3))
     matrix = cell.matrix.copy()
@@ -62,7 +62,7 @@ def test_reduced_lattice_is_canonical_right_handed_and_short(structure: Structur
 
 
 def test_reduction_does_not_mirror() -> None:
-    """The signed volume of four unequal atoms tells a crystal from its mirror image."""
+    """The signed volume of four different atoms distinguishes a crystal from its mirror image."""
     for handedness in (1, -1):
         matrix = Lattice.from_parameters(4, 5, 6, 80, 95, 100).matrix * [1, 1, handedness]
         frac_coords = np.array([[0.1, 0.1, 0.1], [0.4, 0.1, 0.2], [0.2, 0.4, 0.1], [0.1, 0.2, 0.5]])

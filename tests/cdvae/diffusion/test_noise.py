@@ -12,7 +12,7 @@ def rng(seed: int = 0) -> torch.Generator:
 
 
 def cubes(*edges: float) -> CrystalBatch:
-    """One atom in a cubic cell for each edge, Å."""
+    """Return one atom in a cubic cell for each edge length, Å."""
     n = len(edges)
     lattice = torch.tensor(edges)[:, None, None] * torch.eye(3)
     return CrystalBatch(torch.zeros(n, 3), torch.ones(n).long(), lattice, torch.ones(n).long())
@@ -37,7 +37,7 @@ def test_drawn_levels_cover_the_range_evenly_in_log() -> None:
     assert draws.min() >= torch.tensor(0.01).log() - 1e-6
     assert draws.max() <= torch.tensor(2.5).log() + 1e-6
     histogram = torch.histc(draws, 10)
-    assert (histogram - 100).abs().max() <= 2  # stratified: nearly no scatter
+    assert (histogram - 100).abs().max() <= 2  # stratified, so there is almost no scatter
 
 
 def test_corrupt_keeps_cell_composition_and_centre() -> None:

@@ -1,4 +1,4 @@
-"""Samplers against a score that is known exactly: theory is the oracle."""
+"""Samplers with an exact score, compared with theory."""
 
 import itertools
 import math
@@ -11,7 +11,7 @@ from torch import Tensor
 from cdvae.diffusion.noise import NoiseSchedule, remove_mean
 from cdvae.diffusion.samplers.ancestral import CORRECTION, Ancestral, AncestralPlan
 from cdvae.diffusion.samplers.langevin import Langevin
-from cdvae.diffusion.samplers.sampler import Sampler
+from cdvae.diffusion.samplers.sampler import DiffusionSampler
 from cdvae.diffusion.samplers.species_assignment import assign_species
 from cdvae.diffusion.score import ScoreOutput
 from cdvae.errors import Cancelled
@@ -20,13 +20,13 @@ from cdvae.geometry.torus import wrap_difference, wrapped_normal_score
 from cdvae.inference.initial_state import likeliest_counts, species_of
 
 COPIES = 400
-WIDTH = 0.15  # Å, spread of the data about its sites
+WIDTH = 0.15  # Å, standard deviation of the data around the sites
 SITES = torch.tensor([[0.0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0, 0.25]])
 CELL = torch.tensor([[4.0, 0, 0], [1.0, 4.2, 0], [0, -0.5, 5.0]])
 
 
 class NormalData:
-    """Exact score of atoms scattered about SITES with width WIDTH, centre of mass fixed."""
+    """The exact score of normal data around SITES with a fixed centre of mass."""
 
     def __call__(self, crystals: CrystalBatch, sigma: Tensor) -> ScoreOutput:
         difference = self.deviation(crystals)
@@ -43,7 +43,7 @@ class NormalData:
 
 
 def start() -> CrystalBatch:
-    """Close enough to the sites that no atom can settle at another image's mean."""
+    """Return atoms so near to their sites that no other image attracts them."""
     rng = torch.Generator().manual_seed(1)
     crystals = CrystalBatch(
         SITES.repeat(COPIES, 1),
@@ -66,10 +66,10 @@ PLAN, UNCORRECTED = AncestralPlan(1, 20, 2, 14), AncestralPlan(1, 30, 0, 30)
 @pytest.mark.parametrize(
     "sampler", [Ancestral(SCHEDULE, UNCORRECTED), Langevin(SCHEDULE, 40, steps_per_level=20)]
 )
-def test_spread_of_the_samples_is_that_of_the_data(sampler: Sampler) -> None:
+def test_spread_of_the_samples_is_that_of_the_data(sampler: DiffusionSampler) -> None:
     samples = sampler(NormalData(), start(), generators())
     cart = NormalData.deviation(samples) @ CELL
-    # The centre of mass does not move, so two of three atoms' worth of variance are free.
+    # The centre of mass is fixed, so the variance is that of two out of three atoms.
     variance = cart.square().sum() / (COPIES * 2 * 3)
     error = WIDTH**2 * math.sqrt(2 / (COPIES * 6))
     # The last, noise-free step shrinks each deviation by WIDTH² / (WIDTH² + σ_min²), far below
@@ -88,7 +88,7 @@ def test_corrections_narrow_the_spread_no_more_than_they_say() -> None:
 @pytest.mark.parametrize(
     "sampler", [Ancestral(SCHEDULE, PLAN), Langevin(SCHEDULE, 40, steps_per_level=2)]
 )
-def test_a_crystal_does_not_depend_on_its_batch(sampler: Sampler) -> None:
+def test_a_crystal_does_not_depend_on_its_batch(sampler: DiffusionSampler) -> None:
     together = sampler(NormalData(), start(), generators())
 
     alone = sampler(NormalData(), start().select([7, 3]), [generators()[7], generators()[3]])
@@ -114,7 +114,7 @@ def test_evaluations_are_counted_exactly() -> None:
 @pytest.mark.parametrize(
     "sampler", [Ancestral(SCHEDULE, PLAN), Langevin(SCHEDULE, 40, steps_per_level=2)]
 )
-def test_stops_within_a_level_when_told_to(sampler: Sampler) -> None:
+def test_stops_within_a_level_when_told_to(sampler: DiffusionSampler) -> None:
     seen = []
 
     def stop(done: int, total: int) -> None:
@@ -141,9 +141,9 @@ def test_a_plan_makes_good_use_of_its_evaluations(
 
 
 def test_settling_adds_no_noise_and_goes_where_each_level_expects_the_atoms() -> None:
-    """Of data of width w the expected deviation at level σ is w² / (w² + σ²) of the noisy one."""
+    """The expected deviation is w² / (w² + σ²) of the noisy one for data of width w."""
     sampler = Ancestral(SCHEDULE, AncestralPlan(0, 0, 0, 6, deterministic_tail=True))
-    crystals = start().select(range(100))  # none so far away that images matter
+    crystals = start().select(range(100))  # too near for other images to matter
     found = sampler(NormalData(), crystals, generators(100))
     kept = (WIDTH**2 / (WIDTH**2 + sampler._ladder(crystals) ** 2)).prod(0)
     expected = NormalData.deviation(crystals) * kept.repeat_interleave(3)[:, None]
@@ -158,8 +158,8 @@ def test_assignment_keeps_the_composition_and_is_optimal() -> None:
         torch.tensor([5]),
     )
     logits = torch.zeros(5, 100)
-    logits[0, 21] = 5.0  # atom 0 wants to be titanium
-    logits[1, 21] = 4.0  # so does atom 1, less
+    logits[0, 21] = 5.0  # atom 0: titanium is likeliest
+    logits[1, 21] = 4.0  # atom 1: the same, but less clearly
     logits[3, 91] = 9.0  # uranium is not in the composition
     assigned = assign_species(crystals, logits).atomic_numbers
     assert assigned[0] == 22
@@ -181,7 +181,7 @@ def test_likeliest_counts_are_those_of_a_search_over_all_compositions() -> None:
             if sum(c) == n
         }
         assert tuple(counts[i, elements].tolist()) == max(totals, key=lambda c: totals[c])
-    assert counts.sum(1).tolist() == num_atoms.tolist()  # nothing of any other element
+    assert counts.sum(1).tolist() == num_atoms.tolist()  # other elements must not appear
 
 
 def test_species_are_listed_as_often_as_they_are_counted() -> None:

@@ -1,4 +1,4 @@
-"""The three tasks as `cdvae evaluate` measures them."""
+"""The measures of `cdvae evaluate` for the three tasks."""
 
 import json
 import math
@@ -53,7 +53,7 @@ def data() -> CrystalDataset:
 
 
 class Oracle:
-    """A method that returns given crystals."""
+    """A method that returns fixed crystals."""
 
     properties = ("formation_energy",)
 
@@ -71,7 +71,7 @@ class Oracle:
 
 
 def carbon(n: int, shifts: Sequence[float]) -> CrystalDataset:
-    """n two-atom carbon crystals whose second atom lies at the given part of the diagonal."""
+    """Return two-atom carbon crystals with the second atom at these parts of the diagonal."""
     frac_coords = torch.cat([torch.tensor([[0.0] * 3, [shift] * 3]) for shift in shifts])
     return CrystalDataset(
         crystals=CrystalBatch(
@@ -115,7 +115,7 @@ def test_crystals_that_were_not_decoded_count_in_every_denominator(
 ) -> None:
     first = to_structures(data.crystals)[0]
     whole = score_generation([first], model, data, 0, LIMITS)
-    # Valid in structure, but its images are so near that it has no fingerprint.
+    # The structure is valid, but it has no fingerprint because its images are too near.
     needle = Structure(Lattice.orthorhombic(0.3, 5, 5), ["Fe"], [[0, 0, 0]])
     found = score_generation([first, None, None, needle], model, data, 0, LIMITS)
     assert found["structure_validity"] == 0.5
@@ -138,7 +138,7 @@ def test_nothing_decoded(model: TrainedModel, data: CrystalDataset) -> None:
 def test_distances_are_those_of_the_judged_crystals(
     model: TrainedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One salt against a set of two: 1-D distances to two points are means of differences."""
+    """The 1-D distance of one salt to a set of two is the mean of the differences."""
     salt = Structure.from_spacegroup(225, Lattice.cubic(4.21), ["Mg", "O"], [[0] * 3, [0.5] * 3])
     data = perovskites(2, seed=1)
     references = to_structures(data.crystals)
@@ -152,7 +152,7 @@ def test_distances_are_those_of_the_judged_crystals(
     energies = (reference - own).abs().tolist()
     assert found["w_energy"] == pytest.approx(sum(energies) / 2, rel=1e-3)
     assert judged(model, [], "formation_energy") == []
-    # More valid crystals than are compared: a choice that depends on the seed alone.
+    # There are more valid crystals than COMPARED, so the seed decides which are compared.
     monkeypatch.setattr(task_generation, "COMPARED", 1)
     lighter = salt.copy()
     lighter.scale_lattice(2 * salt.volume)
@@ -165,7 +165,7 @@ def test_distances_are_those_of_the_judged_crystals(
 
 
 def test_copies_in_a_set_of_one_element_count_once(model: TrainedModel) -> None:
-    """Reference: three copies of one crystal, one of another; generated: two copies of the first.
+    """The reference has three copies of one crystal and another one; the sample two copies of it.
 
     Recall is 3/4 over crystals and 1/2 over distinct ones.
     """

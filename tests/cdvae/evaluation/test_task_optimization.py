@@ -14,12 +14,12 @@ LIMITS = {"5": 1.0, "10": 2.0, "15": 3.0}
 
 
 def salt(length: float, anion: str = "F", apart: float = 0.5) -> Structure:
-    """A crystal of two atoms whose judged property will be the length of its cell."""
+    """Return a crystal of two atoms; the judge returns the length of its cell."""
     return Structure(Lattice.cubic(length), ["Li", anion], [[0] * 3, [apart] * 3])
 
 
 class Given:
-    """A method that found given crystals."""
+    """A method that returns fixed crystals."""
 
     properties = ("energy",)
 
@@ -49,8 +49,8 @@ def test_best_valid_decoding_of_each_start_decides() -> None:
         [
             [salt(9.0), salt(1.0), salt(5.0)],  # at the limit of 5 %
             [salt(9.0), salt(2.5)],  # within 15 %
-            [salt(0.9, "F", apart=0.01), salt(9.0)],  # the good one has its atoms on each other
-            [salt(0.9, "He"), salt(1.5)],  # the good one cannot be neutral
+            [salt(0.9, "F", apart=0.01), salt(9.0)],  # the best one has overlapping atoms
+            [salt(0.9, "He"), salt(1.5)],  # the best one cannot be neutral
         ]
     )
     assert found["success_rate"] == {"5": 0.25, "10": 0.5, "15": 0.75}
@@ -82,13 +82,13 @@ def card(dataset: str, source: str) -> dict[str, Any]:
 
 
 def test_published_percentiles_are_for_the_published_data() -> None:
-    """Cells of the table in the paper's code."""
+    """The values are those of the paper's code."""
     mp = percentiles(card("MP-20", "formation_energy_per_atom"), "energy")
     assert mp == {"5": -3.17562208, "10": -2.82196882, "15": -2.52814761}
     carbon = percentiles(card("Carbon-24", "energy_per_atom"), "energy")
     assert carbon == {"5": -154.527093, "10": -154.45865733, "15": -154.44206825}
     perov = percentiles(card("Perov-5", "heat_ref"), "energy")
     assert perov == {"5": 0.43924842, "10": 0.61202443, "15": 0.7364607}
-    # Another column of the same data, or other data, has its own.
+    # Other columns and other data sets use the percentiles of their card.
     assert percentiles(card("Perov-5", "dir_gap"), "energy") == LIMITS
     assert percentiles(card("Ours", "heat_ref"), "energy") == LIMITS

@@ -66,6 +66,6 @@ def test_images_reach_every_neighbor() -> None:
     radius = torch.full((8,), 6.0)
     reach = lat.images_within(crystals.lattice, radius)
     for i, cell in enumerate(crystals.lattice.numpy()):
-        # The farthest image along an axis that a point of the home cell can still touch.
+        # The farthest image along an axis within the radius of some point of the home cell.
         spacing = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
         assert (reach[i].numpy() >= np.floor(6.0 / spacing)).all()

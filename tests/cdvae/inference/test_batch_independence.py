@@ -1,4 +1,4 @@
-"""Batches: who shares one changes no bit of a crystal."""
+"""The bits of a crystal do not depend on its batch."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is required of a crystal it has, exactly and always; the laws behind are the prior's."""
+"""Crystals under constraints: all of them meet the constraints and follow the prior."""
 
 import itertools
 
@@ -24,7 +24,7 @@ from cdvae.symmetry.group_detection import has_group
 from cdvae.testing import write_tiny_model
 
 FAST = SamplerSpec("ancestral", 4)
-KNOWN = (3, 7, 8, 9, 11, 12)  # of the tiny model, among others
+KNOWN = (3, 7, 8, 9, 11, 12)  # some elements of the tiny model
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def made(model: TrainedModel, constraints: Constraints, own: list[int] | None = 
 
 
 def random_prior(seed: int, kinds: tuple[int, ...], sizes: tuple[int, ...]) -> CompositionPrior:
-    """A prior of sharp random laws over few elements."""
+    """Return a prior with strongly varying random probabilities of a few elements."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         prior = CompositionPrior(max(sizes), 16).eval().requires_grad_(False)
@@ -57,7 +57,7 @@ def random_prior(seed: int, kinds: tuple[int, ...], sizes: tuple[int, ...]) -> C
 
 
 def compositions(prior: CompositionPrior, kinds: tuple[int, ...]) -> torch.Tensor:
-    """Every composition that the prior knows."""
+    """Return every composition that the prior knows."""
     rows = []
     for counts in itertools.product(range(prior.max_atoms + 1), repeat=len(kinds)):
         size, elements = sum(counts), sum(n > 0 for n in counts)
@@ -105,7 +105,7 @@ def test_compositions_follow_the_conditional_law(constraints: Constraints) -> No
     assert found[~fine].sum() == 0
     assert (
         0.5 * (found - law).abs().sum() < 0.15
-    )  # sampling alone makes 0.04; 16 particles the rest
+    )  # sampling noise is 0.04; the rest is the bias of 16 particles
 
 
 @settings(deadline=None, max_examples=60)

@@ -1,4 +1,4 @@
-"""Several runs of a crystal: which one is kept, and when there is no other."""
+"""Restarts: the selection of an attempt, and the decision about another one."""
 
 import math
 
@@ -18,7 +18,7 @@ PLANS = [PLAN] * 4
 
 
 def made(run: int, latent_mses: list[float], residuals: list[float] | None = None) -> SampleBatch:
-    """Crystals of one atom; the place of the atom tells the run and the row."""
+    """Return crystals of one atom, whose position encodes attempt and row."""
     number = len(latent_mses)
     frac_coords = torch.zeros(number, 3)
     frac_coords[:, 0], frac_coords[:, 1] = run / 10, torch.arange(number) / 10
@@ -29,7 +29,7 @@ def made(run: int, latent_mses: list[float], residuals: list[float] | None = Non
 
 
 def kept(best: BestOfN) -> list[int]:
-    """The run that each crystal comes from."""
+    """Return the attempt of each crystal."""
     runs = best.crystals().frac_coords[:, 0] * 10
     assert torch.allclose(best.properties()[:, 0], runs)
     return runs.round().int().tolist()
@@ -43,7 +43,7 @@ def test_only_crystals_that_do_not_fit_get_another_run() -> None:
     best.add([1, 3], made(1, [0.6, 0.02]), PLAN)
     assert best.needs_restart(PLANS) == [1]
     best.add([1], made(2, [0.4]), PLAN)
-    assert best.needs_restart(PLANS) == []  # after the third run it has to do
+    assert best.needs_restart(PLANS) == []  # the third attempt is the last
     assert kept(best) == [0, 2, 0, 1]
     assert best.nfe.tolist() == [6, 18, 6, 12]
     assert PLAN.nfe == 18
@@ -53,7 +53,7 @@ def test_two_runs_that_agree_are_enough() -> None:
     best = BestOfN(4)
     best.add([0, 1, 2, 3], made(0, [0.5, 0.5, math.nan, 0.0]), PLAN)
     best.add([0, 1, 2], made(1, [0.504, 0.6, math.nan]), PLAN)
-    assert best.needs_restart(PLANS) == [1, 2]  # what broke twice agrees with nothing
+    assert best.needs_restart(PLANS) == [1, 2]  # two broken attempts do not agree
     best.add([1, 2], made(2, [0.3, 0.7]), PLAN)
     assert kept(best) == [0, 2, 2, 0]
     assert best.nfe.tolist() == [12, 18, 18, 6]
@@ -64,7 +64,7 @@ def test_the_least_misfit_is_kept_and_any_number_is_better_than_none() -> None:
     best.add([0, 1, 2, 3], made(0, [0.5, math.nan, math.inf, math.nan]), PLAN)
     best.add([3, 2, 1, 0], made(1, [math.nan, 0.9, 7.0, 0.6]), PLAN)
     assert best.needs_restart(PLANS) == [0, 1, 2, 3]
-    assert kept(best) == [0, 1, 1, 0]  # one whose runs all broke remains broken
+    assert kept(best) == [0, 1, 1, 0]  # broken, because all attempts broke
 
 
 def test_of_runs_that_do_not_fit_misfit_and_residual_choose_and_one_that_fits_goes_first() -> None:

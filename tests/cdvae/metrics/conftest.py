@@ -1,4 +1,4 @@
-"""Small crystals, and the real data sets where CDVAE_DATA points to them."""
+"""Small crystals, and the real data sets if CDVAE_DATA is set."""
 
 import os
 from collections.abc import Callable
@@ -15,20 +15,20 @@ from cdvae.data.tensor_cache import prepare
 
 @pytest.fixture
 def perovskite() -> Structure:
-    """Cubic SrTiO3."""
+    """Return cubic SrTiO3."""
     sites = [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]
     return Structure(Lattice.cubic(3.905), ["Sr", "Ti", "O", "O", "O"], sites)
 
 
 @pytest.fixture
 def rocksalt() -> Structure:
-    """Conventional MgO."""
+    """Return conventional MgO."""
     return Structure.from_spacegroup(225, Lattice.cubic(4.21), ["Mg", "O"], [[0] * 3, [0.5] * 3])
 
 
 @pytest.fixture
 def disguised() -> Callable[[Structure], Structure]:
-    """Returns the same crystal in another cell, frame, origin and order of atoms."""
+    """Return a function that changes cell, frame, origin and order of the atoms of a crystal."""
 
     def disguise(structure: Structure) -> Structure:
         other = structure.copy()
@@ -42,7 +42,7 @@ def disguised() -> Callable[[Structure], Structure]:
 
 @pytest.fixture(scope="session")
 def real_data(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], CrystalDataset]:
-    """Loads one split, for instance "perov_5/test"; skips where CDVAE_DATA is not set."""
+    """Return a loader of splits such as "perov_5/test"; skip if CDVAE_DATA is not set."""
     folder = os.environ.get("CDVAE_DATA")
     if folder is None:
         pytest.skip("CDVAE_DATA is not set")

@@ -25,7 +25,7 @@ NEEDLE = Structure(Lattice.orthorhombic(0.3, 5, 5), ["H"], [[0, 0, 0]])
 
 
 def flat(*points: tuple[float, float]) -> CoverageFingerprints:
-    """Fingerprints that are (structure, composition) on a line each; NaN for none."""
+    """Return one-dimensional fingerprints (structure, composition); NaN for none."""
     rows = np.array(points, dtype=float).reshape(-1, 2)
     return CoverageFingerprints(rows[:, :1], rows[:, 1:])
 
@@ -34,7 +34,7 @@ NONE = (np.nan, np.nan)
 
 
 def test_separate_and_joint_neighbors_differ() -> None:
-    """Worked by hand, thresholds 0.2 and 4.
+    """An example worked out by hand, with thresholds 0.2 and 4.
 
     Reference R0 = (0, 0): G0 is near in structure only, G1 in composition only, so R0 is covered by
     separate neighbors and not jointly. R1 = (5, 50): G2 is within both. R2 = (9, 90): nothing is
@@ -155,12 +155,12 @@ def test_cache_is_kept_and_mended(
     assert seen == [(2, 3), (3, 3)]
     assert len(calls) == 3
     files = sorted(tmp_path.iterdir())
-    assert [file.suffix for file in files] == [".npz", ".npz"]  # nothing half-written is left
+    assert [file.suffix for file in files] == [".npz", ".npz"]  # no temporary file is left
     again = coverage_fingerprints(crystals, tmp_path)
     assert len(calls) == 3  # all from disk
     np.testing.assert_array_equal(again.structure, first.structure)
     np.testing.assert_array_equal(again.composition, first.composition)
-    # A changed crystal, a bit that fell over and a file cut short are each computed again.
+    # A changed crystal, a flipped bit and a truncated file are computed again.
     moved = perovskite.copy()
     moved.translate_sites([1], [0.01, 0, 0])
     coverage_fingerprints([moved, rocksalt, None], tmp_path)

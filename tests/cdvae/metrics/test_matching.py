@@ -8,14 +8,14 @@ from pymatgen.core.structure import Structure
 
 from cdvae.errors import Cancelled
 from cdvae.metrics.fingerprint import Fingerprint
-from cdvae.metrics.matching import duplicates, match, match_many
+from cdvae.metrics.matching import duplicates, match
 from cdvae.metrics.reconstruction_score import per_distinct, score_reconstruction, validities
 
 Disguise = Callable[[Structure], Structure]
 
 
 def displaced(structure: Structure, size: float) -> Structure:
-    """A copy with atom 1 moved by `size` Å along a."""
+    """Return a copy with atom 1 moved by `size` Å along a."""
     other = structure.copy()
     other.translate_sites([1], [size / structure.lattice.a, 0, 0])
     return other
@@ -30,7 +30,7 @@ def test_the_same_crystal_matches_in_any_cell(perovskite: Structure, disguised: 
 
 
 def test_distance_is_in_units_of_the_spacing(perovskite: Structure) -> None:
-    """One of N atoms moved by d: rms d·sqrt(1/N · (1 - 1/N)) once the mean shift is taken out."""
+    """If one of N atoms moves by d, the rms without the mean shift is d·sqrt(1/N · (1 - 1/N))."""
     length_scale = (perovskite.volume / 5) ** (1 / 3)
     expected = 0.1 * np.sqrt(1 / 5 * (1 - 1 / 5)) / length_scale
     assert match(perovskite, displaced(perovskite, 0.1)) == pytest.approx(expected, rel=1e-3)
@@ -49,8 +49,9 @@ def test_other_compositions_and_broken_cells_do_not_match(
 
 def test_processes_keep_the_order(perovskite: Structure, rocksalt: Structure) -> None:
     pairs = [(perovskite, perovskite), (perovskite, rocksalt), (rocksalt, rocksalt)] * 7
-    found = match_many(pairs, workers=2)
-    assert [rms is not None for rms in found] == [True, False, True] * 7
+    references, predictions = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    score = score_reconstruction(references, predictions, workers=2)
+    assert [detail.rms is not None for detail in score.details] == [True, False, True] * 7
 
 
 def test_duplicates_name_the_first_equal_crystal(
@@ -86,7 +87,7 @@ def test_reconstruction_counts_matches_over_all_crystals(perovskite: Structure) 
     references = [perovskite, perovskite, sodium, perovskite]
     score = score_reconstruction(references, [perovskite, moved, sodium, BROKEN])
     assert score.match_rate == 0.75
-    assert score.match_rate_gated == 0.5  # NaCl2 is reconstructed, but no valid composition
+    assert score.match_rate_gated == 0.5  # NaCl2 is reconstructed, but its composition is invalid
     assert score.rmse == pytest.approx(match(perovskite, moved) / 3, rel=1e-6)
     assert score.rmse_gated == pytest.approx(match(perovskite, moved) / 2, rel=1e-6)
     assert [d.rms is None for d in score.details] == [False, False, False, True]
@@ -116,7 +117,7 @@ def test_a_crystal_that_could_not_be_decoded_does_not_match(perovskite: Structur
 
 
 def test_copies_count_once_for_a_distinct_crystal() -> None:
-    """Three copies of one crystal, two matched, and a single one that is not: (2/3 + 0) / 2."""
+    """Two of three copies match, and a single other crystal does not: (2/3 + 0) / 2."""
     assert per_distinct([None, 0, None, 0], [1, 1, 0, 0]) == pytest.approx(1 / 3)
     assert per_distinct([None, None], [1, 0]) == 0.5
 

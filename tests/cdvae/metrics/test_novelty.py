@@ -14,7 +14,7 @@ Disguise = Callable[[Structure], Structure]
 
 
 def shaken(structure: Structure, rms: float, strain: float, seed: int) -> Structure:
-    """A copy displaced by `rms` (V/N)^(1/3) and strained."""
+    """Return a copy displaced by `rms` (V/N)^(1/3) and strained."""
     rng = np.random.default_rng(seed)
     matrix = structure.lattice.matrix @ (np.eye(3) + strain * rng.normal(size=(3, 3)) / 3)
     length_scale = (structure.volume / len(structure)) ** (1 / 3)
@@ -24,7 +24,7 @@ def shaken(structure: Structure, rms: float, strain: float, seed: int) -> Struct
 
 
 def test_fingerprint_of_rocksalt_is_its_shells(rocksalt: Structure) -> None:
-    """Six unlike neighbors at a/2, then eight at a·√3/2; twelve like ones at a/√2."""
+    """There are six unlike neighbors at a/2 and eight at a·√3/2, and twelve like ones at a/√2."""
     found = fingerprint(rocksalt)
     assert found.formula == ((8, 1), (12, 1))
     edge = 2.0  # in units of (V/N)^(1/3): eight atoms in the cell

@@ -78,7 +78,7 @@ def test_failed_samples_are_reported_not_raised(structure: Structure) -> None:
 
 
 def test_very_flat_cells_do_not_hang() -> None:
-    """Cells in which a symmetry search may run for minutes are not searched."""
+    """Symmetry is not searched in cells where this could take minutes."""
     begun = time.perf_counter()
     for matrix in (
         [[1, 0, 0], [0, 0.1, 0], [0, 0, 1e3]],
@@ -125,7 +125,7 @@ def test_summary_counts_what_it_says() -> None:
     assert summary["novelty"] == pytest.approx(2 / 3)
     assert summary["density"]["mean"] == 4.0
     assert summary["density"]["std"] == 0.0
-    # Uniform on 3 … 7 to a point at 4: the mean of |x - 4| is (1/2 + 9/2) / 4.
+    # The mean of |x - 4| for uniform x on 3 … 7 is (1/2 + 9/2) / 4.
     assert summary["density"]["wasserstein"] == pytest.approx(1.25, abs=1e-3)
     assert summary["num_elements"]["wasserstein"] == pytest.approx(0.5)
     # Uniform on -1 … 1 to two points at ±1/2: each half moves by 1/4 on average.

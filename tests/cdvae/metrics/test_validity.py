@@ -30,7 +30,7 @@ def two_atoms(distance: float, lattice: Lattice) -> Structure:
 
 @pytest.mark.parametrize(("distance", "valid"), [(0.499, False), (0.501, True), (7.4, False)])
 def test_pairs_closer_than_half_an_angstrom_are_invalid(distance: float, valid: bool) -> None:
-    """7.4 Å apart in a cell of 7.8 Å are 0.4 Å apart through the boundary."""
+    """Atoms 7.4 Å apart in a cell of 7.8 Å are 0.4 Å apart across the boundary."""
     assert structure_valid(two_atoms(distance, Lattice.cubic(7.8))) is valid
 
 
@@ -107,7 +107,7 @@ def counts(formula: str) -> dict[int, int]:
         ("Li2F5", False),
         ("ClF", True),
         ("Pm2O3", True),  # Pm has no electronegativity: opposite signs pass
-        ("PmLuAt6", False),  # and equal signs fail, where such a pair comes first in order of Z
+        ("PmLuAt6", False),  # equal signs fail if such a pair is the first one in order of Z
         ("LuAt3", True),
         ("PmO7", False),
         ("RfO2", False),  # unknown to SMACT

@@ -1,9 +1,10 @@
-"""Crystals are the same however they are written down, and so is what the networks say of them."""
+"""The outputs of the networks do not depend on the description of a crystal."""
 
 from collections.abc import Callable
 
 import pytest
 import torch
+from torch import Tensor
 
 from cdvae.data.structures import from_structure, to_structures
 from cdvae.geometry.crystal import CrystalBatch
@@ -65,7 +66,7 @@ CHANGE = torch.tensor([[1.0, 1, 0], [0, 1, 0], [0, -2, 1]]).double()  # determin
 
 
 def in_another_cell(crystals: CrystalBatch) -> CrystalBatch:
-    """The same crystals described by the cell vectors CHANGE @ lattice."""
+    """Return the same crystals with the cell vectors CHANGE @ lattice."""
     return crystals.replace(
         lattice=CHANGE @ crystals.lattice,
         frac_coords=(crystals.frac_coords @ torch.linalg.inv(CHANGE)) % 1,
@@ -73,7 +74,7 @@ def in_another_cell(crystals: CrystalBatch) -> CrystalBatch:
 
 
 def supercell(crystals: CrystalBatch) -> CrystalBatch:
-    """Each crystal repeated twice along its first vector."""
+    """Return each crystal repeated twice along its first cell vector."""
     parts = []
     for part in crystals.split():
         half = part.frac_coords * torch.tensor([0.5, 1, 1])
@@ -98,7 +99,7 @@ def test_latent_does_not_change(
     before, after = network.encode(crystals), network.encode(change(crystals))
     torch.testing.assert_close(after.z.mean, before.z.mean, atol=1e-7, rtol=1e-6)
     torch.testing.assert_close(after.z.logvar, before.z.logvar, atol=1e-7, rtol=1e-6)
-    assert before.z.mean.std(0).min() > 1e-4  # or the test would prove nothing
+    assert before.z.mean.std(0).min() > 1e-4  # otherwise the test would be empty
     order = (
         permutation(crystals) if change is permuted else torch.arange(len(crystals.atomic_numbers))
     )
@@ -118,8 +119,12 @@ def test_what_the_encoder_reads_from_the_atoms_is_the_same_for_every_cell(
     plain: CDVAE, crystals: CrystalBatch, change: Callable[[CrystalBatch], CrystalBatch]
 ) -> None:
     changed, encoder = change(crystals), plain.encoder
-    before = encoder.pool(crystals, encoder.geometry(crystals))
-    after = encoder.pool(changed, encoder.geometry(changed))
+
+    def pooled(batch: CrystalBatch) -> Tensor:
+        graph = encoder.geometry(batch)
+        return encoder._mean(*encoder._atoms(batch, graph), batch)
+
+    before, after = pooled(crystals), pooled(changed)
     torch.testing.assert_close(after, before, atol=1e-7, rtol=1e-6)
     assert before.std(0).amin() > 1e-5
 
@@ -136,14 +141,14 @@ def test_latent_is_that_of_the_reduced_cell(network: CDVAE, crystals: CrystalBat
 def scores(
     network: CDVAE, crystals: CrystalBatch, atom_latents: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Shift and logits under random z and codes, the same for crystals of the same sizes."""
+    """Return shift and logits for random latents that depend only on the sizes of the crystals."""
     rng = torch.Generator().manual_seed(3)
     z = torch.randn(len(crystals), 8, generator=rng).double()
     if atom_latents is None:
         atom_latents = random_atom_latents(network, crystals)
     has_atom_latents = torch.ones(len(crystals), dtype=torch.bool)
     sigma = torch.logspace(-1.5, 0.3, len(crystals)).double()
-    output = network.score(
+    output = network.decoder(
         Condition(z, atom_latents, has_atom_latents, crystals.num_atoms), crystals, sigma
     )
     return output.shift, output.species_logits
@@ -171,7 +176,7 @@ def test_score_looks_at_codes_where_it_is_told_to(crystals: CrystalBatch) -> Non
         has_atom_latents = torch.full((len(crystals),), seen)
         atom_latents = random_atom_latents(network, crystals)
         one, other = (
-            network.score(
+            network.decoder(
                 Condition(z, c, has_atom_latents, crystals.num_atoms), crystals, sigma
             ).shift
             for c in (atom_latents, -atom_latents)

@@ -28,7 +28,7 @@ from tests.cdvae.conftest import random_crystals
 
 @pytest.fixture(scope="module")
 def property_model() -> PropertyModel:
-    """Untrained, in double precision, so that invariances hold to rounding."""
+    """Return an untrained model in double precision, so that invariances hold to rounding."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = PropertyModel(BackboneConfig(layers=2, scalars=24, vectors=8, radial=8), 2)
@@ -71,7 +71,7 @@ def test_values_depend_neither_on_frame_nor_on_origin(
 def test_values_are_intensive_and_do_not_depend_on_the_cell(
     property_model: PropertyModel, crystals: CrystalBatch
 ) -> None:
-    """Twice the cell along b, and another basis of the same lattice, give the same values."""
+    """A cell doubled along b and another basis of the lattice give the same values."""
     expected = property_model.values(crystals)
     for i, crystal in enumerate(crystals.split()):
         half = torch.tensor([1, 0.5, 1], dtype=torch.float64)
@@ -106,7 +106,7 @@ def test_values_do_not_depend_on_the_batch(
 def test_strange_crystals_have_finite_values(
     property_model: PropertyModel, crystals: CrystalBatch, scale: float
 ) -> None:
-    """Cells far denser and thinner than the data, all atoms of a cell on one point, a needle."""
+    """The cells are extremely dense, thin, needle-shaped or have all atoms at one point."""
     odd = crystals.replace(lattice=crystals.lattice * scale)
     on_a_point = odd.replace(frac_coords=torch.zeros_like(odd.frac_coords))
     needle = odd.replace(lattice=odd.lattice * torch.tensor([0.3, 1.0, 6.0])[:, None])
@@ -167,7 +167,7 @@ def test_an_epoch_sees_every_crystal_once_in_batches_of_similar_size(config: Tra
 
 
 def test_it_learns_what_structure_and_elements_decide(config: TrainConfig, tmp_path: Path) -> None:
-    """The made-up values are the cell length and the anion; crystals it has not seen."""
+    """The values are the cell length and the anion of crystals outside the training data."""
     data, unseen = perovskites(128, 1), perovskites(64, 2)
     settings = with_settings(config, steps=160, batch_size=16, learning_rate=5e-3)
     _, errors = fit_property_model(settings, data, unseen, tmp_path, lambda step, loss: None)
@@ -199,7 +199,9 @@ def test_an_interrupted_fit_ends_where_an_uninterrupted_one_does(
     for a, b in zip(resumed.parameters(), straight.parameters(), strict=True):
         assert torch.equal(a, b)
 
-    again, kept = fit_property_model(settings, data, data, tmp_path / "a", stop)  # calls nothing
+    again, kept = fit_property_model(
+        settings, data, data, tmp_path / "a", stop
+    )  # does not call on_step
     assert kept == errors
     graphs = Graphs(again, data.crystals)
     assert mean_errors(again, graphs, data) == pytest.approx(errors)
@@ -221,7 +223,7 @@ def test_estimates_come_from_the_estimator_alone(model: TrainedModel) -> None:
     values = estimate(model, data.crystals)
     assert list(values) == ["formation_energy", "band_gap"]
     stacked = torch.stack(list(values.values()), 1)
-    expected = model.property_model.values(data.crystals)  # in one piece
+    expected = model.property_model.values(data.crystals)  # without an interruption
     torch.testing.assert_close(stacked, expected, atol=1e-4, rtol=1e-4)
 
 

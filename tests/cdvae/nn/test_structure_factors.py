@@ -1,4 +1,4 @@
-"""Places without an origin: what phases say of where atoms are."""
+"""Phases: positions of atoms without an origin."""
 
 import math
 
@@ -18,7 +18,7 @@ def crystals() -> CrystalBatch:
 
 @pytest.fixture
 def reader() -> PhaseReader:
-    """One whose codes are the phases themselves."""
+    """Return a reader whose atom latents are the phases."""
     reader = PhaseReader(2 * WAVES, width=4, vectors=2).double().requires_grad_(False)
     reader.phases.weight.copy_(torch.eye(2 * WAVES))
     reader.phases.bias.zero_()
@@ -40,7 +40,7 @@ def test_atoms_at_the_places_that_their_codes_say_have_phase_zero(
 
 
 def test_a_displaced_atom_sees_the_way_back(reader: PhaseReader) -> None:
-    large = 400  # atoms, so that one of them does not turn the mean
+    large = 400  # many atoms, so that one of them hardly rotates the mean
     frac_coords = torch.rand(large, 3, generator=torch.Generator().manual_seed(2)).double()
     crystal = CrystalBatch(
         frac_coords,
@@ -79,8 +79,8 @@ def test_steps_between_waves_see_an_atom_move_where_the_axis_wave_is_extinct() -
     assert total[2].norm() < 1e-9  # (0, 0, 1)
     steps = wave_steps(on_circle(turned_back(total.expand_as(wave), wave))).view(4, 3, -1, 2)
     clear = steps.norm(dim=-1)[0] > 0.9
-    assert clear.any(-1).all()  # along each axis there is one to see
-    # A step turns by exp(-2πi f) from atom to atom, whatever the sums over the crystal are.
+    assert clear.any(-1).all()  # one is visible along each axis
+    # A step changes by exp(-2πi f) from atom to atom for any sums over the crystal.
     turn = turned_back(steps[1:], steps[:1].expand_as(steps[1:]))
     angle = -2 * math.pi * (frac_coords[1:] - frac_coords[:1])[:, :, None].expand(turn.shape[:3])
     torch.testing.assert_close(turn[..., 0][:, clear], angle.cos()[:, clear], atol=0.1, rtol=0)

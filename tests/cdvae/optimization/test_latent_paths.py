@@ -1,4 +1,4 @@
-"""Walks through the latent space: their ends, what lies between, and that seeds alone decide."""
+"""Paths through the latent space: ends, intermediate points and dependence on seeds."""
 
 import itertools
 
@@ -40,7 +40,7 @@ def test_a_walk_begins_and_ends_at_the_given_latents(
     way = latent_paths.interpolate_latents(model, two, z, positions)
     assert torch.equal(way[0], z[0])
     assert torch.equal(way[-1], z[1])
-    # A point does not know which others are asked for.
+    # A point does not depend on the other points of the path.
     alone = latent_paths.interpolate_latents(model, two, z, [0.5])
     assert torch.equal(alone[0], way[2])
     with pytest.raises(ValueError, match="two ends"):
@@ -92,7 +92,7 @@ def test_compositions_change_an_atom_at_a_time_and_stay_neutral() -> None:
     assert torch.equal(path[0], start)
     assert torch.equal(path[-1], end)
     assert len(path) == 3
-    # Of Sr/Ti/Ba/Zr pairs with three O all but (Sr, Ba) and its like are neutral.
+    # All pairs of Sr, Ti, Ba, Zr with three O are neutral except (Sr, Ba) and similar ones.
     assert composition_valid(formula(path[1]))
     assert float((path[1] - start).abs().sum()) == 2
     assert float((path[1] - end).abs().sum()) == 2
@@ -131,7 +131,7 @@ def test_variations_are_those_of_their_seeds_and_strength(
 def test_variations_of_full_strength_are_draws_of_the_prior(
     model: TrainedModel, two: CrystalBatch
 ) -> None:
-    """Nothing of the crystal is left but its composition."""
+    """They keep only the composition of the crystal."""
     one = two.select([0])
     other = one.replace(lattice=one.lattice * 1.1)
     a, b = (
@@ -158,7 +158,7 @@ def test_compositions_wander_among_neutral_ones_of_the_prior(model: TrainedModel
 
 
 def test_agreement_of_a_crystal_with_its_own_latent(model: TrainedModel) -> None:
-    """Zero for the encoded crystal, the distance of the latents for another one."""
+    """It is zero for the encoded crystal and the distance of the latents for another one."""
     crystals = perovskites(3, seed=6).crystals
     own = encode(model, crystals).means()
     found = consistency(model, own, crystals)
@@ -177,7 +177,7 @@ def test_agreement_of_a_crystal_with_its_own_latent(model: TrainedModel) -> None
 
 
 def test_residuals_are_those_of_the_score(model: TrainedModel) -> None:
-    """Crystals of different sizes, with codes and without, each as it is alone."""
+    """Crystals of any sizes, with and without atom latents, have the same values one by one."""
     crystals = perovskites(3, seed=6).crystals
     single = crystals.select([0]).replace(
         frac_coords=crystals.frac_coords[:4],

@@ -1,4 +1,4 @@
-"""The search for better crystals: what it tries, what it keeps, and that starts do not mix."""
+"""The search for better crystals: proposals, selection and independence of the starts."""
 
 import itertools
 import math
@@ -38,7 +38,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
 
 @pytest.fixture(scope="module")
 def prior() -> CompositionPrior:
-    """Knows Li, O and F in crystals of two or three atoms."""
+    """Return a prior of Li, O and F in crystals of two or three atoms."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         prior = CompositionPrior(4, 8)
@@ -78,7 +78,7 @@ def test_neighbors_are_all_compositions_one_change_away(prior: CompositionPrior)
         one_or_all = sorted(moved) == [-1, 1] or sorted(moved) == [-2, 2]
         if sum(counts) == 3 and one_or_all:
             expected.add(counts)
-        if sum(counts) == 2 and len(moved) == 1:  # one element less, by one atom
+        if sum(counts) == 2 and len(moved) == 1:  # one element fewer, by one atom
             expected.add(counts)
     found = neighbors(own, prior)
     assert found.sum(1).tolist() == found[:, [2, 7, 8]].sum(1).tolist()
@@ -89,14 +89,14 @@ def test_neighbors_are_all_compositions_one_change_away(prior: CompositionPrior)
 
 
 def wide(monkeypatch: pytest.MonkeyPatch, changes: int) -> None:
-    """So wide a beam that nothing is left out."""
+    """Make the beam wide enough for all compositions."""
     monkeypatch.setattr(composition_search, "CHANGES", changes)
     for name in ("BEAM", "CANDIDATES", "CONSIDERED"):
         monkeypatch.setattr(composition_search, name, 100_000)
 
 
 def weighed(model: TrainedModel, noise: Tensor, counts: Tensor) -> Tensor:
-    """(M,) the band gap that the heads promise for each composition at that noise (K,)."""
+    """Return the band gap (M,) that the heads predict for compositions at this noise (K,)."""
     goal = combine_objectives(model, [PropertyObjective("band_gap", "minimize")])
     latents = model.prior.sample_from_noise(
         noise.expand(len(counts), -1), counts, composition_search.FLOW_STEPS
@@ -108,7 +108,7 @@ def weighed(model: TrainedModel, noise: Tensor, counts: Tensor) -> Tensor:
 def best_within(
     model: TrainedModel, own: Tensor, noise: Tensor, floor: float, **changed: Any
 ) -> Tensor:
-    """(Z,) where a search for a small band gap goes from ``own`` (Z,)."""
+    """Return the composition (Z,) that a search for a small band gap finds from ``own`` (Z,)."""
     goal = combine_objectives(model, [PropertyObjective("band_gap", "minimize")])
     allowed = changed.get("allowed", lambda counts: counts.sum(1) > 0)
     found = composition_search.CompositionSearch(model, goal, allowed).best(
@@ -121,7 +121,7 @@ def best_within(
 def test_the_composition_search_finds_the_best_composition_that_may_be(
     model: TrainedModel, monkeypatch: pytest.MonkeyPatch, changes: int
 ) -> None:
-    """Against all that there are; with two changes what lies between need not be neutral."""
+    """Compare with all compositions; the one between two changes need not be neutral."""
     wide(monkeypatch, changes)
     prior = model.prior.composition
     for own in element_counts(perovskites(3).crystals).to(torch.float32):
@@ -146,7 +146,7 @@ def test_the_composition_search_keeps_to_what_is_likely_allowed_and_new(
     own = element_counts(perovskites(1).crystals)[0].float()
     noise = torch.zeros(model.prior.components)
     likelihood = model.prior.composition.log_prob
-    # Where the present one is tabu another is taken, though worse.
+    # If the present one is tabu, another is chosen, even a worse one.
     free = best_within(model, own, noise, -torch.inf, tabu={key(own)})
     assert key(free) != key(own)
     assert neutral(key(free))
@@ -158,7 +158,7 @@ def test_the_composition_search_keeps_to_what_is_likely_allowed_and_new(
     assert weighed(model, noise, second[None]) >= weighed(model, noise, free[None])
     same = best_within(model, own, noise, -torch.inf, allowed=lambda counts: (counts == own).all(1))
     assert key(same) == key(own)
-    # With nothing left it stays.
+    # Without an alternative it stays.
     assert key(best_within(model, own, noise, 1.0, tabu={key(own)})) == key(own)
 
 
@@ -189,7 +189,7 @@ def test_goal_is_in_the_units_of_the_card(model: TrainedModel) -> None:
 
 
 def test_objectives_add_up_by_weight(model: TrainedModel) -> None:
-    """In standard deviations of the data, squared for a target."""
+    """The cost is in standard deviations of the data, squared for a target."""
     latents = model.reference.latents[:5]
     both = [
         PropertyObjective("formation_energy", "target", 0.1, 2.0),
@@ -255,7 +255,7 @@ def _value(model: TrainedModel, crystal: CrystalBatch) -> float:
 
 
 def _badness(model: TrainedModel, crystal: CrystalBatch, value: float | None) -> tuple[bool, float]:
-    """Whether the crystal is invalid, and how far its property is from the goal."""
+    """Return whether the crystal is invalid, and the distance of its property from the goal."""
     (structure,) = to_structures(crystal)
     valid = structure_valid(structure) and composition_valid(species_counts(structure))
     read = _value(model, crystal)
@@ -280,7 +280,9 @@ def test_starts_do_not_know_of_each_other(model: TrainedModel) -> None:
 def test_progress_covers_every_step_and_may_stop_the_search(
     model: TrainedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compute, "_threads", 1)  # with two each tells of its own crystal
+    monkeypatch.setattr(
+        compute, "_threads", 1
+    )  # with two objectives, each has the values of its crystal
     seen: list[tuple[int, int]] = []
     run(model, model.reference.latents[:2], seeds(2), on_step=lambda *at: seen.append(at))
     total = 12 + 3 * DECODINGS
@@ -315,7 +317,7 @@ def test_a_path_prefers_valid_crystals_and_counts_lost_ones() -> None:
 
 def test_a_trust_region_follows_what_crystals_hold() -> None:
     trust = TrustRegion(0.2, None)
-    trust.update(before=1.0, predicted=0.0, after=0.2, improved=True)  # 80 % of the promise
+    trust.update(before=1.0, predicted=0.0, after=0.2, improved=True)  # 80 % of the predicted gain
     assert trust.radius == pytest.approx(0.3)
     trust.update(before=0.2, predicted=-0.8, after=-0.3, improved=True)  # half of it
     assert trust.radius == pytest.approx(0.3)
@@ -339,7 +341,7 @@ def test_a_search_is_over_after_moves_without_progress() -> None:
 
 
 def test_starts_that_do_not_improve_are_left(model: TrainedModel) -> None:
-    """The others go on as they would have without them."""
+    """The other searches are not affected."""
     starts = model.reference.latents[:4]
     whole = run(model, starts, seeds(4))
     seen: list[tuple[int, int]] = []
@@ -355,7 +357,7 @@ def test_starts_that_do_not_improve_are_left(model: TrainedModel) -> None:
 
 
 def constrained(model: TrainedModel, **constraints: Any) -> SearchResult:
-    """From the given crystals 0 to 3, with the codes of their atoms."""
+    """Return the search from crystals 0 to 3, with atom latents."""
     starts = encode(model, perovskites(4).crystals).means()
     return optimize(
         model,
@@ -370,14 +372,14 @@ def constrained(model: TrainedModel, **constraints: Any) -> SearchResult:
 
 
 def decoded(found: SearchResult) -> list[set[tuple[int, int]]]:
-    """The (atomic number, atoms) of every crystal of a search."""
+    """Return (atomic number, atoms) of every crystal of a search."""
     crystals = [one for path in found.trajectories for one in path.decodings if one is not None]
     counts = [element_counts(crystal)[0] for crystal in crystals]
     return [{(int(z) + 1, int(one[z])) for z in one.nonzero()} for one in counts]
 
 
 def test_a_search_keeps_to_the_elements_that_are_asked_for(model: TrainedModel) -> None:
-    """Every crystal that is decoded, the first as well; some starts have what is forbidden."""
+    """This holds for every decoded crystal; some starts contain forbidden elements."""
     every = [
         z for crystal in perovskites(4).crystals.split() for z in crystal.atomic_numbers.tolist()
     ]

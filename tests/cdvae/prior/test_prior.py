@@ -29,14 +29,14 @@ def untrained() -> CompositionPrior:
 
 
 def all_compositions() -> torch.Tensor:
-    """Every multiset of one or two KNOWN elements with one of SIZES atoms."""
+    """Return every composition of one or two KNOWN elements with one of SIZES atoms."""
     rows = []
     for size in SIZES:
         for atoms in itertools.combinations_with_replacement(KNOWN, size):
             row = torch.zeros(100)
             for z in atoms:
                 row[z - 1] += 1
-            if (row > 0).sum() <= 2:  # as in the examples
+            if (row > 0).sum() <= 2:  # the known compositions
                 rows.append(row)
     return torch.stack(rows)
 
@@ -68,7 +68,7 @@ def test_samples_follow_the_probabilities(untrained: CompositionPrior) -> None:
 def test_fitted_prior_finds_compositions_and_latents() -> None:
     data = perovskites(64)
     counts = element_counts(data.crystals)
-    # Latents that depend on the composition alone: the flow has to bring each to its place.
+    # The latents depend only on the composition, so the flow must reach exactly one point.
     projection = torch.randn(100, 6, generator=torch.Generator().manual_seed(2))
     mean = counts @ projection
     losses: list[dict[str, float]] = []
@@ -101,7 +101,7 @@ def test_a_resumed_fit_ends_with_the_weights_of_an_uninterrupted_one(tmp_path: P
 
 
 def test_prior_draws_along_the_principal_components() -> None:
-    """What the other directions say is left out; along these nothing is lost."""
+    """They lose the other directions, and nothing along these."""
     rng = torch.Generator().manual_seed(4)
     data = perovskites(64)
     basis = torch.linalg.qr(torch.randn(6, 6, generator=rng)).Q
@@ -122,5 +122,5 @@ def test_prior_draws_along_the_principal_components() -> None:
     torch.testing.assert_close(
         prior.sample_from_noise(noise, counts, 25), again, atol=1e-3, rtol=1e-3
     )
-    with pytest.raises(ValueError, match="7 components of 64 latents of 6 dimensions"):
+    with pytest.raises(ValueError, match="7 components"):
         fit_prior(mean, counts, 5, replace(config, components=7), lambda *done: None)

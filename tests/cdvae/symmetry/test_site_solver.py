@@ -1,4 +1,4 @@
-"""The solver that front end and science share: against numpy, and free of heavy imports."""
+"""The solver compared with numpy; it must not import numpy."""
 
 import json
 import subprocess
@@ -17,7 +17,7 @@ GROUPS = (1, 2, 5, 14, 62, 139, 146, 166, 194, 221, 225, 227, 230)
 
 
 def expected(number: int, lattice: np.ndarray) -> str | None:
-    """The setting by the strains that numpy finds over all choices of axes."""
+    """Return the setting according to numpy, from the strains of all choices of axes."""
     for name, is_primitive in (("conventional", False), ("primitive", True)):
         if _group(number, is_primitive)._strains(lattice)[0].min() < MAX_STRAIN:
             return name

@@ -1,4 +1,4 @@
-"""Space groups: against spglib's tables and search, and against what the tables of crystals say."""
+"""Space groups compared with spglib and with published tables."""
 
 import json
 import warnings
@@ -32,7 +32,7 @@ def test_there_are_as_many_wyckoff_positions_as_in_the_tables(number: int) -> No
     assert all(one.multiplicity * one.stabilizer == order for one in found)
     assert found[-1].multiplicity == order
     entry = json.loads(TABLE.read_text())["groups"][str(number)]
-    assert sites_of(number) == {name: entry[name] for name in ("fixed", "free")}
+    assert sites_of(number) == {name: entry[name] for name in ("positions", "fixed", "free")}
 
 
 @pytest.mark.parametrize("number", [5, 146, 194, 216, 229])
@@ -45,7 +45,7 @@ def test_the_primitive_cell_has_one_operation_for_each_of_the_point_group(number
 def test_sites_of_a_perovskite() -> None:
     cubic = positions(primitive(221))
     assert has_sites(cubic, (1, 1, 3))
-    assert not has_sites(cubic, (1, 1, 1))  # three single sites, of which there are two
+    assert not has_sites(cubic, (1, 1, 1))  # three single sites; there are only two
     assert has_sites(cubic, (1, 4))
     assert not has_sites(cubic, (1, 1, 2))
     assert not has_sites(positions(primitive(225)), (5,))
@@ -53,7 +53,7 @@ def test_sites_of_a_perovskite() -> None:
         tuple(sorted(chain(*draw_sites(cubic, (1, 1, 3), np.random.default_rng(seed)))))
         for seed in range(20)
     }
-    assert len(seen) == 2  # the oxygens on either of the triple sites
+    assert len(seen) == 2  # the oxygens on one of the two triple sites
     with pytest.raises(ValueError, match="no sites"):
         draw_sites(cubic, (1, 1, 2), np.random.default_rng(0))
 
@@ -75,7 +75,7 @@ def test_atoms_on_their_sites_have_the_group(number: int, shares: tuple[int, ...
     placed = plan.draw_placement(rng)
     assert np.bincount(placed.element).tolist() == list(shares)
 
-    # Symmetric steps keep the group; a projection does nothing when done again.
+    # Symmetric steps keep the group, and a second projection changes nothing.
     twice = placed.projector @ placed.projector
     np.testing.assert_allclose(twice, placed.projector, atol=1e-9)
     step = placed.projector @ rng.normal(scale=0.05, size=3 * sum(shares))

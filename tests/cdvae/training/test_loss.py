@@ -55,7 +55,7 @@ def test_kl_of_a_standard_normal_is_zero_and_grows() -> None:
 def test_composition_loss_counts_every_element_and_vanishes_when_perfect() -> None:
     crystals = perovskites(8).crystals
     counts = element_counts(crystals).long()
-    guess = small_model().attributes(torch.zeros(8, 16))
+    guess = small_model().heads(torch.zeros(8, 16))
     perfect = torch.full_like(guess.count_logits, -50.0)
     perfect.scatter_(2, counts[:, :, None], 50.0)
     assert composition_loss(replace(guess, count_logits=perfect), crystals).item() < 1e-6
@@ -94,7 +94,7 @@ def test_a_handful_of_crystals_is_learned_by_heart() -> None:
     assert last["coordinates"] < 0.5 * first["coordinates"]
     assert last["lattice"] < 0.05 * first["lattice"]
     assert last["properties"] < 0.2 * first["properties"]
-    heads = model.attributes(model.encode(data.crystals).z.mean)
+    heads = model.heads(model.encode(data.crystals).z.mean)
     atomic_numbers = species_of(likeliest_counts(heads.count_logits, data.crystals.num_atoms))
     expected = torch.cat([part.atomic_numbers.sort().values for part in data.crystals.split()])
     assert torch.equal(atomic_numbers, expected)

@@ -37,7 +37,7 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path, data: CrystalDa
     assert meta["step"] == 8
     steps = {name: int(t) for name, t in groups["optimizer"].items() if name.endswith("/step")}
     assert max(steps.values()) == 8  # the decoder
-    assert steps["0/step"] == 3  # the encoder, fixed after freeze_encoder_after
+    assert steps["0/step"] == 3  # the encoder, frozen after freeze_encoder_after
     with (run / "validation.csv").open() as file:
         assert [row["step"] for row in csv.DictReader(file)] == ["5", "8"]
     for name, value in model.state_dict().items():
@@ -45,7 +45,7 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path, data: CrystalDa
 
 
 class StopError(Exception):
-    """Stands for a machine that goes down."""
+    """Simulates a crash."""
 
 
 @pytest.mark.parametrize("at", [2, 3, 5])  # before, at and after the encoder is frozen
@@ -101,7 +101,7 @@ def test_a_fresh_run_begins_with_the_weights_of_a_model_folder(
     train(config, data, data, tmp_path / "run")
     AutoencoderRun(
         config, data, tmp_path / "run", tmp_path / "nowhere"
-    )  # resumed: the start is behind it
+    )  # resumed, so ``init`` is not read
 
 
 def test_training_is_reproducible(tmp_path: Path, data: CrystalDataset) -> None:
@@ -131,7 +131,7 @@ def test_a_batch_holds_crystals_of_about_one_size(tmp_path: Path) -> None:
         num_atoms[rows].max() - num_atoms[rows].min()
         for rows in batches(num_atoms, config.batch_size, config.seed, range(config.steps))
     ]
-    assert max(spread) <= 6  # of a range of 19; six random ones span more than ten
+    assert max(spread) <= 6  # the full range is 19; six random sizes span more than ten
 
 
 def test_too_little_data_for_a_batch_is_an_error(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The processes of a front end keep to different cores, whoever of them was replaced."""
+"""The processes of a front end use different cores, also after one was replaced."""
 
 import multiprocessing
 import os

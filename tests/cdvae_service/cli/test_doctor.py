@@ -1,4 +1,4 @@
-"""`cdvae doctor` names what is wrong, and what to do about it."""
+"""`cdvae doctor` reports faults and remedies."""
 
 import json
 from pathlib import Path
@@ -40,7 +40,7 @@ def test_no_model_is_a_fault(tmp_path: Path) -> None:
 def test_packages_of_this_environment_fit() -> None:
     assert {one.level for one in installation_checks.check_packages()} <= {"ok", "note"}
     wanted = {requirement.name for requirement in installation_checks._requirements("app")}
-    assert {"fastapi", "redis", "pydantic-settings"} <= wanted  # also those of `backplane`
+    assert {"fastapi", "redis", "pydantic-settings"} <= wanted  # also those of included sets
     assert "torch" not in wanted
 
 

@@ -1,4 +1,4 @@
-"""`cdvae keys`, and what listening beyond this machine needs."""
+"""`cdvae keys`, and the conditions for listening to other machines."""
 
 import os
 import re

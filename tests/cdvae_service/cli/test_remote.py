@@ -127,7 +127,7 @@ def test_no_service_is_an_answer_too(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def complete(*words: str) -> str:
-    """What a shell offers for the last word."""
+    """Return the shell completions of the last word."""
     shell = {"_CDVAE_COMPLETE": "complete_bash", "COMP_WORDS": " ".join(("cdvae", *words))}
     shell["COMP_CWORD"] = str(len(words))
     answer = subprocess.run(

@@ -94,7 +94,7 @@ def test_a_taken_port_and_a_taken_home_are_refused(tmp_path: Path) -> None:
         stack.start()
         with pytest.raises(StackError, match="CDVAE_HOME"):
             Stack(tmp_path, "127.0.0.1", free_port(), None).start()
-        # The refused one has not touched what belongs to the first.
+        # The rejected service has not changed the files of the first.
         assert stack.redis is not None
         with Redis.from_url(stack.redis.url) as client:
             assert client.ping()

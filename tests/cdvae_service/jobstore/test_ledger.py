@@ -20,14 +20,15 @@ from cdvae_schema.wire import (
     WORKERS_KEY,
     worker_key,
 )
-from cdvae_service.jobstore.ledger import ENDED, LOST, FailureDetector, now, source
+from cdvae_service.jobstore.ledger import ENDED, LOST, now, source
+from cdvae_service.jobstore.orphan_recovery import FailureDetector
 from worker.supervisor.leases import Leases
 
 FINAL = {"finished", "failed", "canceled"}
 
 
 def submit(redis: Redis, job_id: str, queue: str = "normal", quota: int = 0) -> list[Any]:
-    """What the script `submit` answers, where the client is to see status and queue."""
+    """Return the reply of the script `submit` that shows status and queue."""
     fields = {"status": "queued", "origin": queue, "result_ttl": "600", "ended_at": ""}
     flat = [part for pair in fields.items() for part in pair]
     args = [job_id, queue, "me", now()[0], 1000, quota, "", "", 60, 2, "status", "origin", *flat]
@@ -35,7 +36,7 @@ def submit(redis: Redis, job_id: str, queue: str = "normal", quota: int = 0) -> 
 
 
 def put(redis: Redis, job_id: str, queue: str = "normal", quota: int = 0) -> list[str]:
-    """The outcome of a submission and, unless it is refused, the id of the job."""
+    """Return the outcome of a submission and, unless it is refused, the id of the job."""
     return [part.decode() for part in submit(redis, job_id, queue, quota)[:2]]
 
 

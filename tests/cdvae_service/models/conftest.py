@@ -1,4 +1,4 @@
-"""Model folders with a true card and a few bytes for weights."""
+"""Model folders with a valid card and a few bytes as weights."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ from tests.app.conftest import CARD
 
 
 def write_model(store: Path, name: str, version: str, content: str = "weights") -> Path:
-    """A model folder whose card has the checksums of its files."""
+    """Write a model folder whose card has the checksums of its files."""
     folder = store / name / version
     folder.mkdir(parents=True)
     (folder / "weights.safetensors").write_text(content)

@@ -1,4 +1,4 @@
-"""Where the models are found when no setting names a store."""
+"""The search for models when no setting names a store."""
 
 import sys
 from pathlib import Path
@@ -11,7 +11,7 @@ from cdvae_service.models.store_errors import NoStoreError
 
 @pytest.fixture(autouse=True)
 def working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working directory, and a package folder that is no checkout."""
+    """Use an empty working directory and a package folder outside a checkout."""
     folder = tmp_path / "work"
     folder.mkdir()
     monkeypatch.chdir(folder)

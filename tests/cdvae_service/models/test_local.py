@@ -1,4 +1,4 @@
-"""What a reference means, whether a folder is whole, how a version gets into the store."""
+"""References, checks of model folders, and adding versions to a store."""
 
 import threading
 from pathlib import Path
@@ -37,7 +37,7 @@ def test_the_alias(store: Path) -> None:
     assert models.resolve(None) == ("perov-5", "10")
     set_default(models, "perov-5@9")
     assert models.resolve(None) == ("perov-5", "9")
-    # The name alone follows, so that going back to an old version reaches everybody.
+    # The bare name follows the alias, so that going back to an old version affects every request.
     assert models.resolve("perov-5") == ("perov-5", "9")
     assert models.resolve("perov-5@10") == ("perov-5", "10")
     assert models.resolve("other") == ("other", "1")

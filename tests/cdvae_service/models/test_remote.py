@@ -1,4 +1,4 @@
-"""A store at a URL, with a copy here of what is needed."""
+"""A store at a URL with a local copy."""
 
 import shutil
 from pathlib import Path
@@ -19,7 +19,7 @@ from .conftest import write_model
 
 @pytest.fixture
 def remote(store: Path, tmp_path: Path) -> LocalStore:
-    """The store behind a URL."""
+    """Return the store at a URL."""
     set_default(LocalStore(store), "perov-5")
     opened = open_store(f"file://{store}", tmp_path / "cache")
     opened.refresh()
@@ -78,7 +78,7 @@ def test_an_unknown_protocol_is_named(tmp_path: Path) -> None:
 
 
 def test_an_s3_bucket(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Over HTTP against a server that speaks S3."""
+    """Over HTTP with an S3-compatible server."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
@@ -100,4 +100,4 @@ def test_an_s3_bucket(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         verify(remote.path("perov-5", "11"), "perov-5@11")
     finally:
         server.stop()
-        S3FileSystem.clear_instance_cache()  # it knows the server that has gone
+        S3FileSystem.clear_instance_cache()  # it caches the connection to the stopped server

@@ -1,4 +1,4 @@
-"""Requests that share a batch: the same crystals, and the failure of one stays with it."""
+"""Requests that share a batch give the same crystals; a failure stays with its request."""
 
 import threading
 import traceback
@@ -55,7 +55,7 @@ class ManualClock:
 
 
 class FakeEngine:
-    """An engine that notes its batches. The edge of each cubic crystal is its seed.
+    """An engine that records its batches. The edge of each cubic crystal is its seed.
 
     Seed 13 is never finite, seed 66 raises. `before_level` is called before each of four levels.
     """
@@ -132,7 +132,7 @@ class Jobs:
 
 
 class BusyJobs(Jobs):
-    """Jobs behind a first one whose batch goes on when `go` is set."""
+    """Jobs behind a first one whose batch continues when `go` is set."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -251,7 +251,7 @@ def test_an_error_reaches_the_job_that_caused_it(seed: int, kind: type[Exception
 
 
 class AlwaysNonFinite(FakeEngine):
-    """The first crystal of every batch is not finite; the depth of the stack is noted."""
+    """Make the first crystal of every batch not finite, and record the depth of the stack."""
 
     depths: ClassVar[set[int]] = set()
 

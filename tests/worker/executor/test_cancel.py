@@ -1,4 +1,4 @@
-"""A running job stops soon after it was cancelled, whatever it is doing; what is done is kept."""
+"""A running job stops soon after its cancellation and keeps its finished crystals."""
 
 import subprocess
 import time

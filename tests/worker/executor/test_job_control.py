@@ -1,9 +1,10 @@
-"""Progress of a job, and the wish to stop it."""
+"""Progress and cancellation of a job."""
 
 import pytest
 
 from cdvae.errors import Cancelled
-from worker.executor.job_control import JobControl, LeaseLostError
+from cdvae_service.jobstore.ledger import LeaseLostError
+from worker.executor.job_control import JobControl
 
 STAGES = ("starting", "sampling", "finishing")
 

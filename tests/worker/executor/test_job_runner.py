@@ -7,14 +7,14 @@ from pymatgen.core.lattice import Lattice
 from pymatgen.core.structure import Structure
 
 from cdvae.errors import Cancelled
-from worker.executor.job_control import LeaseLostError
+from cdvae_service.jobstore.ledger import LeaseLostError
 from worker.executor.job_runner import CANCEL_SECONDS, compare
 
 CELL = Structure(Lattice.cubic(4), ["Cs", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 
 
 class Clock:
-    """A clock that goes on by `step` seconds with every look."""
+    """A clock that advances by `step` seconds with every reading."""
 
     def __init__(self, step: float) -> None:
         self.step, self.now = step, 0.0

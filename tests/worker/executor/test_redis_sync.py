@@ -1,4 +1,4 @@
-"""What jobs and Redis tell each other: progress out, wishes in, and a silent Redis stops nobody."""
+"""Progress goes to Redis, cancellations come from it, and an outage stops no job."""
 
 import time
 from collections.abc import Callable
@@ -8,8 +8,9 @@ from redis import Redis
 
 from cdvae.errors import Cancelled
 from cdvae_schema.wire import LEASES_KEY, cancel_key, changed_channel, progress_key
+from cdvae_service.jobstore.ledger import LeaseLostError
 from tests.waiting import HANG_SECONDS
-from worker.executor.job_control import JobControl, LeaseLostError
+from worker.executor.job_control import JobControl
 from worker.executor.redis_sync import RedisSync
 
 STAGES = ("starting", "sampling", "finishing")
@@ -71,7 +72,7 @@ def test_news_are_announced_and_nothing_else(redis_client: Redis) -> None:
             assert pubsub.get_message(timeout=HANG_SECONDS) is not None
 
 
-def test_a_wish_to_cancel_reaches_the_job_that_it_is_for(redis_client: Redis) -> None:
+def test_a_cancellation_reaches_its_job(redis_client: Redis) -> None:
     one, other = leased(redis_client, "one", "other")
     sync = RedisSync(redis_client, "w")
     with sync.track(one), sync.track(other):
@@ -80,7 +81,7 @@ def test_a_wish_to_cancel_reaches_the_job_that_it_is_for(redis_client: Redis) ->
         assert not is_unwanted(other)
 
 
-def test_a_wish_that_is_older_than_the_job_is_heard_before_it_begins(redis_client: Redis) -> None:
+def test_a_cancellation_before_the_start_is_known_at_the_start(redis_client: Redis) -> None:
     (control,) = leased(redis_client, "j")
     redis_client.set(cancel_key("j"), "1")
     with RedisSync(redis_client, "w").track(control), pytest.raises(Cancelled):

@@ -1,4 +1,4 @@
-"""What the worker asks of a model."""
+"""The operations of a model that the worker uses."""
 
 from pathlib import Path
 

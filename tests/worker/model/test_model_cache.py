@@ -14,7 +14,7 @@ from worker.worker_settings import WorkerSettings
 
 
 class Loader:
-    """Loads nothing, and the model `slow` only when `go` is set."""
+    """Loads stand-ins for models; `slow` only after `go` is set."""
 
     def __init__(self) -> None:
         self.started, self.go = threading.Event(), threading.Event()

@@ -26,16 +26,16 @@ CRYSTALS = [
 
 
 def nfe(structures: list[Any]) -> list[int]:
-    """Function evaluations of each crystal."""
+    """Return function evaluations for each crystal."""
     return [25] * len(structures)
 
 
 def nothing() -> None:
-    """A job that nobody wants to end."""
+    """Stand for a job that is not cancelled."""
 
 
 def plain(findings: Iterable[CrystalAnalysis]) -> list[Any]:
-    """What can be compared: arrays cannot."""
+    """Return the analyses without arrays, which `==` cannot compare."""
     own = [(one.report, one.cif, one.fingerprint) for one in findings]
     return [(*said, print_ and print_.distances.tolist()) for *said, print_ in own]
 
@@ -101,7 +101,7 @@ def test_a_job_that_is_to_end_does_not_wait_for_its_checks(checks: AnalysisPool)
 def test_a_crystal_that_ends_its_process_fails_its_own_job_alone(checks: AnalysisPool) -> None:
     bad = checks.findings([deadly()], 40, nfe([deadly()]), ORIGIN, nothing)
     good = checks.findings(CRYSTALS, 0, nfe(CRYSTALS), ORIGIN, nothing)
-    first = next(good)  # those of the second job are on their way
+    first = next(good)  # the analysis of the second job has started
     with pytest.raises(AnalysisDiedError, match="crystals 40 to 40"):
         list(bad)
     alone = AnalysisPool(threads=1).findings(CRYSTALS, 0, nfe(CRYSTALS), ORIGIN, nothing)

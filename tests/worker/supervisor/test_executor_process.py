@@ -1,4 +1,4 @@
-"""What the executor says is heard one message at a time, to its last word."""
+"""Messages of the executor arrive one at a time, and none is lost at its end."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ TALKER = """
 import os, sys
 pipe = int(sys.argv[1])
 os.write(pipe, b'{"event": 1}\\n{"event": 2}\\n{"eve')
-sys.stdin.readline()  # what it is started with
+sys.stdin.readline()  # its configuration
 sys.stdin.readline()
 os.write(pipe, b'nt": 3}\\n')
 sys.stdin.readline()
@@ -32,12 +32,12 @@ def talker() -> Iterator[ExecutorProcess]:
 def test_messages_come_one_by_one(talker: ExecutorProcess) -> None:
     assert talker.receive(30) == {"event": 1}
     assert talker.receive(0) == {"event": 2}  # it came with the first
-    assert talker.receive(0.05) is None  # half a message is none
+    assert talker.receive(0.05) is None  # half a message does not count
     talker.send({})
     assert talker.receive(30) == {"event": 3}
 
 
-def test_the_last_word_is_heard_before_the_end(talker: ExecutorProcess) -> None:
+def test_the_last_message_arrives_before_the_end(talker: ExecutorProcess) -> None:
     talker.send({})
     talker.send({})
     assert [talker.receive(30) for _ in range(4)] == [{"event": n} for n in (1, 2, 3, 4)]

@@ -1,4 +1,4 @@
-"""Result folders are removed when, and only when, their time is over."""
+"""Result folders are removed after their time to live, and never before."""
 
 import os
 import threading

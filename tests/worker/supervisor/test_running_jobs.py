@@ -1,4 +1,4 @@
-"""How many jobs a worker takes at a time."""
+"""The number of jobs that a worker takes at a time."""
 
 from worker.supervisor.running_jobs import COUNTED, FULL, RunningJob, queues_with_room
 

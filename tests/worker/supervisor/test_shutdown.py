@@ -1,4 +1,4 @@
-"""How workers end, and what becomes of their jobs and processes then."""
+"""The end of a worker, of its processes and of its jobs."""
 
 import os
 import signal
@@ -50,12 +50,12 @@ def test_a_running_job_goes_back_to_its_queue_and_is_done_by_the_next_worker(lab
     assert lab.end(waiting) == "cancelled"
     assert len(lab.crystals(waiting)) == 4
 
-    # An executor that dies while there is nothing to do is replaced before anybody notices.
+    # An executor that dies while there are no jobs is replaced.
     executor.kill()
     wait_until(lambda: executors(next_worker) not in ([], [executor]), "another executor")
     assert lab.end(lab.submit("generate")) == "succeeded"
 
-    # Nor does an executor outlive a worker that could not end it.
+    # An executor does not outlive a worker that was killed.
     (executor,) = executors(next_worker)
     next_worker.kill()
     next_worker.wait()

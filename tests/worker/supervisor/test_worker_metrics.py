@@ -1,4 +1,4 @@
-"""What a worker counts, of jobs as they stand in Redis."""
+"""The metrics of a worker, for jobs in Redis."""
 
 import socket
 import subprocess
@@ -14,8 +14,8 @@ from rq.job import JobStatus
 from rq.serializers import JSONSerializer
 
 from cdvae_schema.wire import FIELD_STATE, FUNCTIONS
+from cdvae_service.jobstore.rq_adapter import AllowedJob
 from cdvae_service.models.local_store import LocalStore
-from worker.supervisor.allowed_job import AllowedJob
 from worker.supervisor.worker_metrics import WorkerMetrics, start
 
 ROOT = Path(__file__).parents[3]
@@ -27,7 +27,7 @@ MakeJob = Callable[..., AllowedJob]
 
 @pytest.fixture
 def ended(redis_client: Redis) -> MakeJob:
-    """Makes a job that has waited 2 s, run 5 s and ended."""
+    """Return a function that makes a job that waited 2 s and ran 5 s."""
 
     def make(
         model: object,
@@ -101,7 +101,7 @@ def test_a_port_that_is_taken_costs_the_metrics_alone(
 
 
 def test_counting_costs_little_of_sampling() -> None:
-    """The benchmark on a job a tenth as long as the smallest that anybody would send."""
+    """Run the benchmark on a job a tenth as long as the smallest useful one."""
     ended = subprocess.run(
         [
             sys.executable,

@@ -1,21 +1,21 @@
-// Calls of the service: one function, one kind of error.
+// Calls of the service; every failure is a Problem.
 
 const KEY = "cdvae-api-key";
 
-/** The API key of this tab, or null. */
+/** API key of this tab, or null. */
 export const apiKey = {
   get: () => sessionStorage.getItem(KEY),
   set: (key) => (key ? sessionStorage.setItem(KEY, key) : sessionStorage.removeItem(KEY)),
 };
 
-/** What came back instead of an answer: a problem document (RFC 9457), or silence (status 0). */
+/** A failed call: the problem document (RFC 9457), or status 0 without a response. */
 export class Problem extends Error {
   constructor({ status, title, detail, errors = [], requestId = null, retryAfter = null }) {
     super(detail);
     Object.assign(this, { status, title, detail, errors, requestId, retryAfter });
   }
 
-  /** Whether the same call may succeed later without anybody doing anything. */
+  /** Whether a retry may succeed. */
   get isTransient() {
     return this.status === 0 || this.status === 429 || this.status === 503;
   }
@@ -44,8 +44,8 @@ async function problemOf(response) {
 }
 
 /**
- * The response of a call that succeeded.
- * Throws Problem otherwise; an aborted call throws AbortError. A 401 is also an event of the window.
+ * Return the response of a successful call.
+ * Throws Problem, or AbortError for an aborted call. A 401 also dispatches an event on the window.
  */
 export async function call(path, { method = "GET", body, type, headers = {}, signal } = {}) {
   const sent = { ...headers };
@@ -63,10 +63,10 @@ export async function call(path, { method = "GET", body, type, headers = {}, sig
   throw await problemOf(response);
 }
 
-/** The JSON of an answer. */
+/** Return the JSON of a response. */
 export const getJson = async (path, signal) => (await call(path, { signal })).json();
 
-/** What a promise gives, or null where it fails: a model may have gone since a job was made. */
+/** Return the value of a promise, null if it fails: the model of a job may have been removed. */
 export async function optional(promise) {
   try {
     return await promise;
@@ -76,7 +76,7 @@ export async function optional(promise) {
   }
 }
 
-/** What to tell of an error on the page of a job, whatever it was. */
+/** Return an error message for the page of a job. */
 export const asProblem = (error) =>
   error instanceof Problem
     ? error
@@ -86,7 +86,7 @@ export const asProblem = (error) =>
         detail: "Reload the page; the job is not affected.",
       });
 
-/** Resolves after so many milliseconds, or throws AbortError. */
+/** Resolve after `ms` milliseconds, or throw AbortError. */
 export function pause(milliseconds, signal) {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(resolve, milliseconds);
@@ -101,7 +101,7 @@ export function pause(milliseconds, signal) {
   });
 }
 
-/** Hands a file to the reader. */
+/** Save a file on the reader's machine. */
 export function save(blob, name) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(blob);
@@ -110,7 +110,7 @@ export function save(blob, name) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
 
-/** Fetches a file with the key, which a plain link could not send, and hands it to the reader. */
+/** Fetch a file with the API key, which a plain link cannot send, and save it. */
 export async function download(path, name) {
   save(await (await call(path)).blob(), name);
 }

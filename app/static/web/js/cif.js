@@ -1,10 +1,10 @@
-// A CIF that was chosen or pasted: {name, text, isPasted}. The service reads it; this is for the form.
+// A CIF of the form: {name, text, isPasted}. Only the service parses it.
 
-/** The number of its blocks. */
+/** Return the number of data blocks. */
 export const countBlocks = (text) => (text.match(/^\s*data_/gim) ?? []).length;
 
-/** Whether the file of a walk's beginning has its end too. */
+/** Return whether the file of the first crystal also contains the second. */
 export const holdsBoth = (file) => countBlocks(file?.text ?? "") > 1;
 
-/** Stands for a file that is still to be chosen. */
+/** Placeholder for a file that is not chosen yet. */
 export const noFile = (name) => ({ name, text: "" });

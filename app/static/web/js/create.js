@@ -1,4 +1,4 @@
-// The first view: a model, a task, its request; what the model is, and the request as code.
+// The first view: choose a model and a task, fill in the request, see it as code.
 import { call, getJson } from "./api.js";
 import { problemNotice, h, announce, segments } from "./dom.js";
 import { kindName } from "./format.js";
@@ -7,10 +7,10 @@ import { modelPanel } from "./model.js";
 import { buildRequest } from "./request.js";
 import { snippetPanel } from "./snippets.js";
 
-/** What was entered so far; it outlives the view, so that going back finds it again. */
+/** Earlier input; it outlives the view, so that the reader finds it again. */
 const entered = { model: null, kind: "generate", values: {} };
 
-/** Shows the form in `outlet`. */
+/** Show the form in `outlet`. */
 export async function createView(outlet, signal) {
   document.title = "New request · CDVAE";
   outlet.append(

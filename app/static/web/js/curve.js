@@ -1,23 +1,23 @@
-// Values along a way, each as a line, one of them the main one: searches move by move, walks by place.
+// Line charts with one main line: searches by move, interpolations by position.
 import { h, svg } from "./dom.js";
 import { linear, ticks } from "./scale.js";
 
 const HEIGHT = 260;
 const EDGE = { left: 52, right: 92, top: 14, bottom: 34 };
-const HEADINGS = 28; // above the values, for what lies behind the lines
+const HEADINGS = 28; // height above the values for the headings of the background
 const PHONE = matchMedia("(max-width: 40rem)");
 const MOST_DOTS = 60;
 
-/** "−1.5" rather than "-1.5". */
+/** Return a number with a true minus sign: "−1.5" instead of "-1.5". */
 const typeset = (value) => String(value).replace("-", "−");
 
 /**
- * A figure.
- * title, unit, sentence: what it shows, and that in one sentence of numbers.
- * across: the marks below, ascending; the first and the last are the ends of the axis.
- * lines: thin ones, main: the thick one, each as points [x, value, dot?]; a dot is {title, isHollow}.
- * references: [{value, text}] to compare with; behind(x, top, bottom): what lies behind the lines,
- * with headings above `top`; key: the explanation below; room: the width that it is drawn for.
+ * Return a figure.
+ * sentence: the content in one sentence.
+ * across: the ticks of the x axis, ascending; the first and the last are its ends.
+ * lines, main: the thin lines and the thick one, as points [x, value, dot?]; dot: {title, isHollow}.
+ * references: horizontal lines [{value, text}]; behind(x, top, bottom): returns the background,
+ * with headings above `top`; key: the legend below; room: the width in pixels.
  */
 export function curve({
   title,
@@ -85,7 +85,7 @@ export function curve({
   );
 }
 
-/** The references with heights for their texts, moved apart where they would overlap. */
+/** Return the references with heights for their texts, moved apart where they would overlap. */
 function apart(references, y) {
   const sorted = [...references].sort((a, b) => y(a.value) - y(b.value));
   let last = -Infinity;
@@ -95,5 +95,5 @@ function apart(references, y) {
   });
 }
 
-/** A small mark of the key and what it stands for. */
+/** Return a mark of the legend with its meaning. */
 export const keyEntry = (kind, words) => [h("span", { class: `swatch ${kind}` }), words];

@@ -1,4 +1,4 @@
-// Elements from a name, attributes and children; nothing is ever parsed as HTML.
+// Create elements from a name, attributes and children; no text is parsed as HTML.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -17,20 +17,20 @@ function fill(element, attributes, children) {
   return element;
 }
 
-/** An HTML element; `onclick` and the like are listeners, null and false attributes are left out. */
+/** Return an HTML element; `onclick` etc. are listeners, null and false attributes are omitted. */
 export const h = (tag, attributes = {}, ...children) =>
   fill(document.createElement(tag), attributes, children);
 
-/** An SVG element. */
+/** Return an SVG element. */
 export const svg = (tag, attributes = {}, ...children) =>
   fill(document.createElementNS(SVG, tag), attributes, children);
 
-/** Says a sentence to those who listen rather than look. */
+/** Announce a sentence to screen readers. */
 export function announce(text) {
   document.getElementById("announcer").textContent = text;
 }
 
-/** Puts a text on the clipboard; beyond localhost and without TLS there is only the old way. */
+/** Copy a text to the clipboard; without TLS only the deprecated command works (except localhost). */
 export async function copy(text) {
   if (navigator.clipboard) await navigator.clipboard.writeText(text);
   else {
@@ -44,10 +44,10 @@ export async function copy(text) {
 }
 
 let ids = 0;
-/** An id that nothing else on the page has. */
+/** Return an id that is unique on the page. */
 export const uniqueId = (name) => `${name}-${++ids}`;
 
-/** A choice of one out of few, side by side. options: [[value, label], …]. */
+/** Return radio buttons in a row. options: [[value, label], …]. */
 export function segments({ name, legend, options, value, onchange, compact = false }) {
   const group = uniqueId(name);
   const labels = options.map(([key, label]) =>
@@ -73,7 +73,7 @@ export function segments({ name, legend, options, value, onchange, compact = fal
   );
 }
 
-/** A block that says what went wrong; the first thing that a screen reader reads. */
+/** Return an error message; screen readers read it immediately. */
 export function problemNotice(problem, action = null) {
   return h(
     "div",

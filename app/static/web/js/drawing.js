@@ -1,11 +1,11 @@
-// A crystal as a small drawing, without WebGL: spheres by depth, bonds, the cell.
+// Small drawing of a crystal without WebGL: spheres sorted by depth, bonds, the cell.
 import { svg } from "./dom.js";
 import { element } from "./elements.js";
 import { atomsToDraw, cellEdges, centre } from "./geometry.js";
 
-const TURN = { yaw: -0.42, pitch: 0.28 }; // radians; the 3D view begins the same way
-const SIZE = 0.36; // of the covalent radius
-const FEW = 400; // atoms; what is larger is drawn without bonds
+const TURN = { yaw: -0.42, pitch: 0.28 }; // radians; the 3D view starts with the same direction
+const SIZE = 0.36; // fraction of the covalent radius
+const FEW = 400; // atoms; larger crystals are drawn without bonds
 
 const [SIN_Y, COS_Y, SIN_P, COS_P] = [
   Math.sin(TURN.yaw),
@@ -14,7 +14,7 @@ const [SIN_Y, COS_Y, SIN_P, COS_P] = [
   Math.cos(TURN.pitch),
 ];
 
-/** x to the right, y down, z towards the reader. */
+/** Rotate a point: x points right, y down, z towards the reader. */
 function turned([x, y, z], [cx, cy, cz]) {
   const [dx, dy, dz] = [x - cx, y - cy, z - cz];
   const right = COS_Y * dx + SIN_Y * dz;
@@ -22,7 +22,7 @@ function turned([x, y, z], [cx, cy, cz]) {
   return [right, -(COS_P * dy - SIN_P * near), SIN_P * dy + COS_P * near];
 }
 
-/** An SVG element with the unit cell of a structure. */
+/** Return an SVG element with the unit cell of a structure. */
 export function drawing(crystal) {
   const middle = centre(crystal.matrix);
   const atoms = atomsToDraw(crystal, 1, crystal.sites.length <= FEW).map((atom) => ({

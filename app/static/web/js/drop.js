@@ -1,11 +1,11 @@
-// A place for a CIF: dropped, chosen in a file dialog, or pasted.
+// Field for a CIF that is dropped, chosen in a file dialog, or pasted.
 import { countBlocks } from "./cif.js";
 import { h, uniqueId } from "./dom.js";
 import { counted, whole } from "./format.js";
 
 /**
- * A field for one CIF file, {element, fault(text)}; `onchange` is called with {name, text} or
- * undefined. hint: what the file has to hold.
+ * Return a field for one CIF file, {element, fault(text)}; `onchange` is called with {name, text} or
+ * undefined. hint: the required content.
  */
 export function dropZone({ name, label, hint, file, onchange }) {
   const id = uniqueId(name);

@@ -1,4 +1,4 @@
-// Elements 1 to 96: symbols, covalent radii (Cordero et al. 2008, Å), the colors that Jmol gave them.
+// Elements 1 to 96: symbols, covalent radii (Cordero et al. 2008, Å), colors of Jmol.
 
 const words = (text) => text.trim().split(/\s+/);
 
@@ -25,7 +25,7 @@ const COLOURS = words(`
 
 const numbers = new Map(SYMBOLS.map((symbol, index) => [symbol, index + 1]));
 
-const PALER = 0.22; // of the way to a light grey: many of these colors are as loud as a screen can be
+const PALER = 0.22; // fraction of light grey that is mixed in: many of these colors are garish
 const LIGHT = 205;
 
 function softened(color) {
@@ -39,16 +39,16 @@ function softened(color) {
     .join("")}`;
 }
 
-/** {symbol, radius (Å), color} of an atomic number; heavier ones look like curium. */
+/** Return {symbol, radius (Å), color} of an atomic number; heavier elements look like curium. */
 export function element(number) {
   const index = Math.min(number, SYMBOLS.length) - 1;
   return { symbol: SYMBOLS[index], radius: RADII[index], color: softened(COLOURS[index]) };
 }
 
-/** Atomic number of a symbol; 0 for one that is none. */
+/** Return the atomic number of a symbol; 0 if it is unknown. */
 export const atomicNumber = (symbol) => numbers.get(symbol) ?? 0;
 
-/** Row and column of an element in the usual table with 18 columns, the f block in rows 9 and 10. */
+/** Return row and column of an element in the table with 18 columns; the f block has rows 9 and 10. */
 export function place(number) {
   const first = [1, 3, 11, 19, 37, 55, 87, 119];
   const period = first.findLastIndex((start) => number >= start) + 1;

@@ -1,16 +1,16 @@
-// Server-sent events over fetch: an EventSource could not send the API key.
+// Server-sent events over fetch, because an EventSource cannot send the API key.
 import { Problem, call, pause } from "./api.js";
 
 const FIRST_PAUSE = 1000;
 const LONGEST_PAUSE = 15_000;
 
-/** The pieces of text of a response; not every browser iterates over streams itself. */
+/** Yield the text of a response in pieces; some browsers cannot iterate over streams. */
 async function* pieces(body) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   for (let read = await reader.read(); !read.done; read = await reader.read()) yield read.value;
 }
 
-/** The events in a stream of text: {event, data, id}. */
+/** Yield the events in a stream of text: {event, data, id}. */
 async function* parse(body) {
   let rest = "";
   let event = {};
@@ -32,9 +32,9 @@ async function* parse(body) {
 }
 
 /**
- * A job's events up to `done`: {event: "crystal" | "progress" | "done" | "interrupted", data}.
- * A broken connection is taken up again where it broke; `interrupted` says so. Throws Problem for
- * what will not get better, AbortError when `signal` is aborted.
+ * Yield a job's events up to `done`: {event: "crystal" | "progress" | "done" | "interrupted", data}.
+ * A broken connection is resumed at the last event, after an event `interrupted`. Throws Problem if
+ * a retry cannot help, AbortError when `signal` is aborted.
  */
 export async function* jobEvents(id, signal) {
   let last = null;

@@ -1,10 +1,10 @@
-// Makes the fields of a form, keeps what was entered in them and knows which are shown.
+// The fields of a form: create them, keep their values, track which are visible.
 import { segments } from "./dom.js";
 import { dropZone } from "./drop.js";
 import { numberField } from "./number-field.js";
 import { textField } from "./text-field.js";
 
-/** values: what was entered before, changed in place; onchange: called after every change. */
+/** values: earlier input, changed in place; onchange: called after every change. */
 export function fieldKit(values, onchange) {
   const shown = new Map(); // name → {element, fault?(text), refresh?()}
 
@@ -14,20 +14,20 @@ export function fieldKit(values, onchange) {
     onchange();
   };
 
-  /** Registers a field; `refresh` is called after every change. Returns its element. */
+  /** Register a field and return its element; `refresh` is called after every change. */
   function add(name, field) {
     field.refresh?.();
     shown.set(name, field);
     return field.element;
   }
 
-  /** A number, undefined where it is left empty; `refresh` gets the field. */
+  /** A number, undefined if empty; `refresh` gets the field. */
   function number(name, options, refresh = null) {
     const field = numberField({ name, value: values[name], onchange: set(name), ...options });
     return add(name, { ...field, refresh: refresh && (() => refresh(field)) });
   }
 
-  /** A short text, undefined where it is left empty. */
+  /** A short text, undefined if empty. */
   function text(name, options) {
     return add(name, textField({ name, value: values[name], onchange: set(name), ...options }));
   }
@@ -38,14 +38,14 @@ export function fieldKit(values, onchange) {
     return number(name, { label, min, max, slider: true, hint });
   }
 
-  /** One out of few; `options` as in `segments`. */
+  /** A choice between a few options; `options` as in `segments`. */
   function choice(name, legend, options, first = options[0][0], onpick = set(name)) {
     if (!options.some(([key]) => key === values[name])) values[name] = first;
     const element = segments({ name, legend, options, value: values[name], onchange: onpick });
     return add(name, { element });
   }
 
-  /** A CIF; shown while `visible()`. */
+  /** A CIF; visible while `visible()` is true. */
   function file(name, label, hint, visible = () => true) {
     const zone = dropZone({ name, label, hint, file: values[name], onchange: set(name) });
     const refresh = () => {
@@ -54,7 +54,7 @@ export function fieldKit(values, onchange) {
     return add(name, { ...zone, refresh });
   }
 
-  /** The values of the fields that are shown and not empty. */
+  /** Return the values of the visible fields that are not empty. */
   function read() {
     const names = [...shown].filter(([, { element }]) => !element.hidden).map(([name]) => name);
     const known = names.filter((name) => values[name] !== undefined);

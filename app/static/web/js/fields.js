@@ -31,7 +31,7 @@ const MOST_STEPS = 50_000;
 const TASKS = { generate, reconstruct, optimize, interpolate, vary };
 export const KINDS = Object.keys(TASKS);
 
-/** Which field is meant where the service names it otherwise; nothing is said of a raw CIF. */
+/** Fields whose names in errors of the service differ; errors of a raw CIF have no name. */
 const FAULTS = [
   [/^(\/sampler\/|\?)nfe$/, "sampler_steps"],
   [/^\/structures\/1\b/, "second"],
@@ -40,16 +40,16 @@ const FAULTS = [
   [/^\/keep_composition$/, "composition_kept"],
 ];
 
-/** The name of the field that an error of the service is about. */
+/** Return the name of the field that caused an error of the service. */
 function faulty({ pointer, parameter = "" }) {
   const [, named] = FAULTS.find(([pattern]) => pattern.test(pointer ?? `?${parameter}`)) ?? [];
   return named ?? requiredField(pointer ?? "") ?? pointer?.slice(1) ?? parameter;
 }
 
 /**
- * The fields of a task for a model.
- * values: what was entered before, changed in place; onchange: called after every change.
- * Returns {elements, read, showFaults, clearFaults}; `read()` gives the values of the fields shown.
+ * Return the fields of a task for a model: {elements, read, showFaults, clearFaults}.
+ * values: earlier input, changed in place; onchange: called after every change; `read()` returns
+ * the values of the visible fields.
  */
 export function fieldsFor(kind, card, values, onchange) {
   const kit = fieldKit(values, onchange);
@@ -94,14 +94,14 @@ function generate(kit, card) {
 
 function reconstruct(kit, { limits }) {
   const most = Math.min(MOST_CANDIDATES, limits.max_num_samples);
-  const hint = "The first decodes the mean, the others decode draws";
+  const hint = "The first decodes the mean latent, the others decode samples";
   return [
     givenCrystals(kit, limits),
     kit.count("num_candidates", "Candidates per crystal", 1, most, hint),
   ];
 }
 
-/** The crystals of the caller, as many as the model takes. */
+/** Return the fields for the caller's crystals. */
 function givenCrystals(kit, limits, visible) {
   const hint = `One or more crystals of ${cellSize(limits)} atoms per cell, up to ${whole(limits.max_structures)}`;
   return kit.file("cif", "Crystals (CIF)", hint, visible);
@@ -150,7 +150,7 @@ function vary(kit, { limits }) {
   ];
 }
 
-/** The sampler with its number of steps, which has the limits of the chosen one, and the seed. */
+/** Return the fields of sampler, NFE (within the limits of the chosen sampler) and seed. */
 function sampler(kit, { samplers }) {
   const { values } = kit;
   const names = Object.keys(samplers).map((name) => [name, spoken(name)]);
@@ -186,7 +186,7 @@ function sampler(kit, { samplers }) {
   ];
 }
 
-/** What only the search of an optimization has. */
+/** Return the fields that only an optimization has. */
 function search(kit) {
   const steps = { label: "Gradient steps", min: 1, max: MOST_STEPS, placeholder: "200" };
   const rate = { label: "Learning rate", min: 0.0001, max: 1, step: "any", placeholder: "0.1" };

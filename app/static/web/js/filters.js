@@ -1,9 +1,9 @@
-// Which crystals of a job are shown, and in what order.
+// Filter and sort the crystals of a job.
 import { h, uniqueId } from "./dom.js";
 import { spoken } from "./format.js";
 import { isOfWalk, isValid, isVariation } from "./record.js";
 
-/** What crystals can be ordered and bounded by: name → [label, value of a record]. */
+/** Return the quantities for sorting and filtering: name → [label, value of a record]. */
 export function quantities(card, records) {
   const found = new Map();
   for (const [name, { unit }] of Object.entries(card?.properties ?? {}))
@@ -22,7 +22,7 @@ export function quantities(card, records) {
   return found;
 }
 
-/** The records that pass `wish`, ordered by it; a value that is missing comes last. */
+/** Return the records that pass the filters in their order; missing values come last. */
 export function chosen(records, wish, known) {
   const [, bounded] = known.get(wish.quantity) ?? [];
   const within = (record) => {
@@ -63,7 +63,7 @@ const NOTHING = {
   most: null,
 };
 
-/** The controls {element, wish, update(records)}; `onchange` is called after every change. */
+/** Return the controls {element, wish, update(records)}; `onchange` is called after every change. */
 export function filterBar(card, onchange) {
   const wish = { ...NOTHING };
   const element = h("div", { class: "filters" });
@@ -102,9 +102,9 @@ export function filterBar(card, onchange) {
   const list = groups.querySelector("select");
   list.addEventListener("blur", () => listGroups());
   let records = [];
-  let built = null; // the names of the quantities that can be chosen
+  let built = null; // names of the quantities in the menus
 
-  /** The controls stay as they are while crystals come: somebody may be about to use them. */
+  /** Rebuild the controls only if the quantities changed: the reader may be using them. */
   function update(now) {
     records = now;
     const names = [...quantities(card, records)].map(([name, [label]]) => [name, label]);
@@ -176,7 +176,7 @@ export function filterBar(card, onchange) {
   return { element, wish, update };
 }
 
-/** The space groups of crystals, the most frequent first: [number, text]. */
+/** Return the space groups of the crystals, the most frequent first: [number, text]. */
 function groupsOf(records) {
   const found = new Map();
   for (const { spacegroup } of records) {

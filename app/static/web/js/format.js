@@ -1,9 +1,9 @@
-// Numbers, times and names as a person writes them.
+// Numbers, times and names as text.
 import { h } from "./dom.js";
 
 const DASH = "–";
 
-/** A number with so many decimals; a dash where there is none. */
+/** Return a number with this many decimals; a dash if there is none. */
 export function fixed(value, decimals = 2) {
   if (value === null || value === undefined) return DASH;
   const text = value.toFixed(decimals);
@@ -15,20 +15,20 @@ export const percent = (share) =>
 
 export const whole = (value) => value.toLocaleString("en");
 
-/** "1 crystal", "8 crystals". */
+/** Return "1 crystal", "8 crystals". */
 export const counted = (number, noun) => `${whole(number)} ${noun}${number === 1 ? "" : "s"}`;
 
-/** How many atoms the cells of a model have: "5", "1 to 20". */
+/** Return the cell sizes of a model: "5", "1 to 20". */
 export const cellSize = ({ min_atoms: least, max_atoms: most }) =>
   least === most ? `${most}` : `${least} to ${most}`;
 
-/** "formation_energy" as a person writes it. */
+/** Return the name of a property as text: "Formation energy". */
 export function spoken(name) {
   const words = name.replaceAll("_", " ");
   return words[0].toUpperCase() + words.slice(1);
 }
 
-/** Seconds as "12 s", "3 min", "2 h 05 min". */
+/** Return seconds as "12 s", "3 min", "2 h 05 min". */
 export function duration(seconds) {
   if (seconds < 60) return `${Math.max(1, Math.round(seconds))} s`;
   const minutes = Math.round(seconds / 60);
@@ -36,7 +36,7 @@ export function duration(seconds) {
   return `${Math.floor(minutes / 60)} h ${String(minutes % 60).padStart(2, "0")} min`;
 }
 
-/** A `time` element: "4 min ago", with the date for whoever points at it. */
+/** Return a `time` element: "4 min ago", with the date as tooltip. */
 export function ago(text) {
   const moment = new Date(text);
   const seconds = (Date.now() - moment.getTime()) / 1000;
@@ -49,7 +49,7 @@ export function ago(text) {
   return h("time", { datetime: text, title: moment.toLocaleString("en-GB") }, words);
 }
 
-/** A formula such as SrTiO3 with its numbers lowered. */
+/** Return a formula such as SrTiO3 with subscripts. */
 export function formula(text) {
   const parts = text.match(/[A-Z][a-z]?|[\d.]+|\s+|./g) ?? [];
   return h(
@@ -59,7 +59,7 @@ export function formula(text) {
   );
 }
 
-/** A Hermann-Mauguin symbol such as Pm-3m: a minus becomes a bar over the digit behind it. */
+/** Return a Hermann-Mauguin symbol such as Pm-3m with bars instead of minus signs. */
 export function spaceGroup(group) {
   if (!group) return h("span", { class: "soft" }, "no space group");
   const parts = group.symbol.match(/-\d|_\d|./g) ?? [];
@@ -83,14 +83,14 @@ const TITLES = {
 };
 export const kindName = (kind) => TITLES[kind];
 
-/** A formula as plain text, with its numbers lowered. */
+/** Return a formula as plain text with subscripts. */
 export const lowered = (text) =>
   text.replace(/\d/g, (digit) => String.fromCodePoint(0x2080 + Number(digit)));
 
-/** "Sr1 Ti1 O3" as SrTiO₃. */
+/** Return "Sr1 Ti1 O3" as SrTiO₃. */
 const tight = (text) => lowered(text.replace(/(?<=[a-z])1(?= |$)|\s/gi, ""));
 
-/** What a job is for, in a few words. */
+/** Return the title of a job. */
 export function jobTitle({ request }) {
   if (request.kind === "generate") return `Generate ${counted(request.num_samples, "crystal")}`;
   if (request.kind === "reconstruct") {

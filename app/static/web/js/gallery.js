@@ -1,4 +1,4 @@
-// The crystals of a job as a list to look through; the chosen one is shown in 3D.
+// The crystals of a job as tiles; the selected crystal is shown in 3D.
 import { h } from "./dom.js";
 import { drawing } from "./drawing.js";
 import { chosen, filterBar, quantities } from "./filters.js";
@@ -9,7 +9,7 @@ import { whereabouts } from "./record.js";
 const PAGE = 60;
 const MOVES = { ArrowRight: 1, ArrowLeft: -1, Home: -Infinity, End: Infinity };
 
-/** A gallery {element, update(records)}; `onchoose` is called with the record that is to be shown. */
+/** Return a gallery {element, update(records)}; `onchoose` is called with the selected record. */
 export function gallery(card, onchoose) {
   const filters = filterBar(card, () => {
     limit = PAGE;
@@ -34,7 +34,7 @@ export function gallery(card, onchoose) {
     },
     "Show more",
   );
-  const tiles = new Map(); // record → its tile
+  const tiles = new Map(); // record → tile
   let records = [];
   let shown = [];
   let limit = PAGE;
@@ -59,7 +59,7 @@ export function gallery(card, onchoose) {
     return made;
   }
 
-  // A drawing is made when its tile comes near the window.
+  // A tile gets its drawing when it comes near the window.
   const seen = new IntersectionObserver(
     (entries) => {
       for (const { isIntersecting, target } of entries) {
@@ -140,7 +140,7 @@ export function gallery(card, onchoose) {
   return { element, update };
 }
 
-/** The one number of a tile. */
+/** Return the number that a tile shows. */
 function headline(record, card) {
   if ("matched" in record) return record.matched ? `RMSE ${fixed(record.rmse, 3)}` : "no match";
   const [name, value] = Object.entries(record.predicted)[0] ?? [];

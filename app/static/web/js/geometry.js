@@ -1,9 +1,9 @@
-// Crystals as points in space: cells, images at the border, supercells, bonds. Lengths in Å.
+// Geometry of crystals: cells, images at the border, supercells, bonds. Lengths in Å.
 import { atomicNumber, element } from "./elements.js";
 
-const AT_BORDER = 0.03; // of a cell's edge; an atom so near to a face is drawn on the opposite face too
-const LONGEST_BOND = 1.25; // times the sum of the covalent radii
-const FIRST_SHELL = 1.25; // times the distance of the nearest neighbor of either atom
+const AT_BORDER = 0.03; // fraction of an edge; an atom this close to a face is drawn on both faces
+const LONGEST_BOND = 1.25; // × the sum of the covalent radii
+const FIRST_SHELL = 1.25; // × the distance of the nearest neighbor of either atom
 const AROUND = [-1, 0, 1].flatMap((i) =>
   [-1, 0, 1].flatMap((j) => [-1, 0, 1].map((k) => [i, j, k])),
 );
@@ -11,14 +11,14 @@ const AROUND = [-1, 0, 1].flatMap((i) =>
 const wrap = (x) => x - Math.floor(x + AT_BORDER);
 const distance = (a, b) => Math.hypot(a[0] - b[0], a[1] - b[1], a[2] - b[2]);
 
-/** Cartesian position (Å) of fractional coordinates; cell vectors are the rows of `matrix`. */
+/** Return the Cartesian position (Å) of fractional coordinates; the rows of `matrix` are cell vectors. */
 export const cartesian = (matrix, [u, v, w]) =>
   [0, 1, 2].map((axis) => u * matrix[0][axis] + v * matrix[1][axis] + w * matrix[2][axis]);
 
 /**
- * A structure {matrix, sites: [{number, frac}]} from cell vectors, atomic numbers and coordinates.
- * The origin of a crystal is arbitrary, and a generated one has it anywhere: the largest atom is moved
- * there, so that equal crystals look alike.
+ * Return a structure {matrix, sites: [{number, frac}]}.
+ * The origin of a crystal is arbitrary; it is moved to the largest atom, so that equal crystals
+ * look alike.
  */
 export function structure(matrix, species, frac) {
   const radii = species.map((number) => element(number).radius);
@@ -32,7 +32,7 @@ export function structure(matrix, species, frac) {
   };
 }
 
-/** The structure of a crystal of a result, whose CIF lists every atom of the cell (P1). */
+/** Return the structure of a record, whose CIF lists every atom of the cell (P1). */
 export function structureOf(record) {
   const lines = record.cif.split("\n").map((line) => line.trim());
   const names = lines.filter((line) => line.startsWith("_atom_site_"));
@@ -48,7 +48,7 @@ export function structureOf(record) {
   );
 }
 
-/** Distance of the nearest bonded neighbor of every site, periodic images included; Infinity without one. */
+/** Return for each site the distance of its nearest bonded neighbor or image; Infinity without one. */
 function nearest({ matrix, sites }) {
   const points = sites.map((site) => cartesian(matrix, site.frac));
   const shifts = AROUND.map((shift) => cartesian(matrix, shift));
@@ -70,9 +70,9 @@ function nearest({ matrix, sites }) {
 }
 
 /**
- * The atoms to draw for n × n × n cells: {number, position, bonds: [index, …]}.
- * A bond is drawn where the distance is at most 1.25 times the sum of the covalent radii and at most
- * 1.25 times that of the nearest neighbor of both atoms: the first shell, not the second.
+ * Return the atoms to draw for n × n × n cells: {number, position, bonds: [index, …]}.
+ * Two atoms have a bond if their distance is at most 1.25 × the sum of the covalent radii and at most
+ * 1.25 × the distance of the nearest neighbor of each: the first shell, not the second.
  */
 export function atomsToDraw(crystal, n = 1, withBonds = true) {
   const { matrix, sites } = crystal;
@@ -113,7 +113,7 @@ function join(atoms, shortest) {
   }
 }
 
-/** The twelve edges of n × n × n cells as pairs of points; the first three leave the origin along a, b, c. */
+/** Return the 12 edges of n × n × n cells as pairs of points; the first three are a, b, c. */
 export function cellEdges(matrix, n = 1) {
   const edges = [];
   for (let axis = 0; axis < 3; axis++) {
@@ -140,5 +140,5 @@ export function cellEdges(matrix, n = 1) {
   return edges.sort((a, b) => b.atOrigin - a.atOrigin || a.axis - b.axis);
 }
 
-/** The middle of n × n × n cells. */
+/** Return the center of n × n × n cells. */
 export const centre = (matrix, n = 1) => cartesian(matrix, [n / 2, n / 2, n / 2]);

@@ -1,4 +1,4 @@
-// How a quantity of the crystals is distributed, beside that of the training data.
+// Histogram of a quantity of the crystals, compared with the training data.
 import { h, svg } from "./dom.js";
 import { fixed } from "./format.js";
 import { linear, quantile, ticks } from "./scale.js";
@@ -9,7 +9,7 @@ const EDGE = { left: 8, right: 8, top: 10, bottom: 26 };
 const MOST_BINS = 24;
 const FEWEST_BINS = 8;
 
-/** The share of the training data below `x`, from its 101 quantiles. */
+/** Return the share of the training data below `x`, from its 101 quantiles. */
 export function shareBelow(quantiles, x) {
   if (x <= quantiles[0]) return x < quantiles[0] ? 0 : quantiles.lastIndexOf(quantiles[0]) / 100;
   if (x >= quantiles[100]) return 1;
@@ -18,7 +18,7 @@ export function shareBelow(quantiles, x) {
   return (above - 1 + (x - low) / (high - low)) / 100;
 }
 
-/** Bins of equal width over values and the bulk of the training data: {edges, shares, training}. */
+/** Return bins of equal width over the values and most training data: {edges, shares, training}. */
 export function bin(values, quantiles) {
   const known = quantiles ? [quantiles[1], quantiles[99]] : [];
   const low = Math.min(...values, ...known);
@@ -32,7 +32,7 @@ export function bin(values, quantiles) {
   const shares = new Array(count).fill(0);
   for (const value of values)
     shares[Math.min(count - 1, Math.floor((value - low) / width))] += 1 / values.length;
-  // What lies beyond the ends belongs to them, for the crystals and for the training data alike.
+  // The first and last bins also count everything beyond them, for both distributions.
   const cumulative = edges.map((edge, i) =>
     i === 0 ? 0 : i === count ? 1 : shareBelow(quantiles ?? [], edge),
   );
@@ -40,7 +40,7 @@ export function bin(values, quantiles) {
   return { edges, shares, training };
 }
 
-/** A figure; quantiles: 101 of the training data or null; distance: the Wasserstein distance or null. */
+/** Return a figure. quantiles: 101 of the training data, or null; distance: Wasserstein, or null. */
 export function histogram({ title, unit, values, quantiles, distance = null }) {
   const { edges, shares, training } = bin(values, quantiles);
   const x = linear([edges[0], edges.at(-1)], [EDGE.left, WIDTH - EDGE.right]);
@@ -73,7 +73,7 @@ export function histogram({ title, unit, values, quantiles, distance = null }) {
   const median = quantile(values, 0.5);
   const sentence =
     `Median ${fixed(median)} ${unit}` +
-    (quantiles ? `, of the training data ${fixed(quantiles[50])}` : "");
+    (quantiles ? `; training data ${fixed(quantiles[50])}` : "");
   return h(
     "figure",
     { class: "chart" },
@@ -110,7 +110,7 @@ export function histogram({ title, unit, values, quantiles, distance = null }) {
   );
 }
 
-/** The training data as one stepped line. */
+/** Return the training data as a stepped line. */
 function outline(shares, edges, x, y) {
   const steps = shares.flatMap((share, i) => [
     `L${x(edges[i])} ${y(share)}`,

@@ -1,4 +1,4 @@
-// One crystal: its 3D view, beside the given one where there is one, and all that is known of it.
+// Panel of one crystal: its 3D view, next to its input crystal if there is one, and its data.
 import { download, save } from "./api.js";
 import { copy, h, segments } from "./dom.js";
 import { element } from "./elements.js";
@@ -7,7 +7,7 @@ import { structureOf } from "./geometry.js";
 import { factsOf } from "./record.js";
 import { crystalViews } from "./views.js";
 
-/** A panel {element, show(record)}; given: the crystals that the job was given. */
+/** Return a panel {element, show(record)}; given: the input crystals of the job. */
 export function inspector(jobId, card, given, signal) {
   const options = { cell: true, bonds: true, supercell: 1 };
   const views = crystalViews(given, signal);
@@ -16,7 +16,7 @@ export function inspector(jobId, card, given, signal) {
   const facts = h("dl", { class: "facts" });
   const actions = h("div", { class: "row" });
   let current = null;
-  let crystal = null; // the structure of the current record: the same as long as that is the same
+  let crystal = null; // the structure of the current record, the same object until another is shown
 
   const redraw = () => current && draw(current);
   const toggle = (name, text) =>
@@ -126,7 +126,7 @@ export function inspector(jobId, card, given, signal) {
   return { element: panel, show };
 }
 
-/** The crystal's own file; while the job runs there is no result yet, but the record has the text. */
+/** Download the crystal's file; while the job runs it has no result, so the record's text is used. */
 async function fetchCif(jobId, record, name) {
   try {
     await download(`jobs/${jobId}/crystals/${record.index}?format=cif`, name);

@@ -1,14 +1,14 @@
-// The head of a job: what it is, how it stands, what can be done with it.
+// The head of a job's page: title, state, actions.
 import { h } from "./dom.js";
 import { ago, duration, jobTitle, kindName } from "./format.js";
 import { requirements } from "./required.js";
 
 const FINAL = new Set(["succeeded", "failed", "cancelled"]);
 
-/** Whether nothing more will come of a job. */
+/** Return whether the job has reached a final state. */
 export const isOver = ({ state }) => FINAL.has(state);
 
-/** How far from the given crystals, in a few words each. */
+/** Return the distances from the input crystals in a few words. */
 function reach({ num_points, strength, keep_composition }) {
   return [
     num_points && `${num_points} points`,
@@ -17,7 +17,7 @@ function reach({ num_points, strength, keep_composition }) {
   ].filter(Boolean);
 }
 
-/** The parts of the head; provenance: of the result, or null. */
+/** Return the parts of the head; provenance: of the result, or null. */
 export function jobHead(status, provenance, buttons) {
   const { id, kind, state, request } = status;
   const { name, nfe } = request.sampler;
@@ -25,7 +25,7 @@ export function jobHead(status, provenance, buttons) {
     ...requirements(request),
     ...reach(request),
     request.model,
-    `${name}, ${nfe} evaluations`,
+    `${name}, ${nfe} NFE`,
     `seed ${request.seed}`,
   ];
   if (provenance) {

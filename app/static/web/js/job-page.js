@@ -1,4 +1,4 @@
-// The page of one job: its progress while it runs, its crystals as they come, its result.
+// The page of one job: progress, crystals as they arrive, result.
 import { Problem, asProblem, call, download, getJson, optional, pause } from "./api.js";
 import { announce, h, problemNotice } from "./dom.js";
 import { jobEvents } from "./events.js";
@@ -16,13 +16,13 @@ const FILES = [
   ["json", "JSON"],
 ];
 
-/** The status with newer progress; where there is some, the job no longer waits. */
+/** Return the status with newer progress; a job with progress is no longer queued. */
 function withProgress(status, progress) {
   const begun = progress.fraction > 0 ? { state: "running", queue_position: null } : {};
   return { ...status, ...begun, progress };
 }
 
-/** Fills `body` with a job; `given`: the crystals that it was given. */
+/** Show a job in `body`; `given`: its input crystals. */
 export class JobPage {
   constructor(body, signal, status, card, statistics, given) {
     Object.assign(this, { signal, status, card, statistics });
@@ -51,7 +51,7 @@ export class JobPage {
     this.drawHeader();
   }
 
-  /** Follows the job to its end and shows what came of it. */
+  /** Follow the job to its end and show the result. */
   async run() {
     if (!isOver(this.status)) {
       this.progress.show(this.status);
@@ -72,12 +72,12 @@ export class JobPage {
     }
   }
 
-  /** Place in the queue and state, which are no events; ends after `follow`. */
+  /** Poll state and queue position, which have no events; ends after `follow`. */
   async watchState() {
     while (!isOver(this.status)) {
       await pause(LOOK_EVERY, this.signal);
       const status = await optional(getJson(`jobs/${this.status.id}`, this.signal));
-      // The end may have come while the answer was on its way.
+      // The job may have ended while the response was on its way.
       if (status && !isOver(status) && !isOver(this.status)) this.moved(status);
     }
   }
@@ -89,7 +89,7 @@ export class JobPage {
     if (changed) this.drawHeader();
   }
 
-  /** Crystals come in bunches; they are drawn once for a bunch. */
+  /** Crystals arrive in groups; each group is drawn at once. */
   arrived(record) {
     this.records.push(record);
     this.pending ??= requestAnimationFrame(() => {
@@ -120,7 +120,7 @@ export class JobPage {
           "div",
           { class: "card empty" },
           h("h2", {}, "No crystals"),
-          h("p", {}, "The job was cancelled before the first crystal was finished."),
+          h("p", {}, "The job was cancelled before it finished a crystal."),
         ),
       );
     announce(`The job is ${this.status.state}. ${this.records.length} crystals.`);
@@ -167,7 +167,7 @@ export class JobPage {
     });
   }
 
-  /** Does it; shows the problem where it fails. */
+  /** Run the action and show the problem if it fails. */
   async attempt(act) {
     this.notes.replaceChildren();
     try {

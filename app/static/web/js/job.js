@@ -1,9 +1,9 @@
-// The view of one job: what is needed for its page, or why there is none.
+// Load a job and show its page, or the reason why it has none.
 import { Problem, asProblem, getJson, optional } from "./api.js";
 import { h, problemNotice } from "./dom.js";
 import { JobPage } from "./job-page.js";
 
-/** Shows the job with this id in `outlet`. */
+/** Show the job with this id in `outlet`. */
 export async function jobView(outlet, signal, id) {
   document.title = "Job · CDVAE";
   const body = h(

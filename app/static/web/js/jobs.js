@@ -1,4 +1,4 @@
-// The list of the caller's jobs, newest first; it follows those that are not over.
+// The list of the caller's jobs, newest first; unfinished jobs are updated.
 import { call, pause } from "./api.js";
 import { h, problemNotice, segments } from "./dom.js";
 import { ago, jobTitle, kindName } from "./format.js";
@@ -14,10 +14,10 @@ const STATES = [
   ["cancelled", "Cancelled"],
 ];
 
-/** Where the next page begins, from the `Link` header; null on the last one. */
+/** Return the cursor of the next page from the `Link` header; null on the last page. */
 const nextPage = (response) => response.headers.get("Link")?.match(/<\/?([^>]*)>/)?.[1] ?? null;
 
-/** Shows the list in `outlet`. */
+/** Show the list in `outlet`. */
 export async function jobsView(outlet, signal) {
   document.title = "Jobs · CDVAE";
   const list = h("div", { class: "stack", "aria-busy": "true" });
@@ -173,7 +173,7 @@ export async function jobsView(outlet, signal) {
   }
 
   for (;;) {
-    // Not while somebody is about to press something in it.
+    // Do not replace a row while the pointer or the focus is in it.
     if (!document.hidden && !list.contains(document.activeElement)) await look();
     try {
       await pause(LOOK_EVERY, signal);

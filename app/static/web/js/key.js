@@ -1,8 +1,8 @@
-// The API key: asked for once the service wants one, kept for this tab only.
+// Dialog for the API key, which is kept for this tab only.
 import { apiKey } from "./api.js";
 import { h } from "./dom.js";
 
-/** Makes `button` and every 401 open the dialog; `onChange` is called with another key in place. */
+/** Make `button` and every 401 open the dialog; `onChange` is called after a change of the key. */
 export function installKeyDialog(button, onChange) {
   const input = h("input", {
     type: "password",

@@ -1,4 +1,4 @@
-// The page: which view is shown for which address, and what the bar at the top does.
+// The page: views by address, and the bar at the top.
 import { installKeyDialog } from "./key.js";
 import { followService } from "./service.js";
 import { installTheme } from "./theme.js";
@@ -15,7 +15,7 @@ const ROUTES = [
   [/^/, "create", createView],
 ];
 
-/** Shows the view of the present address. A view gets an element, a signal of its end, a part of the address. */
+/** Show the view of the current address; it gets an element, an AbortSignal and a part of the address. */
 function show({ focus = true } = {}) {
   const [match, page, view] = ROUTES.map(([pattern, ...rest]) => [
     location.hash.match(pattern),

@@ -1,9 +1,9 @@
-// What a model is and how good, from its card.
+// A summary of a model's card: limits and measured quality.
 import { h } from "./dom.js";
 import { SYMBOLS, place } from "./elements.js";
 import { cellSize, fixed, percent, spoken, whole } from "./format.js";
 
-/** A panel about the model of a card. */
+/** Return a panel about a model. */
 export function modelPanel(card) {
   const { limits, data, quality } = card;
   const facts = [
@@ -33,7 +33,7 @@ export function modelPanel(card) {
   );
 }
 
-/** The measured numbers that a card may have, as rows. */
+/** Return a row for each metric on the card. */
 function measured({ reconstruction, generation, optimization, property_model }) {
   const rows = [];
   if (reconstruction)
@@ -53,7 +53,7 @@ function measured({ reconstruction, generation, optimization, property_model }) 
   return rows;
 }
 
-/** The periodic table with the known elements filled; an image with one sentence for screen readers. */
+/** Return a periodic table with the supported elements filled in; screen readers get one sentence. */
 function periodicTable(elements) {
   const known = new Set(elements);
   const cells = SYMBOLS.map((symbol, index) => {

@@ -1,9 +1,9 @@
-// A number within limits; on wish with a slider beside it.
+// Field for a number within limits, with an optional slider.
 import { h, uniqueId } from "./dom.js";
 
 /**
- * {element, hint, fault(text)}; `onchange` gets the number, undefined where the field is empty.
- * slider: from `min` to `max`, and the number is needed.
+ * Return {element, hint, fault(text)}; `onchange` gets the number, undefined if the field is empty.
+ * slider: from `min` to `max`; the number is then required.
  */
 export function numberField({
   name,
@@ -73,7 +73,7 @@ export function numberField({
   };
 }
 
-// The slider is logarithmic: a step from 4 to 8 crystals is as far as one from 4000 to 8000.
+// The slider is logarithmic: from 4 to 8 crystals is as far as from 4000 to 8000.
 const toSlider = (value, min, max) => (100 * Math.log((value || min) / min)) / Math.log(max / min);
 function fromSlider(place, min, max) {
   const value = min * (max / min) ** (place / 100);

@@ -1,10 +1,10 @@
-// How far a job is, for those who look and for those who listen.
+// Progress of a job, also for screen readers.
 import { announce, h } from "./dom.js";
 import { duration, whole } from "./format.js";
 
-const SAY_EVERY = 0.25; // of the job
+const SAY_EVERY = 0.25; // fraction of the job
 
-/** A panel {element, show(status), interrupted(flag)}. */
+/** Return a panel {element, show(status), interrupted(flag)}. */
 export function progressPanel() {
   const bar = h("progress", { max: 1, "aria-label": "Progress" });
   const stage = h("strong", {});

@@ -1,4 +1,4 @@
-// What the record of a crystal says, in words.
+// Describe the record of a crystal in words.
 import { fixed, spoken } from "./format.js";
 
 export const isValid = ({ valid }) => valid.structure && valid.composition;
@@ -6,20 +6,20 @@ export const isValid = ({ valid }) => valid.structure && valid.composition;
 export const isOfWalk = (record) => "position" in record;
 export const isVariation = (record) => "distance" in record;
 
-/** The numbers of the given crystals to show a crystal beside: both ends of a walk, at most one else. */
+/** Return the indices of the input crystals to show with a crystal: both ends of a path, else one or none. */
 export function sourcesOf(record) {
   if (isOfWalk(record)) return [0, 1];
   if (isVariation(record)) return [0];
   return [record.source ?? null].filter((number) => number !== null);
 }
 
-/** Where the crystal stands to what was given, in a few words; null where nothing is to be said. */
+/** Return the relation of the crystal to its inputs in a few words, or null. */
 export function whereabouts(record) {
   if (isOfWalk(record)) return `position ${fixed(record.position)} along the path`;
   return isVariation(record) ? `${fixed(record.distance)} away` : null;
 }
 
-/** What became of the given crystal. */
+/** Return the relation of the crystal to its input as a sentence. */
 export function became(record) {
   if (isOfWalk(record)) return `Position ${fixed(record.position)} along the path`;
   if (isVariation(record)) return `Varied: ${whereabouts(record)}`;
@@ -29,7 +29,7 @@ export function became(record) {
 
 const yes = (flag) => (flag ? "yes" : "no");
 
-/** What only some kinds of jobs know of their crystals. */
+/** Return the values that only some kinds of jobs have. */
 function special(record) {
   if ("start_value" in record)
     return [
@@ -46,7 +46,7 @@ function special(record) {
   return [];
 }
 
-/** All numbers of a crystal: [name, value]. */
+/** Return all values of a crystal: [name, value]. */
 export function factsOf(record, card) {
   const { a, b, c, alpha, beta, gamma } = record.lattice;
   const predicted = Object.entries(record.predicted).map(([name, value]) => [

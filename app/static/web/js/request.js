@@ -1,4 +1,4 @@
-// From the values of the fields to a request of the API.
+// Convert the values of the fields to a request of the API.
 import { holdsBoth, noFile } from "./cif.js";
 import { required } from "./required.js";
 
@@ -6,22 +6,22 @@ const JSON_TYPE = "application/json";
 const CIF_TYPE = "chemical/x-cif";
 
 /**
- * {path, type, files, json, body()} of a POST. files: the {name, text} that belong to it; json: from a
- * text for each of these to the body as an object, null for a raw CIF. Values at their default are
- * left out.
+ * Return {path, type, files, json, body()} of a POST. files: its CIFs {name, text}; json: a function
+ * from one text per file to the body as an object, null for a raw CIF. Values that equal their default
+ * are omitted.
  */
 export function buildRequest(kind, model, values) {
   return { generate, reconstruct, optimize, interpolate, vary }[kind](model, values);
 }
 
-/** The object without what is undefined. */
+/** Return the object without undefined values. */
 const known = (object) =>
   Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined));
 
 const sampler = ({ sampler: name, sampler_steps: nfe }) => ({ sampler: known({ name, nfe }) });
 const priority = (values) => (values.priority === "normal" ? {} : { priority: values.priority });
 
-/** What comes last in every JSON body. */
+/** Return the fields that every JSON body ends with. */
 const common = (values) => ({ seed: values.seed, ...sampler(values), ...priority(values) });
 
 const crystals = (values) => values.cif ?? noFile("crystals.cif");

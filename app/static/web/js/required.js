@@ -1,11 +1,11 @@
-// What the crystals of a request must be: the fields, and the part of the request that they make.
+// Constraints on the crystals: the fields and their part of the request.
 import { h } from "./dom.js";
 import { spoken } from "./format.js";
 
 const CELL = ["a", "b", "c", "alpha", "beta", "gamma"];
 const ANY = "any";
 
-/** Which field is meant by a JSON pointer of the service; null for one of another part. */
+/** Return the field of a JSON pointer of the service; null if it is not one of these fields. */
 export function requiredField(pointer) {
   const [, first, second] = pointer.split("/");
   if (first === "elements") return second === "exclude" ? "exclude" : "include";
@@ -13,7 +13,7 @@ export function requiredField(pointer) {
   return first === "lattice" ? "lattice" : null;
 }
 
-/** The fields of new crystals, folded away until they are wanted. */
+/** Return the fields for generated crystals, folded at first. */
 export function requiredFields(kit, { limits, properties }) {
   const { values } = kit;
   const names = Object.keys(properties).map((name) => [name, spoken(name)]);
@@ -45,7 +45,7 @@ export function requiredFields(kit, { limits, properties }) {
   );
 }
 
-/** The fields of a search, which may require atoms alone. */
+/** Return the fields for a search, which can only constrain the atoms. */
 export function requiredAtoms(kit, { limits }) {
   return folded(kit.values, ...elementFields(kit), sizeField(kit, limits));
 }
@@ -69,7 +69,7 @@ const elementFields = (kit) => [
 const sizeField = (kit, { min_atoms: min, max_atoms: max }) =>
   kit.number("num_atoms", { label: "Atoms in the cell", min, max, placeholder: "any" });
 
-/** The constraints of a request from the values of the fields; nothing for an empty field. */
+/** Return the constraints of a request from the values of the fields; empty fields are omitted. */
 export function required(values) {
   const { composition, num_atoms, spacegroup, lattice, target_property, target_value } = values;
   const parts = { composition, num_atoms, spacegroup };
@@ -77,7 +77,7 @@ export function required(values) {
   const exclude = symbols(values.exclude);
   if (include.length + exclude.length > 0) parts.elements = { include, exclude };
   if (lattice !== undefined) {
-    // What is no number becomes null, and the service says that it has to be one.
+    // Invalid numbers become null, and the service reports them.
     const numbers = lattice
       .split(/[\s,;]+/)
       .filter(Boolean)
@@ -90,7 +90,7 @@ export function required(values) {
   return Object.fromEntries(Object.entries(parts).filter(([, value]) => value !== undefined));
 }
 
-/** What a request requires, in a few words each. */
+/** Return a few words for each constraint of a request. */
 export function requirements({ composition, num_atoms, elements, spacegroup, lattice, target }) {
   const listed = (words, names) => names?.length > 0 && `${words} ${names.join(", ")}`;
   return [

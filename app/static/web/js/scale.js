@@ -1,6 +1,6 @@
-// Axes of the small charts: round numbers, and from values to pixels.
+// Axes of the charts: round ticks, and values to pixels.
 
-/** About `count` round values that cover `low` to `high`, ascending. */
+/** Return about `count` round values that cover `low` to `high`, ascending. */
 export function ticks(low, high, count = 5) {
   const span = high - low || Math.abs(high) || 1;
   const rough = span / count;
@@ -14,13 +14,13 @@ export function ticks(low, high, count = 5) {
   );
 }
 
-/** The function that takes `domain` linearly to `range`. */
+/** Return the linear function from `domain` to `range`. */
 export const linear =
   ([a, b], [from, to]) =>
   (value) =>
     from + ((value - a) / (b - a || 1)) * (to - from);
 
-/** The p-th quantile (0 to 1) of a list of numbers. */
+/** Return the p-quantile (0 to 1) of a list of numbers. */
 export function quantile(values, p) {
   const sorted = [...values].sort((a, b) => a - b);
   const place = p * (sorted.length - 1);

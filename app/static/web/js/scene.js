@@ -1,9 +1,9 @@
-// What a 3D view shows of a crystal, in the words of 3Dmol.js.
+// The atoms, bonds and cells of a crystal in a 3Dmol.js view.
 import { element } from "./elements.js";
 import { atomsToDraw, cellEdges } from "./geometry.js";
 import { themeColor } from "./theme.js";
 
-const BALL = 0.36; // of the covalent radius
+const BALL = 0.36; // fraction of the covalent radius
 const AXES = [
   ["a", "#d1495b"],
   ["b", "#3c9d5f"],
@@ -11,7 +11,7 @@ const AXES = [
 ];
 const BEYOND = 1; // Å from the end of a cell edge to its letter
 
-/** Puts the atoms, bonds and cells of a crystal into a 3Dmol view; `isOther`: it is turned back too. */
+/** Draw a crystal in a 3Dmol view; `isOther`: another crystal than before, so the view is reset. */
 export function draw(view, crystal, { cell, bonds, supercell }, isOther) {
   view.removeAllModels();
   view.removeAllShapes();
@@ -87,7 +87,7 @@ function beyond(from, to) {
   return to.map((x, axis) => x + (BEYOND * way[axis]) / length);
 }
 
-/** Turns the view to where the small drawings look from, with everything in it. */
+/** Give the view the direction of the small drawings and fit the crystal in. */
 export function aim(view) {
   view.setView([0, 0, 0, 0, 0, 0, 0, 1]);
   view.rotate(-24, "y");

@@ -1,4 +1,4 @@
-// An optimization as a curve: the property of the best crystal so far of every search, move by move.
+// Curve of an optimization: the property of the best crystal of each search, by move.
 import { curve, keyEntry } from "./curve.js";
 import { h } from "./dom.js";
 import { fixed, spoken } from "./format.js";
@@ -6,7 +6,7 @@ import { quantile } from "./scale.js";
 
 const MOST_LINES = 200;
 
-/** What to compare with: {value, text} of the goal or of the best 5, 10, 15 % of the training data. */
+/** Return the references {value, text}: the target, or the best 5, 10, 15 % of the training data. */
 function marks({ direction, value }, quantiles) {
   if (direction === "target") return [{ value, text: "goal" }];
   if (!quantiles) return [];
@@ -16,7 +16,7 @@ function marks({ direction, value }, quantiles) {
   }));
 }
 
-/** A figure of the records' trajectories, or null where there is none. */
+/** Return a figure of the records' trajectories, or null without any. */
 export function searchCurve(request, records, unit, quantiles) {
   const paths = records.map((record) => record.trajectory).filter((path) => path?.length > 1);
   if (paths.length === 0) return null;

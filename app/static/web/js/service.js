@@ -1,4 +1,4 @@
-// Whether the service is well, in a few words in the bar.
+// State of the service in the bar.
 
 const EVERY = 15_000;
 
@@ -12,12 +12,12 @@ async function look() {
   const answer = await response.json();
   if (!response.ok) return ["bad", "not ready", answer.detail];
   const { live, with_model: ready } = answer.workers;
-  if (live === 0) return ["warn", "no worker", "Jobs are accepted and wait for a worker."];
+  if (live === 0) return ["warn", "no worker", "Jobs wait until a worker starts."];
   if (ready === 0) return ["warn", "worker starting"];
   return ["good", ready === 1 ? "1 worker ready" : `${ready} workers ready`];
 }
 
-/** Keeps `element` up to date while the page is looked at. */
+/** Update `element` while the page is visible. */
 export async function followService(element) {
   const update = async () => {
     if (document.hidden) return;

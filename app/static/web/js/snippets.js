@@ -1,20 +1,20 @@
-// The current request as a command and as a program, for copying.
+// The current request as a curl command and as a Python program.
 import { apiKey } from "./api.js";
 import { copy, h, segments } from "./dom.js";
 
 const address = (path) => new URL(path, document.baseURI).href;
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
-/** The names of the variables that hold the texts of the files. */
+/** Return the names of the variables for the texts of the files. */
 const variables = (files) => files.map((_, i) => (files.length === 1 ? "cif" : `cif${i + 1}`));
 
-/** The body as an object with the name of its variable where the text of a file belongs. */
+/** Return the body as an object, with the name of a variable in place of each file's text. */
 const outline = ({ json, files }) => json(variables(files).map((name) => `@${name}@`));
 
-/** The code with those names as variables, which begin with `sign`. */
+/** Return the code with these names as variables, which begin with `sign`. */
 const unquoted = (code, sign) => code.replace(/"@(cif\d?)@"/g, (_, name) => `${sign}${name}`);
 
-/** The request for curl; CIFs inside JSON are put there by jq. */
+/** Return the request for curl; jq inserts CIFs into JSON. */
 export function asCurl(request, key = apiKey.get()) {
   const { files } = request;
   const auth = key ? [`-H "Authorization: Bearer $CDVAE_API_KEY"`] : [];
@@ -32,7 +32,7 @@ export function asCurl(request, key = apiKey.get()) {
   return `${made} |\n  ${[...parts, "--data-binary @-"].join(" \\\n  ")}`;
 }
 
-/** A Python value from a JSON one. */
+/** Return a JSON value as Python code. */
 function python(value) {
   if (value === null) return "None";
   if (typeof value === "boolean") return value ? "True" : "False";
@@ -44,7 +44,7 @@ function python(value) {
   return JSON.stringify(value);
 }
 
-/** The arguments of the client's method: the fields of the request, with the files as variables. */
+/** Return the arguments of the client's method, with the files as variables. */
 function clientArguments(request) {
   const names = variables(request.files);
   const list = `[${names.join(", ")}]`;
@@ -63,14 +63,14 @@ function clientArguments(request) {
   return { first, fields: { ...mapped(fields), ...from } };
 }
 
-/** The fields as Python; `number` turns the strings of a query into numbers. */
+/** Return the fields as Python code; `number` converts the strings of a query to numbers. */
 function mapped(fields, number = (value) => value) {
   return Object.fromEntries(
     Object.entries(fields).map(([name, value]) => [name, python(number(value))]),
   );
 }
 
-/** The request as a program that writes each crystal to a CIF file. */
+/** Return the request as a program that writes each crystal to a CIF file. */
 export function asPython(request) {
   const path = request.path.split("?")[0];
   const method = path === "variations" ? "vary" : path;
@@ -96,7 +96,7 @@ export function asPython(request) {
 const LANGUAGES = { curl: asCurl, python: asPython };
 let language = "curl";
 
-/** A panel with the code of a request; `show(request)` renews it. */
+/** Return a panel with the code of a request; `show(request)` updates it. */
 export function snippetPanel() {
   const code = h("code", {});
   let request = null;

@@ -1,4 +1,4 @@
-// A finished job in numbers: rates in tiles; distributions, the search and the walk as charts.
+// Metrics of a finished job as tiles; distributions, search and path as charts.
 import { h } from "./dom.js";
 import { fixed, percent, spoken } from "./format.js";
 import { histogram } from "./histogram.js";
@@ -13,7 +13,7 @@ const RATES = [
   ["uniqueness", "Unique", "Not a duplicate"],
   ["novelty", "New", "Not in the training data"],
 ];
-const FEWEST = 4; // crystals; fewer make no distribution
+const FEWEST = 4; // crystals; no distribution for fewer
 
 const tile = (name, value, hint) =>
   h(
@@ -24,19 +24,19 @@ const tile = (name, value, hint) =>
     h("dd", { class: "small soft" }, hint),
   );
 
-/** The rates of a result; none where a job was stopped before they were made. */
+/** Return the metrics of a result; a job that was stopped early has none. */
 export function tiles(request, metrics) {
   if (!metrics || metrics.validity === undefined) return [];
   const own = [];
   if (request.kind === "reconstruct")
     own.push(
       tile("Matched", percent(metrics.match_rate), "Input crystals reproduced"),
-      tile("RMSE", fixed(metrics.rmse, 4), "Of the matched, in units of (V/N)^(1/3)"),
+      tile("RMSE", fixed(metrics.rmse, 4), "Mean over matches, in units of (V/N)^(1/3)"),
     );
   if (request.kind === "vary")
-    own.push(tile("Distance", fixed(metrics.distance?.mean), "From the original, mean"));
+    own.push(tile("Distance", fixed(metrics.distance?.mean), "Mean distance from the original"));
   for (const [p, rate] of Object.entries(metrics.success_rate ?? {}))
-    own.push(tile(`Best ${p} %`, percent(rate), "Of the searches reach it"));
+    own.push(tile(`Best ${p} %`, percent(rate), "Searches that reach it"));
   const shown = {
     generate: RATES,
     reconstruct: RATES.slice(0, 3),
@@ -48,7 +48,7 @@ export function tiles(request, metrics) {
   return [h("dl", { class: "rates" }, own, common)];
 }
 
-/** A histogram, or null for too few values; `distance` is that of the metrics, if there is one. */
+/** Return a histogram, or null for too few values; distance: from the metrics, if present. */
 function distribution(title, unit, values, quantiles = null, distance = null) {
   const known = values.filter((value) => value !== null && value !== undefined);
   if (known.length < FEWEST) return null;
@@ -56,16 +56,16 @@ function distribution(title, unit, values, quantiles = null, distance = null) {
 }
 
 /**
- * The charts of a result. statistics: of the training data, or null.
- * Distributions are those of the valid crystals, as are the distances in the metrics.
+ * Return the charts of a result. statistics: of the training data, or null.
+ * Distributions are of the valid crystals, as the distances in the metrics are.
  */
 export function charts(request, { crystals, metrics }, card, statistics) {
-  // The crystals of reconstructions are as their inputs are.
+  // Distributions of reconstructions only repeat their inputs.
   if (request.kind === "reconstruct" || !card) return [];
   const valid = crystals.filter(isValid);
   const quantiles = statistics?.property_quantiles ?? {};
   const names = Object.keys(card.properties);
-  const energy = names.find((name) => name.includes("energy")); // the one of the metrics
+  const energy = names.find((name) => name.includes("energy")); // the property of the metrics
   const unit = (name) => card.properties[name].unit;
   const property = (name) => {
     const values = valid.map((one) => one.predicted[name]);

@@ -1,7 +1,7 @@
-// A short text.
+// Field for a short text.
 import { h, uniqueId } from "./dom.js";
 
-/** {element, fault(text)}; `onchange` gets the text, undefined where the field is empty. */
+/** Return {element, fault(text)}; `onchange` gets the text, undefined if the field is empty. */
 export function textField({ name, label, value, placeholder, hint, onchange }) {
   const id = uniqueId(name);
   const fault = h("p", { class: "fault", id: `${id}-fault`, hidden: true });

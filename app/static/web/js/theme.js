@@ -1,4 +1,4 @@
-// Dark or light: as the system has it, until the reader says otherwise.
+// Dark or light theme: that of the system until the reader chooses one.
 import { svg } from "./dom.js";
 
 const KEY = "cdvae-theme";
@@ -9,7 +9,7 @@ const MOON = "M20 14.5A8.5 8.5 0 0 1 9.5 4 8.5 8.5 0 1 0 20 14.5Z";
 const root = document.documentElement;
 const system = matchMedia("(prefers-color-scheme: dark)");
 
-/** Makes `button` switch the theme; `onChange` is called after every change. */
+/** Make `button` switch the theme; `onChange` is called after every change. */
 export function installTheme(button, onChange) {
   const show = (theme) => {
     root.dataset.theme = theme;
@@ -37,5 +37,5 @@ export function installTheme(button, onChange) {
   show(root.dataset.theme);
 }
 
-/** The value of a custom property of the present theme, e.g. `--ink`. */
+/** Return the value of a custom property of the current theme, e.g. `--ink`. */
 export const themeColor = (name) => getComputedStyle(root).getPropertyValue(name).trim();

@@ -1,9 +1,9 @@
-// The interactive 3D view of one crystal, by 3Dmol.js (loaded when the first one is shown).
+// Interactive 3D view of one crystal with 3Dmol.js, which is loaded for the first view.
 import { h } from "./dom.js";
 import { drawing } from "./drawing.js";
 import { aim, draw } from "./scene.js";
 
-const STEP = 12; // degrees for a key
+const STEP = 12; // degrees per key press
 const KEYS = {
   ArrowLeft: (view) => view.rotate(-STEP, "vy"),
   ArrowRight: (view) => view.rotate(STEP, "vy"),
@@ -24,7 +24,7 @@ const LOOK = {
 
 const context = (canvas) => canvas?.getContext("webgl2") ?? canvas?.getContext("webgl");
 
-/** Gives the WebGL context of a canvas back: a browser has about sixteen. */
+/** Release the WebGL context of a canvas: a browser has about sixteen. */
 const freed = (canvas) => context(canvas)?.getExtension("WEBGL_lose_context")?.loseContext();
 
 function hasWebGl() {
@@ -37,14 +37,14 @@ function hasWebGl() {
 const library = () => import("../../3dmol/3Dmol.es6-min.js");
 
 /**
- * A view {element, show(structure, name, options), reset()}; options: {cell, bonds, supercell}.
- * Where the browser has no WebGL the crystal is drawn flat, and the view says so.
+ * Return a view {element, show(structure, name, options), reset()}; options: {cell, bonds, supercell}.
+ * Without WebGL the view shows a flat drawing with a note.
  */
 export function crystalView(signal) {
   const stage = h("div", { class: "stage" });
   const element_ = h("div", { class: "view", tabindex: "0", role: "img" }, stage);
-  let shown = null; // what to draw: [structure, name, options]
-  let drawn = null; // what is there: the view is turned back for another crystal only
+  let shown = null; // to draw: [structure, name, options]
+  let drawn = null; // the drawn structure: the direction is reset only for another one
   let view = null;
 
   async function start() {
@@ -93,7 +93,7 @@ export function crystalView(signal) {
     act(view);
     view.render();
   });
-  // The wheel scrolls the page until the view has been clicked or tabbed to.
+  // The wheel scrolls the page until the view has the focus.
   element_.addEventListener(
     "wheel",
     (event) => {

@@ -1,4 +1,4 @@
-// The 3D view of a crystal: alone, beside the given one it came from, or between the ends of its walk.
+// 3D views of a crystal and its inputs: the original, or both ends of its path.
 import { h } from "./dom.js";
 import { structure } from "./geometry.js";
 import { became, sourcesOf } from "./record.js";
@@ -11,8 +11,8 @@ function pane(signal) {
 }
 
 /**
- * {element, show(record, crystal, options), reset()}; given: the crystals that the job was given.
- * `show` returns the structures that it shows.
+ * Return {element, show(record, crystal, options), reset()}; given: the input crystals of the job.
+ * `show` returns the structures that it draws.
  */
 export function crystalViews(given, signal) {
   const inputs = given.map(({ lattice, atomic_numbers, frac_coords }) =>
@@ -20,7 +20,7 @@ export function crystalViews(given, signal) {
   );
   const result = pane(signal);
   result.element.classList.add("result");
-  const sides = []; // before and behind the result; made when needed, as each has a WebGL context
+  const sides = []; // left and right of the result; created when needed: each has a WebGL context
   const element = h("div", { class: "views" }, result.element);
 
   function side(place) {
@@ -44,7 +44,7 @@ export function crystalViews(given, signal) {
       const { label } = given[number];
       const { view, caption } = side(place);
       view.show(inputs[number], label, options);
-      caption.textContent = `Given: ${label}`;
+      caption.textContent = `Input: ${label}`;
     });
     return [crystal, ...shown.map((number) => inputs[number])];
   }

@@ -1,13 +1,13 @@
-// A walk as a curve: a predicted property of its crystals, from the first given one to the second.
+// Curve of a predicted property along an interpolation.
 import { curve, keyEntry } from "./curve.js";
 import { h, svg } from "./dom.js";
 import { fixed, lowered, spoken } from "./format.js";
 import { isValid } from "./record.js";
 
 const ACROSS = [0, 0.2, 0.4, 0.6, 0.8, 1];
-const LETTER = 7; // pixels of the drawing, a generous mean
+const LETTER = 7; // width in pixels, a generous average
 
-/** Neighbors of one formula: [{formula, from, to}], positions on the way. */
+/** Return the ranges of equal formula along the path: [{formula, from, to}]. */
 function stretches(records) {
   const found = [];
   for (const { reduced_formula: formula, position } of records) {
@@ -18,7 +18,7 @@ function stretches(records) {
   return found;
 }
 
-/** The formulas above where they hold, and lines where one gives way to the next. */
+/** Return each formula above its range, and lines between the ranges. */
 function compositions(records) {
   const parts = stretches(records);
   const edges = parts.slice(1).map((part, i) => (parts[i].to + part.from) / 2);
@@ -34,7 +34,7 @@ function compositions(records) {
     });
 }
 
-/** A figure of a property of the records, or null where fewer than two have it; isAlone: in its row. */
+/** Return a figure of a property, or null if fewer than two records have it; isAlone: uses the row. */
 export function walkCurve(property, records, unit, isAlone) {
   const known = records
     .filter((record) => Number.isFinite(record.predicted[property]))
@@ -46,7 +46,7 @@ export function walkCurve(property, records, unit, isAlone) {
     (record) => `${value(record)} (${record.reduced_formula})`,
   );
   return curve({
-    title: `${name} on the way`,
+    title: `${name} along the path`,
     unit,
     room: isAlone ? 1000 : 520,
     sentence: `Predicted ${name.toLowerCase()} from ${from} to ${to} ${unit} in ${known.length} crystals`,
@@ -62,7 +62,7 @@ export function walkCurve(property, records, unit, isAlone) {
     behind: compositions(known),
     key: [
       keyEntry("made", "a crystal"),
-      known.every(isValid) ? null : keyEntry("hollow", "one that is not valid"),
+      known.every(isValid) ? null : keyEntry("hollow", "not valid"),
       h("span", {}, "Horizontal axis: position between the first crystal (0) and the second (1)."),
     ],
   });

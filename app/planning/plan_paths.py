@@ -1,4 +1,4 @@
-"""Plan jobs for `POST /variations`."""
+"""Plan jobs for `POST /interpolate` and `POST /variations`."""
 
 from pathlib import Path
 
@@ -12,9 +12,26 @@ from app.planning.plan_common import (
     resolve_common,
     summaries,
 )
-from app.planning.structure_inputs import read_one
-from cdvae_schema.job_specs import JobSpec, ResolvedVary
-from cdvae_schema.path_requests import VaryRequest
+from app.planning.structure_inputs import read_one, read_structures
+from cdvae_schema.job_specs import JobSpec, ResolvedInterpolate, ResolvedVary
+from cdvae_schema.path_requests import InterpolateRequest, VaryRequest
+
+
+def plan_interpolate(folder: Path, body: bytes) -> JobSpec:
+    """Return the job for a JSON body, which must hold two crystals; `folder` holds the models."""
+    request = parse_json(InterpolateRequest, body)
+    card = find_card(models_in(folder), request.model)
+    crystals = read_structures(request.structures, card, ("structures",))
+    if len(crystals) != 2:
+        detail = f"/structures: two crystals are needed, not {len(crystals)}"
+        raise invalid([FieldError(detail=detail, pointer="/structures")])
+    check_count(request.num_points, card, "/num_points")
+    resolved = ResolvedInterpolate(
+        **resolve_common(request, card).model_dump(),
+        structures=summaries(crystals),
+        num_points=request.num_points,
+    )
+    return job_spec(resolved, crystals)
 
 
 def plan_variations(folder: Path, body: bytes) -> JobSpec:

@@ -1,6 +1,6 @@
-"""RQ's formats: how it writes a job, its key, its call and its times.
+"""RQ's formats: a job's hash and key, its call, its times.
 
-The front end writes and reads jobs of RQ without RQ's own client, which is synchronous.
+The front end writes and reads jobs in these formats, because RQ's own client is synchronous.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """An RQ job that can run our functions and nothing else.
 
-RQ imports whatever dotted name a job carries, so that anybody who can write to Redis could run
-`os.system` even with the JSON serializer. Here a name is only a key of a table of functions.
+RQ imports any dotted name that a job carries, so anybody who can write to Redis could run
+`os.system`, even with the JSON serializer. Here a name is only a key of a table of functions.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from typing import Any
 from redis import Redis
 from rq.exceptions import NoSuchJobError
 from rq.job import Job
+from rq.queue import Queue
 from rq.serializers import JSONSerializer
 from rq.utils import as_text
+from typing_extensions import override
 
 from cdvae_schema.wire import FIELD_ATTEMPTS, FIELD_REQUEST, FIELD_STATE, FIELD_TRACE, FUNCTIONS
 
@@ -28,12 +30,12 @@ class ForbiddenJobError(Exception):
 
 
 class AllowedJob(Job):
-    """A job whose function is looked up in `functions` (by name) and takes one JSON object.
+    """A job that takes one JSON object and whose function is looked up in `functions` by name.
 
-    The table is empty in the worker process, which runs no jobs, and filled in the executor.
+    The table is empty in the supervisor, which runs no jobs, and filled in the executor.
 
-    attempts: processes that were lost with it; outcome: its state as it ended, or ''; request_id,
-    trace: what follows it through logs and traces.
+    attempts: the number of processes that were lost with the job. outcome: the state in which it
+    ended, or "". request_id, trace: the ids that connect the job with logs and traces.
     """
 
     functions: Mapping[str, JobFunction] = {}
@@ -42,14 +44,34 @@ class AllowedJob(Job):
 
     @classmethod
     def load(cls, job_id: str, connection: Redis) -> AllowedJob:
-        """The job as Redis has it; NoSuchJobError where it has none that can be read."""
-        job = cls(job_id, connection, JSONSerializer)
+        """Return the job as Redis has it; raises NoSuchJobError for one that cannot be read."""
+        job = cls.unread(job_id, connection)
         job.refresh()  # type: ignore[no-untyped-call]
         return job
 
+    @classmethod
+    def unread(cls, job_id: str, connection: Redis) -> AllowedJob:
+        """Return a job whose fields `refresh` reads."""
+        return cls(job_id, connection, JSONSerializer)
+
+    @property
+    def time_limit(self) -> float:
+        """The longest time that the job may run, s; not positive: no limit."""
+        return float(self.timeout or Queue.DEFAULT_TIMEOUT)
+
+    @property
+    def ended(self) -> bool:
+        """True if the job succeeded or failed, as of the last `refresh`."""
+        return self.get_status(refresh=False) in ("finished", "failed")
+
+    @property
+    def failed(self) -> bool:
+        """True if the job failed, as of the last `refresh`."""
+        return self.get_status(refresh=False) == "failed"
+
     @property
     def func(self) -> Callable[..., Any]:
-        """The function to call; ForbiddenJobError for anything but ours with one object."""
+        """The function to call; raises ForbiddenJobError for any other than ours."""
         if self.func_name not in FUNCTIONS.values():
             raise ForbiddenJobError(f"the function {self.func_name!r} is not allowed")
         if self.instance is not None or self.kwargs:
@@ -58,11 +80,12 @@ class AllowedJob(Job):
             raise ForbiddenJobError("a job takes exactly one JSON object")
         return self.functions[str(self.func_name)]
 
+    @override
     def restore(self, raw_data: Any) -> None:
-        """Read the job from its Redis hash, without what could run code or call out elsewhere.
+        """Read the job from its Redis hash, without the fields that could run code.
 
-        A hash that cannot be read counts as missing: RQ skips such jobs, while any other error
-        here would end the worker.
+        Raises NoSuchJobError for a hash that cannot be read. RQ skips such jobs, while any other
+        error here would end the worker.
         """
         try:
             super().restore(raw_data)
