@@ -28,16 +28,17 @@ def elements() -> dict[str, Structure]:
         return full.get_primitive_structure()
 
     boron = [[0.11886, -0.11886, -0.10878], [0.19686, -0.19686, 0.02432]]
-    manganese = [[0, 0, 0], [0.317, 0.317, 0.317], [0.357, 0.357, 0.034], [0.089, 0.089, 0.282]]
+    origin = [0.0, 0.0, 0.0]
+    manganese = [origin, [0.317, 0.317, 0.317], [0.357, 0.357, 0.034], [0.089, 0.089, 0.282]]
     return {
         "element-B": made("R-3m", Lattice.hexagonal(4.927, 12.564), "B", boron),
-        "element-Ir": made("Fm-3m", Lattice.cubic(3.84), "Ir", [[0, 0, 0]]),
+        "element-Ir": made("Fm-3m", Lattice.cubic(3.84), "Ir", [origin]),
         "element-La": made(
-            "P6_3/mmc", Lattice.hexagonal(3.77, 12.14), "La", [[0, 0, 0], [1 / 3, 2 / 3, 0.25]]
+            "P6_3/mmc", Lattice.hexagonal(3.77, 12.14), "La", [origin, [1 / 3, 2 / 3, 0.25]]
         ),
         "element-Mn": made("I-43m", Lattice.cubic(8.914), "Mn", manganese),
-        "element-Ni": made("Fm-3m", Lattice.cubic(3.52), "Ni", [[0, 0, 0]]),
-        "element-Ta": made("Im-3m", Lattice.cubic(3.30), "Ta", [[0, 0, 0]]),
+        "element-Ni": made("Fm-3m", Lattice.cubic(3.52), "Ni", [origin]),
+        "element-Ta": made("Im-3m", Lattice.cubic(3.30), "Ta", [origin]),
     }
 
 

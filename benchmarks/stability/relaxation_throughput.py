@@ -69,7 +69,7 @@ def main() -> None:
     from chgnet.model.dynamics import CHGNetCalculator
 
     potential, calculator = load_potential("chgnet"), CHGNetCalculator(use_device="cpu")
-    rounds = []
+    rounds: list[dict[str, Any]] = []
     for number in range(options.rounds):
         given = crystals(options.csv, number * options.crystals, options.crystals)
         start = time.process_time()

@@ -3,7 +3,7 @@
 The hull's energy at a composition is the least energy of a mixture of phases with this
 composition. A program with one variable for each phase of the chemical system finds it, whatever
 the number of elements; `pymatgen.analysis.phase_diagram.PhaseDiagram` computes all facets of the
-hull instead, which takes minutes for seven elements. Tests compare both for two to four elements.
+hull instead, whose number explodes with the elements. Tests compare both for up to four elements.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class ConvexHull:
         self._systems: dict[frozenset[int], _System] = {}
 
     def missing(self, amounts: dict[int, int]) -> frozenset[int]:
-        """Return the elements without a phase of their own, for which there is no hull."""
+        """Return the elements that are not phases themselves; without them there is no hull."""
         return frozenset(amounts) - self.reference.elements
 
     def at(self, amounts: dict[int, int]) -> HullPoint:

@@ -1,4 +1,4 @@
-"""Potentials that are networks on neighbor graphs: what they have in common."""
+"""Batching and error handling for potentials that are networks on neighbor graphs."""
 
 from __future__ import annotations
 

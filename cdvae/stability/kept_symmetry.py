@@ -33,7 +33,7 @@ class KeptSymmetry:
     ) -> None:
         crystal: Any = (cell, frac_coords, numbers)  # spglib declares nested sequences
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of how errors will be told
+            warnings.simplefilter("ignore", DeprecationWarning)  # a change of spglib's errors
             try:
                 found = spglib.get_symmetry_dataset(crystal, symprec)
             except spglib.SpglibError:

@@ -113,7 +113,7 @@ def read_labels(folder: Path) -> Iterator[LabelledCrystal]:
             with safe_open(path, "np") as file:
                 facts = json.loads(file.metadata()["labels"])
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except Exception as error:  # safetensors has errors of its own for damaged files
+        except Exception as error:  # safetensors raises its own type for damaged files
             raise DataError(f"{path} is not a file of labels: {error}") from error
         if facts["format"] != FORMAT:
             raise DataError(f"{path} has format {facts['format']}, not {FORMAT}")

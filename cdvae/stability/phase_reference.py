@@ -1,4 +1,4 @@
-"""References of phases: what a convex hull is made of.
+"""References of phases, from which convex hulls are made.
 
 A reference is two files: ``NAME.safetensors`` with the phases, and ``NAME.json``, its card, with
 their source, licence and the potential or functional of the energies. Of the phases with the same
@@ -77,7 +77,7 @@ class PhaseReference:
 
     @cached_property
     def elements(self) -> frozenset[int]:
-        """The elements with a phase of their own."""
+        """The elements that are phases themselves."""
         return frozenset(z for system in self.by_system if len(system) == 1 for z in system)
 
     @cached_property
@@ -158,7 +158,7 @@ def read_reference(path: Path) -> PhaseReference:
         )
     except DataError:
         raise
-    except Exception as error:  # safetensors has errors of its own for damaged files
+    except Exception as error:  # safetensors raises its own type for damaged files
         raise DataError(f"{path} is not a reference of phases: {error}") from error
     return PhaseReference(phases, card)
 
@@ -184,6 +184,8 @@ def shipped_folder() -> Path:
         DataError: there is none.
     """
     root = Path(__file__).parents[2]
+    if Path(FOLDER).is_dir():  # as for models, the working directory comes first
+        return Path(FOLDER)
     if (root / "pyproject.toml").is_file():  # a checkout
         return root / FOLDER
     package = importlib.util.find_spec(PACKAGE)

@@ -32,7 +32,7 @@ class Evaluation:
 
     @property
     def finite(self) -> bool:
-        """Whether all of them are numbers."""
+        """Return True if all numbers are finite."""
         return bool(np.isfinite([self.energy, *self.forces.flat, *self.stress.flat]).all())
 
 

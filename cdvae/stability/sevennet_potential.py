@@ -61,7 +61,7 @@ def load_sevennet(device: str = "cpu") -> GraphPotential:
         device: where it computes; "auto" for the best there is.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch.jit, by e3nn
+        warnings.simplefilter("ignore")  # e3nn uses deprecated parts of torch.jit
         from sevenn.checkpoint import SevenNetCheckpoint
 
         spec = importlib.util.find_spec("sevenn")

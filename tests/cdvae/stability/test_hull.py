@@ -152,7 +152,7 @@ def test_only_the_lowest_of_a_composition_is_kept() -> None:
     assert composition_of({8: 4, 3: 2}) == ((3, 1), (8, 2))
 
 
-@pytest.mark.parametrize("name", ["mp-dft"])
+@pytest.mark.parametrize("name", ["mp-dft", "chgnet-mp20"])
 def test_a_shipped_reference_knows_its_source_and_the_elements(name: str) -> None:
     reference = load_shipped(name)
     assert {"source", "licence", "count", "cannot_know"} <= reference.card.keys()
