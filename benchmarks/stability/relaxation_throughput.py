@@ -52,7 +52,9 @@ def by_ase(structures: list[Structure], calculator: Any) -> list[tuple[float, in
         atoms.calc = calculator
         optimizer = FIRE(FrechetCellFilter(atoms), logfile=None)
         converged = optimizer.run(fmax=MAX_FORCE, steps=MAX_STEPS)
-        found.append((atoms.get_potential_energy() / len(atoms), optimizer.nsteps, bool(converged)))
+        found.append(
+            (float(atoms.get_potential_energy()) / len(atoms), optimizer.nsteps, bool(converged))
+        )
     return found
 
 

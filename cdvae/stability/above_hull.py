@@ -16,7 +16,7 @@ METASTABLE = 0.1
 
 @dataclass(frozen=True)
 class Stability:
-    """How stable a crystal is by one potential and one hull.
+    """The stability of a crystal by one potential and one hull.
 
     The values are None where `reason` says why they cannot be known.
     """

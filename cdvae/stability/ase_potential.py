@@ -54,6 +54,6 @@ class AsePotential:
                 np.asarray(copy.get_forces(), dtype=float),
                 np.asarray(copy.get_stress(voigt=False), dtype=float),
             )
-        except Exception as error:  # calculators raise whatever their programs raise
+        except Exception as error:  # calculators raise any exception of their programs
             return Untreatable(f"{self.name} failed: {error}")
         return found if found.finite else Untreatable("the result of the potential is not finite")

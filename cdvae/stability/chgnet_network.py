@@ -25,7 +25,7 @@ BOND_CUTOFF = 3.0
 
 
 class _GatedMessage:
-    """A gated perceptron of concatenated features, of which every part is mapped by itself.
+    """A gated perceptron of concatenated features, with a separate map for each part.
 
     Args:
         mlp: `chgnet.model.functions.GatedMLP`.

@@ -1,8 +1,8 @@
 """Convex hulls by linear programming.
 
 The hull's energy at a composition is the least energy of a mixture of phases with this
-composition. A program with one variable for each phase of the chemical system finds it, whatever
-the number of elements; `pymatgen.analysis.phase_diagram.PhaseDiagram` computes all facets of the
+composition. A program with one variable for each phase of the chemical system finds it for any
+number of elements; `pymatgen.analysis.phase_diagram.PhaseDiagram` computes all facets of the
 hull instead, whose number explodes with the elements. Tests compare both for up to four elements.
 """
 
