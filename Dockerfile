@@ -110,6 +110,7 @@ FROM runtime AS worker
 ENV CDVAE_WORKER_METRICS_HOST=0.0.0.0 \
     CDVAE_WORKER_METRICS_PORT=9464
 COPY --from=models /model_store ./model_store
+COPY --chmod=a+rX phase_references ./phase_references
 EXPOSE 9464
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
     CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + os.environ['CDVAE_WORKER_METRICS_PORT'] + '/metrics', timeout=4)"]

@@ -118,7 +118,7 @@ async def _require_potential(services: Services, spec: JobSpec) -> None:
     if live and not any(worker.relax for worker in live):
         detail = (
             "/relax: no worker has an interatomic potential; it comes with the package set "
-            "'relax' (pip install 'cdvae-service[relax]')"
+            "'worker' (pip install 'cdvae-service[worker]')"
         )
         raise invalid([FieldError(detail=detail, pointer="/relax")])
 

@@ -30,6 +30,7 @@ def build_wheels(folder: Path) -> dict[str, Path]:
     (source / "model_store").mkdir()
     (source / "model_store" / "default.txt").write_text("perov-5\n")
     (source / "model_store" / "perov-5").symlink_to(ROOT / "model_store" / "perov-5")
+    (source / "phase_references").symlink_to(ROOT / "phase_references")
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
     projects = ["./packages/client", "./packages/models", "."]
     subprocess.run([*build, "--wheel-dir", str(wheels), *projects], cwd=source, check=True)

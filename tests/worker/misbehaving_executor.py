@@ -6,16 +6,17 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from ase import Atoms
+from ase.calculators.calculator import Calculator
 
 from cdvae.errors import NonFiniteSampleError
 from cdvae.inference import Decoded, SamplerSpec
 from cdvae.model_folder import load_model
-from cdvae.stability.relaxation import Forces, Potential
+from cdvae.stability.ase_potential import AsePotential
+from cdvae.stability.potential import Potential
 from worker.executor.executor import main
 from worker.model.engine import Engine, OnStep
 
@@ -149,17 +150,27 @@ def load(folder: Path, device: str) -> Engine:
     return ENGINES[folder.parent.name](load_model(folder, device))
 
 
-def dense(device: str) -> Potential:
-    """Return a fast potential for all elements: its minimum is at 12 Å³ per atom."""
+class Dense(Calculator):
+    """A fast potential for all elements: its minimum is at 12 Å³ per atom."""
 
-    def of(atoms: Atoms) -> Forces:
-        wanted = 12.0 * len(atoms)
-        strain = atoms.get_volume() / wanted - 1
+    implemented_properties: ClassVar[list[str]] = ["energy", "forces", "stress"]
+
+    def calculate(self, *words: object, **more: object) -> None:
+        """Set the results for the atoms of the call."""
+        super().calculate(*words, **more)
+        wanted = 12.0 * len(self.atoms)
+        strain = self.atoms.get_volume() / wanted - 1
         pressure = strain / wanted * np.ones(3)
-        stress = np.concatenate([pressure, np.zeros(3)])
-        return Forces(0.5 * strain**2, np.zeros((len(atoms), 3)), stress)
+        self.results = {
+            "energy": 0.5 * strain**2,
+            "forces": np.zeros((len(self.atoms), 3)),
+            "stress": np.concatenate([pressure, np.zeros(3)]),
+        }
 
-    return Potential("dense", lambda crystals: [of(one) for one in crystals])
+
+def dense(device: str) -> Potential:
+    """Return the potential of `Dense`."""
+    return AsePotential(Dense(), "dense")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ from cdvae_schema.crystal_records import CrystalRecord, Relaxed
 if TYPE_CHECKING:
     from pymatgen.core.structure import Structure
 
-    from cdvae.stability.relaxation import Potential, Relaxation
+    from cdvae.stability.potential import Potential
+    from cdvae.stability.relaxation import Relaxation
     from worker.results.analysis import CrystalProvenance
     from worker.results.result_writer import ResultWriter
 
@@ -31,9 +32,10 @@ class NoPotentialError(Exception):
 
 def find_potential() -> LoadPotential | None:
     """Return the function that loads the installed potential; None without one."""
-    from cdvae.stability.relaxation import installed, load_chgnet
+    from cdvae.stability.chgnet_potential import load_chgnet
+    from cdvae.stability.potentials import installed
 
-    return load_chgnet if installed() else None
+    return load_chgnet if installed("chgnet") else None
 
 
 class Relaxer:
@@ -70,7 +72,8 @@ class Relaxer:
         Records of invalid structures, and of crystals that the potential cannot treat, stay as
         they are. on_step: called with the number of finished crystals. Raises NoPotentialError.
         """
-        from cdvae.stability.relaxation import relax
+        from cdvae.stability.potential import label
+        from cdvae.stability.relaxation import Relaxation, relax
 
         possible = [place for place, record in enumerate(records) if record.valid.structure]
         while not self._lock.acquire(timeout=POLL_INTERVAL):
@@ -82,9 +85,12 @@ class Relaxer:
             self._lock.release()
         result = list(records)
         for place, one in zip(possible, found, strict=True):
-            if one is not None:
+            if isinstance(one, Relaxation):
                 result[place] = _with(
-                    records[place], one, potential.name, origin.of(records[place].index, nfe[place])
+                    records[place],
+                    one,
+                    label(potential),
+                    origin.of(records[place].index, nfe[place]),
                 )
         return result
 

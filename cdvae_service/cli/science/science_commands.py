@@ -18,6 +18,7 @@ from cdvae_service.cli.console import (
     load,
     stages,
 )
+from cdvae_service.cli.science import hull_commands, stability_commands
 from cdvae_service.cli.science.evaluate_command import evaluate
 
 
@@ -121,3 +122,5 @@ def register(app: typer.Typer) -> None:
     app.command()(train)
     app.command()(sample)
     app.command()(evaluate)
+    hull_commands.register(app)
+    stability_commands.register(app)

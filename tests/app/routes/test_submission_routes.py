@@ -268,7 +268,7 @@ def test_relaxation_needs_a_worker_that_can(client: TestClient, worker: StandInW
         answer = client.post(path, json={**body, "relax": True})
         assert answer.status_code == 422, path
         assert answer.json()["errors"][0]["pointer"] == "/relax"
-        assert "cdvae-service[relax]" in answer.json()["detail"]
+        assert "cdvae-service[worker]" in answer.json()["detail"]
         assert submitted(client.post(path, json=body)).request.relax is False
     worker.announce()
     raw = client.post("/reconstruct?relax=true", content=CIF, headers=RAW)

@@ -9,7 +9,7 @@ from redis import Redis
 from rq.job import Job
 
 from cdvae.errors import Cancelled
-from cdvae.stability.relaxation import Potential
+from cdvae.stability.potential import Potential
 from cdvae_schema.crystal_records import CrystalRecord
 from tests.app.conftest import record
 from tests.waiting import HANG_SECONDS
