@@ -211,8 +211,8 @@ def test_crystals_are_relaxed_where_that_is_asked_for(lab: Lab) -> None:
     assert found
     for relaxed in found:
         assert relaxed is not None
-        assert relaxed.potential == "dense"
-        assert "relaxed: dense" in relaxed.cif
+        assert relaxed.potential == "dense 1"
+        assert "relaxed: dense 1" in relaxed.cif
         assert relaxed.energy_per_atom <= relaxed.energy_per_atom_before
     metrics = lab.summary(job)["metrics"]["relaxation"]
     assert metrics["relaxed"] == pytest.approx(len(found) / 3)
