@@ -1,7 +1,12 @@
-"""Training of the prior over space groups and Wyckoff positions; resumable."""
+"""Training of the prior over space groups and Wyckoff positions; resumable.
+
+``python -m cdvae.training.site_training --data CACHE --state FOLDER`` trains it on the crystals of
+a tensor cache and goes on where it stopped.
+"""
 
 from __future__ import annotations
 
+import argparse
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,21 +15,25 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from cdvae.compute import configure
+from cdvae.data.dataset import load_cache
 from cdvae.geometry.crystal import CrystalBatch, element_counts
 from cdvae.geometry.lattice import to_log_metric
 from cdvae.prior.site_prior import Orbit, SitePrior, SitePriorConfig, site_sequences
-from cdvae.symmetry.crystal_sites import CrystalSites
+from cdvae.symmetry.crystal_sites import CrystalSites, crystal_sites
 from cdvae.symmetry.group_cells import Group
 from cdvae.symmetry.site_solver import position_number
 from cdvae.training.schedule import one_cycle
-from cdvae.training.trainer import CHECKPOINT_SECONDS, Trainer, ema_decay
+from cdvae.training.trainer import CHECKPOINT_SECONDS, Trainer, append_row, ema_decay
+
+LOG_EVERY, VALIDATION_CRYSTALS = 250, 2048
 
 
 @dataclass(frozen=True)
 class SiteTrainConfig:
     """The schedule of the training."""
 
-    steps: int = 3000
+    steps: int = 1500
     batch_size: int = 256
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
@@ -145,3 +154,42 @@ def fit_site_prior(
         trainer.save(now=trainer.step == config.steps)
         on_step(trainer.step, average, {name: float(x.detach()) for name, x in losses.items()})
     return average.eval().requires_grad_(False)
+
+
+def main() -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the tensor caches")
+    parser.add_argument("--state", type=Path, required=True, help="folder of the run's state")
+    parser.add_argument("--steps", type=int, default=SiteTrainConfig.steps)
+    parser.add_argument("--threads", type=int)
+    options = parser.parse_args()
+    configure(options.threads)
+    splits = {}
+    for split in ("train", "val"):
+        crystals = load_cache(options.data / f"{split}.safetensors").crystals
+        sites = crystal_sites(crystals, options.data / f"{split}-sites.safetensors")
+        splits[split] = SiteData.of(crystals, sites)
+    rows = torch.arange(min(VALIDATION_CRYSTALS, len(splits["val"])))
+
+    def on_step(step: int, average: SitePrior, losses: dict[str, float]) -> None:
+        if step % LOG_EVERY:
+            return
+        with torch.no_grad():
+            parts = [splits["val"].losses(average.eval(), part) for part in rows.split(256)]
+        validation = {}
+        for name in losses:
+            loss = torch.cat([part[name] for part in parts])
+            # The loss is infinite for a group that no training crystal has.
+            validation[f"val_{name}"] = float(loss[loss.isfinite()].mean())
+        append_row(options.state / "sites.csv", {"step": step, **losses, **validation})
+
+    max_atoms = int(crystals.num_atoms.max())
+    config = SiteTrainConfig(steps=options.steps)
+    options.state.mkdir(parents=True, exist_ok=True)
+    path = options.state / "site_prior.safetensors"
+    fit_site_prior(splits["train"], max_atoms, SitePriorConfig(), config, on_step, path)
+
+
+if __name__ == "__main__":
+    main()
