@@ -170,7 +170,7 @@ class Dense(Calculator):
 
 def dense(device: str) -> Potential:
     """Return the potential of `Dense`."""
-    return AsePotential(Dense(), "dense")
+    return AsePotential(Dense(), "dense", "1")
 
 
 if __name__ == "__main__":
