@@ -66,13 +66,6 @@ class FlowCondition:
     positions: Tensor  # (B, N) int64 as in `position_number`; 0 where it is unknown
     present: Tensor | None = None  # (B, N) bool, False for padding; None where there is none
 
-    def select(self, rows: Tensor) -> FlowCondition:
-        """Return the crystals ``rows``."""
-        present = None if self.present is None else self.present[rows]
-        return FlowCondition(
-            self.elements[rows], self.spacegroup[rows], self.positions[rows], present
-        )
-
     def without_sites(self, rows: Tensor) -> FlowCondition:
         """Return the same atoms, with the sites of the crystals ``rows`` (B,) bool unknown."""
         return FlowCondition(

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot, scaled_dot_product_attention
-from torch.nn.utils.rnn import pad_sequence
 
 from cdvae.geometry.elements import NUM_SPECIES
 from cdvae.linear import Linear
-from cdvae.prior.composition_prior import choose, elements_in_order
+from cdvae.prior.composition_prior import choose
+from cdvae.prior.site_sequences import (
+    SiteChoice,
+    SiteSequences,
+    SiteState,
+    as_sequences,
+    shares_of_elements,
+)
 from cdvae.symmetry.group_cells import Group
-from cdvae.symmetry.site_solver import NUM_POSITIONS, fits, group_has_sites, position_number
+from cdvae.symmetry.site_solver import NUM_POSITIONS, group_has_sites, position_number
 
 GROUPS = 230
 MOST_POSITIONS = 27
@@ -30,23 +34,6 @@ class SitePriorConfig:
     width: int = 128
     layers: int = 4
     heads: int = 4
-
-
-@dataclass(frozen=True)
-class Orbit:
-    """The atoms of one element on one site and its images."""
-
-    atomic_number: int
-    position: int  # index into the positions of the space group
-
-
-@dataclass(frozen=True)
-class SiteChoice:
-    """The space group of a crystal and the orbits of its elements."""
-
-    spacegroup: int
-    orbits: tuple[Orbit, ...]  # in the order of `elements_in_order`, positions ascending
-    log_metric: Tensor  # (6,) of the cell to expect in the axes of the group
 
 
 class _Block(nn.Module):
@@ -70,19 +57,6 @@ class _Block(nn.Module):
         mixed = scaled_dot_product_attention(q, k, v, attn_mask=mask)
         x = x + self.dropout(self.out(mixed.transpose(1, 2).flatten(2)))
         return x + self.dropout(self.feed_forward(self.norms[1](x)))
-
-
-@dataclass(frozen=True)
-class _Sequences:
-    """B crystals as tokens: their elements, then what is chosen of the group and the orbits."""
-
-    elements: Tensor  # (B, E) int64 atomic numbers in order, 0 for padding
-    shares: Tensor  # (B, E) int64 atoms of each
-    spacegroup: Tensor  # (B,) int64
-    chosen: Tensor  # (B, T) int64 `position_number` of each orbit, 0 for padding
-    chosen_element: Tensor  # (B, T) int64 atomic number of each orbit
-    next_element: Tensor  # (B, T + 1) int64 atomic number of the next orbit, 0 at the end
-    next_left: Tensor  # (B, T + 1) int64 its atoms that have no site yet
 
 
 class SitePrior(nn.Module):
@@ -132,7 +106,7 @@ class SitePrior(nn.Module):
         self.known_groups.zero_()[spacegroup] = True
         self.known_groups[0] = False
 
-    def log_prob(self, sequences: _Sequences) -> tuple[Tensor, Tensor, Tensor]:
+    def log_prob(self, sequences: SiteSequences) -> tuple[Tensor, Tensor, Tensor]:
         """Return the log probabilities (B,) of the groups, and of the orbits given the group.
 
         The third result is the log metric (B, 6) of the cell to expect, in the axes of the group.
@@ -145,13 +119,13 @@ class SitePrior(nn.Module):
         chosen = position[:, :-1].gather(2, index[..., None])[..., 0]
         return group_log, torch.where(live, chosen, 0.0).sum(1), metric
 
-    def _read(self, s: _Sequences) -> tuple[Tensor, Tensor, Tensor]:
+    def _read(self, s: SiteSequences) -> tuple[Tensor, Tensor, Tensor]:
         """Return log probabilities of the group (B, 230) and of each orbit (B, T + 1, P).
 
         The third result is the log metric (B, 6), read after the last orbit.
 
         What the rules exclude in a sequence has probability zero, except that the orbits chosen
-        must leave sites for the rest: see `_SiteRules`.
+        must leave sites for the rest: see `cdvae.prior.site_sequences`.
         """
         batch, count = s.elements.shape
         size = self.size(s.shares.sum(1))
@@ -202,14 +176,10 @@ class SitePrior(nn.Module):
             uniform: (B, :attr:`draws`) numbers in [0, 1).
             spacegroup: given, for all; None to draw it.
         """
-        shares, elements = elements_in_order(counts)
-        numbers = [
-            [(int(e) + 1, int(n)) for e, n in zip(es, ns, strict=True) if n]
-            for es, ns in zip(elements.tolist(), shares.tolist(), strict=True)
-        ]
-        states = [_State(own, 0) for own in numbers]
+        numbers = shares_of_elements(counts)
+        states = [SiteState(shares, 0) for shares in numbers]
         if spacegroup is None:
-            log, _, _ = self._read(_sequences(states))
+            log, _, _ = self._read(as_sequences(states))
             for row, state in enumerate(states):
                 for number in (log[row] > -torch.inf).nonzero()[:, 0].tolist():
                     if not group_has_sites(number + 1, [n for _, n in state.elements]):
@@ -217,12 +187,12 @@ class SitePrior(nn.Module):
             groups = (choose(log.log_softmax(1), uniform[:, 0]) + 1).tolist()
         else:
             groups = [spacegroup] * len(states)
-        states = [_State(own, group) for own, group in zip(numbers, groups, strict=True)]
+        states = [SiteState(shares, group) for shares, group in zip(numbers, groups, strict=True)]
         for step in range(self.max_atoms):
             rows = [i for i, state in enumerate(states) if not state.done]
             if not rows:
                 break
-            _, log, _ = self._read(_sequences([states[i] for i in rows]))
+            _, log, _ = self._read(as_sequences([states[i] for i in rows]))
             last = torch.tensor([len(states[i].orbits) for i in rows])
             log = log[torch.arange(len(rows)), last]
             masks = torch.full_like(log, -torch.inf)
@@ -232,140 +202,8 @@ class SitePrior(nn.Module):
             picked = choose((log + masks).log_softmax(1), uniform[rows, 1 + step]).tolist()
             for row, index in zip(rows, picked, strict=True):
                 states[row].add(index)
-        _, _, metric = self._read(_sequences(states))
-        return [state.choice(own) for state, own in zip(states, metric, strict=True)]
-
-
-def site_sequences(
-    counts: Tensor, spacegroup: Tensor, orbits: Sequence[Sequence[Orbit]]
-) -> _Sequences:
-    """Return the sequences of compositions ``counts`` (B, Z) with known groups and orbits."""
-    shares, elements = elements_in_order(counts)
-    states = []
-    for row, number in enumerate(spacegroup.tolist()):
-        own = [
-            (int(e) + 1, int(n))
-            for e, n in zip(elements[row].tolist(), shares[row].tolist(), strict=True)
-            if n
-        ]
-        state = _State(own, number)
-        place = {z: i for i, (z, _) in enumerate(own)}
-        for orbit in sorted(orbits[row], key=lambda o: (place[o.atomic_number], o.position)):
-            state.add(orbit.position)
-        states.append(state)
-    return _sequences(states)
-
-
-class _State:
-    """A crystal whose orbits are chosen one after the other."""
-
-    def __init__(self, elements: Sequence[tuple[int, int]], spacegroup: int) -> None:
-        """Start with ``elements`` (atomic number, atoms) in order."""
-        self.elements, self.spacegroup = list(elements), spacegroup
-        self.orbits: list[Orbit] = []
-        self.left: list[int] = [self.elements[0][1]]
-        self.turns: list[int] = [0]
-        self._used = 0
-
-    @property
-    def done(self) -> bool:
-        return self.turns[-1] == len(self.elements)
-
-    def add(self, position: int) -> None:
-        """Put the next orbit of the present element on ``position``."""
-        turn, sites = self.turns[-1], _rules(self.spacegroup)
-        self.orbits.append(Orbit(self.elements[turn][0], position))
-        left = self.left[-1] - sites.multiplicity[position]
-        if not sites.free[position]:
-            self._used |= 1 << position
-        if left == 0:
-            turn += 1
-            left = self.elements[turn][1] if turn < len(self.elements) else 0
-        self.turns.append(turn)
-        self.left.append(left)
-
-    def allowed(self) -> list[int]:
-        """Return the positions that the next orbit may take so that all atoms find sites."""
-        turn = self.turns[-1]
-        rest = tuple(sorted(n for _, n in self.elements[turn + 1 :]))
-        first = 0
-        if self.orbits and self.turns[-2] == turn:
-            first = self.orbits[-1].position
-        rules = _rules(self.spacegroup)
-        return [i for i, _, _ in rules.options(self.left[-1], first, self._used, rest)]
-
-    def choice(self, log_metric: Tensor) -> SiteChoice:
-        return SiteChoice(self.spacegroup, tuple(self.orbits), log_metric)
-
-
-class _SiteRules:
-    """Which positions of a space group may be filled after others."""
-
-    def __init__(self, number: int) -> None:
-        positions = Group.of(number).positions
-        self.multiplicity = [one.multiplicity for one in positions]
-        self.free = [one.free for one in positions]
-        self.free_sizes = tuple(
-            sorted({m for m, f in zip(self.multiplicity, self.free, strict=True) if f})
-        )
-        self._possible = lru_cache(maxsize=100_000)(self._completable)
-
-    def options(
-        self, left: int, first: int, used: int, rest: tuple[int, ...]
-    ) -> list[tuple[int, int, int]]:
-        """Return (position, atoms left, positions used) of each possible next orbit.
-
-        Args:
-            left: atoms of the element without a site.
-            first: the lowest position allowed.
-            used: bits of the fixed positions that are filled.
-            rest: atoms of the elements that follow, ascending.
-        """
-        found = []
-        for index in range(first, len(self.multiplicity)):
-            size, taken = self.multiplicity[index], used
-            if size > left or used >> index & 1:
-                continue
-            if not self.free[index]:
-                taken |= 1 << index
-            if self._possible(left - size, index, taken, rest):
-                found.append((index, left - size, taken))
-        return found
-
-    def _completable(self, left: int, first: int, used: int, rest: tuple[int, ...]) -> bool:
-        if left:
-            return bool(self.options(left, first, used, rest))
-        sizes: dict[int, int] = {}
-        for index, size in enumerate(self.multiplicity):
-            if not self.free[index] and not used >> index & 1:
-                sizes[size] = sizes.get(size, 0) + 1
-        return fits(rest, tuple(sorted(sizes.items())), self.free_sizes)
-
-
-@cache
-def _rules(number: int) -> _SiteRules:
-    return _SiteRules(number)
-
-
-def _sequences(states: Sequence[_State]) -> _Sequences:
-    def padded(rows: list[list[int]]) -> Tensor:
-        return pad_sequence(
-            [torch.tensor(row, dtype=torch.int64) for row in rows], batch_first=True
-        )
-
-    upcoming = [
-        [state.elements[t][0] if t < len(state.elements) else 0 for t in state.turns]
-        for state in states
-    ]
-    return _Sequences(
-        padded([[z for z, _ in state.elements] for state in states]),
-        padded([[n for _, n in state.elements] for state in states]),
-        torch.tensor([state.spacegroup for state in states]),
-        padded([[position_number(s.spacegroup, o.position) for o in s.orbits] for s in states]),
-        padded([[o.atomic_number for o in s.orbits] for s in states]),
-        padded(upcoming),
-        padded([state.left for state in states]),
-    )
+        _, _, metric = self._read(as_sequences(states))
+        return [state.choice(row) for state, row in zip(states, metric, strict=True)]
 
 
 def _position_features(number: int) -> Tensor:

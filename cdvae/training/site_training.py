@@ -19,7 +19,8 @@ from cdvae.compute import configure
 from cdvae.data.dataset import load_cache
 from cdvae.geometry.crystal import CrystalBatch, element_counts
 from cdvae.geometry.lattice import to_log_metric
-from cdvae.prior.site_prior import Orbit, SitePrior, SitePriorConfig, site_sequences
+from cdvae.prior.site_prior import SitePrior, SitePriorConfig
+from cdvae.prior.site_sequences import Orbit, site_sequences
 from cdvae.symmetry.crystal_sites import CrystalSites, crystal_sites
 from cdvae.symmetry.group_cells import Group
 from cdvae.symmetry.site_solver import position_number

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from cdvae.geometry.elements import NUM_SPECIES
-from cdvae.prior.site_prior import Orbit, SiteChoice, SitePrior, SitePriorConfig
+from cdvae.prior.site_prior import SitePrior, SitePriorConfig
+from cdvae.prior.site_sequences import Orbit, SiteChoice
 from cdvae.symmetry.group_cells import Group
 from cdvae.symmetry.site_solver import group_has_sites
 from cdvae.training.site_training import SiteData, SiteTrainConfig, fit_site_prior
